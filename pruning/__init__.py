@@ -1,0 +1,1 @@
+"""A Hugging Face model goes in, masks (and on request a pruned checkpoint) come out."""

@@ -1,0 +1,98 @@
+"""Perplexity by the protocol of the pruning papers (methods 19.2), one block in memory at a time.
+
+Whole windows of seq_len tokens, no overlap, remainder dropped, each window on its own:
+    nll_w = mean over its seq_len - 1 predictions (float32 log-softmax);   perplexity = exp(mean_w nll_w), sums in float64.
+"""
+
+import math
+from functools import partial
+
+import torch
+from torch import nn
+
+from pruning.blockwise import BlockwiseModel
+from pruning.driver import Progress, all_refs, micro_batches
+from pruning.parallel import ordered_map
+from workloads.bundle import MaskBundle
+from workloads.checkpoint import Checkpoint
+from workloads.discovery import LinearRef
+from workloads.errors import UserError
+
+GROUP_BYTES = 1 << 30  # hidden states held at once
+LOGIT_ROWS = 512  # tokens whose logits are turned into float32 at once
+
+
+def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | None, progress: Progress) -> float:
+    """Perplexity over windows `ids` (windows, seq_len), with `masks` applied to the weights if given.
+
+    Raises UserError if the masks are not of this model or the loss is not finite.
+    """
+    model = BlockwiseModel(checkpoint)
+    refs = all_refs(checkpoint)
+    if masks is not None:
+        check_masks(refs, masks)
+    hidden_bytes = ids.shape[1] * checkpoint.config.get_text_config().hidden_size * checkpoint.model.dtype.itemsize
+    groups = ids.split(max(1, GROUP_BYTES // hidden_bytes))
+    losses: list[float] = []
+    for number, group in enumerate(groups):
+        losses += window_losses(
+            model,
+            refs,
+            group,
+            masks,
+            lambda b, n=number: progress("evaluating", n * len(refs) + b, len(groups) * len(refs)),
+        )
+    loss = math.fsum(losses) / len(losses)
+    if not math.isfinite(loss):
+        raise UserError(f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow")
+    return math.exp(min(loss, 700.0))
+
+
+def window_losses(
+    model: BlockwiseModel, refs: list[list[LinearRef]], ids: torch.Tensor, masks: MaskBundle | None, progress
+) -> list[float]:
+    """Mean NLL of every window."""
+    batches = micro_batches(ids)
+    hidden = [model.embed(batch) for batch in batches]
+    for number in range(len(model.blocks)):
+        progress(number)
+        block = model.checkpoint.load_block(number)
+        if masks is not None:
+            apply_masks(block, refs[number], masks)
+        hidden = list(ordered_map(partial(model.run, number), hidden))
+        model.checkpoint.release(block)
+    with model.heads():
+        results = ordered_map(
+            lambda pair: batch_losses(model.logits(*pair), pair[0]), zip(batches, hidden, strict=True)
+        )
+        return [loss for losses in results for loss in losses]
+
+
+def batch_losses(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:
+    """Mean NLL of each window of a batch: logits (batch, seq, vocabulary), ids (batch, seq)."""
+    losses = []
+    for window, targets in zip(logits[:, :-1], ids[:, 1:], strict=True):
+        total = 0.0
+        for rows, wanted in zip(window.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True):
+            total += float(nn.functional.cross_entropy(rows.float(), wanted, reduction="none").double().sum())
+        losses.append(total / len(targets))
+    return losses
+
+
+def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
+    known = {ref.layer.name: ref.layer.shape for block in refs for ref in block}
+    for entry in masks.layers:
+        if entry.name not in known:
+            raise UserError(
+                f"{masks.folder}: its layer {entry.name} is not in this model; were the masks made for another?"
+            )
+        if known[entry.name] != entry.layer.shape:
+            raise UserError(f"{entry.name}: the mask has shape {entry.layer.shape}, the weights {known[entry.name]}")
+
+
+def apply_masks(block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:
+    """Zeroes the pruned weights of a loaded block; layers the bundle does not hold stay dense."""
+    for ref in refs:
+        if ref.layer.name in masks:
+            keep = torch.from_numpy(masks[ref.layer.name].to_dense())
+            ref.matrix(block).masked_fill_(~keep, 0)

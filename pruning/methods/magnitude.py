@@ -1,0 +1,28 @@
+"""Magnitude pruning: the smallest weights go. Needs no data.
+
+S = |W|, in float32 whatever the weights' type. Default rule: layer, as in the released programs this method is compared
+with (they prune "<= threshold" of 16-bit values and so overshoot; counts here are exact).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+NEEDS_ACTIVATIONS = False
+RULES = ("layer", "row", "global")  # the first is the default
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """normalised: divide by the matrix's root mean square, so that the global rule does not starve layers of small
+    weights (our addition)."""
+
+    normalised: bool = False
+
+
+def score(parameters: Parameters, weight: torch.Tensor, feature_norm: torch.Tensor | None) -> torch.Tensor:
+    """(out, in) float32 scores of a (out, in) float32 weight."""
+    magnitude = weight.abs()
+    if parameters.normalised:
+        magnitude = magnitude / weight.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    return magnitude

@@ -1,0 +1,51 @@
+"""Several threads, the same bits: every torch operation runs on one thread, and work items run side by side.
+
+torch splits sums differently for different thread counts, which changes the last bits of results. Here the thread count
+only decides how many items are in flight, never how one is computed, and results come back in order.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def worker_count() -> int:
+    """PRUNESIM_THREADS, or the cores this process may use."""
+    asked = os.environ.get("PRUNESIM_THREADS", "")
+    return max(1, int(asked)) if asked.isdigit() else len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def one_thread_per_operation() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results of function(item) in the order of the items, at most twice as many in flight as there are workers."""
+    workers = worker_count()
+
+    def task(item: Item) -> Result:
+        with torch.no_grad():  # grad mode belongs to the thread
+            return function(item)
+
+    with one_thread_per_operation(), ThreadPoolExecutor(workers) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(pool.submit(task, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

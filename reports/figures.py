@@ -1,0 +1,288 @@
+"""Three figures of one configuration (model, target, level, source, tokens): what may be compared, and no more.
+
+Each takes the result rows of that configuration and returns a Figure. Layers that are not counted (the target
+cannot run them) are drawn as such, never as zero.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from reports import drawing
+from reports.drawing import safe
+from reports.explain import config_text
+from reports.present import speedup_text
+from reports.tables import CONFIG, checked, counted, groups, ratio, sparsity_of, total
+from workloads.layers import role_rank
+
+# (column, legend, colour, hatch): work in blues, waiting in a colour and a hatch of its own.
+PARTS = (
+    ("ideal_cycles", "ideal compute", drawing.BLUE, None),
+    ("imbalance_cycles", "imbalance", drawing.SKY, None),
+    ("stall_cycles", "memory stall", drawing.VERMILLION, "////"),
+)
+_MARKERS = (
+    ("o", drawing.BLUE), ("s", drawing.VERMILLION), ("^", drawing.GREEN), ("D", drawing.PURPLE),
+    ("v", drawing.ORANGE), ("P", drawing.BLACK), ("X", drawing.SKY), ("*", drawing.GREY),
+)  # fmt: skip
+_WHAT = ("Where the cycles go", "Speedup by block and role", "Sparsity and speedup")
+_ROW = 0.19  # inches a bar takes
+_PANELS_A_LINE = 4
+_SPEEDUP_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64)
+_MOST_NUMBERED_CELLS = 160  # more numbers than that, and none can be read
+
+
+def _configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Sorted rows and their title; refuses rows that must not share a figure."""
+    rows = checked(rows)
+    keys = [key for key, _ in groups(rows, CONFIG)]
+    if len(keys) > 1:
+        raise ValueError(f"one figure holds one configuration, not {len(keys)}: {keys[:2]}")
+    return rows, config_text(keys[0])
+
+
+def _series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for key, group in groups(rows, ["method", "pattern"]):
+        yield f"{key['method']} {key['pattern']}".strip(), group
+
+
+def _roles(rows: pd.DataFrame) -> list[str]:
+    return sorted(dict.fromkeys(rows["role"]), key=role_rank)
+
+
+def bars_figure(rows: pd.DataFrame) -> Figure:
+    """Stacked bars per role: mean cycles a layer, split into work and waiting, below the dense bar."""
+    rows, title = _configuration(rows)
+    used = counted(rows)
+    if used.empty:
+        return drawing.empty_figure(_WHAT[0], title, "No layer can run on this target.")
+    roles, series = _roles(rows), list(_series(rows))
+    slots = len(roles) * (len(series) + 2)
+    figure = drawing.new_figure(7.2, 1.5 + _ROW * slots, _WHAT[0], title)
+    axes = figure.add_subplot()
+    ticks: list[tuple[float, str, bool]] = []  # (y, label, is a heading)
+    y = 0.0
+    for role in roles:
+        ticks.append((y, role, True))
+        ticks.append((y + 1, "dense", False))
+        dense_cycles = _dense_bar(axes, y + 1, used[used["role"] == role], below=len(series))
+        for number, (label, group) in enumerate(series, start=2):
+            ticks.append((y + number, label, False))
+            _sparse_bar(axes, y + number, group[group["role"] == role], dense_cycles)
+        y += len(series) + 2.3
+    _finish_bars(figure, axes, ticks)
+    return figure
+
+
+def _dense_bar(axes: Axes, y: float, used: pd.DataFrame, below: int) -> float:
+    """Draws the dense bar and the line at its end down through `below` bars; returns its cycles."""
+    layers = used.drop_duplicates("layer")
+    if layers.empty:
+        return 0.0
+    cycles, compute = layers["dense_cycles"].mean(), layers["dense_compute_cycles"].mean()
+    # Without the split, the whole bar is drawn as work.
+    compute = cycles if pd.isna(compute) else compute
+    axes.barh(y, compute, height=0.8, color=drawing.GREY)
+    waits: dict[str, Any] = {
+        "facecolor": drawing.LIGHT_GREY,
+        "hatch": "////",
+        "edgecolor": drawing.GREY,
+        "linewidth": 0,
+    }
+    axes.barh(y, cycles - compute, left=compute, height=0.8, **waits)
+    # Down through the bars below: whatever crosses it is slower than dense.
+    axes.plot([cycles, cycles], [y - 0.4, y + below + 0.45], color=drawing.INK, linewidth=0.9, linestyle=(0, (3, 2)))
+    _label(axes, cycles, y, f"{cycles:,.0f}", drawing.INK)
+    return cycles
+
+
+def _sparse_bar(axes: Axes, y: float, rows: pd.DataFrame, dense_cycles: float) -> None:
+    used = counted(rows)
+    if rows.empty or used.empty:
+        _label(axes, 0, y, "cannot run" if len(rows) else "no such layer", drawing.GREY)
+        return
+    left = 0.0
+    for column, _, colour, hatch in PARTS:
+        width = used[column].mean()
+        if not pd.isna(width):
+            axes.barh(y, width, left=left, height=0.8, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            left += width
+    speedup = ratio(total(used["dense_cycles"]), total(used["cycles"]))
+    some = "" if len(used) == len(rows) else f" ({len(used)} of {len(rows)} layers)"
+    colour = drawing.SLOW_INK if speedup < 1 else drawing.INK
+    end = max(left, used["cycles"].mean(), dense_cycles)  # beyond the dense line, which would cross the label
+    _label(axes, end, y, speedup_text(speedup) + some, colour, bold=speedup < 1)
+
+
+def _label(axes: Axes, x: float, y: float, text: str, colour: str, bold: bool = False) -> None:
+    weight = "bold" if bold else "normal"
+    card = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "bbox": card}
+    axes.annotate(text, (x, y), fontsize=7.5, color=colour, fontweight=weight, **place)
+
+
+def _finish_bars(figure: Figure, axes: Axes, ticks: list[tuple[float, str, bool]]) -> None:
+    drawing.style(axes, grid="x")
+    axes.set_yticks([y for y, _, _ in ticks], [safe(label, 26, lines=1) for _, label, _ in ticks])
+    for tick, (_, _, is_heading) in zip(axes.get_yticklabels(), ticks, strict=True):
+        tick.set_fontweight("bold" if is_heading else "normal")
+        tick.set_fontsize(8.5 if is_heading else 7.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(ticks[-1][0] + 0.8, -0.7)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.2)  # room for the labels behind the bars
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel("mean cycles per layer; label: speedup over dense")
+    handles = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, label=label)
+        for _, label, colour, hatch in PARTS
+    ]
+    handles += [
+        Patch(facecolor=drawing.GREY, label="dense compute"),
+        Patch(facecolor=drawing.LIGHT_GREY, hatch="////", edgecolor=drawing.GREY, linewidth=0, label="dense stall"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7.5, frameon=False, handlelength=1.4)
+
+
+def heatmap_figure(rows: pd.DataFrame) -> Figure:
+    """Speedup by block and role, one panel a method and pattern; colours diverge from 1x on a log2 scale."""
+    rows, title = _configuration(rows)
+    if counted(rows).empty:
+        return drawing.empty_figure(_WHAT[1], title, "No layer can run on this target.")
+    roles, blocks = _roles(rows), sorted(rows["block"].fillna(-1).unique())
+    panels = [(label, *_grid(group, blocks, roles)) for label, group in _series(rows)]
+    known = np.concatenate([grid[np.isfinite(grid)] for _, grid, _ in panels])
+    reach = max(float(np.abs(known).max(initial=0.0)), math.log2(1.1))
+    columns = min(_PANELS_A_LINE, len(panels))
+    lines = -(-len(panels) // columns)
+    width = columns * max(1.6, 0.3 * len(roles) + 0.2) + 1.3
+    names = 0.09 * min(16, max(map(len, roles)))  # role names stand upright below each panel
+    height = lines * (max(0.5, 0.16 * len(blocks)) + 0.9 + names) + 0.9
+    figure = drawing.new_figure(max(width, 5.0), height, _WHAT[1], title)
+    axes = figure.subplots(lines, columns, squeeze=False)
+    numbered = len(panels) * len(blocks) * len(roles) <= _MOST_NUMBERED_CELLS
+    norm = Normalize(-reach, reach)
+    for number, place in enumerate(axes.flat):
+        if number >= len(panels):
+            place.set_visible(False)
+            continue
+        label, grid, barred = panels[number]
+        mesh = place.pcolormesh(grid, cmap=colormaps["RdBu"], norm=norm, edgecolors="white", linewidth=0.4)
+        _finish_panel(place, label, grid, barred, strong_from=0.6 * reach if numbered else 0.0)
+        _grid_ticks(place, blocks, roles, with_blocks=number % columns == 0)
+    _colour_bar(figure, mesh, axes, reach)
+    return figure
+
+
+def _grid(rows: pd.DataFrame, blocks: list[int], roles: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(log2 speedup, cannot run), both (blocks, roles); NaN where nothing is known."""
+    grid = np.full((len(blocks), len(roles)), np.nan)
+    barred = np.zeros(grid.shape, dtype=bool)
+    for key, cell in groups(rows.assign(block=rows["block"].fillna(-1)), ["block", "role"]):
+        place = blocks.index(key["block"]), roles.index(key["role"])
+        used = counted(cell)
+        speedup = ratio(total(used["dense_cycles"]), total(used["cycles"]))
+        barred[place] = used.empty
+        grid[place] = math.log2(speedup) if speedup > 0 else np.nan
+    return grid, barred
+
+
+def _finish_panel(axes: Axes, label: str, grid: np.ndarray, barred: np.ndarray, strong_from: float) -> None:
+    """Title with the count of slowdowns, crosses where nothing can run; numbers unless `strong_from` is 0.
+
+    Numbers of cells beyond `strong_from` (log2) are white, because those cells are dark.
+    """
+    drawing.style(axes)
+    slow, known = int((grid < 0).sum()), int(np.isfinite(grid).sum())
+    note = f"{slow} of {known} slower than dense"
+    note += f", {barred.sum()} cannot run" if barred.any() else ""
+    axes.set_title(f"{safe(label, 24, lines=2)}\n{safe(note, 28)}", fontsize=8, color=drawing.INK)
+    for row, column in np.argwhere(barred):
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor="white", edgecolor=drawing.GREY, hatch="xxx", lw=0))
+    if not strong_from:
+        return
+    for (row, column), value in np.ndenumerate(grid):
+        if np.isfinite(value):
+            colour = "white" if abs(value) > strong_from else drawing.INK
+            text = speedup_text(2.0**value).removesuffix(" (slower)").removesuffix("x")
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6, color=colour)
+
+
+def _grid_ticks(axes: Axes, blocks: list[int], roles: list[str], with_blocks: bool) -> None:
+    turn = 90 if max(map(len, roles)) > 2 else 0
+    axes.set_xticks(np.arange(len(roles)) + 0.5, [safe(role, 16, lines=1) for role in roles], rotation=turn)
+    axes.set_xlim(0, len(roles))
+    axes.set_ylim(len(blocks), 0)
+    step = max(1, len(blocks) // 16)
+    names = [("outside" if block < 0 else str(block)) for block in blocks[::step]]
+    axes.set_yticks(np.arange(0, len(blocks), step) + 0.5, names if with_blocks else [])
+    if with_blocks:
+        axes.set_ylabel("block")
+    else:
+        axes.tick_params(axis="y", length=0)
+
+
+def _colour_bar(figure: Figure, mesh, axes: np.ndarray, reach: float) -> None:
+    bar = figure.colorbar(mesh, ax=list(axes.flat), shrink=0.9, aspect=22, pad=0.02)
+    steps = (1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 4, 8, 16, 32, 64)
+    ticks = [0.0]
+    for step in steps:
+        exponent = math.log2(step)
+        if exponent <= reach and exponent - ticks[-1] >= reach / 4:
+            ticks.append(exponent)
+    ticks = sorted({-tick for tick in ticks} | set(ticks))
+    bar.set_ticks(ticks, labels=[f"{2.0**tick:.2f}x" for tick in ticks])
+    bar.ax.tick_params(labelsize=7.5, colors=drawing.INK, length=2)
+    bar.set_label("slower than dense  |  faster", fontsize=8, color=drawing.INK)
+    bar.outline.set_visible(False)
+
+
+def scatter_figure(rows: pd.DataFrame) -> Figure:
+    """Sparsity against speedup: a hollow mark a layer, a full one the whole model, ideal and break-even lines."""
+    rows, title = _configuration(rows)
+    used = counted(rows)
+    used = used[np.isfinite(used["speedup"]) & (used["speedup"] > 0)]
+    if used.empty:
+        return drawing.empty_figure(_WHAT[2], title, "No layer can run on this target.")
+    figure = drawing.new_figure(6.4, 4.6, _WHAT[2], title)
+    axes = figure.add_subplot()
+    low, high = max(0.0, used["sparsity"].min() - 0.1), min(0.99, used["sparsity"].max() + 0.1)
+    line = np.linspace(low, high, 200)
+    axes.plot(
+        100 * line, 1 / (1 - line), color=drawing.INK, linewidth=1, linestyle="--", label="ideal, 1 / (1 - sparsity)"
+    )
+    axes.axhline(1, color=drawing.SLOW_INK, linewidth=1.2, label="break-even: as fast as dense")
+    for number, (label, group) in enumerate(_series(used)):
+        marker, colour = _MARKERS[number % len(_MARKERS)]
+        x, y = 100 * group["sparsity"], group["speedup"]
+        axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7)
+        whole = 100 * sparsity_of(group), ratio(total(group["dense_cycles"]), total(group["cycles"]))
+        name = f"{safe(label, 40, lines=1)}: {speedup_text(whole[1])}"
+        axes.plot(*whole, marker, mfc=colour, mec="white", mew=0.8, ms=9, zorder=5, label=name)
+    _finish_scatter(figure, axes, (100 * low, 100 * high))
+    return figure
+
+
+def _finish_scatter(figure: Figure, axes: Axes, x_limits: tuple[float, float]) -> None:
+    drawing.style(axes, grid="both")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_locator(FixedLocator(_SPEEDUP_TICKS))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}x"))
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(min(bottom, 0.9), max(top, 1.15))
+    axes.axhspan(axes.get_ylim()[0], 1, color=drawing.VERMILLION, alpha=0.07, linewidth=0)
+    axes.set_xlim(*x_limits)
+    axes.set_xlabel("sparsity (%)")
+    axes.set_ylabel("speedup over dense (log scale)")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5, frameon=False, title="full mark: whole model, "
+                  "hollow: one layer; below break-even: slower", title_fontsize=7.5)  # fmt: skip

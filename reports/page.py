@@ -1,0 +1,108 @@
+"""One self-contained HTML page: styles, script and figures inside, nothing loaded from anywhere.
+
+Every text goes through the template's autoescape. Figures are data URIs in <img>: no script in them can run, and
+the ids of two figures cannot clash.
+"""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reports import explain, export
+from reports.contents import Contents
+from reports.present import Cell, Heading, cell, cells, filled, heading
+from reports.tables import ALL_ROLES, CONFIG, groups
+
+LAYER_COLUMNS = [
+    *("method", "pattern", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),
+    *("published_speedup", "dense_cycles", "cycles", "ideal_cycles", "imbalance_cycles", "stall_cycles"),
+    *("utilisation", "bound", "reason"),
+]
+_LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
+_HEADLINE = "Sum of dense cycles / sum of cycles over all counted layers"
+_LONG = 60  # lines a table may have before it starts folded
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page embeds it; `text` is what it shows, for those who cannot see it."""
+
+    text: str
+    svg: bytes
+
+    @property
+    def uri(self) -> str:
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Line:
+    cells: list[Cell]
+    whole: bool  # a line that sums up the lines above it
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as the template lays it out."""
+
+    caption: str
+    heads: list[Heading]
+    lines: list[Line]
+
+    @property
+    def folded(self) -> bool:
+        return len(self.lines) > _LONG
+
+
+def sheet(table: pd.DataFrame, columns: Iterable[str], caption: str) -> Sheet:
+    """The columns of `table` that hold anything, in this order."""
+    columns = filled(table, columns)
+    whole = table["role"] == ALL_ROLES if "role" in table else pd.Series(False, index=table.index)
+    lines = [Line(line, bool(all_)) for line, all_ in zip(cells(table, columns), whole, strict=True)]
+    return Sheet(caption, [heading(column) for column in columns], lines)
+
+
+def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
+    """The page. `pictures` are grouped under the text of their configuration."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = contents.rows
+    return environment.get_template("report.html.j2").render(
+        title=contents.title,
+        notes=contents.notes,
+        what_was_run=explain.what_was_run(rows),
+        verdict=explain.verdict(contents.headline),
+        headline=_captioned(contents.headline, export.HEADLINE_COLUMNS, ["model"], _HEADLINE),
+        quality=_captioned(contents.quality, export.QUALITY_COLUMNS, ["model"], "Perplexity, lower is better"),
+        how_got=explain.how_got(rows),
+        coverage=explain.coverage(rows),
+        infeasible=_captioned(contents.infeasible, export.INFEASIBLE_COLUMNS, ["model"], "Layers left out, and why"),
+        roles=_by_configuration(contents.roles, export.ROLE_COLUMNS, "mean cycles per layer"),
+        levels=_captioned(contents.levels, export.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
+        why_levels_differ=explain.WHY_LEVELS_DIFFER,
+        pictures=pictures,
+        layers=_by_configuration(contents.layers, LAYER_COLUMNS, "per layer"),
+        provenance=explain.provenance(rows),
+    )
+
+
+def _captioned(table: pd.DataFrame, columns: list[str], shared: list[str], caption: str) -> Sheet | None:
+    """The sheet, None when empty. What all lines share goes to the caption, which leaves a phone room for numbers."""
+    if table.empty:
+        return None
+    constant = [c for c in shared if c in table and table[c].nunique(dropna=False) == 1]
+    said = "".join(f"; {heading(c).text.lower()} {cell(c, table[c].iloc[0]).text}" for c in constant)
+    return sheet(table, [c for c in columns if c not in constant], caption + said)
+
+
+def _by_configuration(table: pd.DataFrame, columns: list[str], what: str) -> list[Sheet]:
+    return [sheet(lines, columns, f"{explain.config_text(key)}: {what}") for key, lines in groups(table, CONFIG)]

@@ -1,0 +1,110 @@
+"""BESA's published simulator of the ViTCoD array (BESA, ICLR 2024, speedup table), reproduced with its quirks.
+
+Level "paper": a formula over one token with neither memory nor lane imbalance. For W of shape (R, C) on a PE array of
+width x height:
+  1. columns with more than ratio * R kept weights (ratio starts at 0.5) are dense, the rest sparse;
+  2. columns are moved to the front by relabelling, and n_sparse kept entries remain right of the dense ones;
+  3. PE columns are split between the two engines in proportion to their work, rounded down;
+  4. the ratio moves by 0.1 while the dense columns hold >= 60 % or <= 40 % of the kept weights, five tries at most; the
+     fewest cycles count. Where C > R, column patches of width R are searched one by one and their cycles added.
+
+Quirks kept on purpose: the dense term has C where R belongs; label 200 is both a scratch label and a real one, so
+entries are merged (`relabel`); the split leaves an engine of zero columns at no cost.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.relabel import count_right_of, relabel
+from workloads.errors import UserError
+from workloads.mask import PackedMask
+
+NOTES = (
+    "A published formula, quirks included: one token, no memory, no lane imbalance.",
+    "Its dense term has the number of inputs where the number of outputs belongs, so the dense cycles its program prints "
+    "(published_dense_cycles) are not outputs x inputs / PEs; speedups against both are given.",
+    "Its column reordering merges rows and columns through a scratch label (200) that is a real one in larger layers.",
+)
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Array:
+    width: PositiveInt
+    height: PositiveInt
+
+
+@dataclass(frozen=True)
+class Clock:
+    mhz: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class VitcodPaperSpec:
+    array: Array
+    clock: Clock
+
+
+def simulate(spec: VitcodPaperSpec, mask: PackedMask, tokens: int, weight_bits: int | None) -> Outcome:
+    """Cycles of one masked layer; weight_bits has no influence. Raises UserError unless tokens is 1."""
+    if tokens != 1:
+        raise UserError(f"vitcod-paper models one token, not {tokens}; use --tokens 1, or --on vitcod for more")
+    width, height = spec.array.width, spec.array.height
+    total = 0
+    published_dense = 0
+    for start in range(0, mask.cols, mask.rows):
+        stop = min(start + mask.rows, mask.cols)
+        patch = mask if stop - start == mask.cols else mask.columns(start, stop)
+        total += search(patch, width, height)
+        published_dense += ceil_div(patch.cols * patch.cols, width * height)
+    macs = width * height
+    dense_cycles = ceil_div(mask.rows * mask.cols, macs)
+    return Outcome(
+        sparse=_formula(total, mask.nnz / macs),
+        dense=_formula(dense_cycles, mask.rows * mask.cols / macs),
+        published_dense_cycles=published_dense,
+    )
+
+
+def search(patch: PackedMask, width: int, height: int) -> int:
+    """Fewest cycles over at most five ratios for a patch with cols <= rows."""
+    column_counts = patch.column_counts()
+    kept = int(column_counts.sum())
+    ratio = 0.5
+    best: int | None = None
+    for _ in range(5):
+        dense = np.flatnonzero(column_counts > ratio * patch.rows)
+        cycles = try_split(patch, column_counts, dense, width, height)
+        best = cycles if best is None else min(best, cycles)
+        kept_in_dense = int(column_counts[dense].sum())
+        share = kept_in_dense / kept if kept else 0.5  # nothing kept: no ratio is better than another
+        if share >= 0.6:
+            ratio += 0.1
+        elif share <= 0.4:
+            ratio -= 0.1
+        else:
+            break
+    assert best is not None
+    return best
+
+
+def try_split(patch: PackedMask, column_counts: np.ndarray, dense: np.ndarray, width: int, height: int) -> int:
+    """Cycles when the columns `dense` (ascending) go to the denser engine."""
+    n_dense = len(dense)
+    labels = relabel(dense, patch.rows)
+    n_sparse = count_right_of(patch, column_counts, labels, n_dense)
+    dense_work = n_dense * patch.rows
+    share = dense_work / (n_sparse + dense_work) if n_sparse + dense_work else 0.0
+    dense_width = int(width * share)
+    sparse_width = width - dense_width
+    dense_cycles = ceil_div(patch.cols * n_dense, dense_width * height) if dense_width else 0
+    sparse_cycles = ceil_div(n_sparse, sparse_width * height) if sparse_width else n_sparse
+    return max(dense_cycles, sparse_cycles)
+
+
+def _formula(cycles: int, ideal_cycles: float) -> LayerCycles:
+    return LayerCycles(cycles, 0, 0, ideal_cycles, 0, 0, 0, 0, mapping="")

@@ -1,0 +1,66 @@
+"""Accelerator descriptions: TOML presets, checked against the model's spec dataclass, with `--set key=value` on top."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from workloads.errors import UserError
+from workloads.files import sha256_of
+
+Spec = TypeVar("Spec")
+
+
+def preset_path(name: str) -> Path:
+    return Path(__file__).parent / "presets" / f"{name}.toml"
+
+
+def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -> Spec:
+    """The preset `name` as `spec_type`, each "key=value" of `overrides` applied (dotted keys, TOML values).
+
+    Raises UserError naming the key for unknown keys, wrong types and values out of range.
+    """
+    values = tomllib.loads(preset_path(name).read_text(encoding="utf-8"))
+    known = flat(values)
+    for override in overrides:
+        key, value = parse_override(override)
+        if key not in known:
+            raise UserError(f"--set {override}: {name} has no key {key!r}; it has: {', '.join(known)}")
+        section = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    try:
+        return TypeAdapter(spec_type).validate_json(json.dumps(values), strict=True, extra="forbid")
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{name}: {key} = {first['input']!r}: {first['msg']}") from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """ "array.height=16" -> ("array.height", 16). A value that is no TOML value is taken as a string."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip() or not value.strip():
+        raise UserError(f"--set {text!r}: expected key=value, such as array.height=16")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"array": {"width": 64}} -> {"array.width": 64}."""
+    result = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def spec_sha256(name: str, spec: Any) -> str:
+    return sha256_of({"accelerator": name, "spec": dataclasses.asdict(spec)})

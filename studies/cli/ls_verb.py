@@ -1,0 +1,30 @@
+"""prunesim ls"""
+
+from workloads.errors import UserError
+
+
+def ls(kind: str, /) -> None:
+    """List what there is: accelerators, methods or models."""
+    if kind == "accelerators":
+        from simulator.accelerators import ACCELERATORS
+
+        lines = [
+            (name, f"level {model.level}: {first_line(model.documentation)}") for name, model in ACCELERATORS.items()
+        ]
+    elif kind == "methods":
+        from pruning.methods import METHODS
+
+        lines = [(name, first_line(method.documentation)) for name, method in METHODS.items()]
+    elif kind == "models":
+        from workloads.catalog import catalog_config, catalog_names
+
+        lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
+    else:
+        raise UserError(f"ls {kind!r}: known: accelerators, methods, models")
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        print(f"{name:<{width}}  {text}")
+
+
+def first_line(text: str) -> str:
+    return text.strip().split("\n")[0]

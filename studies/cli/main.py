@@ -1,0 +1,87 @@
+"""The `prunesim` command: one file a verb, imported when it runs."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from workloads.errors import UserError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+VERBS = {
+    "run": "Run a study file: models, methods, accelerators, report.",
+    "prune": "Prune a model: write a mask bundle, and on request a pruned checkpoint.",
+    "eval": "Perplexity of a model, with or without masks.",
+    "generate": "Make masks of a chosen pattern and density for a model's shapes.",
+    "import": "Make a bundle of masks from elsewhere: a sparse checkpoint, .npy or .npz files.",
+    "simulate": "Cycles of masks on an accelerator.",
+    "report": "Tables, figures and a page from result rows.",
+    "ls": "List accelerators, methods or models.",
+    "show": "Describe an accelerator, a method or a model.",
+    "validate": "Check every mask of a bundle.",
+}
+
+
+def make_app(verbs: dict[str, str]) -> "App":
+    """Only the verb that runs is imported."""
+    from cyclopts import App
+
+    from workloads import __version__
+
+    app = App(
+        name="prunesim",
+        version=__version__,
+        help="How much faster does a pruned LLM really get, on which hardware, and what holds it back?",
+        help_format="plaintext",
+    )
+    for verb, text in verbs.items():
+        app.command(f"studies.cli.{verb}_verb:{verb if verb != 'import' else 'import_'}", name=verb, help=text)
+    return app
+
+
+def spread_sets(arguments: list[str]) -> list[str]:
+    """`--set a=1 b=2` means `--set a=1 --set b=2`."""
+    spread: list[str] = []
+    in_set = False
+    for argument in arguments:
+        if in_set and spread[-1] != "--set" and "=" in argument and not argument.startswith("-"):
+            spread.append("--set")
+        else:
+            in_set = argument == "--set" or (in_set and spread[-1] == "--set")
+        spread.append(argument)
+    return spread
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = spread_sets(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print_overview()
+        return
+    from cyclopts import CycloptsError
+
+    try:
+        make_app(VERBS)(arguments, exit_on_error=False, print_error=False)
+    except UserError as error:
+        fail(str(error))
+    except CycloptsError as error:
+        fail(" ".join(str(error).split()))
+    except OSError as error:
+        fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; repeat the same command to go on\n")
+        sys.exit(130)
+
+
+def print_overview() -> None:
+    """The verbs, without importing any of them."""
+    width = max(len(verb) for verb in VERBS)
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    print("Usage: prunesim VERB ...   (prunesim VERB --help says more)\n")
+    print("How much faster does a pruned LLM really get, on which hardware, and what holds it back?\n")
+    print("\n".join(lines))
+
+
+def fail(message: str) -> None:
+    """One line on stderr, exit code 2."""
+    sys.stderr.write(f"prunesim: {' '.join(message.split())}\n")
+    sys.exit(2)

@@ -1,0 +1,38 @@
+"""Result rows on stdout or in a file: json, csv or a table."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from workloads.errors import UserError
+from workloads.files import write_text
+from workloads.rows import to_records
+
+FORMATS = ("json", "csv", "table")
+TABLE_COLUMNS = (
+    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "cycles", "compute_cycles",
+    "stall_cycles", "dense_cycles", "speedup", "bound",
+)  # fmt: skip
+
+
+def check_format(name: str) -> None:
+    if name not in FORMATS:
+        raise UserError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+
+
+def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...] = TABLE_COLUMNS) -> None:
+    """Prints the rows, or writes them to `out`; the table shows only `columns`."""
+    if form == "json":
+        text = json.dumps(to_records(frame), indent=1, allow_nan=False) + "\n"
+    elif form == "csv":
+        text = frame.to_csv(index=False)
+    else:
+        shown = frame[[column for column in columns if column in frame]]
+        text = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}") + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(out, text)
+        sys.stderr.write(f"wrote {out}\n")

@@ -1,0 +1,29 @@
+"""prunesim report"""
+
+import sys
+from pathlib import Path
+
+
+def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Speedup report") -> None:
+    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate or run.
+
+    Parameters
+    ----------
+    out
+        Folder of the report.
+    quality
+        Perplexities: a .csv or .json made by eval or run.
+    """
+    import pandas as pd
+
+    from reports import write_report
+    from studies.report import notes_for, read_rows
+    from workloads.errors import UserError
+    from workloads.rows import QUALITY_COLUMNS
+
+    if not rows:
+        raise UserError("report: give at least one file of rows")
+    frame = pd.concat([read_rows(path) for path in rows], ignore_index=True)
+    perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
+    files = write_report(frame, perplexities, out, title, notes_for(frame))
+    sys.stderr.write(f"wrote {files['report.html']}\n")

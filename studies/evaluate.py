@@ -1,0 +1,43 @@
+"""Perplexity as a quality row."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pruning.calibration import check_ids, ids_sha256, windows
+from pruning.driver import Progress
+from pruning.evaluate import perplexity
+from studies.prune import model_name
+from workloads import __version__
+from workloads.bundle import MaskBundle
+from workloads.checkpoint import Checkpoint
+from workloads.rows import QUALITY_COLUMNS, to_frame
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    model: str,
+    masks: MaskBundle | None,
+    text: Path,
+    seq_len: int,
+    count: int | None,
+    progress: Progress,
+) -> pd.DataFrame:
+    """One row: the perplexity of a model over whole windows of a text, with masks if given."""
+    ids = windows(text, checkpoint.folder, seq_len, count)
+    check_ids(ids, checkpoint.config, str(text))
+    row = {
+        "model": model_name(model),
+        "method": masks.header.method if masks else "dense",
+        "pattern": masks.header.pattern if masks else "unstructured",
+        "target_sparsity": masks.header.target_sparsity if masks else 0.0,
+        "sparsity": masks.sparsity if masks else 0.0,
+        "perplexity": perplexity(checkpoint, ids, masks, progress),
+        "windows": len(ids),
+        "seq_len": seq_len,
+        "text": text.name,
+        "text_sha256": ids_sha256(ids),
+        "seed": masks.header.seed if masks else None,
+        "tool_version": __version__,
+    }
+    return to_frame([row], QUALITY_COLUMNS)

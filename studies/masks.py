@@ -1,0 +1,74 @@
+"""Where masks come from: a pruning run, a generator, a file, a checkpoint. Shared by the command line and studies."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from studies.progress import ProgressLine
+from workloads import __version__
+from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
+from workloads.bundle_writer import BundleWriter
+from workloads.catalog import resolve_config
+from workloads.layers import Layer
+from workloads.mask import PackedMask
+from workloads.synthetic import generate
+
+Masks = Iterable[tuple[Layer, PackedMask]]
+
+
+def generated(
+    model: str, pattern: str, density: float, seed: int, role_density: dict[str, float]
+) -> tuple[BundleHeader, int, Iterator[tuple[Layer, PackedMask]]]:
+    """(header, number of layers, masks) for the shapes of a catalog name, a config file or a model folder."""
+    from workloads.discovery import discover_layers
+
+    model_id, config = resolve_config(model)
+    layers = discover_layers(config)
+    nofm = pattern if ":" in pattern else "unstructured"
+    header = BundleHeader(
+        model_id=model_id,
+        method=f"generated-{pattern if nofm == 'unstructured' else 'n-of-m'}",
+        pattern=nofm,
+        parameters={"density": density, "role_density": role_density, "generator": pattern},
+        seed=seed,
+        target_sparsity=1 - density,
+        model_config=config,
+        tool_version=__version__,
+    )
+    return header, len(layers), generate(layers, pattern, density, seed, role_density)
+
+
+def write_bundle(out: Path, header: BundleHeader, count: int, masks: Masks, progress: ProgressLine) -> MaskBundle:
+    """Streams masks into a bundle, one shard a decoder block."""
+    writer = BundleWriter(out, header)
+    if writer.finished:
+        return writer.finish()
+    written = writer.written
+    block: int | None = None
+    for number, (layer, mask) in enumerate(masks):
+        progress("writing masks", number, count)
+        if layer.name in written:
+            continue
+        if block is not None and layer.block != block:
+            writer.commit()
+        block = layer.block
+        writer.add(layer, mask, header.pattern)
+    return writer.finish()
+
+
+def in_memory(header: BundleHeader, masks: Masks) -> Iterator[tuple[LayerEntry, PackedMask]]:
+    """Masks as a bundle would yield them, without writing one."""
+    for layer, mask in masks:
+        yield entry_of(layer, mask, header.pattern), mask
+
+
+def entry_of(layer: Layer, mask: PackedMask, pattern: str) -> LayerEntry:
+    return LayerEntry(**asdict(layer), pattern=pattern, nnz=mask.nnz, weight_bits=None, sha256=mask.sha256(), shard="")
+
+
+def parse_values(texts: list[str]) -> dict[str, Any]:
+    """["a=1", "b=x"] -> {"a": 1, "b": "x"}. Raises UserError for anything without '='."""
+    from simulator.spec import parse_override
+
+    return dict(parse_override(text) for text in texts)

@@ -1,0 +1,30 @@
+"""Progress on stderr: one rewritten line on a terminal, one line per tenth elsewhere."""
+
+import sys
+
+
+class ProgressLine:
+    """Callable (what, done, of)."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown: tuple[str, int] | None = None
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        step = (what, done if self._terminal else done * 10 // max(of, 1))
+        if step == self._shown:
+            return
+        self._shown = step
+        end = "" if self._terminal else "\n"
+        start = "\r\x1b[K" if self._terminal else ""
+        sys.stderr.write(f"{start}{what}: {done}/{of}{end}")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._terminal and self._shown:
+            sys.stderr.write("\r\x1b[K")
+        self._shown = None
+
+
+def warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")

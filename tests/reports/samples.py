@@ -1,0 +1,50 @@
+"""Small hand-made result rows: round numbers, so that every expectation can be checked in the head."""
+
+import pandas as pd
+
+from workloads.rows import QUALITY_COLUMNS, to_frame
+
+CELL = {
+    "model": "tiny", "method": "wanda", "pattern": "2:4", "layer": "layers.0.q", "block": 0, "role": "q",
+    "out_features": 4, "in_features": 10, "nnz": 20, "sparsity": 0.5,
+    "target": "vitcod", "level": "cycle", "source": "simulated", "tokens": 1, "weight_bits": 16,
+    "bound": "compute", "clock_mhz": 500.0, "feasible": True, "reason": "",
+    "mask_sha256": "m0", "spec_sha256": "s0", "seed": 7, "tool_version": "0.1.0",
+}  # fmt: skip
+
+
+def row(dense: int, cycles: int, stall: int = 0, ideal: int | None = None, **others) -> dict:
+    """A feasible row whose parts add up; everything stalled in the dense run is stalled as in the sparse one."""
+    compute = cycles - stall
+    ideal = compute if ideal is None else ideal
+    return {
+        **CELL,
+        "cycles": cycles, "compute_cycles": compute, "ideal_cycles": ideal, "imbalance_cycles": compute - ideal,
+        "stall_cycles": stall, "dense_cycles": dense, "dense_compute_cycles": dense - stall,
+        "speedup": dense / cycles, "compute_speedup": (dense - stall) / compute, "utilisation": ideal / cycles,
+        **others,
+    }  # fmt: skip
+
+
+def barred(**others) -> dict:
+    """A row of a layer that its target cannot run."""
+    return {**CELL, "layer": "layers.0.down", "role": "down", "feasible": False, "reason": "no room", **others}
+
+
+def two_layers(**others) -> list[dict]:
+    """100/50 cycles (2x) and 300/300 cycles (1x): 400/350 for the model, not the mean of 2 and 1."""
+    return [
+        row(100, 50, **others),
+        row(300, 300, stall=100, ideal=150, **{"layer": "layers.0.up", "role": "up", "bound": "memory", **others}),
+    ]
+
+
+def frame(rows: list[dict]) -> pd.DataFrame:
+    return to_frame(rows)
+
+
+def quality(*entries: tuple[str, str, float], **others) -> pd.DataFrame:
+    """(method, pattern, perplexity) entries of the model "tiny" on one text."""
+    shared = {"model": "tiny", "sparsity": 0.5, "windows": 3, "seq_len": 8, "text": "a.txt", "text_sha256": "t0"}
+    rows = [{**shared, "method": m, "pattern": p, "perplexity": v, **others} for m, p, v in entries]
+    return to_frame(rows, QUALITY_COLUMNS)

@@ -1,0 +1,68 @@
+import io
+import re
+
+import pandas as pd
+import pytest
+
+from reports.export import csv_text, latex_escape, latex_table, markdown_escape, markdown_table
+from reports.tables import headline_table
+from tests.reports.samples import frame, row, two_layers
+
+
+@pytest.mark.parametrize(
+    ("raw", "escaped"),
+    [
+        ("50% & $x_1$ #2", r"50\% \& \$x\_1\$ \#2"),
+        ("{a}~b^c", r"\{a\}\textasciitilde{}b\textasciicircum{}c"),
+        (r"\input{x}", r"\textbackslash{}input\{x\}"),
+        ("<s>|", r"\textless{}s\textgreater{}\textbar{}"),
+        ("[1]*", "{[}1]{*}"),
+        ("two\nlines", "two lines"),
+        ("\N{EN DASH}", "--"),
+    ],
+)
+def test_latex_specials(raw, escaped):
+    assert latex_escape(raw) == escaped
+
+
+def test_markdown_specials_cannot_break_a_row_or_start_html():
+    assert markdown_escape("a|b\n*c* <i>_&") == r"a\|b \*c\* &lt;i&gt;\_&amp;"
+
+
+def test_latex_table_has_rules_units_and_as_many_cells_as_columns():
+    table = headline_table(frame(two_layers(model="m_1")))
+    text = latex_table(table, ["model", "sparsity", "speedup", "perplexity"], "50 % cut", "x")
+    assert [re.search(rf"\\{rule}", text) is not None for rule in ("toprule", "midrule", "bottomrule")] == [True] * 3
+    assert r"\caption{50 \% cut}" in text
+    # No perplexity is known, so it has no column.
+    assert r"    Model & Sparsity (\%) & Speedup \\" in text
+    assert r"    m\_1 & 50.0 & 1.14x \\" in text
+    assert r"\begin{tabular}{lrr}" in text
+
+
+def test_slowdowns_are_marked_in_every_form():
+    table = headline_table(frame([row(87, 100)]))
+    assert r"\textbf{0.87x (slower)}" in latex_table(table, ["speedup"], "", "x")
+    assert "**0.87x (slower)**" in markdown_table(table, ["speedup"])
+
+
+def test_markdown_rows_have_equal_cells():
+    rows = [*two_layers(model="a|b"), *two_layers(target="t|u")]
+    lines = markdown_table(headline_table(frame(rows)), ["model", "target", "speedup"]).splitlines()
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
+
+
+def test_missing_values_are_a_dash_and_a_column_of_them_is_left_out():
+    rows = [*two_layers(), *two_layers(target="p", level="paper", published_dense_cycles=500)]
+    table = headline_table(frame(rows))
+    lines = markdown_table(table, ["published_speedup", "perplexity"]).splitlines()
+    # 2 x 500 / 350
+    assert lines == ["| Published-baseline speedup |", "| ---: |", "| \N{EN DASH} |", "| 2.86x |"]
+
+
+def test_csv_keeps_every_digit_and_missing_values():
+    rows = frame([row(100, 70, speedup=1 / 3), {**row(1, 1, layer="x"), "stall_cycles": None}])
+    back = pd.read_csv(io.StringIO(csv_text(rows)))
+    assert back.speedup[0] == 1 / 3
+    assert back.stall_cycles.isna().tolist() == [False, True]
+    assert list(back.columns) == list(rows.columns)

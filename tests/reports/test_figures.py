@@ -1,0 +1,100 @@
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from reports.drawing import png_bytes, safe, svg_bytes
+from reports.figures import PARTS, bars_figure, heatmap_figure, scatter_figure
+from tests.reports.samples import barred, frame, row, two_layers
+from workloads.layers import ROLES
+
+FIGURES = [bars_figure, heatmap_figure, scatter_figure]
+
+
+def many(blocks: int, roles=ROLES[:7]) -> list[dict]:
+    return [
+        row(100 + b, 90 + 10 * r, layer=f"{b}.{role}", block=b, role=role)
+        for b in range(blocks)
+        for r, role in enumerate(roles)
+    ]
+
+
+def texts(figure) -> list[str]:
+    # Laying it out makes matplotlib set the tick labels.
+    svg_bytes(figure)
+    return [t.get_text() for axes in figure.axes for t in [*axes.texts, axes.title, *axes.get_yticklabels()]]
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row(100, 50)], two_layers(), many(32), [barred()], [*two_layers(), barred()], many(2, ROLES),
+        [r for m in "abcdefghij" for r in two_layers(method=m)], [row(100, 50, block=-1)],
+        [row(100, 50, nnz=0, sparsity=1.0)], [row(100, 100, method="dense", pattern="", nnz=40, sparsity=0.0)],
+    ],
+    ids=["one layer", "two", "224 layers", "all barred", "some barred", "all roles", "ten methods", "outside blocks",
+         "nothing kept", "nothing pruned"],
+)  # fmt: skip
+def test_every_figure_copes(draw, rows):
+    root = ET.fromstring(svg_bytes(draw(frame(rows))))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_the_same_rows_give_the_same_bytes(draw):
+    rows = frame([*two_layers(), *two_layers(method="magnitude"), barred()])
+    first, again = draw(rows), draw(rows)
+    assert svg_bytes(first) == svg_bytes(again)
+    assert png_bytes(first) == png_bytes(again)
+    assert svg_bytes(draw(frame([row(100, 51), *two_layers()[1:]]))) != svg_bytes(first)
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_a_name_is_text_in_a_figure_never_markup_and_never_a_formula(draw):
+    name = "<script>alert(1)</script> $\\frac{$ ]]> --> \x00"
+    svg = svg_bytes(draw(frame(two_layers(model=name, method=name, target=name))))
+    ET.fromstring(svg)
+    assert b"<script" not in svg
+
+
+def test_control_letters_and_dollars_are_made_safe():
+    assert safe("a\x00b$c") == "a b\\$c"
+    assert len(safe("x" * 1000, width=20)) <= 62
+
+
+def test_bars_stack_to_the_mean_cycles_of_the_role():
+    rows = [row(400, 200, stall=50, ideal=100), row(400, 400, stall=150, ideal=200, layer="b", block=1)]
+    axes = bars_figure(frame(rows)).axes[0]
+    sparse = [p for p in axes.patches if p.get_facecolor() != axes.patches[0].get_facecolor()][-len(PARTS) :]
+    assert [p.get_width() for p in sparse] == [150, 50, 100]
+    assert sparse[-1].get_x() + sparse[-1].get_width() == 300
+
+
+def test_bars_name_slowdowns_and_what_cannot_run():
+    rows = [row(87, 100), barred(), row(10, 5, layer="u0", role="up"), barred(layer="u1", role="up", block=1)]
+    shown = texts(bars_figure(frame(rows)))
+    assert "0.87x (slower)" in shown
+    assert "cannot run" in shown
+    assert "2.00x (1 of 2 layers)" in shown
+
+
+def test_heat_map_is_centred_at_one_and_counts_slowdowns():
+    figure = heatmap_figure(frame([row(50, 100), row(400, 100, layer="u", role="up"), barred()]))
+    mesh = figure.axes[0].collections[0]
+    assert mesh.norm.vmin == -mesh.norm.vmax == -2.0
+    assert mesh.get_array().compressed().tolist() == [-1.0, 2.0]
+    assert "1 of 2 slower than dense, 1\ncannot run" in figure.axes[0].get_title()
+
+
+def test_scatter_shows_break_even_and_ideal_line_whatever_the_data():
+    figure = scatter_figure(frame([row(400, 100)]))
+    low, high = figure.axes[0].get_ylim()
+    assert low < 1 < high
+    ideal = next(line for line in figure.axes[0].lines if "ideal" in line.get_label())
+    for x, y in zip(ideal.get_xdata(), ideal.get_ydata(), strict=True):
+        assert y == pytest.approx(1 / (1 - x / 100))
+
+
+def test_what_must_not_be_compared_is_not_drawn_together():
+    with pytest.raises(ValueError, match="one configuration"):
+        bars_figure(frame([*two_layers(), *two_layers(tokens=2)]))

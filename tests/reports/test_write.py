@@ -1,0 +1,165 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from reports import headline_table, write_report
+from reports.terminal import print_headline
+from tests.reports.samples import barred, frame, quality, row, two_layers
+from workloads.errors import UserError
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.seen: list[tuple[str, dict]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def write(folder, rows, known=None, title="A title", notes=("a note",)) -> dict:
+    return write_report(frame(rows), known, folder, title, list(notes))
+
+
+def both_levels() -> list[dict]:
+    paper = two_layers(target="vitcod-paper", level="paper", published_dense_cycles=200)
+    return [*paper, *two_layers(), *two_layers(tokens=512), barred(target="small")]
+
+
+def test_all_files_are_written_and_named(tmp_path):
+    written = write(tmp_path, both_levels(), quality(("dense", "", 10.0), ("wanda", "2:4", 12.5)))
+    assert {"report.html", "report.md", "report.tex", "rows.csv", "quality.csv"} <= set(written)
+    figures = [name for name in written if name.startswith("figures/")]
+    # Three figures in two formats for three configurations; nothing can be drawn of the fourth.
+    assert len(figures) == 18
+    assert all(path == tmp_path / name and path.stat().st_size > 0 for name, path in written.items())
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(written.values())
+
+
+def test_the_same_rows_give_the_same_files(tmp_path):
+    first, again = write(tmp_path / "a", both_levels()), write(tmp_path / "b", both_levels())
+    assert {n: p.read_bytes() for n, p in first.items()} == {n: p.read_bytes() for n, p in again.items()}
+
+
+def test_the_page_loads_nothing_from_anywhere(tmp_path):
+    page = write(tmp_path, both_levels())["report.html"].read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    for tag, attributes in Tags(page).seen:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        assert "src" not in attributes or attributes["src"].startswith("data:image/svg+xml;base64,")
+    assert "url(" not in page
+    assert "@import" not in page
+    for uri in re.findall(r"base64,([A-Za-z0-9+/=]+)", page):
+        outside = re.findall(rb'(?:href|src)="(?!#)([^"]+)"', base64.b64decode(uri))
+        assert [link for link in outside if not link.startswith(b"data:")] == []
+
+
+def test_names_are_escaped_everywhere(tmp_path):
+    evil = {"model": EVIL, "method": EVIL, "target": f'"{EVIL}', "layer": EVIL, "role": EVIL}
+    rows = [row(100, 50, **evil), barred(**{**evil, "layer": "b", "reason": EVIL})]
+    written = write(tmp_path, rows, quality(("dense", "", 1.0), model=EVIL), title=EVIL, notes=[EVIL])
+    page = written["report.html"].read_text()
+    assert [tag for tag, _ in Tags(page).seen].count("script") == 1
+    assert "alert(1)" in page
+    assert EVIL not in page
+    assert EVIL not in written["report.md"].read_text()
+    for name, path in written.items():
+        assert path.resolve().is_relative_to(tmp_path.resolve())
+        if name.endswith(".svg"):
+            assert b"<script" not in path.read_bytes()
+
+
+def test_a_title_cannot_leave_the_latex_comment(tmp_path):
+    text = write(tmp_path, two_layers(), title="a\n\\input{x}")["report.tex"].read_text()
+    assert text.splitlines()[0] == r"% a \input{x}"
+
+
+def test_the_page_shows_slowdowns_first_and_in_words(tmp_path):
+    page = write(tmp_path, [row(87, 100)])["report.html"].read_text()
+    assert '<li class="slower">tiny, vitcod (cycle level), 1 token: slower than dense: wanda 2:4 0.87x.</li>' in page
+    assert re.search(r'<td class="n slower" data-v="0\.87">0\.87x \(slower\)</td>', page)
+    assert "slower than dense:" not in write(tmp_path, [row(100, 87)])["report.html"].read_text()
+
+
+def test_the_page_says_what_cannot_run_and_that_sums_leave_it_out(tmp_path):
+    page = write(tmp_path, [*two_layers(), barred(reason="needs 7 B more")])["report.html"].read_text()
+    assert "1 of 3 result rows cannot run on their target and are in no sum." in page
+    assert "needs 7 B more" in page
+    assert "cannot be run, no layer is counted" in write(tmp_path, [barred()])["report.html"].read_text()
+
+
+def test_notes_levels_and_provenance_are_on_the_page(tmp_path):
+    page = write(tmp_path, both_levels(), notes=["zeros of activations are multiplied"])["report.html"].read_text()
+    for part in ("zeros of activations are multiplied", "The two levels side by side", "sha256 s0", "0.1.0", "500 MHz"):
+        assert part in page
+
+
+def test_long_layer_tables_start_folded(tmp_path):
+    def folded(n: int) -> bool:
+        page = write(tmp_path, [row(10, 5, layer=str(i), block=i) for i in range(n)])["report.html"].read_text()
+        return any(tag == "details" for tag, _ in Tags(page).seen)
+
+    assert not folded(60)
+    assert folded(61)
+
+
+def test_missing_numbers_sort_as_missing(tmp_path):
+    paper = row(100, 50, target="p", level="paper", published_dense_cycles=100)
+    page = write(tmp_path, [paper, row(100, 50)])["report.html"].read_text()
+    assert '<td class="n" data-v="">\N{EN DASH}</td>' in page
+
+
+def test_targets_with_alike_names_keep_their_figures_apart(tmp_path):
+    written = write(tmp_path, [*two_layers(target="a b"), *two_layers(target="a/b")])
+    assert len([name for name in written if name.endswith(".svg")]) == 6
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("name", ["../../up", "/etc/x", "", "\u4e2d", "a" * 500])
+def test_model_names_stay_inside_the_folder(tmp_path, name):
+    for path in write(tmp_path / "in", [row(10, 5, model=name, target=name)]).values():
+        assert path.resolve().is_relative_to((tmp_path / "in").resolve())
+
+
+def test_an_empty_frame_is_refused_and_nothing_written(tmp_path):
+    with pytest.raises(UserError, match="no result rows"):
+        write(tmp_path / "x", [])
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_single_row_and_no_notes_make_a_report(tmp_path):
+    written = write(tmp_path, [row(100, 50)], notes=())
+    assert "Approximations" not in written["report.html"].read_text()
+    assert "quality.csv" not in written
+
+
+def test_an_unwritable_folder_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        write(tmp_path / "file", two_layers())
+
+
+def test_the_rows_are_saved_even_if_the_tables_refuse_the_quality(tmp_path):
+    known = quality(("wanda", "2:4", 1.0), ("wanda", "2:4", 2.0))
+    with pytest.raises(UserError, match="2 perplexities"):
+        write(tmp_path, two_layers(), known)
+    assert len(pd.read_csv(tmp_path / "rows.csv")) == 2
+
+
+def test_the_terminal_table_marks_slowdowns_and_prints_names_as_they_are():
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_headline(headline_table(frame([row(87, 100, model="[red]m[/red]")])), console)
+    text = console.export_text()
+    assert "0.87x (slower)" in text
+    assert "[red]m[/red]" in text

@@ -1,0 +1,104 @@
+"""Writes a MaskBundle shard by shard; a killed run goes on where the last whole shard ended, to identical bytes."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from safetensors.numpy import save_file
+
+from workloads.bundle import FORMAT, HEADER_FILE, VERSION, BundleFile, BundleHeader, LayerEntry, MaskBundle
+from workloads.errors import UserError
+from workloads.files import check_writable_folder, pretty_json, read_json, replacing, write_text
+from workloads.layers import Layer
+from workloads.mask import PackedMask
+
+PROGRESS_FILE = "progress.json"
+
+
+@dataclass
+class Progress:
+    """What is already on disk of an unfinished bundle."""
+
+    header_sha256: str
+    shards: int = 0
+    layers: list[LayerEntry] = field(default_factory=list)
+
+
+class BundleWriter:
+    """`add` layers, `commit` to make a shard of them (the unit of resuming), `finish` to make the folder a bundle.
+
+    `finished` tells that the folder already holds exactly this bundle; `written` names the layers already on disk.
+    """
+
+    def __init__(self, folder: str | Path, header: BundleHeader):
+        """Raises UserError if the folder cannot be written or holds a bundle or an unfinished run made otherwise."""
+        self.folder = Path(folder)
+        self.header = header
+        self._pending: dict[str, np.ndarray] = {}
+        self._pending_entries: list[LayerEntry] = []
+        self.finished = False
+        self._progress = Progress(header.sha256())
+        if (self.folder / HEADER_FILE).exists():
+            if MaskBundle.open(self.folder).header != header:
+                raise UserError(f"{self.folder} already holds another bundle; choose another folder or delete it")
+            self.finished = True
+            (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
+        elif (self.folder / PROGRESS_FILE).exists():
+            self._progress = _read_progress(self.folder / PROGRESS_FILE)
+            if self._progress.header_sha256 != header.sha256():
+                raise UserError(
+                    f"{self.folder} holds an unfinished run with other settings; choose another folder or delete it"
+                )
+        else:
+            check_writable_folder(self.folder)
+
+    @property
+    def written(self) -> set[str]:
+        return {entry.name for entry in self._progress.layers}
+
+    def add(self, layer: Layer, mask: PackedMask, pattern: str, weight_bits: int | None = None) -> None:
+        """Raises UserError if the mask's shape is not the layer's or the name was added before."""
+        if mask.shape != layer.shape:
+            raise UserError(f"{layer.name}: a mask of shape {mask.shape} does not fit weights of shape {layer.shape}")
+        if layer.name in self._pending or layer.name in self.written:
+            raise UserError(f"{layer.name}: added twice to {self.folder}")
+        octets = np.ascontiguousarray(mask.words, dtype="<u8").view(np.uint8)
+        self._pending[layer.name] = octets
+        shard = f"masks-{self._progress.shards:05d}.safetensors"
+        self._pending_entries.append(
+            LayerEntry(**dataclasses.asdict(layer), pattern=pattern, nnz=mask.nnz, weight_bits=weight_bits,
+                       sha256=mask.sha256(), shard=shard)
+        )  # fmt: skip
+
+    def commit(self) -> None:
+        """Writes the added layers as one shard. Does nothing if none was added."""
+        if not self._pending:
+            return
+        with replacing(self.folder / self._pending_entries[0].shard) as part:
+            save_file(self._pending, part)
+        self._progress.layers.extend(self._pending_entries)
+        self._progress.shards += 1
+        self._pending, self._pending_entries = {}, []
+        write_text(self.folder / PROGRESS_FILE, pretty_json(dataclasses.asdict(self._progress)))
+
+    def finish(self) -> MaskBundle:
+        """Commits what is pending, writes bundle.json and returns the bundle."""
+        if not self.finished:
+            self.commit()
+            if not self._progress.layers:
+                raise UserError(f"{self.folder}: nothing to write: no layer was added")
+            content = BundleFile(FORMAT, VERSION, self.header, self._progress.layers)
+            content = dataclasses.replace(content, sha256=content.content_sha256())
+            write_text(self.folder / HEADER_FILE, pretty_json(dataclasses.asdict(content)))
+            (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
+            self.finished = True
+        return MaskBundle.open(self.folder)
+
+
+def _read_progress(path: Path) -> Progress:
+    try:
+        return TypeAdapter(Progress).validate_python(read_json(path, "unfinished bundle"))
+    except ValidationError:
+        raise UserError(f"{path} is damaged; delete {path.parent} and start again") from None

@@ -1,0 +1,202 @@
+"""A Hugging Face checkpoint whose weights are read a few parameters at a time (needs torch and transformers).
+
+The model is built on the meta device; `load` fills chosen parameters from the safetensors files, through transformers'
+own key renamings and expert stacking, and `release` empties them again. Nothing is unpickled, no remote code is run.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    rename_source_key,
+)
+from transformers.modeling_utils import LoadStateDictConfig
+from transformers.utils import logging as transformers_logging
+
+from workloads.discovery import find_blocks
+from workloads.errors import UserError
+from workloads.files import read_json
+
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
+
+
+class Checkpoint:
+    """A causal LM on the meta device and the files its parameters come from.
+
+    `model` is the skeleton (eval mode, `dtype` parameters, real buffers), `blocks` its decoder blocks at `block_path`,
+    `sources` maps a parameter name to the checkpoint keys it is made of.
+    """
+
+    def __init__(self, folder: Path, dtype: torch.dtype | None = None):
+        """dtype None keeps the checkpoint's. Raises UserError if the folder is no model, or its files are broken."""
+        transformers_logging.disable_progress_bar()
+        self.folder = folder
+        self.files = weight_files(folder)
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (ValueError, OSError, KeyError) as error:
+            raise UserError(f"{folder}: config.json is not usable: {first_line(error)}") from None
+        self.config = config
+        try:
+            with torch.device("meta"):
+                self.model = AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.float32)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise UserError(f"{folder}: not a causal language model: {first_line(error)}") from None
+        self.model.eval().requires_grad_(False)
+        self.model.config.use_cache = False
+        self.model.config._experts_implementation = "eager"  # one linear an expert, so that its inputs can be seen
+        _fill_buffers(self.model)
+        self.block_path, self.blocks = find_blocks(self.model)
+        self._mapping = get_model_conversion_mapping(self.model)
+        self._shapes = self.model.state_dict()
+        self._key_file = key_files(self.files)
+        self.sources: dict[str, list[str]] = {}
+        for key in self._key_file:
+            self.sources.setdefault(self._parameter_of(key), []).append(key)
+
+    def load(self, parameters: Iterable[str]) -> None:
+        """Fills the named parameters on the CPU. Raises UserError if the checkpoint lacks one or has another shape."""
+        names = [name for name in parameters if name in self._shapes]
+        keys = [key for name in names for key in self.sources.get(name, [])]
+        readers = {file: safe_open(file, framework="pt") for file in {self._key_file[key] for key in keys}}
+        slices = {key: readers[self._key_file[key]].get_slice(key) for key in keys}
+        config = LoadStateDictConfig(dtype=self.model.dtype, weight_mapping=self._mapping)
+        info, _ = convert_and_load_state_dict_in_model(self.model, slices, config)
+        for name, found, expected in info.mismatched_keys:
+            raise UserError(f"{self.folder}: {name} has shape {tuple(found)}, its config asks for {tuple(expected)}")
+        if info.conversion_errors:
+            raise UserError(f"{self.folder}: {first_line(next(iter(info.conversion_errors.values())))}")
+
+    def load_block(self, number: int) -> nn.Module:
+        """Decoder block `number` with its weights."""
+        block = self.blocks[number]
+        prefix = f"{self.block_path}.{number}."
+        self.load([prefix + name for name in block.state_dict()])
+        self._check_filled(block, prefix)
+        return block
+
+    def load_rest(self) -> None:
+        """Everything outside the blocks: embeddings, final norm, head (tied weights stay tied)."""
+        inside = self.block_path + "."
+        self.load([name for name in self._shapes if not name.startswith(inside)])
+        self.model.tie_weights()
+        for name, child in self.model.named_parameters():
+            if not name.startswith(inside) and child.is_meta:
+                raise UserError(f"{self.folder}: the checkpoint lacks {name}")
+
+    def release(self, module: nn.Module) -> None:
+        """Gives the memory of a module's parameters back."""
+        for child in module.modules():
+            for name, parameter in list(child._parameters.items()):
+                if parameter is not None and not parameter.is_meta:
+                    child._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+
+    def raw(self, key: str) -> torch.Tensor:
+        """One tensor as stored in the files."""
+        with safe_open(self._key_file[key], framework="pt") as reader:
+            return reader.get_tensor(key)
+
+    def is_converted(self, parameter: str) -> bool:
+        """Whether a parameter is assembled from the checkpoint (stacked experts, split matrices), not just renamed."""
+        converters = [t for t in self._mapping if isinstance(t, WeightConverter)]
+        renamings = [t for t in self._mapping if isinstance(t, WeightRenaming)]
+        return any(
+            rename_source_key(key, renamings, converters, self.model.base_model_prefix, self._shapes)[1] is not None
+            for key in self.sources.get(parameter, [])
+        )
+
+    def sha256(self) -> str:
+        """Hash of all weight files, in the order of their names."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 24):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def _parameter_of(self, key: str) -> str:
+        converters = [t for t in self._mapping if isinstance(t, WeightConverter)]
+        renamings = [t for t in self._mapping if isinstance(t, WeightRenaming)]
+        name, _ = rename_source_key(key, renamings, converters, self.model.base_model_prefix, self._shapes)
+        if name not in self._shapes and key in self._shapes:
+            return key
+        return name
+
+    def _check_filled(self, module: nn.Module, prefix: str) -> None:
+        for name, parameter in module.named_parameters():
+            if parameter.is_meta:
+                raise UserError(f"{self.folder}: the checkpoint lacks {prefix}{name}")
+
+
+def find_model_folder(model: str) -> Path:
+    """A local model folder, or the local copy of a hub model. Raises UserError if it is neither."""
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder} is not a model folder: it holds no config.json")
+        return folder
+    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise UserError(f"{model} is not a model: no such folder, and not a hub id such as meta-llama/Llama-2-7b-hf")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub client raises many kinds; all mean the same to the user
+        raise UserError(
+            f"{model}: no such folder, and the hub has it not or is out of reach: {first_line(error)}"
+        ) from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, sorted by name."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(read_json(index, "checkpoint index").get("weight_map", {}).values()))
+        files = [folder / name for name in names]
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(
+            f"{folder} holds no .safetensors weights; convert the checkpoint (pickled weights are not read)"
+        )
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{folder}: weight file {file.name} is missing")
+    return files
+
+
+def key_files(files: list[Path]) -> dict[str, Path]:
+    """Which file holds each tensor."""
+    place = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as reader:
+                place.update(dict.fromkeys(reader.keys(), file))
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is not a readable safetensors file: {first_line(error)}") from None
+    return place
+
+
+def first_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@torch.no_grad()
+def _fill_buffers(model: nn.Module) -> None:
+    """Buffers that no checkpoint holds (rotary frequencies) are computed by the model's own initialiser."""
+    for module in model.modules():
+        lost = [name for name, buffer in module._buffers.items() if buffer is not None and buffer.is_meta]
+        for name in lost:
+            module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
+        if lost:
+            model._init_weights(module)

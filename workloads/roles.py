@@ -1,0 +1,35 @@
+"""The role of a matrix, from the names transformers' families give their modules."""
+
+from workloads.layers import ROLES
+
+_ROLE_OF_NAME = {
+    "q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "dense": "o",
+    "qkv_proj": "qkv", "query_key_value": "qkv", "c_attn": "qkv", "Wqkv": "qkv",
+    "gate_proj": "gate", "up_proj": "up", "gate_up_proj": "gate_up", "down_proj": "down",
+    "w1": "gate", "w3": "up", "w2": "down",
+    "fc1": "fc1", "c_fc": "fc1", "fc_in": "fc1", "dense_h_to_4h": "fc1",
+    "fc2": "fc2", "fc_out": "fc2", "dense_4h_to_h": "fc2",
+}  # fmt: skip
+_ONLY_IN_ATTENTION = ("out_proj", "dense")
+
+
+def role_of(path: str) -> str:
+    """The role (a member of ROLES) of a matrix by the last names of its path; "other" when they say nothing."""
+    names = path.split(".")
+    while len(names) > 1 and names[-1].isdigit():
+        names.pop()
+    last, parents = names[-1], names[:-1]
+    role = _ROLE_OF_NAME.get(last, "other")
+    in_attention = any("att" in name for name in parents)  # attn, self_attn, attention, self_attention
+    if last == "c_proj":
+        role = "o" if in_attention else "fc2"
+    elif last in _ONLY_IN_ATTENTION and parents and not in_attention:
+        role = "other"  # e.g. the out_proj of a state-space mixer
+    elif role in ("gate", "up", "gate_up", "down"):
+        if in_attention:
+            role = "other"  # the output gate of gated attention
+        elif "experts" in parents:
+            role = f"expert_{role}"
+        elif any(name.startswith("shared") for name in parents):
+            role = f"shared_{role}"
+    return role if role in ROLES else "other"

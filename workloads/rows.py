@@ -1,0 +1,122 @@
+"""The schema of result rows: one row = one (model, method, layer, tokens, target) fact.
+
+Every room that produces figures fills these columns and nothing else; every table, figure and page is made
+from them. Units end the names. A value that does not apply is NaN (numbers) or "" (text).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from workloads.errors import UserError
+
+SOURCES = ("simulated", "predicted", "measured", "published")
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    kind: Literal["text", "int", "float", "bool"]
+    meaning: str
+
+
+LAYER_COLUMNS = (
+    Column("model", "text", "model id"),
+    Column("method", "text", "what made the mask: a pruning method, a generator, an import, or 'dense'"),
+    Column("pattern", "text", "'unstructured' or 'N:M' (at most N kept in each run of M inputs)"),
+    Column("target_sparsity", "float", "share of zeros asked for, 0..1; NaN where nothing was asked for"),
+    Column("layer", "text", "module path of the linear"),
+    Column("block", "int", "decoder block number, from 0; -1 outside blocks"),
+    Column("role", "text", "q k v o gate up down, fused or expert variants"),
+    Column("out_features", "int", "rows of the weight matrix"),
+    Column("in_features", "int", "columns of the weight matrix"),
+    Column("nnz", "int", "kept weights"),
+    Column("sparsity", "float", "share of zeros, 0..1"),
+    Column("target", "text", "accelerator or GPU the figures hold for"),
+    Column("level", "text", "'paper' (a publication's own formula) or 'cycle' (tiles, lanes, buffers, DRAM)"),
+    Column("source", "text", "simulated | predicted | measured | published"),
+    Column("tokens", "int", "GEMM m: tokens that pass through the layer together"),
+    Column("weight_bits", "int", "bits a stored weight value takes on the target"),
+    Column("cycles", "int", "total cycles of the layer = compute_cycles + stall_cycles"),
+    Column("compute_cycles", "int", "cycles in which the array works = ideal_cycles + imbalance_cycles"),
+    Column("ideal_cycles", "float", "kept MACs / all MAC units: perfect balance, nothing waits"),
+    Column(
+        "imbalance_cycles", "float", "compute cycles lost to uneven lanes, rounding to whole lanes and zeros computed"
+    ),
+    Column("stall_cycles", "int", "cycles in which the array waits for memory"),
+    Column("transfer_cycles", "int", "cycles the DRAM channel is busy (overlaps with compute)"),
+    Column("dense_cycles", "int", "cycles of the unpruned layer on the same target, same tokens"),
+    Column("dense_compute_cycles", "int", "its compute cycles"),
+    Column("published_dense_cycles", "int", "what the publication's program prints for the unpruned layer"),
+    Column("speedup", "float", "dense_cycles / cycles; below 1 is a slowdown"),
+    Column("compute_speedup", "float", "dense_compute_cycles / compute_cycles: what unlimited bandwidth would give"),
+    Column("published_speedup", "float", "published_dense_cycles / cycles: what the publication's program would claim"),
+    Column("weight_bytes", "int", "kept weight values moved from DRAM"),
+    Column("metadata_bytes", "int", "mask metadata moved from DRAM"),
+    Column("activation_bytes", "int", "inputs moved from DRAM"),
+    Column("output_bytes", "int", "outputs moved to DRAM"),
+    Column("dense_bytes", "int", "all bytes the unpruned layer moves"),
+    Column("utilisation", "float", "useful MACs / (cycles x MAC units), 0..1"),
+    Column("bound", "text", "largest part of the cycles: compute | imbalance | memory"),
+    Column("mapping", "text", "how the target was set up for the layer: tile sizes, division of its lanes"),
+    Column("clock_mhz", "float", "clock the cycles count"),
+    Column("latency_us", "float", "cycles / clock"),
+    Column("feasible", "bool", "False: the target cannot run it, `reason` says why and cycles are empty"),
+    Column("reason", "text", "why not feasible, else ''"),
+    Column("mask_sha256", "text", "hash of the mask"),
+    Column("spec_sha256", "text", "hash of the target's full description, overrides included"),
+    Column("seed", "int", "seed of the masks"),
+    Column("tool_version", "text", "prunesim version"),
+)
+
+QUALITY_COLUMNS = (
+    Column("model", "text", "model id"),
+    Column("method", "text", "pruning method, or 'dense'"),
+    Column("pattern", "text", "'unstructured' or 'N:M'"),
+    Column("target_sparsity", "float", "share of zeros asked for, 0..1; NaN where nothing was asked for"),
+    Column("sparsity", "float", "zeros / weights over the pruned linears, 0..1"),
+    Column("perplexity", "float", "exp of the mean window NLL per token"),
+    Column("windows", "int", "windows evaluated"),
+    Column("seq_len", "int", "tokens a window"),
+    Column("text", "text", "file name of the evaluation text"),
+    Column("text_sha256", "text", "hash of the token ids evaluated"),
+    Column("seed", "int", "seed of the masks"),
+    Column("tool_version", "text", "prunesim version"),
+)
+
+_DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool"}
+
+
+def to_frame(rows: Iterable[Mapping[str, Any]], columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
+    """A frame with exactly the schema's columns and dtypes, in the schema's order.
+
+    Raises UserError for a column outside the schema or an unknown `source`.
+    """
+    frame = pd.DataFrame(list(rows))
+    unknown = [c for c in frame.columns if c not in {column.name for column in columns}]
+    if unknown:
+        raise UserError(f"result rows have an unknown column {unknown[0]!r}; workloads/rows.py lists the known ones")
+    data = {}
+    for column in columns:
+        values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype="object")
+        if column.kind == "text":
+            values = values.astype("object").where(values.notna(), "")
+        if column.kind == "bool":
+            values = values.astype("object").where(values.notna(), True)
+        if column.kind in ("int", "float"):
+            values = pd.to_numeric(values)
+        data[column.name] = values.astype(_DTYPES[column.kind])
+    result = pd.DataFrame(data)
+    if "source" in result and not set(result["source"]) <= {*SOURCES, ""}:
+        raise UserError(f"result rows have an unknown source {set(result['source']) - set(SOURCES)}; known: {SOURCES}")
+    return result
+
+
+def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain dictionaries; missing numbers become None, ready for JSON."""
+    return [
+        {key: None if pd.isna(value) else value for key, value in record.items()}
+        for record in frame.astype("object").to_dict("records")
+    ]
