@@ -21,7 +21,7 @@ from reports import drawing
 from reports.drawing import safe
 from reports.explain import config_text
 from reports.present import speedup_text
-from reports.tables import CONFIG, checked, counted, groups, ratio, sparsity_of, total
+from reports.tables import CONFIG, MASKS, checked, counted, groups, ratio, sparsity_of, total
 from workloads.layers import role_rank
 
 # (column, legend, colour, hatch): work in blues, waiting in a colour and a hatch of its own.
@@ -51,8 +51,10 @@ def _configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for key, group in groups(rows, ["method", "pattern"]):
-        yield f"{key['method']} {key['pattern']}".strip(), group
+    for key, group in groups(rows, MASKS):
+        asked = key["target_sparsity"]
+        pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
+        yield f"{key['method']} {pattern}".strip(), group
 
 
 def _roles(rows: pd.DataFrame) -> list[str]:

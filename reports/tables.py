@@ -18,7 +18,8 @@ from workloads.rows import LAYER_COLUMNS
 
 # What two numbers must share before anyone may compare them.
 CONFIG = ["model", "target", "level", "source", "tokens"]
-KEYS = [*CONFIG, "method", "pattern"]
+MASKS = ["method", "pattern", "target_sparsity"]  # what made the masks
+KEYS = [*CONFIG, *MASKS]
 ALL_ROLES = "all"
 
 _EVALUATION = ["text", "text_sha256", "seq_len", "windows"]
@@ -40,11 +41,12 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
         where = f"{row.model}, {row.method} {row.pattern} on {row.target}, {row.tokens} tokens"
         raise UserError(
             f"layer {row.layer!r} has more than one row for {where} ({len(double)} such rows), and adding them "
-            "up would mean nothing; write one report per seed, sparsity or hardware description, or name them apart"
+            "up would mean nothing; write one report per seed or hardware description, or name them apart"
         )
     order = pd.DataFrame({key: pd.factorize(rows[key])[0] for key in ("model", "target", "level", "source")})
     order["tokens"] = rows["tokens"].astype("float64").to_numpy()
-    order["method"], order["pattern"] = (pd.factorize(rows[key])[0] for key in ("method", "pattern"))
+    for key in MASKS:
+        order[key] = pd.factorize(rows[key])[0]
     order["block"] = rows["block"].astype("float64").to_numpy()
     order["role"] = [role_rank(role) for role in rows["role"]]
     return rows.iloc[order.sort_values(list(order.columns), kind="stable").index].reset_index(drop=True)
@@ -96,7 +98,7 @@ def _sums(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def headline_table(rows: pd.DataFrame, quality: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One line per model, target, tokens, method and pattern: the whole model, with its perplexity where known.
+    """One line per model, target, tokens, method, pattern and target sparsity: the whole model, with its perplexity where known.
 
     `bound_*_share`: share of the cycles spent in layers that are bound by compute, imbalance or memory, 0..1.
     `slowest_role`: the role that takes most of the cycles, `slowest_role_share` its share, 0..1.
@@ -133,6 +135,8 @@ def _quality(key: dict, quality: pd.DataFrame | None) -> dict[str, object]:
     same = mine[mine.groupby(_EVALUATION, sort=False, dropna=False).ngroup() == 0]
     dense = same[same["method"] == "dense"]
     pruned = same[(same["method"] == key["method"]) & (same["pattern"] == key["pattern"])]
+    asked = key["target_sparsity"]
+    pruned = pruned[pruned["target_sparsity"].isna() if pd.isna(asked) else pruned["target_sparsity"] == asked]
     return {
         "perplexity": _only(dense if key["method"] == "dense" else pruned, key),
         "dense_perplexity": _only(dense, key),
@@ -144,13 +148,13 @@ def _only(found: pd.DataFrame, key: dict) -> float:
     if len(found) > 1:
         raise UserError(
             f"{key['model']}: {len(found)} perplexities for {found['method'].iloc[0]} {found['pattern'].iloc[0]} on "
-            "the same text; write one report per seed or sparsity"
+            "the same text; write one report per seed"
         )
     return float(found["perplexity"].iloc[0]) if len(found) else float("nan")
 
 
 def role_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per role, then one for all of them, for each model, target, tokens, method and pattern.
+    """One line per role, then one for all of them, for each model, target, tokens, method, pattern and target sparsity.
 
     `mean_*` are cycles per layer of that role; the line "all" is the mean over every layer of the model.
     `cycles_share`: the role's share of the model's cycles, 0..1.
@@ -204,13 +208,13 @@ def levels_table(rows: pd.DataFrame) -> pd.DataFrame:
     Empty when no layer was run at both levels.
     """
     used = counted(checked(rows))
-    same = ["model", "method", "pattern", "tokens", "role", "block", "layer", "mask_sha256"]
+    same = ["model", *MASKS, "tokens", "role", "block", "layer", "mask_sha256"]
     same += ["out_features", "in_features", "nnz"]
     kept = ["target", "cycles", "dense_cycles", "published_dense_cycles", "compute_cycles", "dense_compute_cycles"]
     paper, cycle = (used.loc[used["level"] == level, [*same, *kept, "stall_cycles"]] for level in ("paper", "cycle"))
     pairs = paper.merge(cycle, on=same, suffixes=("_paper", "_cycle"))
     lines = []
-    for key, group in groups(pairs, ["model", "target_paper", "target_cycle", "tokens", "method", "pattern"]):
+    for key, group in groups(pairs, ["model", "target_paper", "target_cycle", "tokens", *MASKS]):
         parts = sorted(((k["role"], part) for k, part in groups(group, ["role"])), key=lambda item: role_rank(item[0]))
         lines += [{**key, "role": role, **_two_levels(part)} for role, part in [*parts, (ALL_ROLES, group)]]
     return pd.DataFrame(lines)

@@ -1,6 +1,7 @@
 """The headline table in a terminal."""
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,17 +10,31 @@ from reports.present import cells, filled, heading
 
 COLUMNS = [
     *("model", "target", "tokens", "method", "pattern", "sparsity", "speedup", "compute_speedup"),
-    *("published_speedup", "perplexity", "dense_perplexity", "infeasible_layers"),
+    *("published_speedup", "perplexity", "infeasible_layers"),
 ]
+
+SHORT = {
+    "compute_speedup": "Compute only",
+    "published_speedup": "As published",
+}
 
 
 def print_headline(table: pd.DataFrame, console: Console) -> None:
-    """Prints what `headline_table` returns; slowdowns in red, and in words."""
-    columns = filled(table, COLUMNS)
-    printed = Table(title="Whole model: dense cycles / cycles", title_justify="left")
+    """Prints what `headline_table` returns; slowdowns in red, and in words. What is the same in every line (one model,
+    one dense perplexity) stands in the title."""
+    shared = {
+        name: table[name].iloc[0] for name in ("model", "dense_perplexity") if table[name].nunique(dropna=False) == 1
+    }
+    columns = [column for column in filled(table, COLUMNS) if column not in shared]
+    title = [str(shared.get("model", "whole models")), "speedup = dense cycles / cycles"]
+    if pd.notna(shared.get("dense_perplexity")):
+        title.append(f"dense perplexity {shared['dense_perplexity']:.2f}")
+    printed = Table(title=Text(", ".join(title)), title_justify="left", box=SIMPLE, pad_edge=False)
     for column in columns:
         head = heading(column)
-        printed.add_column(head.text, justify="right" if head.numeric else "left", overflow="fold")
+        printed.add_column(
+            Text(SHORT.get(column, head.text)), justify="right" if head.numeric else "left", no_wrap=True
+        )
     for line in cells(table, columns):
         # Text, not str: a model called "[red]" must not colour anything.
         printed.add_row(*(Text(c.text, style="bold red" if c.slower else "") for c in line))

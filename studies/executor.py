@@ -80,7 +80,7 @@ class StudyRunner:
         from reports.terminal import print_headline
 
         files = write_report(rows, quality, self.out, self.study.file.title, notes_for(rows))
-        print_headline(headline_table(rows, quality), Console())
+        print_headline(headline_table(rows, quality), Console(width=None if sys.stdout.isatty() else 140))
         print(f"\nreport: {files['report.html']}")
         return files
 

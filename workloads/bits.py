@@ -4,6 +4,8 @@ Words are uint64, shape (rows, n_words); bit j of word w is column 64*w + j; unu
 Popcounts use the compiler's ctpop instruction.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -12,8 +14,7 @@ from numba.extending import intrinsic
 WORD_BITS = 64
 
 
-@intrinsic
-def popcount(typing_context, word):
+def _popcount(typing_context, word):
     """Set bits of one uint64."""
 
     def emit(context, builder, signature, arguments):
@@ -21,6 +22,9 @@ def popcount(typing_context, word):
         return builder.call(ctpop, arguments)
 
     return types.uint64(types.uint64), emit
+
+
+popcount: Any = intrinsic(_popcount)  # for use inside the kernels
 
 
 @njit(cache=True, nogil=True)

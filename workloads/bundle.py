@@ -9,7 +9,7 @@ Every layer carries the hash of its mask, checked whenever it is read.
 
 import dataclasses
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from workloads.errors import UserError
-from workloads.files import read_json, sha256_of
+from workloads.files import plain, read_json, sha256_of
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 
@@ -54,7 +54,10 @@ class LayerEntry:
 
 @dataclass(frozen=True)
 class BundleHeader:
-    """How the masks came to be; equal headers mean equal masks, bit for bit."""
+    """How the masks came to be; equal headers mean equal masks, bit for bit.
+
+    Values are kept as bundle.json would bring them back, so that a header equals itself once written and read.
+    """
 
     model_id: str
     method: str
@@ -65,6 +68,15 @@ class BundleHeader:
     model_config: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
     tool_version: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises UserError unless target_sparsity is None or within 0..1."""
+        for name in ("parameters", "model_config", "calibration"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        if self.target_sparsity is not None:
+            object.__setattr__(self, "target_sparsity", float(self.target_sparsity))
+            if not 0 <= self.target_sparsity <= 1:
+                raise UserError(f"target_sparsity is a fraction in [0, 1], not {self.target_sparsity}")
 
     def sha256(self) -> str:
         return sha256_of(dataclasses.asdict(self))
@@ -105,7 +117,9 @@ class MaskBundle:
             raise UserError(f"{folder} is not a mask bundle: it holds no {HEADER_FILE}{unfinished}")
         content = _read_header(folder / HEADER_FILE)
         for shard in sorted({entry.shard for entry in content.layers}):
-            if Path(shard).name != shard or not (folder / shard).is_file():
+            if Path(shard).name != shard:
+                raise UserError(f"{folder}: shard {shard!r} is not a plain file name; make the bundle again")
+            if not (folder / shard).is_file():
                 raise UserError(f"{folder}: shard {shard} is missing; make the bundle again")
         return cls(folder, content)
 
@@ -126,12 +140,11 @@ class MaskBundle:
     def __iter__(self) -> Iterator[tuple[LayerEntry, PackedMask]]:
         """Reads one layer ahead in a second thread; at most two layers are in memory."""
         with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = None
+            ahead: tuple[LayerEntry, Future[PackedMask]] | None = None
             for entry in self.layers:
-                current, ahead = ahead, reader.submit(self._read, entry)
+                current, ahead = ahead, (entry, reader.submit(self._read, entry))
                 if current is not None:
                     yield current[0], current[1].result()
-                ahead = (entry, ahead)
             if ahead is not None:
                 yield ahead[0], ahead[1].result()
 
@@ -158,8 +171,13 @@ class MaskBundle:
         except (SafetensorError, OSError, KeyError) as error:
             raise UserError(f"{where}: cannot be read ({error}); make the bundle again") from None
         if octets.dtype != np.uint8 or octets.shape != (entry.out_features, 8 * -(-entry.in_features // 64)):
-            raise UserError(f"{where}: tensor {octets.dtype} {octets.shape} does not fit {entry.layer.shape}")
-        mask = PackedMask(octets.view("<u8").astype(np.uint64, copy=False), entry.in_features)
+            raise UserError(
+                f"{where}: tensor {octets.dtype} {octets.shape} does not fit {entry.layer.shape}; make the bundle again"
+            )
+        try:
+            mask = PackedMask(octets.view("<u8").astype(np.uint64, copy=False), entry.in_features)
+        except UserError as error:
+            raise UserError(f"{where}: {error}; make the bundle again") from None
         if mask.sha256() != entry.sha256:
             raise UserError(
                 f"{where}: the mask's hash differs from bundle.json: the file is damaged; make the bundle again"

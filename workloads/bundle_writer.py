@@ -41,8 +41,10 @@ class BundleWriter:
         self.finished = False
         self._progress = Progress(header.sha256())
         if (self.folder / HEADER_FILE).exists():
-            if MaskBundle.open(self.folder).header != header:
+            bundle = MaskBundle.open(self.folder)
+            if bundle.header != header:
                 raise UserError(f"{self.folder} already holds another bundle; choose another folder or delete it")
+            self._progress.layers = bundle.layers
             self.finished = True
             (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
         elif (self.folder / PROGRESS_FILE).exists():
@@ -51,6 +53,11 @@ class BundleWriter:
                 raise UserError(
                     f"{self.folder} holds an unfinished run with other settings; choose another folder or delete it"
                 )
+            for shard in sorted({entry.shard for entry in self._progress.layers}):
+                if not (self.folder / shard).is_file():
+                    raise UserError(
+                        f"{self.folder}: {shard} of the unfinished run is missing; delete it and start again"
+                    )
         else:
             check_writable_folder(self.folder)
 

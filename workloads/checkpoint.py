@@ -23,8 +23,8 @@ from transformers.core_model_loading import (
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging as transformers_logging
 
-from workloads.discovery import find_blocks
-from workloads.errors import UserError
+from workloads.discovery import BAD_CONFIG, find_blocks
+from workloads.errors import UserError, one_line
 from workloads.files import read_json
 
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
@@ -44,14 +44,14 @@ class Checkpoint:
         self.files = weight_files(folder)
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (ValueError, OSError, KeyError) as error:
-            raise UserError(f"{folder}: config.json is not usable: {first_line(error)}") from None
+        except (*BAD_CONFIG, OSError) as error:
+            raise UserError(f"{folder}: config.json is not usable: {one_line(error)}; correct it") from None
         self.config = config
         try:
             with torch.device("meta"):
                 self.model = AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.float32)
-        except (ValueError, KeyError, AttributeError) as error:
-            raise UserError(f"{folder}: not a causal language model: {first_line(error)}") from None
+        except BAD_CONFIG as error:
+            raise UserError(f"{folder}: not a causal language model: {one_line(error)}; give a decoder model") from None
         self.model.eval().requires_grad_(False)
         self.model.config.use_cache = False
         self.model.config._experts_implementation = "eager"  # one linear an expert, so that its inputs can be seen
@@ -161,7 +161,8 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint, sorted by name."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(read_json(index, "checkpoint index").get("weight_map", {}).values()))
+        weight_map = _weight_map(index)
+        names = sorted(set(weight_map.values()))
         files = [folder / name for name in names]
     else:
         files = sorted(folder.glob("*.safetensors"))
@@ -171,8 +172,17 @@ def weight_files(folder: Path) -> list[Path]:
         )
     for file in files:
         if not file.is_file():
-            raise UserError(f"{folder}: weight file {file.name} is missing")
+            raise UserError(f"{folder}: weight file {file.name} is missing; download or save the model again")
     return files
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Tensor name -> file name, of a sharded checkpoint's index."""
+    content = read_json(index, "checkpoint index")
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
+        raise UserError(f'{index}: its "weight_map" does not name weight files beside it; save the model again')
+    return names
 
 
 def key_files(files: list[Path]) -> dict[str, Path]:

@@ -27,10 +27,13 @@ def read_checkpoint_masks(folder: Path) -> Iterator[tuple[Layer, PackedMask]]:
     for layer, weight in found:
         empty = False
         if not bool(torch.isfinite(weight).all()):
-            raise UserError(f"{layer.name}: some weights are NaN or Inf; repair the checkpoint")
+            bad = int((~torch.isfinite(weight)).sum())
+            raise UserError(
+                f"{folder}: {layer.name}: {bad} of {layer.n_weights} weights are NaN or Inf; repair the checkpoint"
+            )
         yield layer, PackedMask.from_dense((weight != 0).numpy())
     if empty:
-        raise UserError(f"{folder} holds no linear weights of decoder blocks")
+        raise UserError(f"{folder} holds no linear weights of decoder blocks; give a language model's folder")
 
 
 def _of_model(folder: Path) -> Iterator[tuple[Layer, torch.Tensor]]:

@@ -21,7 +21,7 @@ from workloads.layers import Layer
 from workloads.roles import role_of
 
 # What the constructors of transformers raise on values that do not fit together.
-_BAD_CONFIG = (
+BAD_CONFIG = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, StrictDataclassError,
     TypeError, ValueError,
 )  # fmt: skip
@@ -77,7 +77,7 @@ def meta_model(config: dict[str, Any] | PretrainedConfig) -> PreTrainedModel:
             raise UserError(f"transformers has no causal language model for model_type {kind!r}; give a decoder model")
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation="eager")
-    except _BAD_CONFIG as error:
+    except BAD_CONFIG as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"transformers {transformers.__version__} cannot build a {kind!r} model: {reason}; correct its config"

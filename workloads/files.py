@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from workloads.errors import UserError
 
@@ -15,22 +18,27 @@ from workloads.errors import UserError
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise.
 
+    The file gets the usual permissions, whatever wrote it (safetensors makes files only their owner can read).
     Raises UserError naming the file when the folder cannot be written or the disk is full.
     """
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        mode = part.stat().st_mode
         yield part
+        part.chmod(mode)
         os.replace(part, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
     finally:
         if part.parent.is_dir():
             part.unlink(missing_ok=True)
 
 
-def cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {path}: {error.strerror or error}; choose another folder or free some space")
+def cannot_write(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return UserError(f"cannot write {path}: {reason}; choose another folder or free some space")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -40,6 +48,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON would bring it back: lists for tuples, text keys, and text for the floats JSON lacks ("inf")."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def canonical_json(value: Any) -> str:

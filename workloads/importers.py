@@ -1,19 +1,33 @@
 """Masks made elsewhere: a folder of .npy files or one .npz become layers."""
 
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 
-from workloads.errors import UserError
+from workloads.errors import UserError, one_line
 from workloads.layers import Layer
 from workloads.mask import PackedMask
+
+# What numpy raises on files that are damaged, cut off or of another kind.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, RuntimeError, KeyError, MemoryError, SyntaxError, TokenError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 def read_mask(path: Path) -> PackedMask:
     """One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept. Raises UserError naming the file."""
-    return _checked(_load(path), str(path))
+    array = _load(path)
+    if isinstance(array, np.lib.npyio.NpzFile):
+        array.close()
+        raise UserError(f"{path} is an .npz archive; give one .npy mask")
+    return _checked(array, str(path))
 
 
 def read_array_masks(path: Path) -> Iterator[tuple[Layer, PackedMask]]:
@@ -22,9 +36,9 @@ def read_array_masks(path: Path) -> Iterator[tuple[Layer, PackedMask]]:
     Roles and block numbers come from the names, as in "model.layers.3.self_attn.q_proj"; read one array at a time.
     """
     if path.is_dir():
-        files = sorted(path.glob("*.npy"), key=lambda file: natural(file.stem))
+        files = sorted(sorted(path.glob("*.npy")), key=lambda file: natural(file.stem))
         if not files:
-            raise UserError(f"{path} holds no .npy masks")
+            raise UserError(f"{path} holds no .npy masks; save one (out_features, in_features) array a layer")
         for file in files:
             yield _named(file.stem, read_mask(file))
     else:
@@ -32,17 +46,19 @@ def read_array_masks(path: Path) -> Iterator[tuple[Layer, PackedMask]]:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise UserError(f"{path} is neither a folder of .npy masks nor an .npz file")
         with archive:
+            if not archive.files:
+                raise UserError(f"{path} holds no masks; save one (out_features, in_features) array a layer")
             for name in sorted(archive.files, key=natural):
-                yield _named(name, _checked(archive[name], f"{path}: {name}"))
+                yield _named(name, _checked(_member(archive, name, path), f"{path}: {name}"))
 
 
 def natural(name: str) -> list[tuple[int, str | int]]:
     """Sort key that puts layer 10 after layer 9."""
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+    return [(1, int(part)) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def block_of(name: str) -> int:
-    """The first number in a layer name, -1 if there is none."""
+    """The first part of a dotted layer name that is a number, -1 if there is none."""
     match = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
     return int(match[1]) if match else -1
 
@@ -54,13 +70,21 @@ def _named(name: str, mask: PackedMask) -> tuple[Layer, PackedMask]:
     return Layer(name, role_of(name), block_of(name), mask.rows, mask.cols), mask
 
 
-def _load(path: Path) -> np.ndarray:
+def _load(path: Path) -> Any:
+    """The array of an .npy file, or an open NpzFile."""
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"no such mask file: {path}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable .npy or .npz file: {error}") from None
+    except _UNREADABLE as error:
+        raise UserError(f"{path} is not a readable .npy or .npz file: {one_line(error)}; save it again") from None
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
+    try:
+        return archive[name]
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: {name} cannot be read: {one_line(error)}; save it again") from None
 
 
 def _checked(array: np.ndarray, where: str) -> PackedMask:

@@ -37,8 +37,14 @@ class PackedMask:
         if dense.size == 0:
             raise UserError(f"the mask is empty: shape {dense.shape}")
         if dense.dtype != np.bool_:
-            if dense.dtype.kind not in "iuf" or not np.isin(dense, (0, 1)).all():
-                raise UserError(f"a mask holds booleans or 0/1; this {dense.dtype} array holds other values")
+            if dense.dtype.kind not in "iuf":
+                raise UserError(f"a mask holds booleans or 0/1; this array is of type {dense.dtype}")
+            fits = np.isin(dense, (0, 1))
+            if not fits.all():
+                raise UserError(
+                    f"a mask holds booleans or 0/1; this {dense.dtype} array of shape {dense.shape} holds "
+                    f"{np.count_nonzero(~fits)} other values, the first is {dense[~fits][0]}"
+                )
             dense = dense.astype(bool)
         return cls(bits.pack(dense), dense.shape[1])
 
@@ -85,7 +91,7 @@ class PackedMask:
                 bits.word_counts(self.words), np.arange(0, self.words.shape[1], tile_cols // 64), axis=1, dtype=np.int64
             )
         else:
-            starts = np.arange(0, self.cols, tile_cols)
+            starts = range(0, self.cols, tile_cols)
             per_row = np.stack([self.columns(s, min(s + tile_cols, self.cols)).row_counts() for s in starts], axis=1)
         return np.add.reduceat(per_row, np.arange(0, self.rows, tile_rows), axis=0)
 

@@ -110,7 +110,8 @@ def to_frame(rows: Iterable[Mapping[str, Any]], columns: tuple[Column, ...] = LA
         data[column.name] = values.astype(_DTYPES[column.kind])
     result = pd.DataFrame(data)
     if "source" in result and not set(result["source"]) <= {*SOURCES, ""}:
-        raise UserError(f"result rows have an unknown source {set(result['source']) - set(SOURCES)}; known: {SOURCES}")
+        unknown = sorted(set(result["source"]) - {*SOURCES, ""})
+        raise UserError(f"result rows have an unknown source {unknown[0]!r}; known: {' '.join(SOURCES)}")
     return result
 
 

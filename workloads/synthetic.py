@@ -124,20 +124,29 @@ GENERATORS: dict[str, Callable[[np.random.Generator, int, int, float], PackedMas
 def generate(
     layers: Iterable[Layer], pattern: str, density: float, seed: int, role_density: dict[str, float] | None = None
 ) -> Iterator[tuple[Layer, PackedMask]]:
-    """One mask per layer, in order; `pattern` is a key of GENERATORS or "N:M" (whose density is n/m).
+    """One mask per layer, in order; `pattern` is a key of GENERATORS or "N:M" (whose density is n/m, for every role).
 
-    Raises UserError for an unknown pattern or role, a density outside (0, 1], N:M that does not divide in_features.
+    Raises UserError, before the first mask is asked for, for an unknown pattern or role, a density outside (0, 1], N:M
+    that does not divide in_features, and role densities beside N:M.
     """
     layers = list(layers)
     densities = {layer.role: density for layer in layers} | (role_density or {})
     check_roles(list(role_density or {}), [layer.role for layer in layers])
     for role, value in densities.items():
-        if not 0 < value <= 1:
-            raise UserError(f"density of {role} is a fraction in (0, 1], not {value}")
+        if not isinstance(value, int | float) or not 0 < value <= 1:
+            raise UserError(f"density of {role} is a fraction in (0, 1], not {value!r}; 0.5 keeps half of the weights")
     nofm = None if pattern in GENERATORS else parse_generator(pattern)
-    for layer in layers:
-        if nofm is not None:
+    if nofm is not None:
+        if role_density:
+            raise UserError(f"pattern {nofm} keeps {nofm.n / nofm.m:g} of every role; leave role densities out")
+        for layer in layers:
             nofm.check_divides(layer.in_features, layer.name)
+    return _drawn(layers, pattern, nofm, densities, seed)
+
+
+def _drawn(
+    layers: list[Layer], pattern: str, nofm: NofM | None, densities: dict[str, float], seed: int
+) -> Iterator[tuple[Layer, PackedMask]]:
     for layer in layers:
         rng = stream(seed, layer.name)
         if nofm is not None:

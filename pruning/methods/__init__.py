@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ def method_parameters(method: Method, values: dict[str, Any]) -> Any:
         if key not in known:
             raise UserError(f"{method.name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
     try:
-        return TypeAdapter(method.parameters_type).validate_python(values, strict=True)
+        return TypeAdapter(method.parameters_type).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{method.name}: {first['loc'][0]} = {first['input']!r}: {first['msg']}") from None

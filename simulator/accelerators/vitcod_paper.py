@@ -40,7 +40,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Clock:
-    mhz: Annotated[float, Field(gt=0)]
+    mhz: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)

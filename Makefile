@@ -1,0 +1,35 @@
+# make demo   the small real model, pruned, evaluated and run on ViTCoD: out/demo/report.html
+# make test   everything the tests check
+# make lint   ruff, and the rule that imports go downwards only
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A CPU-only torch where there is no CUDA: set to an index that carries CPU wheels (see PyTorch's own install page).
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/prunesim run examples/demo.toml
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf out $(VENV) *.egg-info

@@ -1,0 +1,102 @@
+"""Tiny random models of many families, saved as real checkpoints, and the plain full-model runs they are checked against."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+VOCAB = 64
+GLU = dict(
+    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+)  # fmt: skip
+GPT = dict(n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)
+OPT = dict(hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64)
+SLIDING = ["sliding_attention", "full_attention"]
+
+# name -> (model_type, config). Windows are shorter than the sequences of the tests (12 tokens).
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", GLU),
+    "llama-tied": ("llama", GLU | {"tie_word_embeddings": True, "attention_bias": True}),
+    "mistral": ("mistral", GLU | {"sliding_window": 4}),
+    "qwen2": ("qwen2", GLU),
+    "qwen2-window": ("qwen2", GLU | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    "qwen3": ("qwen3", GLU | {"head_dim": 8}),
+    "opt": ("opt", OPT | {"word_embed_proj_dim": 32}),
+    "opt-projected": ("opt", OPT | {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
+    "gpt2": ("gpt2", GPT),
+    "gpt_neox": ("gpt_neox", GLU),
+    "gemma2": ("gemma2", GLU | {"head_dim": 8, "sliding_window": 4, "layer_types": SLIDING}),
+    "gemma3_text": ("gemma3_text", GLU | {"head_dim": 8, "sliding_window": 4, "layer_types": SLIDING}),
+    "phi3": ("phi3", GLU | {"sliding_window": 4}),
+    "phi": ("phi", GLU),
+    "bloom": ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "falcon": ("falcon", GLU | {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-alibi": ("falcon", GLU | {"alibi": True, "bias": True}),
+    "gptj": ("gptj", GPT | {"rotary_dim": 4}),
+    "mixtral": ("mixtral", GLU | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4}),
+    "qwen2_moe": (
+        "qwen2_moe",
+        GLU | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 32, "num_experts": 4,
+               "num_experts_per_tok": 2, "decoder_sparse_step": 2},
+    ),
+    "qwen3_moe": (
+        "qwen3_moe",
+        GLU | {"head_dim": 8, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2},
+    ),
+}  # fmt: skip
+
+
+@torch.no_grad()
+def build(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A model whose every parameter is random, norms and biases too, large enough that outputs tell blocks apart."""
+    kind, config = FAMILIES[family]
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(kind, vocab_size=VOCAB, **(config | changes)), dtype=torch.float32
+    )
+    draw = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=draw)
+        parameter.copy_(noise * 0.15 if parameter.ndim > 1 else parameter + 0.2 * noise)
+    return model.eval().requires_grad_(False)
+
+
+def save(
+    family: str,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    shard_size: str = "1GB",
+    seed: int = 0,
+    **changes: Any,
+) -> Path:
+    """A checkpoint folder of `build(family)`."""
+    build(family, seed, **changes).to(dtype).save_pretrained(folder, max_shard_size=shard_size)
+    return folder
+
+
+def load_whole(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The whole model in memory, loaded by transformers alone; experts one at a time, as in the streamed model."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto", local_files_only=True)
+    return model.eval().requires_grad_(False)
+
+
+def token_ids(samples: int, seq_len: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(3, VOCAB, (samples, seq_len), generator=torch.Generator().manual_seed(seed))
+
+
+def save_tokenizer(folder: Path, bos: bool = True) -> None:
+    """One token a character: "a" is 3, ..., unknown ones are <unk>; <s> in front if asked for."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789 .,!?\n"
+    vocabulary = {token: n for n, token in enumerate(["<unk>", "<s>", "</s>", *letters])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>").save_pretrained(folder)
+
+
+def quiet(*_: object) -> None:
+    """Progress and warnings nobody reads."""

@@ -1,0 +1,185 @@
+"""The cycle model of ViTCoD against its functional twin, closed forms and laws."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.accelerators.vitcod import NEAR
+from simulator.pipeline import double_buffered
+from simulator.simulate import open_target
+from tests.simulator.vitcod_twin import parse_mapping, run_twin, slow_double_buffer
+from workloads import PackedMask, UserError
+
+SMALL = ["array.width=4", "array.height=3", "buffers.weight_kib=2", "buffers.index_kib=0.5", "buffers.output_kib=0.25",
+         "buffers.activation_kib=0.5", "dram.bandwidth_gbps=2.5"]  # fmt: skip
+
+
+def simulate(kept: np.ndarray, sets: list[str], tokens: int = 1, weight_bits: int | None = None):
+    target = open_target("vitcod", sets)
+    return target.model.simulate(target.spec, PackedMask.from_dense(kept), tokens, weight_bits), target.spec
+
+
+def random_mask(seed: int, rows: int, cols: int, density: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    column_density = np.clip(density * rng.uniform(0, 2, cols), 0, 1)  # some columns dense enough for the denser engine
+    return rng.random((rows, cols)) < column_density
+
+
+@pytest.mark.parametrize("metadata", ["bitmap", "coordinate"])
+@pytest.mark.parametrize(
+    ("rows", "cols", "density", "tokens"),
+    [(10, 150, 0.5, 1), (13, 64, 0.9, 3), (4, 200, 0.1, 1), (9, 130, 0.6, 7), (1, 1, 1.0, 1), (21, 70, 0.0, 2)],
+)
+def test_agrees_with_the_functional_twin_to_the_cycle(rows, cols, density, tokens, metadata):
+    kept = random_mask(rows * cols, rows, cols, density)
+    outcome, spec = simulate(kept, [*SMALL, f"engines.metadata={metadata}"], tokens, weight_bits=5)
+    rng = np.random.default_rng(1)
+    weights, inputs = rng.integers(-50, 50, (rows, cols)), rng.integers(-50, 50, (tokens, cols))
+    twin = run_twin(spec, weights, kept, inputs, parse_mapping(outcome.sparse.mapping), weight_bits=5)
+    assert (twin.outputs == inputs @ (weights * kept).T).all()
+    assert (twin.uses == kept * tokens).all()
+    found = outcome.sparse
+    assert (found.cycles, found.compute_cycles) == (twin.cycles, twin.compute_cycles)
+    assert found.weight_bytes == twin.weight_bytes
+    assert found.metadata_bytes == twin.metadata_bytes
+    assert found.activation_bytes == twin.activation_bytes
+    assert found.output_bytes == twin.output_bytes
+
+
+def test_a_mask_with_two_kinds_of_columns_uses_both_engines():
+    kept = np.zeros((64, 128), dtype=bool)
+    kept[:, :64] = True
+    kept[::8, 64:] = True
+    outcome, spec = simulate(kept, ["array.width=8", "array.height=4"], tokens=4)
+    mapping = parse_mapping(outcome.sparse.mapping)
+    assert mapping.n_dense == 64
+    assert 0 < mapping.dense_lanes < 8
+    weights, inputs = np.ones((64, 128), dtype=int), np.arange(4 * 128).reshape(4, 128)
+    twin = run_twin(spec, weights, kept, inputs, mapping, weight_bits=8)
+    assert twin.cycles == outcome.sparse.cycles
+    assert (twin.outputs == inputs @ kept.T.astype(int)).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0, 1, 4, 9])), min_size=1, max_size=14
+    )
+)
+def test_double_buffering_equals_a_stepped_clock(tiles):
+    load, compute, store = (np.array(column, dtype=np.int64) for column in zip(*tiles, strict=True))
+    assert double_buffered(load, compute, store) == slow_double_buffer(load.tolist(), compute.tolist(), store.tolist())
+
+
+def test_double_buffering_closed_forms():
+    tiles = 10
+    load, compute, none = np.full(tiles, 5), np.full(tiles, 20), np.zeros(tiles, dtype=np.int64)
+    assert double_buffered(load, compute, none) == 5 + 200  # compute bound: only the first load is seen
+    assert double_buffered(compute, load, none) == 200 + 5  # memory bound: only the last compute is seen
+
+
+@pytest.mark.parametrize(("rows", "cols", "tokens"), [(64, 64, 1), (100, 300, 1), (4096, 4096, 1), (130, 4096, 100)])
+def test_dense_layer_is_its_closed_form(rows, cols, tokens):
+    """Every lane gets rows / width outputs, every output cols / height cycles; 64 divides 64-column tiles."""
+    outcome, _ = simulate(np.ones((rows, cols), dtype=bool), [], tokens)
+    assert outcome.dense.compute_cycles == math.ceil(rows / 64) * math.ceil(cols / 64) * tokens
+    assert outcome.dense.weight_bytes % (rows * cols) == 0  # one byte a weight, once or more often
+    assert outcome.dense.weight_bytes == rows * cols or tokens > 1
+    assert outcome.dense.metadata_bytes == 0
+    assert outcome.dense.cycles >= outcome.dense.total_bytes / 153.6
+
+
+def test_a_mask_that_keeps_all_is_the_dense_layer():
+    outcome, _ = simulate(np.ones((200, 500), dtype=bool), [], tokens=3)
+    assert dataclasses.replace(outcome.sparse, mapping="") == dataclasses.replace(outcome.dense, mapping="")
+
+
+def test_two_of_four_computes_twice_as_fast():
+    """Every row of every 64-multiple tile keeps exactly half, so no lane waits for another."""
+    kept = np.tile(np.array([True, False, True, False]), (256, 1024))
+    outcome, _ = simulate(kept, [], tokens=64)
+    assert outcome.dense.compute_cycles == 2 * outcome.sparse.compute_cycles
+
+
+def test_uneven_rows_cost_more_than_even_ones():
+    even = np.tile(np.array([True, False]), (256, 256))
+    uneven = np.zeros((256, 512), dtype=bool)
+    uneven[::2] = True  # the same count, in every second row: half of the lanes idle
+    assert simulate(uneven, [], 64)[0].sparse.compute_cycles == 2 * simulate(even, [], 64)[0].sparse.compute_cycles
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 200), st.floats(0.05, 1), st.integers(1, 9))
+def test_parts_sum_to_the_whole_and_bounds_hold(seed, rows, cols, density, tokens):
+    kept = random_mask(seed, rows, cols, density)
+    outcome, spec = simulate(kept, SMALL, tokens)
+    found = outcome.sparse
+    assert found.cycles == found.compute_cycles + found.stall_cycles
+    assert found.compute_cycles == pytest.approx(found.ideal_cycles + found.imbalance_cycles)
+    assert found.ideal_cycles == kept.sum() * tokens / 12
+    assert found.imbalance_cycles >= 0
+    assert found.stall_cycles >= 0
+    assert found.cycles >= found.transfer_cycles >= found.total_bytes / spec.bytes_per_cycle - 1e-9
+    assert found.output_bytes == rows * tokens
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 200), st.floats(0.05, 1), st.integers(1, 5))
+def test_more_bandwidth_or_buffer_is_never_slower(seed, rows, cols, density, tokens):
+    kept = random_mask(seed, rows, cols, density)
+    small = simulate(kept, SMALL, tokens)[0].sparse.cycles
+    for better in ("dram.bandwidth_gbps=5", "buffers.weight_kib=4", "buffers.output_kib=1", "buffers.activation_kib=2"):
+        assert simulate(kept, [*SMALL, better], tokens)[0].sparse.cycles <= small * (1 + NEAR)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 30), st.floats(0.05, 0.8))
+def test_fewer_weights_never_compute_longer_without_the_denser_engine(seed, rows, density):
+    """One tile shape only: 64 columns fit, so the comparison is not between mappings."""
+    sets = ["array.width=4", "array.height=3", "engines.dense_thresholds=[1.0]"]
+    kept = random_mask(seed, rows, 64, density)
+    fewer = kept & (np.random.default_rng(seed + 1).random(kept.shape) < 0.7)
+    assert simulate(fewer, sets)[0].sparse.compute_cycles <= simulate(kept, sets)[0].sparse.compute_cycles
+
+
+def test_permuting_rows_of_one_lane_changes_nothing():
+    kept = random_mask(3, 256, 256, 0.5)
+    swapped = kept.copy()
+    swapped[[0, 64]] = kept[[64, 0]]  # rows 0 and 64 share lane 0 of 64
+    sets = ["engines.dense_thresholds=[1.0]", "buffers.weight_kib=1024", "buffers.index_kib=1024"]
+    assert simulate(kept, sets)[0].sparse == simulate(swapped, sets)[0].sparse
+
+
+def test_lane_maxima_match_order_statistics_of_binomials():
+    """64 rows of 64 * h columns at density p, one a lane: E[max] of 64 Binomial(512, 0.5) lane counts, in whole cycles."""
+    rng = np.random.default_rng(0)
+    kept = rng.random((64 * 40, 512)) < 0.5
+    counts = np.array([math.comb(512, k) for k in range(513)], dtype=object)
+    cdf = np.cumsum(counts.astype(float) / 2.0**512)
+    cycles_cdf = np.array([cdf[min(64 * c, 512)] for c in range(9)])  # P(ceil(n / 64) <= c)
+    expected = sum(1 - cycles_cdf[c] ** 64 for c in range(9))
+    outcome, _ = simulate(kept, ["engines.dense_thresholds=[1.0]", "dram.bandwidth_gbps=1e6"])
+    mapping = parse_mapping(outcome.sparse.mapping)
+    assert (mapping.tile_rows, mapping.tile_cols) == (64, 512)
+    assert outcome.sparse.compute_cycles / 40 == pytest.approx(expected, rel=0.02)
+
+
+def test_four_bit_weights_move_half_the_bytes():
+    kept = np.ones((128, 256), dtype=bool)
+    assert simulate(kept, [], 1, 4)[0].sparse.weight_bytes * 2 == simulate(kept, [], 1, 8)[0].sparse.weight_bytes
+    assert simulate(kept, [], 1, 16)[0].sparse.weight_bytes == simulate(kept, [], 1, None)[0].sparse.weight_bytes
+
+
+def test_nothing_kept_takes_no_compute():
+    outcome, _ = simulate(np.zeros((70, 70), dtype=bool), [])
+    assert outcome.sparse.compute_cycles == 0
+    assert outcome.sparse.weight_bytes == 0
+
+
+def test_a_tile_that_cannot_fit_says_what_to_do():
+    with pytest.raises(UserError, match="buffers"):
+        simulate(np.ones((64, 64), dtype=bool), ["buffers.weight_kib=1"])
