@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from pruning.parallel import one_thread_per_operation
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef, block_linears
+from workloads.errors import UserError
 
 
 @dataclass
@@ -49,7 +51,7 @@ class BlockwiseModel:
         checkpoint.load_rest()
         self._pass = _Pass()
         self._tuples = False
-        self._calls: dict[tuple[int, int], dict[int, BlockCall]] = {}
+        self._calls: dict[tuple[int, ...], dict[int, BlockCall]] = {}
         self._detect_output_kind()
 
     def refs(self, number: int) -> list[LinearRef]:
@@ -57,13 +59,23 @@ class BlockwiseModel:
         return block_linears(self.blocks[number], f"{self.checkpoint.block_path}.{number}", number)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Hidden states (batch, seq, hidden) that enter block 0 for token ids (batch, seq)."""
+        """Hidden states (batch, seq, hidden) that enter block 0 for token ids (batch, seq).
+
+        Raises UserError for models whose blocks depend on the tokens by more than hidden states.
+        """
         self._pass.calls, self._pass.first_hidden, self._pass.last_hidden = {}, None, None
-        with self._recording(), suppress(_Stop):
+        with self._recording(), one_thread_per_operation(), torch.no_grad(), suppress(_Stop):
             self.model(input_ids=ids, use_cache=False)
-        self._calls[tuple(ids.shape)] = self._pass.calls
-        assert self._pass.first_hidden is not None
-        return self._pass.first_hidden
+        calls, hidden = self._pass.calls, self._pass.first_hidden
+        assert hidden is not None
+        known = self._calls.setdefault(tuple(ids.shape), calls)
+        same = all(_equal(vars(call), vars(calls[number])) for number, call in known.items())
+        if not same or hidden.shape[:-1] != ids.shape:
+            raise UserError(
+                f"{self.checkpoint.folder}: the blocks of {type(self.model).__name__} take more than hidden states of "
+                "(batch, sequence, hidden); it cannot be run block by block, use a method without calibration"
+            )
+        return hidden
 
     def run(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
         """Output of a loaded block for hidden states whose (batch, seq) was embedded before."""
@@ -125,3 +137,16 @@ class BlockwiseModel:
         del first.forward
         self.checkpoint.release(first)
         self._tuples = seen[0]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two arguments of a block are the same; tensors by value, unknown objects by their type."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return True

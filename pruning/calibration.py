@@ -49,11 +49,12 @@ def read_calibration(
     Raises UserError when the source cannot be read or holds less than asked for.
     """
     path = Path(source)
+    for asked, option in ((samples, "--samples"), (seq_len, "--seq-len")):
+        if asked is not None and asked < 1:
+            raise UserError(f"calibration: {option} must be at least 1, not {asked}")
     if path.suffix == ".npy":
         return Calibration(_read_ids(path, samples, seq_len), path.name)
     samples, seq_len = samples or DEFAULT_SAMPLES, seq_len or DEFAULT_SEQ_LEN
-    if samples < 1 or seq_len < 1:
-        raise UserError(f"calibration needs at least one sample of one token, not {samples} x {seq_len}")
     draw = np.random.default_rng(seed)
     if path.suffix == ".jsonl":
         ids = _crops_of_documents(_json_lines(path), model_folder, samples, seq_len, draw, source)
@@ -88,6 +89,8 @@ def windows(path: Path, model_folder: Path, seq_len: int, count: int | None) -> 
     if seq_len < 2:
         raise UserError(f"--seq-len must be at least 2 to predict anything, not {seq_len}")
     ids = _read_ids(path, None, None).reshape(-1).numpy() if path.suffix == ".npy" else encode(path, model_folder)
+    if count is not None and count < 1:
+        raise UserError(f"--windows must be at least 1, not {count}")
     whole = len(ids) // seq_len
     if whole < (count or 1):
         raise UserError(f"{path} has {len(ids)} tokens, that is {whole} windows of {seq_len}; {count or 1} are needed")
@@ -110,9 +113,11 @@ def _read_ids(path: Path, samples: int | None, seq_len: int | None) -> torch.Ten
     try:
         ids = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"calibration: no such file: {path}") from None
-    except (OSError, ValueError) as error:
+        raise UserError(f"no such file: {path}; token ids are a .npy of shape (samples, seq_len)") from None
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} is not a readable .npy file: {error}") from None
+    if not isinstance(ids, np.ndarray):
+        raise UserError(f"{path} holds several arrays; save token ids with numpy.save")
     if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.size == 0:
         raise UserError(f"{path}: token ids are int64 of shape (samples, seq_len), not {ids.dtype} {ids.shape}")
     if (samples or 0) > ids.shape[0] or (seq_len or 0) > ids.shape[1]:
@@ -172,14 +177,16 @@ def _crops_of_documents(
 
 def _json_lines(path: Path) -> list[str]:
     documents = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            document = json.loads(line)["text"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise UserError(f'{path}, line {number}: expected a JSON object with the key "text"') from None
-        documents.append(str(document))
+            document = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number} is not JSON: {error}") from None
+        if not isinstance(document, dict) or not isinstance(document.get("text"), str):
+            raise UserError(f'{path}, line {number}: expected a JSON object with a string under "text"')
+        documents.append(document["text"])
     if not documents:
         raise UserError(f"{path} holds no documents")
     return documents

@@ -19,7 +19,7 @@ from torch import nn
 from pruning.blockwise import BlockwiseModel
 from pruning.calibration import Calibration, check_ids
 from pruning.methods import Method
-from pruning.parallel import ordered_map
+from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.selection import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
 from pruning.statistics import InputEnergy, Sums, merge
 from workloads import __version__
@@ -97,11 +97,12 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
         return writer.finish()
     if not writer.written:
         check_weights(checkpoint, refs, progress)
-    run = Run(checkpoint, recipe, writer, progress, warn, make_keeper(checkpoint, recipe, refs), refs)
-    if recipe.method.needs_activations:
-        prune_with_activations(run)
-    else:
-        prune_weights(run)
+    with one_thread_per_operation():
+        run = Run(checkpoint, recipe, writer, progress, warn, make_keeper(checkpoint, recipe, refs), refs)
+        if recipe.method.needs_activations:
+            prune_with_activations(run)
+        else:
+            prune_weights(run)
     return writer.finish()
 
 
@@ -175,9 +176,11 @@ def prune_with_activations(run: Run) -> None:
     model = BlockwiseModel(run.checkpoint)
     batches = micro_batches(run.recipe.calibration.ids)
     embedded = [model.embed(batch) for batch in batches]
+    run.checkpoint.release(run.checkpoint.model)
     first = sum(1 for block in run.refs if block[0].layer.name in run.writer.written)
     resumed = 0 < first < len(run.refs)
     hidden = read_hidden(run.writer.folder, first, embedded) if resumed else embedded
+    del embedded
     for number in range(first, len(run.refs)):
         run.progress("pruning", number, len(run.refs))
         block = run.checkpoint.load_block(number)
@@ -187,7 +190,8 @@ def prune_with_activations(run: Run) -> None:
             write_hidden(run.writer.folder, number + 1, hidden)
         run.writer.commit()
         run.checkpoint.release(block)
-        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
+        for done in range(number + 1):  # an earlier run may have been killed before it could delete its own
+            hidden_file(run.writer.folder, done).unlink(missing_ok=True)
 
 
 def prune_block(run: Run, model: BlockwiseModel, block: nn.Module, number: int, hidden: list[torch.Tensor]) -> None:
@@ -200,11 +204,11 @@ def prune_block(run: Run, model: BlockwiseModel, block: nn.Module, number: int, 
     samples = sum(len(batch) for batch in hidden)
     for ref in refs:
         weight = ref.matrix(block)
-        norm = None
-        if ref.layer.name in total:
-            norm = (total[ref.layer.name] / samples).sqrt().float()
+        energies = total.get(ref.layer.name)
+        if energies is not None and bool(energies.any()):
+            norm = (energies / samples).sqrt().float()
         else:
-            run.warn(f"{ref.layer.name}: no calibration token reached it; scored by magnitude")
+            run.warn(f"{ref.layer.name}: no calibration token reached it (or only zeros); scored by magnitude")
             norm = torch.ones(ref.layer.in_features)
         keep = choose(run, ref.layer, weight.float(), norm)
         weight.masked_fill_(~keep, 0)
@@ -215,7 +219,9 @@ def choose(run: Run, layer: Layer, weight: torch.Tensor, feature_norm: torch.Ten
     """The keep mask of one matrix. Raises UserError if a score is not finite."""
     scores = run.recipe.method.score(run.recipe.parameters, weight, feature_norm)
     if not bool(torch.isfinite(scores).all()):
-        raise UserError(f"{layer.name}: a score is NaN or Inf (weights or calibration activations overflow)")
+        raise UserError(
+            f"{layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use --dtype float32"
+        )
     return run.keeper(scores)
 
 

@@ -44,7 +44,9 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
         )
     loss = math.fsum(losses) / len(losses)
     if not math.isfinite(loss):
-        raise UserError(f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow")
+        raise UserError(
+            f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow; use --dtype float32 or repair it"
+        )
     return math.exp(min(loss, 700.0))
 
 
@@ -87,7 +89,10 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
                 f"{masks.folder}: its layer {entry.name} is not in this model; were the masks made for another?"
             )
         if known[entry.name] != entry.layer.shape:
-            raise UserError(f"{entry.name}: the mask has shape {entry.layer.shape}, the weights {known[entry.name]}")
+            raise UserError(
+                f"{masks.folder}: {entry.name}: the mask has shape {entry.layer.shape}, the weights "
+                f"{known[entry.name]}; were the masks made for another model?"
+            )
 
 
 def apply_masks(block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:

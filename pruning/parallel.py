@@ -20,7 +20,9 @@ Result = TypeVar("Result")
 def worker_count() -> int:
     """PRUNESIM_THREADS, or the cores this process may use."""
     asked = os.environ.get("PRUNESIM_THREADS", "")
-    return max(1, int(asked)) if asked.isdigit() else len(os.sched_getaffinity(0))
+    if asked.isdigit():
+        return max(1, int(asked))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

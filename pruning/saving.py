@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers.core_model_loading import revert_weight_conversion
 
 from pruning.driver import Progress, all_refs
 from pruning.evaluate import check_masks
@@ -30,34 +29,32 @@ def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None
     if folder.is_dir() and any(folder.iterdir()) and not (folder / STAMP_FILE).exists():
         raise UserError(f"--save-model {folder} is not empty; choose another folder")
     if stamp is not None and (folder / STAMP_FILE).exists() and (folder / STAMP_FILE).read_text() != pretty_json(stamp):
-        raise UserError(f"--save-model {folder} holds a checkpoint pruned with other masks; choose another folder")
+        raise UserError(
+            f"--save-model {folder} holds a checkpoint pruned with other masks or from other weights; choose another "
+            "folder or delete it"
+        )
     check_writable_folder(folder)
 
 
 def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progress) -> None:
     """Writes the model of `source` with `masks` applied. Raises UserError as `check_target`, or on foreign masks."""
-    stamp = {"masks_sha256": masks.sha256, "weights_sha256": str(masks.header.model_config.get("weights_sha256", ""))}
-    check_target(folder, source, stamp)
-    write_text(folder / STAMP_FILE, pretty_json(stamp))
+    check_target(folder, source)
     checkpoint = Checkpoint(source)
     refs = all_refs(checkpoint)
     check_masks(refs, masks)
+    stamp = {"masks_sha256": masks.sha256, "weights_sha256": checkpoint.sha256()}
+    check_target(folder, source, stamp)
+    write_text(folder / STAMP_FILE, pretty_json(stamp))
     shards: list[tuple[Path, list[str]]] = []
-    inside = checkpoint.block_path + "."
-    outside = [name for name in checkpoint.sources if not name.startswith(inside)]
-    groups = [
-        *(
-            ([name for name in checkpoint.sources if name.startswith(f"{inside}{b}.")], refs[b])
-            for b in range(len(refs))
-        ),
-        (outside, []),
-    ]
-    for number, (names, block_refs) in enumerate(groups):
+    groups = [*block_keys(checkpoint)]
+    for number, keys in enumerate(groups):
         progress("saving", number, len(groups))
         shard = folder / f"model-{number + 1:05d}-of-{len(groups):05d}.safetensors"
-        shards.append((shard, save_shard(checkpoint, names, block_refs, masks, shard)))
+        shards.append((shard, keys))
+        if not shard.exists():
+            save_shard(checkpoint, keys, refs[number] if number < len(refs) else [], masks, shard)
     for file in source.iterdir():
-        if file.is_file() and file.suffix in (".json", ".model", ".txt", ".jinja") and file.name != INDEX_FILE:
+        if file.suffix in (".json", ".model", ".txt", ".jinja") and is_companion(file):
             with replacing(folder / file.name) as part:
                 shutil.copyfile(file, part)
     weight_map = {key: shard.name for shard, keys in shards for key in keys}
@@ -65,48 +62,51 @@ def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progres
     write_text(folder / INDEX_FILE, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))
 
 
-def save_shard(
-    checkpoint: Checkpoint, names: list[str], refs: list[LinearRef], masks: MaskBundle, shard: Path
-) -> list[str]:
-    """Writes one shard unless it is there; returns the checkpoint keys in it."""
-    converted = [name for name in names if checkpoint.is_converted(name)]
-    keys = [key for name in names for key in checkpoint.sources[name]]
-    if shard.exists():
-        return keys
-    tensors = {key: checkpoint.raw(key) for name in names if name not in converted for key in checkpoint.sources[name]}
-    key_of = {name: checkpoint.sources[name][0] for name in names if name not in converted}
-    for ref in refs:
-        name = parameter_name(ref)
-        if name in key_of and ref.layer.name in masks:
-            keep = torch.from_numpy(masks[ref.layer.name].to_dense())
-            weight = tensors[key_of[name]]
-            view = weight[ref.expert] if ref.expert is not None else weight
-            (view.T if ref.transposed else view).masked_fill_(~keep, 0)
-    if converted:
-        tensors |= unstacked(checkpoint, converted, refs, masks)
+def is_companion(file: Path) -> bool:
+    """Whether a file of a model folder goes with any weights: settings and tokenizer, not indices of shards."""
+    return file.is_file() and not file.name.endswith(".index.json") and file.name != STAMP_FILE
+
+
+def block_keys(checkpoint: Checkpoint) -> list[list[str]]:
+    """The keys in the files of every block, then those outside the blocks."""
+    groups: list[dict[str, None]] = [{} for _ in range(len(checkpoint.blocks) + 1)]
+    inside = checkpoint.block_path + "."
+    for name, keys in checkpoint.sources.items():
+        block = name.removeprefix(inside).partition(".")[0] if name.startswith(inside) else ""
+        number = int(block) if block.isdigit() and int(block) < len(checkpoint.blocks) else -1
+        groups[number].update(dict.fromkeys(keys))
+    return [list(group) for group in groups]
+
+
+def save_shard(checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef], masks: MaskBundle, shard: Path) -> None:
+    tensors = checkpoint.raw(keys)
+    for key, keep in stored_masks(checkpoint, refs, masks).items():
+        if key not in tensors or tensors[key].shape != keep.shape:
+            raise UserError(f"{checkpoint.folder}: no mask can be written into {key}: its form in the files is unknown")
+        tensors[key].masked_fill_(~keep, 0)
     with replacing(shard) as part:
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata={"format": "pt"})
-    return keys
 
 
-def unstacked(
-    checkpoint: Checkpoint, names: list[str], refs: list[LinearRef], masks: MaskBundle
-) -> dict[str, torch.Tensor]:
-    """Masked parameters that the checkpoint keeps in pieces (one matrix an expert), in pieces again."""
-    checkpoint.load(names)
-    state = {name: checkpoint.model.get_parameter(name).detach().clone() for name in names}
+def stored_masks(checkpoint: Checkpoint, refs: list[LinearRef], masks: MaskBundle) -> dict[str, torch.Tensor]:
+    """True = kept, in the shapes and under the keys of the files. Experts that the files hold one by one, but the
+    model as one stack, get their masks through the way transformers takes to save such a stack."""
+    kept: dict[str, torch.Tensor] = {}
     for ref in refs:
         name = parameter_name(ref)
-        if name in state and ref.layer.name in masks:
-            keep = torch.from_numpy(masks[ref.layer.name].to_dense())
-            view = state[name][ref.expert] if ref.expert is not None else state[name]
-            (view.T if ref.transposed else view).masked_fill_(~keep, 0)
-    pieces = revert_weight_conversion(checkpoint.model, state)
-    checkpoint.release(checkpoint.model)
-    return pieces
+        if name not in kept:
+            kept[name] = torch.ones(checkpoint.model.get_parameter(name).shape, dtype=torch.bool)
+        if ref.layer.name in masks:
+            view = kept[name] if ref.expert is None else kept[name][ref.expert]
+            (view.T if ref.transposed else view).copy_(torch.from_numpy(masks[ref.layer.name].to_dense()))
+    for name in kept:
+        if name not in checkpoint.sources:
+            raise UserError(f"{checkpoint.folder}: the checkpoint lacks {name}")
+    converted = {name: keep for name, keep in kept.items() if name in checkpoint.converted}
+    plain = {checkpoint.sources[name][0]: keep for name, keep in kept.items() if name not in checkpoint.converted}
+    return plain | (checkpoint.to_stored(converted) if converted else {})
 
 
 def parameter_name(ref: LinearRef) -> str:
     """The full name of the parameter a reference points into."""
-    name = ref.layer.name if ref.expert is None else ref.layer.name.rpartition(".")[0]
-    return f"{name}.{ref.parameter}" if ref.expert is None else name
+    return f"{ref.layer.name}.{ref.parameter}" if ref.expert is None else ref.layer.name.rpartition(".")[0]

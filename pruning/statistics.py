@@ -12,9 +12,17 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from workloads.discovery import LinearRef
-from workloads.errors import UserError
 
 Sums = dict[str, torch.Tensor]
+# How experts multiply inputs (first) with a matrix or a stack of them (second).
+PRODUCTS = (
+    nn.functional.linear,
+    torch.matmul,
+    torch.bmm,
+    torch.Tensor.matmul,
+    torch.Tensor.bmm,
+    torch.Tensor.__matmul__,
+)
 
 
 class InputEnergy:
@@ -69,32 +77,27 @@ class InputEnergy:
         if not self._experts:
             yield
             return
-        with _LinearCalls(self.block, self._experts, self._add):
+        with _ExpertProducts(self.block, self._experts, self._add):
             yield
 
 
-class _LinearCalls(TorchFunctionMode):
-    """Sees every functional linear of this thread and tells which expert's matrix it used, by the matrix's address."""
+class _ExpertProducts(TorchFunctionMode):
+    """Sees every matrix product of this thread and tells which expert's matrix it used, by the matrix's address."""
 
     def __init__(self, block: nn.Module, refs: list[LinearRef], add: Callable[[str, torch.Tensor], None]):
         super().__init__()
-        self._names = {}
-        for ref in refs:
-            if ref.transposed:
-                raise UserError(
-                    f"{ref.layer.name}: inputs of transposed stacked experts cannot be observed; use magnitude"
-                )
-            self._names[ref.matrix(block).data_ptr()] = ref.layer.name
+        self._names = {ref.matrix(block).data_ptr(): ref.layer.name for ref in refs}
         self._add = add
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is nn.functional.linear:
-            inputs, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
-            name = self._names.get(weight.data_ptr())
-            if name is not None and weight.ndim == 2:
-                self._add(name, inputs)
-        return function(*args, **kwargs)
+        if function in PRODUCTS and len(args) > 1:
+            inputs, weight = args[:2]
+            one_each = weight.ndim == 3  # bmm: all experts at once, each with its own inputs
+            for x, matrix in zip(inputs, weight, strict=True) if one_each else [(inputs, weight)]:
+                name = self._names.get(matrix.data_ptr())
+                if name is not None:
+                    self._add(name, x)
+        return function(*args, **(kwargs or {}))
 
 
 def merge(total: Sums, sums: Sums) -> None:

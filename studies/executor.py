@@ -12,7 +12,7 @@ import pandas as pd
 from studies.masks import generated, write_bundle
 from studies.progress import ProgressLine, warn
 from studies.report import notes_for, read_rows
-from studies.settings import density_of
+from studies.settings import density_of, sparsity_of
 from studies.simulate import Source, simulate_frame
 from studies.study import Study, StudyAccelerator, StudyMethod, StudyModel
 from workloads import __version__
@@ -50,13 +50,29 @@ class StudyRunner:
             for tokens in accelerator.tokens:
                 if tokens < 1 or (target.model.level == "paper" and tokens != 1):
                     raise UserError(f"{self.study.path}: {accelerator.name} cannot run tokens = {tokens}")
+        for method in self.study.file.methods:
+            self.check_method(method)
         for model in self.study.file.models:
+            for name in (model.text, model.calibration):
+                if name and Path(name).suffix and not self.study.beside(name).is_file():
+                    raise UserError(f"{self.study.path}: model {model.name!r}: no such file: {self.study.beside(name)}")
             for method in self.study.file.methods:
                 if model.shapes and method.method != GENERATED:
                     raise UserError(
                         f"{self.study.path}: {model.name!r} has shapes only; {method.method!r} needs weights "
                         f"(give `path`), or use method = {GENERATED!r}"
                     )
+
+    def check_method(self, method: StudyMethod) -> None:
+        if method.method == GENERATED:
+            density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
+            return
+        from pruning.methods import choose_rule, find_method, method_parameters
+
+        found = find_method(method.method)
+        choose_rule(found, method.rule)
+        method_parameters(found, dict(method.set))
+        sparsity_of(method.pattern, method.sparsity)
 
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         rows, quality = [], []
@@ -132,8 +148,6 @@ class StudyRunner:
         from studies.prune import open_checkpoint
 
         text = self.study.beside(model.text)
-        if not text.is_file():
-            raise UserError(f"{self.study.path}: model {model.name!r}: no such text: {text}")
         key = [
             vars(model),
             bundle.sha256 if bundle else "",

@@ -19,6 +19,8 @@ def sparsity_of(pattern: str, sparsity: float | None) -> tuple[NofM | None, floa
 def density_of(pattern: str, density: float | None) -> float:
     """The density of a generator pattern; N:M fixes it. Raises UserError if they contradict each other."""
     nofm = parse_pattern(pattern) if ":" in pattern else None
+    if density is not None and not 0 < density <= 1:
+        raise UserError(f"density is a fraction in (0, 1], not {density}; 0.5 keeps half of the weights")
     if nofm is None:
         return 0.5 if density is None else density
     if density is not None and abs(density - nofm.n / nofm.m) > 1e-9:

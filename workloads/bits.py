@@ -144,7 +144,7 @@ def largest_run(words: np.ndarray, cols: int, m: int) -> int:
             run = words[r, w] >> np.uint64(shift)
             if shift + m > 64 and w + 1 < words.shape[1]:
                 run |= words[r, w + 1] << np.uint64(64 - shift)
-            kept = np.int64(popcount(run & full))
+            kept: Any = np.int64(popcount(run & full))
             if kept > largest:
                 largest = kept
     return largest

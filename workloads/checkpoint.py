@@ -12,13 +12,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
     WeightRenaming,
     convert_and_load_state_dict_in_model,
+    dot_natural_key,
     rename_source_key,
+    revert_weight_conversion,
 )
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging as transformers_logging
@@ -34,11 +36,12 @@ class Checkpoint:
     """A causal LM on the meta device and the files its parameters come from.
 
     `model` is the skeleton (eval mode, `dtype` parameters, real buffers), `blocks` its decoder blocks at `block_path`,
-    `sources` maps a parameter name to the checkpoint keys it is made of.
+    `sources` maps a parameter name to the checkpoint keys it is made of; `converted` names the parameters that are
+    assembled from them (stacked experts, split matrices), not just renamed.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype | None = None):
-        """dtype None keeps the checkpoint's. Raises UserError if the folder is no model, or its files are broken."""
+        """dtype None means the config's. Raises UserError if the folder is no model, or its files are broken."""
         transformers_logging.disable_progress_bar()
         self.folder = folder
         self.files = weight_files(folder)
@@ -46,23 +49,27 @@ class Checkpoint:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (*BAD_CONFIG, OSError) as error:
             raise UserError(f"{folder}: config.json is not usable: {one_line(error)}; correct it") from None
+        if getattr(config, "quantization_config", None):
+            raise UserError(f"{folder}: its weights are quantized; give the checkpoint they were quantized from")
         self.config = config
         try:
             with torch.device("meta"):
-                self.model = AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.float32)
+                self.model = AutoModelForCausalLM.from_config(
+                    config, dtype=dtype or config.dtype or torch.float32, trust_remote_code=False
+                )
         except BAD_CONFIG as error:
             raise UserError(f"{folder}: not a causal language model: {one_line(error)}; give a decoder model") from None
         self.model.eval().requires_grad_(False)
         self.model.config.use_cache = False
         self.model.config._experts_implementation = "eager"  # one linear an expert, so that its inputs can be seen
-        _fill_buffers(self.model)
+        _fill_buffers(self.model, self.model)
         self.block_path, self.blocks = find_blocks(self.model)
         self._mapping = get_model_conversion_mapping(self.model)
         self._shapes = self.model.state_dict()
         self._key_file = key_files(self.files)
         self.sources: dict[str, list[str]] = {}
-        for key in self._key_file:
-            self.sources.setdefault(self._parameter_of(key), []).append(key)
+        self.converted: set[str] = set()
+        self._find_sources()
 
     def load(self, parameters: Iterable[str]) -> None:
         """Fills the named parameters on the CPU. Raises UserError if the checkpoint lacks one or has another shape."""
@@ -70,7 +77,7 @@ class Checkpoint:
         keys = [key for name in names for key in self.sources.get(name, [])]
         readers = {file: safe_open(file, framework="pt") for file in {self._key_file[key] for key in keys}}
         slices = {key: readers[self._key_file[key]].get_slice(key) for key in keys}
-        config = LoadStateDictConfig(dtype=self.model.dtype, weight_mapping=self._mapping)
+        config = LoadStateDictConfig(dtype=self.model.dtype, weight_mapping=self._mapping)  # type: ignore[arg-type]
         info, _ = convert_and_load_state_dict_in_model(self.model, slices, config)
         for name, found, expected in info.mismatched_keys:
             raise UserError(f"{self.folder}: {name} has shape {tuple(found)}, its config asks for {tuple(expected)}")
@@ -101,19 +108,21 @@ class Checkpoint:
                 if parameter is not None and not parameter.is_meta:
                     child._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
 
-    def raw(self, key: str) -> torch.Tensor:
-        """One tensor as stored in the files."""
-        with safe_open(self._key_file[key], framework="pt") as reader:
-            return reader.get_tensor(key)
+    def raw(self, keys: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Tensors as stored in the files; writing into them changes no file."""
+        keys_in: dict[Path, list[str]] = {}
+        for key in keys:
+            keys_in.setdefault(self._key_file[key], []).append(key)
+        tensors: dict[str, torch.Tensor] = {}
+        for file, wanted in keys_in.items():
+            with safe_open(file, framework="pt") as reader:
+                tensors |= {key: reader.get_tensor(key) for key in wanted}
+        return tensors
 
-    def is_converted(self, parameter: str) -> bool:
-        """Whether a parameter is assembled from the checkpoint (stacked experts, split matrices), not just renamed."""
-        converters = [t for t in self._mapping if isinstance(t, WeightConverter)]
-        renamings = [t for t in self._mapping if isinstance(t, WeightRenaming)]
-        return any(
-            rename_source_key(key, renamings, converters, self.model.base_model_prefix, self._shapes)[1] is not None
-            for key in self.sources.get(parameter, [])
-        )
+    def to_stored(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Converted parameters (or anything of their shapes) in the pieces and under the keys of the files."""
+        self.model._weight_conversions = [transform for transform in self._mapping if transform.was_used()]
+        return revert_weight_conversion(self.model, parameters)
 
     def sha256(self) -> str:
         """Hash of all weight files, in the order of their names."""
@@ -124,13 +133,21 @@ class Checkpoint:
                     digest.update(chunk)
         return digest.hexdigest()
 
-    def _parameter_of(self, key: str) -> str:
-        converters = [t for t in self._mapping if isinstance(t, WeightConverter)]
-        renamings = [t for t in self._mapping if isinstance(t, WeightRenaming)]
-        name, _ = rename_source_key(key, renamings, converters, self.model.base_model_prefix, self._shapes)
-        if name not in self._shapes and key in self._shapes:
-            return key
-        return name
+    def _find_sources(self) -> None:
+        converters = [transform for transform in self._mapping if isinstance(transform, WeightConverter)]
+        renamings = [transform for transform in self._mapping if isinstance(transform, WeightRenaming)]
+        targets_of = {pattern: c.target_patterns for c in converters for pattern in c.source_patterns}
+        for key in sorted(self._key_file, key=dot_natural_key):
+            name, pattern = rename_source_key(key, renamings, converters, self.model.base_model_prefix, self._shapes)
+            if name not in self._shapes and key in self._shapes:
+                name, pattern = key, None
+            names = [name]
+            if pattern is not None:
+                first, *others = targets_of[pattern]
+                names += [name.replace(first, other) for other in others]
+                self.converted.update(names)
+            for made in names:
+                self.sources.setdefault(made, []).append(key)
 
     def _check_filled(self, module: nn.Module, prefix: str) -> None:
         for name, parameter in module.named_parameters():
@@ -160,7 +177,9 @@ def find_model_folder(model: str) -> Path:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint, sorted by name."""
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
+    if (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
+    elif index.is_file():
         weight_map = _weight_map(index)
         names = sorted(set(weight_map.values()))
         files = [folder / name for name in names]
@@ -202,11 +221,13 @@ def first_line(error: object) -> str:
 
 
 @torch.no_grad()
-def _fill_buffers(model: nn.Module) -> None:
-    """Buffers that no checkpoint holds (rotary frequencies) are computed by the model's own initialiser."""
-    for module in model.modules():
-        lost = [name for name, buffer in module._buffers.items() if buffer is not None and buffer.is_meta]
-        for name in lost:
-            module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
-        if lost:
-            model._init_weights(module)
+def _fill_buffers(module: nn.Module, owner: PreTrainedModel) -> None:
+    """Buffers that no checkpoint holds (rotary frequencies) are computed by the initialiser of the model they are in."""
+    owner = module if isinstance(module, PreTrainedModel) else owner
+    lost = {name: buffer for name, buffer in module._buffers.items() if buffer is not None and buffer.is_meta}
+    for name, buffer in lost.items():
+        module._buffers[name] = torch.empty_like(buffer, device="cpu")
+    if lost:
+        owner._init_weights(module)
+    for child in module.children():
+        _fill_buffers(child, owner)

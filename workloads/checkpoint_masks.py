@@ -26,8 +26,8 @@ def read_checkpoint_masks(folder: Path) -> Iterator[tuple[Layer, PackedMask]]:
     empty = True
     for layer, weight in found:
         empty = False
-        if not bool(torch.isfinite(weight).all()):
-            bad = int((~torch.isfinite(weight)).sum())
+        bad = int((~torch.isfinite(weight.float() if weight.itemsize == 1 else weight)).sum())
+        if bad:
             raise UserError(
                 f"{folder}: {layer.name}: {bad} of {layer.n_weights} weights are NaN or Inf; repair the checkpoint"
             )

@@ -94,7 +94,7 @@ def to_frame(rows: Iterable[Mapping[str, Any]], columns: tuple[Column, ...] = LA
 
     Raises UserError for a column outside the schema or an unknown `source`.
     """
-    frame = pd.DataFrame(list(rows))
+    frame = pd.DataFrame(list(rows), dtype="object")  # a missing value must not turn whole numbers into floats
     unknown = [c for c in frame.columns if c not in {column.name for column in columns}]
     if unknown:
         raise UserError(f"result rows have an unknown column {unknown[0]!r}; workloads/rows.py lists the known ones")
@@ -105,7 +105,7 @@ def to_frame(rows: Iterable[Mapping[str, Any]], columns: tuple[Column, ...] = LA
             values = values.astype("object").where(values.notna(), "")
         if column.kind == "bool":
             values = values.astype("object").where(values.notna(), True)
-        if column.kind in ("int", "float"):
+        if column.kind == "float":
             values = pd.to_numeric(values)
         data[column.name] = values.astype(_DTYPES[column.kind])
     result = pd.DataFrame(data)

@@ -15,6 +15,11 @@ GPT = dict(n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_t
 OPT = dict(hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64)
 SLIDING = ["sliding_attention", "full_attention"]
 
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+# What the ids of a text alone cannot tell a block's caller: inputs of their own for every token and block.
+PER_LAYER = {"head_dim": 8, "vocab_size_per_layer_input": VOCAB, "hidden_size_per_layer_input": 8, "sliding_window": 4,
+             "layer_types": SLIDING, "num_kv_shared_layers": 0}  # fmt: skip
+
 # name -> (model_type, config). Windows are shorter than the sequences of the tests (12 tokens).
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", GLU),
@@ -35,7 +40,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon": ("falcon", GLU | {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon-alibi": ("falcon", GLU | {"alibi": True, "bias": True}),
     "gptj": ("gptj", GPT | {"rotary_dim": 4}),
-    "mixtral": ("mixtral", GLU | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4}),
+    "mixtral": ("mixtral", GLU | EXPERTS | {"sliding_window": 4}),
     "qwen2_moe": (
         "qwen2_moe",
         GLU | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 32, "num_experts": 4,
@@ -45,13 +50,26 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen3_moe",
         GLU | {"head_dim": 8, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2},
     ),
+    "gpt_oss": ("gpt_oss", GLU | EXPERTS | {"head_dim": 8, "sliding_window": 4}),
+    "llama4_text": ("llama4_text", GLU | EXPERTS | {
+        "head_dim": 8, "num_experts_per_tok": 1, "intermediate_size_mlp": 48, "moe_layers": [1], "attention_chunk_size": 4,
+    }),
+    "gemma3": ("gemma3", {
+        "text_config": GLU | {"vocab_size": VOCAB, "head_dim": 8, "sliding_window": 4, "layer_types": SLIDING},
+        "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                          "image_size": 28, "patch_size": 14},
+    }),
+}
+UNSUPPORTED = {
+    "gemma3n_text": ("gemma3n_text", GLU | PER_LAYER | {"altup_num_inputs": 2, "laurel_rank": 4}),
+    "gemma4_text": ("gemma4_text", GLU | PER_LAYER | {"global_head_dim": 8}),
 }  # fmt: skip
 
 
 @torch.no_grad()
 def build(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model whose every parameter is random, norms and biases too, large enough that outputs tell blocks apart."""
-    kind, config = FAMILIES[family]
+    kind, config = (FAMILIES | UNSUPPORTED)[family]
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model(kind, vocab_size=VOCAB, **(config | changes)), dtype=torch.float32
     )
@@ -76,7 +94,7 @@ def save(
 
 
 def load_whole(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """The whole model in memory, loaded by transformers alone; experts one at a time, as in the streamed model."""
+    """The whole model in memory, loaded by transformers alone."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto", local_files_only=True)
     return model.eval().requires_grad_(False)
 

@@ -1,0 +1,100 @@
+"""Wanda on a LLaMA of 1.1 B random weights, CPU: time and peak memory a block, against the two forward passes it must do.
+
+    python benchmarks/wanda_1b.py [--samples 4] [--seq-len 1024]
+
+The baseline runs in the same process on the same blocks and hidden states: load the block, run it twice, no statistics, no
+selection, nothing written. The checkpoint (2.2 GB, bfloat16) is made once under out/benchmarks.
+"""
+
+import argparse
+import resource
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from pruning.blockwise import BlockwiseModel
+from pruning.calibration import Calibration
+from pruning.driver import Recipe, micro_batches, prune
+from pruning.methods import find_method
+from pruning.parallel import ordered_map, worker_count
+from workloads.checkpoint import Checkpoint
+from workloads.files import pretty_json, write_text
+
+MODEL = Path("out/benchmarks/llama-1b")
+CONFIG = LlamaConfig(
+    vocab_size=32000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
+    num_key_value_heads=4, max_position_embeddings=2048, dtype="bfloat16", architectures=["LlamaForCausalLM"],
+)  # fmt: skip
+BASELINE_BLOCKS = 4
+
+
+def make_model() -> None:
+    """Random bfloat16 weights, a block a shard."""
+    MODEL.mkdir(parents=True, exist_ok=True)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(CONFIG)
+    draw = torch.Generator().manual_seed(0)
+    shards: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in skeleton.state_dict().items():
+        part = name.split(".")[2] if name.startswith("model.layers.") else "rest"
+        weight = torch.randn(tensor.shape, generator=draw) * 0.02 if tensor.ndim == 2 else torch.ones(tensor.shape)
+        shards.setdefault(f"model-{part}.safetensors", {})[name] = weight.bfloat16()
+    for file, tensors in shards.items():
+        save_file(tensors, MODEL / file, metadata={"format": "pt"})
+    weight_map = {name: file for file, tensors in shards.items() for name in tensors}
+    write_text(MODEL / "model.safetensors.index.json", pretty_json({"metadata": {}, "weight_map": weight_map}))
+    CONFIG.save_pretrained(MODEL)
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def two_forwards(ids: torch.Tensor) -> float:
+    """Seconds a block to load it and run it twice."""
+    model = BlockwiseModel(Checkpoint(MODEL, torch.float32))
+    hidden = [model.embed(batch) for batch in micro_batches(ids)]
+    began = time.perf_counter()
+    for number in range(BASELINE_BLOCKS):
+        model.checkpoint.load_block(number)
+        list(ordered_map(partial(model.run, number), hidden))
+        hidden = list(ordered_map(partial(model.run, number), hidden))
+        model.checkpoint.release(model.blocks[number])
+    return (time.perf_counter() - began) / BASELINE_BLOCKS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--seq-len", type=int, default=1024)
+    args = parser.parse_args()
+    if not (MODEL / "config.json").exists():
+        make_model()
+    ids = torch.randint(0, CONFIG.vocab_size, (args.samples, args.seq_len), generator=torch.Generator().manual_seed(1))
+    baseline = two_forwards(ids)
+    before = peak_gb()
+    starts: list[float] = []
+
+    def progress(what: str, done: int, of: int) -> None:
+        if what == "pruning":
+            starts.append(time.perf_counter())
+
+    out = Path("out/benchmarks/llama-1b-wanda")
+    shutil.rmtree(out, ignore_errors=True)
+    method = find_method("wanda")
+    recipe = Recipe("llama-1b", method, method.parameters_type(), 0.5, "row", None, Calibration(ids, "random ids"), 0)
+    prune(Checkpoint(MODEL, torch.float32), recipe, out, progress, print)
+    block = (starts[-1] - starts[0]) / (len(starts) - 1)
+    print(f"{args.samples} x {args.seq_len} tokens, {worker_count()} threads, float32, {len(starts)} blocks")
+    print(f"two forward passes   {baseline:8.2f} s a block   peak {before:5.2f} GB")
+    print(f"Wanda                {block:8.2f} s a block   peak {peak_gb():5.2f} GB")
+    print(f"ratio                {block / baseline:8.2f} x")
+
+
+if __name__ == "__main__":
+    main()

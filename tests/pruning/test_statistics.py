@@ -1,0 +1,148 @@
+"""Input energies against plain sums over a whole model's own activations, in float64."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from pruning.blockwise import BlockwiseModel
+from pruning.statistics import InputEnergy, Sums, merge
+from tests.pruning.models import build, load_whole, save, token_ids
+from workloads.checkpoint import Checkpoint
+from workloads.discovery import block_linears, find_blocks
+
+
+@torch.no_grad()
+def streamed_energies(folder: Path, batches: list[torch.Tensor]) -> Sums:
+    """Energies of every matrix of the unpruned model."""
+    model, energies = BlockwiseModel(Checkpoint(folder)), {}
+    hidden = [model.embed(batch) for batch in batches]
+    for number in range(len(model.blocks)):
+        block, total = model.checkpoint.load_block(number), {}
+        with InputEnergy(block, model.refs(number)) as energy:
+            seen = [energy.observe(lambda states=states, n=number: model.run(n, states)) for states in hidden]
+        assert not any(child._forward_pre_hooks for child in block.modules())
+        hidden = [output for output, _ in seen]
+        for _, sums in seen:
+            merge(total, sums)
+        energies |= total
+    return energies
+
+
+@torch.no_grad()
+def plain_energies(folder: Path, ids: torch.Tensor) -> Sums:
+    """Hooks on the linears of the whole model, all tokens at once, float64 sums."""
+    whole, sums = load_whole(folder), {}
+    path, blocks = find_blocks(whole)
+
+    def watch(name: str, module: nn.Module) -> None:
+        def hook(_: nn.Module, args: tuple[torch.Tensor]) -> None:
+            sums[name] = args[0].double().square().reshape(-1, args[0].shape[-1]).sum(dim=0)
+
+        module.register_forward_pre_hook(hook)
+
+    for name, module in blocks.named_modules():
+        if isinstance(module, nn.Linear | Conv1D):
+            watch(f"{path}.{name}", module)
+    whole(input_ids=ids, use_cache=False)
+    return sums
+
+
+def assert_same(found: Sums, expected: Sums) -> None:
+    assert found.keys() == expected.keys()
+    for name, energy in expected.items():
+        assert found[name].dtype == torch.float64
+        torch.testing.assert_close(found[name], energy, rtol=1e-6, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt-projected", "falcon", "phi3", "gemma3"])
+@pytest.mark.parametrize("split", [1, 2, 5])
+def test_linears_and_conv1d_in_any_batch_split(family: str, split: int, tmp_path: Path) -> None:
+    save(family, tmp_path)
+    ids = token_ids(5, 12)
+    expected = plain_energies(tmp_path, ids)
+    found = streamed_energies(tmp_path, list(ids.split(split)))
+    assert_same(found, {name: energy for name, energy in expected.items() if name in found})
+    path, blocks = find_blocks(build(family))
+    refs = [ref for n, block in enumerate(blocks) for ref in block_linears(block, f"{path}.{n}", n)]
+    assert found.keys() == {ref.layer.name for ref in refs}
+
+
+@torch.no_grad()
+def routed_energies(folder: Path, ids: torch.Tensor, activation) -> Sums:
+    """Experts of a mixture, by hand: softmax, top k, and each token through each of its experts alone."""
+    whole, inputs, sums = load_whole(folder), {}, {}
+    for number, block in enumerate(whole.model.layers):
+        block.mlp.register_forward_pre_hook(lambda _, args, n=number: inputs.update({n: args[0].reshape(-1, 32)}))
+    whole(input_ids=ids, use_cache=False)
+    for number, block in enumerate(whole.model.layers):
+        experts, name = block.mlp.experts, f"model.layers.{number}.mlp.experts"
+        for token in inputs[number]:
+            for expert in (block.mlp.gate.weight @ token).softmax(0).topk(2).indices.tolist():
+                gate, up = (experts.gate_up_proj[expert] @ token).chunk(2)
+                for matrix, x in (("gate_up_proj", token), ("down_proj", activation(gate) * up)):
+                    key = f"{name}.{matrix}.{expert}"
+                    sums[key] = sums.get(key, 0) + x.double().square()
+    return sums
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("split", [1, 3])
+def test_experts_see_the_tokens_routed_to_them(family: str, split: int, tmp_path: Path) -> None:
+    save(family, tmp_path)
+    ids = token_ids(4, 12)
+    expected = routed_energies(tmp_path, ids, nn.functional.silu)
+    found = streamed_energies(tmp_path, list(ids.split(split)))
+    assert len(expected) == 2 * 2 * 4  # two blocks, two matrices, every expert reached
+    experts = {name: energy for name, energy in found.items() if ".experts." in name}
+    assert experts.keys() == expected.keys()
+    for name, energy in expected.items():  # the sums are formed from float32 activations of another order of addition
+        torch.testing.assert_close(experts[name], energy, rtol=1e-5, atol=1e-9, msg=name)
+
+
+def stacked_energies(family: str, folder: Path, ids: torch.Tensor) -> tuple[Sums, nn.Module, torch.Tensor]:
+    """Energies of the whole unpruned model, its last expert module, and that module's input."""
+    save(family, folder)
+    whole, seen = load_whole(folder), []
+    experts = [module for name, module in whole.named_modules() if name.endswith(".experts")][-1]
+    experts.register_forward_pre_hook(lambda _, args: seen.append(args))
+    whole(input_ids=ids, use_cache=False)
+    return streamed_energies(folder, list(ids.split(2))), experts, seen[0]
+
+
+@torch.no_grad()
+def test_transposed_experts_multiplied_one_by_one(tmp_path: Path) -> None:
+    """gpt_oss: x @ W with W (in, out)."""
+    found, experts, (states, chosen, *_) = stacked_energies("gpt_oss", tmp_path, token_ids(4, 12))
+    for expert in range(4):
+        tokens = states.reshape(-1, 32)[(chosen.reshape(-1, 2) == expert).any(dim=1)]
+        inner = experts._apply_gate(tokens @ experts.gate_up_proj[expert] + experts.gate_up_proj_bias[expert])
+        for matrix, x in (("gate_up_proj", tokens), ("down_proj", inner)):
+            energy = found[f"model.layers.1.mlp.experts.{matrix}.{expert}"]
+            torch.testing.assert_close(energy, x.double().square().sum(dim=0), rtol=1e-5, atol=1e-9)
+
+
+@torch.no_grad()
+def test_transposed_experts_multiplied_all_at_once(tmp_path: Path) -> None:
+    """llama4: one bmm over all experts; tokens of other experts come in as zeros."""
+    found, experts, (states,) = stacked_energies("llama4_text", tmp_path, token_ids(4, 12))
+    for expert, tokens in enumerate(states.reshape(4, -1, 32)):
+        assert 0 < int(tokens.any(dim=1).sum()) < 48
+        gate, up = (tokens @ experts.gate_up_proj[expert]).chunk(2, dim=-1)
+        for matrix, x in (("gate_up_proj", tokens), ("down_proj", up * nn.functional.silu(gate))):
+            energy = found[f"model.layers.1.feed_forward.experts.{matrix}.{expert}"]
+            torch.testing.assert_close(energy, x.double().square().sum(dim=0), rtol=1e-5, atol=1e-9)
+
+
+def test_matrices_with_the_same_input_share_the_computation(tmp_path: Path) -> None:
+    save("llama", tmp_path)
+    model, ids = BlockwiseModel(Checkpoint(tmp_path)), token_ids(2, 12)
+    hidden, block = model.embed(ids), model.checkpoint.load_block(0)
+    with InputEnergy(block, model.refs(0)) as energy:
+        _, sums = energy.observe(lambda: model.run(0, hidden))
+    at = {name.rpartition(".")[2]: sum_.data_ptr() for name, sum_ in sums.items()}
+    assert at["q_proj"] == at["k_proj"] == at["v_proj"]
+    assert at["gate_proj"] == at["up_proj"]
+    assert len(set(at.values())) == 4  # qkv, o, gate and up, down
