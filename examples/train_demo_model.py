@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import sysconfig
 import time
@@ -200,6 +201,9 @@ def main() -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END_OF_FILE, model_max_length=SEQ_LEN
     ).save_pretrained(args.out)
+    licence = Path(sysconfig.get_paths()["stdlib"]) / "LICENSE.txt"  # of the texts; some distributions leave it out
+    if licence.is_file():
+        shutil.copyfile(licence, args.out / "LICENSE-PYTHON.txt")
     for name in ("calibration", "evaluation"):
         (args.out / f"{name}.txt").write_text(END_OF_FILE.join(texts[name]), encoding="utf-8")
     saved = AutoModelForCausalLM.from_pretrained(args.out, dtype=torch.float32).to(device).eval()

@@ -45,6 +45,7 @@ class BlockwiseModel:
     """`embed` tokens, `run` block after block, take `logits`; blocks are loaded by `checkpoint.load_block`."""
 
     def __init__(self, checkpoint: Checkpoint):
+        """Raises UserError for models that do not run their blocks once each, in order."""
         self.checkpoint = checkpoint
         self.model = checkpoint.model
         self.blocks = checkpoint.blocks
@@ -53,6 +54,7 @@ class BlockwiseModel:
         self._tuples = False
         self._calls: dict[tuple[int, ...], dict[int, BlockCall]] = {}
         self._detect_output_kind()
+        self._try()
 
     def refs(self, number: int) -> list[LinearRef]:
         """The prunable matrices of a block."""
@@ -71,10 +73,7 @@ class BlockwiseModel:
         known = self._calls.setdefault(tuple(ids.shape), calls)
         same = all(_equal(vars(call), vars(calls[number])) for number, call in known.items())
         if not same or hidden.shape[:-1] != ids.shape:
-            raise UserError(
-                f"{self.checkpoint.folder}: the blocks of {type(self.model).__name__} take more than hidden states of "
-                "(batch, sequence, hidden); it cannot be run block by block, use a method without calibration"
-            )
+            raise self._unfit("take more than hidden states of (batch, sequence, hidden)")
         return hidden
 
     def run(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
@@ -109,6 +108,8 @@ class BlockwiseModel:
             kwargs = dict(kwargs)
             hidden, args = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
             now = self._pass
+            if number != len(now.calls):
+                raise self._unfit("are not run once each, in order")
             now.calls[number] = BlockCall(args, kwargs)
             if number == 0:
                 now.first_hidden = hidden
@@ -119,6 +120,20 @@ class BlockwiseModel:
             return (hidden,) if self._tuples else hidden
 
         return forward
+
+    def _unfit(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.checkpoint.folder}: the blocks of {type(self.model).__name__} {reason}; it cannot be run block by "
+            "block, use a method without calibration"
+        )
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """One whole pass of two tokens, past every block."""
+        ids = torch.zeros((1, 2), dtype=torch.long)
+        states = self.embed(ids)
+        with self.heads():
+            self.logits(ids, states)
 
     @torch.no_grad()
     def _detect_output_kind(self) -> None:

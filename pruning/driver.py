@@ -181,6 +181,8 @@ def prune_with_activations(run: Run) -> None:
     resumed = 0 < first < len(run.refs)
     hidden = read_hidden(run.writer.folder, first, embedded) if resumed else embedded
     del embedded
+    for number in range(first):  # the killed run may not have come to delete its own
+        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
     for number in range(first, len(run.refs)):
         run.progress("pruning", number, len(run.refs))
         block = run.checkpoint.load_block(number)
@@ -190,8 +192,7 @@ def prune_with_activations(run: Run) -> None:
             write_hidden(run.writer.folder, number + 1, hidden)
         run.writer.commit()
         run.checkpoint.release(block)
-        for done in range(number + 1):  # an earlier run may have been killed before it could delete its own
-            hidden_file(run.writer.folder, done).unlink(missing_ok=True)
+        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
 
 
 def prune_block(run: Run, model: BlockwiseModel, block: nn.Module, number: int, hidden: list[torch.Tensor]) -> None:

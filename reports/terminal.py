@@ -7,12 +7,23 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.present import cells, filled, heading
+from reports.tables import KEYS, groups
 
 COLUMNS = [
     *("model", "target", "tokens", "method", "pattern", "sparsity", "speedup", "compute_speedup"),
     *("published_speedup", "perplexity", "infeasible_layers"),
 ]
 
+ROLE_COLUMNS = [
+    "role",
+    "layers",
+    "shapes",
+    "sparsity",
+    "mean_dense_cycles",
+    "mean_cycles",
+    "speedup",
+    "published_speedup",
+]
 SHORT = {
     "compute_speedup": "Compute only",
     "published_speedup": "As published",
@@ -29,13 +40,23 @@ def print_headline(table: pd.DataFrame, console: Console) -> None:
     title = [str(shared.get("model", "whole models")), "speedup = dense cycles / cycles"]
     if pd.notna(shared.get("dense_perplexity")):
         title.append(f"dense perplexity {shared['dense_perplexity']:.2f}")
-    printed = Table(title=Text(", ".join(title)), title_justify="left", box=SIMPLE, pad_edge=False)
+    console.print(printed(table, columns, ", ".join(title)))
+
+
+def print_roles(table: pd.DataFrame, console: Console) -> None:
+    """Prints what `role_table` returns, a table for each mask and target; cycles are means per layer."""
+    for key, lines in groups(table, KEYS):
+        title = f"{key['model']}, {key['method']} on {key['target']}, tokens {key['tokens']}: mean cycles per layer"
+        console.print(printed(lines, filled(lines, ROLE_COLUMNS), title))
+
+
+def printed(table: pd.DataFrame, columns: list[str], title: str) -> Table:
+    """A rich table without wrapping."""
+    result = Table(title=Text(title), title_justify="left", box=SIMPLE, pad_edge=False)
     for column in columns:
         head = heading(column)
-        printed.add_column(
-            Text(SHORT.get(column, head.text)), justify="right" if head.numeric else "left", no_wrap=True
-        )
+        result.add_column(Text(SHORT.get(column, head.text)), justify="right" if head.numeric else "left", no_wrap=True)
     for line in cells(table, columns):
         # Text, not str: a model called "[red]" must not colour anything.
-        printed.add_row(*(Text(c.text, style="bold red" if c.slower else "") for c in line))
-    console.print(printed)
+        result.add_row(*(Text(c.text, style="bold red" if c.slower else "") for c in line))
+    return result

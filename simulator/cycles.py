@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 
+class Infeasible(Exception):
+    """The machine cannot run the layer; the message names the resource, the need, the bound and what would help."""
+
+
 @dataclass(frozen=True)
 class LayerCycles:
     """Cycles and DRAM bytes of one execution of one layer; cycles = compute_cycles + stall_cycles.
@@ -49,6 +53,7 @@ class Outcome:
     sparse: LayerCycles
     dense: LayerCycles
     published_dense_cycles: int | None = None
+    weight_bits: int | None = None  # what a stored weight value takes here, where that matters
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.accelerators import ACCELERATORS, Model
-from simulator.cycles import Outcome
+from simulator.cycles import Infeasible, Outcome
 from simulator.spec import load_spec, spec_sha256
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry
@@ -46,7 +46,7 @@ def open_target(name: str, overrides: Sequence[str] = ()) -> Target:
 def simulate_layers(
     target: Target, header: BundleHeader, layers: Iterable[tuple[LayerEntry, PackedMask]], tokens: int, threads: int = 2
 ) -> Iterator[dict[str, Any]]:
-    """One result row per layer, in order. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
+    """One result row per layer, in order; a layer the target cannot run is a row with its reason. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
     if tokens < 1:
         raise UserError(f"tokens must be at least 1, not {tokens}")
     with ThreadPoolExecutor(max_workers=threads) as pool:
@@ -62,15 +62,7 @@ def simulate_layers(
 def _row(
     target: Target, header: BundleHeader, tokens: int, entry: LayerEntry, future: "Future[Outcome]"
 ) -> dict[str, Any]:
-    try:
-        outcome = future.result()
-    except UserError as error:
-        raise UserError(f"{entry.name}: {error}") from None
-    sparse, dense = outcome.sparse, outcome.dense
-    clock_mhz = target.spec.clock.mhz
-    macs = entry.nnz * tokens
-    published = outcome.published_dense_cycles
-    return {
+    facts = {
         "model": header.model_id,
         "method": header.method,
         "pattern": entry.pattern,
@@ -86,7 +78,25 @@ def _row(
         "level": target.model.level,
         "source": "simulated",
         "tokens": tokens,
-        "weight_bits": entry.weight_bits,
+        "clock_mhz": target.spec.clock.mhz,
+        "mask_sha256": entry.sha256,
+        "spec_sha256": target.sha256,
+        "seed": header.seed,
+        "tool_version": __version__,
+    }
+    try:
+        return {**facts, **_figures(target, entry.nnz * tokens, future.result()), "feasible": True, "reason": ""}
+    except Infeasible as error:
+        return {**facts, "feasible": False, "reason": str(error)}
+    except UserError as error:
+        raise UserError(f"{entry.name}: {error}") from None
+
+
+def _figures(target: Target, macs: int, outcome: Outcome) -> dict[str, Any]:
+    """The columns that hold cycles, bytes and what follows from them; `macs` are useful multiplications."""
+    sparse, dense, published = outcome.sparse, outcome.dense, outcome.published_dense_cycles
+    return {
+        "weight_bits": outcome.weight_bits,
         "cycles": sparse.cycles,
         "compute_cycles": sparse.compute_cycles,
         "ideal_cycles": sparse.ideal_cycles,
@@ -107,14 +117,7 @@ def _row(
         "utilisation": _ratio(macs, sparse.cycles * target.spec.array.width * target.spec.array.height),
         "bound": sparse.bound,
         "mapping": sparse.mapping,
-        "clock_mhz": clock_mhz,
-        "latency_us": sparse.cycles / clock_mhz,
-        "feasible": True,
-        "reason": "",
-        "mask_sha256": entry.sha256,
-        "spec_sha256": target.sha256,
-        "seed": header.seed,
-        "tool_version": __version__,
+        "latency_us": sparse.cycles / target.spec.clock.mhz,
     }
 
 

@@ -22,6 +22,7 @@ from workloads.files import pretty_json, read_json, sha256_of, sha256_of_file, w
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS, Column
 
 GENERATED = "generated"
+FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
 
 
 def run_study(study: Study, out: Path | None) -> dict[str, Path]:
@@ -93,10 +94,14 @@ class StudyRunner:
         from rich.console import Console
 
         from reports import headline_table, write_report
-        from reports.terminal import print_headline
+        from reports.tables import KEYS, role_table
+        from reports.terminal import print_headline, print_roles
 
         files = write_report(rows, quality, self.out, self.study.file.title, notes_for(rows))
-        print_headline(headline_table(rows, quality), Console(width=None if sys.stdout.isatty() else 140))
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        print_headline(headline_table(rows, quality), console)
+        if len(rows.drop_duplicates(KEYS)) <= FEW_TABLES:
+            print_roles(role_table(rows), console)
         print(f"\nreport: {files['report.html']}")
         return files
 

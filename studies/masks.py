@@ -28,7 +28,7 @@ def generated(
     nofm = pattern if ":" in pattern else "unstructured"
     header = BundleHeader(
         model_id=model_id,
-        method=f"generated-{pattern if nofm == 'unstructured' else 'n-of-m'}",
+        method="generated" if pattern == nofm else f"generated-{pattern}",
         pattern=nofm,
         parameters={"density": density, "role_density": role_density, "generator": pattern},
         seed=seed,

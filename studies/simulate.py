@@ -8,7 +8,7 @@ import pandas as pd
 
 from simulator.simulate import open_target, simulate_layers
 from studies.masks import generated, in_memory
-from studies.progress import ProgressLine
+from studies.progress import ProgressLine, warn
 from studies.settings import density_of
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.errors import UserError
@@ -53,4 +53,11 @@ def simulate_frame(source: Source, on: str, sets: list[str], tokens: int, progre
     for row in simulate_layers(target, source.header, source.layers, tokens):
         rows.append(row)
         progress(f"simulating on {on}", len(rows), source.count)
-    return to_frame(rows)
+    frame = to_frame(rows)
+    refused = frame[~frame["feasible"]]
+    if len(refused):
+        progress.close()
+        warn(
+            f"{len(refused)} of {len(frame)} layers cannot run on {on}; {refused['layer'].iloc[0]}: {refused['reason'].iloc[0]}"
+        )
+    return frame

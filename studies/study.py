@@ -82,7 +82,9 @@ def read_study(path: Path) -> Study:
     try:
         content = TypeAdapter(StudyFile).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key before a missing one
+        first = min(
+            error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument"
+        )  # a misspelt key before a missing one
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {key}: {first['msg']}") from None
     names = [model.name for model in content.models]

@@ -153,9 +153,14 @@ class MaskBundle:
         from workloads.patterns import parse_pattern
 
         for entry, mask in self:
-            pattern = parse_pattern(entry.pattern)
+            try:
+                pattern = parse_pattern(entry.pattern)
+            except UserError as error:
+                raise UserError(f"{self.folder}: layer {entry.name}: {error}") from None
             if pattern is not None and not mask.follows(pattern.n, pattern.m):
-                raise UserError(f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {pattern}")
+                raise UserError(
+                    f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {pattern}; make the bundle again"
+                )
 
     @property
     def sparsity(self) -> float:
@@ -195,18 +200,25 @@ def _read_header(path: Path) -> BundleFile:
     raw = read_json(path, "mask bundle")
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise UserError(f"{path} does not describe a mask bundle (its 'format' is not {FORMAT!r})")
-    if not isinstance(raw.get("version"), int) or raw["version"] != VERSION:
+    if raw.get("version") != VERSION or type(raw["version"]) is not int:
         raise UserError(
-            f"{path} has format version {raw.get('version')}; this prunesim reads {VERSION}: upgrade prunesim"
+            f"{path} has format version {raw.get('version')!r}; this prunesim reads {VERSION}: upgrade prunesim"
         )
     try:
         content = TypeAdapter(BundleFile).validate_python(raw, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {place}: {first['msg']}") from None
+        raise UserError(f"{path}: {place}: {first['msg']}; make the bundle again") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if content.sha256 and content.sha256 != content.content_sha256():
         raise UserError(f"{path} was changed after it was written (its hash differs); make the bundle again")
     if not content.layers:
-        raise UserError(f"{path} lists no layers")
+        raise UserError(f"{path} lists no layers; make the bundle again")
+    seen: set[str] = set()
+    for entry in content.layers:
+        if entry.name in seen:
+            raise UserError(f"{path} lists layer {entry.name!r} twice; make the bundle again")
+        seen.add(entry.name)
     return content

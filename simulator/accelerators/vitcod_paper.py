@@ -13,12 +13,11 @@ entries are merged (`relabel`); the split leaves an engine of zero columns at no
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.machine import Array, Clock
 from simulator.relabel import count_right_of, relabel
 from workloads.errors import UserError
 from workloads.mask import PackedMask
@@ -29,18 +28,6 @@ NOTES = (
     "(published_dense_cycles) are not outputs x inputs / PEs; speedups against both are given.",
     "Its column reordering merges rows and columns through a scratch label (200) that is a real one in larger layers.",
 )
-PositiveInt = Annotated[int, Field(gt=0)]
-
-
-@dataclass(frozen=True)
-class Array:
-    width: PositiveInt
-    height: PositiveInt
-
-
-@dataclass(frozen=True)
-class Clock:
-    mhz: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from pruning.calibration import Calibration
+from pruning.driver import Recipe
+from pruning.methods import METHODS
+from workloads.patterns import parse_pattern
+
 VOCAB = 64
 GLU = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -16,7 +21,7 @@ OPT = dict(hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=
 SLIDING = ["sliding_attention", "full_attention"]
 
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
-# What the ids of a text alone cannot tell a block's caller: inputs of their own for every token and block.
+# Token embeddings of their own for every block.
 PER_LAYER = {"head_dim": 8, "vocab_size_per_layer_input": VOCAB, "hidden_size_per_layer_input": 8, "sliding_window": 4,
              "layer_types": SLIDING, "num_kv_shared_layers": 0}  # fmt: skip
 
@@ -43,25 +48,50 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("mixtral", GLU | EXPERTS | {"sliding_window": 4}),
     "qwen2_moe": (
         "qwen2_moe",
-        GLU | {"moe_intermediate_size": 24, "shared_expert_intermediate_size": 32, "num_experts": 4,
-               "num_experts_per_tok": 2, "decoder_sparse_step": 2},
+        GLU
+        | {
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 32,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "decoder_sparse_step": 2,
+        },
     ),
     "qwen3_moe": (
         "qwen3_moe",
         GLU | {"head_dim": 8, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2},
     ),
     "gpt_oss": ("gpt_oss", GLU | EXPERTS | {"head_dim": 8, "sliding_window": 4}),
-    "llama4_text": ("llama4_text", GLU | EXPERTS | {
-        "head_dim": 8, "num_experts_per_tok": 1, "intermediate_size_mlp": 48, "moe_layers": [1], "attention_chunk_size": 4,
-    }),
-    "gemma3": ("gemma3", {
-        "text_config": GLU | {"vocab_size": VOCAB, "head_dim": 8, "sliding_window": 4, "layer_types": SLIDING},
-        "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                          "image_size": 28, "patch_size": 14},
-    }),
+    "llama4_text": (
+        "llama4_text",
+        GLU
+        | EXPERTS
+        | {
+            "head_dim": 8,
+            "num_experts_per_tok": 1,
+            "intermediate_size_mlp": 48,
+            "moe_layers": [1],
+            "attention_chunk_size": 4,
+        },
+    ),
+    "gemma3": (
+        "gemma3",
+        {
+            "text_config": GLU | {"vocab_size": VOCAB, "head_dim": 8, "sliding_window": 4, "layer_types": SLIDING},
+            "vision_config": {
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "image_size": 28,
+                "patch_size": 14,
+            },
+        },
+    ),
 }
 UNSUPPORTED = {
     "gemma3n_text": ("gemma3n_text", GLU | PER_LAYER | {"altup_num_inputs": 2, "laurel_rank": 4}),
+    "hrm_text": ("hrm_text", GLU),  # runs its blocks in cycles
     "gemma4_text": ("gemma4_text", GLU | PER_LAYER | {"global_head_dim": 8}),
 }  # fmt: skip
 
@@ -118,3 +148,22 @@ def save_tokenizer(folder: Path, bos: bool = True) -> None:
 
 def quiet(*_: object) -> None:
     """Progress and warnings nobody reads."""
+
+
+def recipe(
+    method: str, sparsity: float = 0.5, rule: str | None = None, pattern: str | None = None,
+    ids: torch.Tensor | None = None, **parameters: Any,
+) -> Recipe:  # fmt: skip
+    """A recipe with 5 sequences of 12 tokens where the method needs them."""
+    chosen = METHODS[method]
+    nofm = parse_pattern(pattern) if pattern else None
+    drawn = Calibration(token_ids(5, 12) if ids is None else ids, "test") if chosen.needs_activations else None
+    return Recipe(
+        "tiny", chosen, chosen.parameters_type(**parameters), nofm.sparsity if nofm else sparsity,
+        rule or chosen.rules[0], nofm, drawn,
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, hidden ones too."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -47,7 +47,9 @@ def test_streamed_logits_equal_the_whole_models(family: str, tmp_path: Path) -> 
     assert_no_traces(model.model)
     assert all(parameter.is_meta for parameter in model.blocks.parameters())
     assert not any(
-        parameter.is_meta for name, parameter in model.model.named_parameters() if model.checkpoint.block_path not in name
+        parameter.is_meta
+        for name, parameter in model.model.named_parameters()
+        if model.checkpoint.block_path not in name
     )
 
 
@@ -57,8 +59,9 @@ def test_the_check_would_see_a_missing_block(tmp_path: Path) -> None:
     with torch.no_grad():
         hidden = model.embed(ids)
         model.checkpoint.load_block(0)
+        hidden = model.run(0, hidden)
         with model.heads():
-            logits = model.logits(ids, model.run(0, hidden))
+            logits = model.logits(ids, hidden)
     assert (logits - load_whole(tmp_path)(ids).logits).abs().max() > 0.1
 
 
@@ -80,12 +83,17 @@ def test_heads_serve_several_threads(tmp_path: Path) -> None:
 def test_blocks_that_see_more_than_hidden_states_are_refused(family: str, tmp_path: Path) -> None:
     """Per-layer token embeddings would otherwise be taken from another batch, silently."""
     save(family, tmp_path)
-    model = BlockwiseModel(Checkpoint(tmp_path))
-    with pytest.raises(UserError, match="cannot be run block by block") as refusal:
+    checkpoint = Checkpoint(tmp_path)
+
+    def embed_two_batches() -> None:
+        model = BlockwiseModel(checkpoint)
         for seed in range(2):
             model.embed(token_ids(2, 12, seed))
+
+    with pytest.raises(UserError, match="cannot be run block by block") as refusal:
+        embed_two_batches()
     assert "\n" not in str(refusal.value)
-    assert_no_traces(model.model)
+    assert_no_traces(checkpoint.model)
 
 
 def test_an_interrupted_embedding_leaves_no_traces(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators.vitcod import NEAR
+from simulator.accelerators.vitcod import splits
+from simulator.accelerators.vitcod_tiling import NEAR, best_mapping
+from simulator.cycles import Infeasible
 from simulator.pipeline import double_buffered
-from simulator.simulate import open_target
+from simulator.simulate import open_target, simulate_layers
 from tests.simulator.vitcod_twin import parse_mapping, run_twin, slow_double_buffer
-from workloads import PackedMask, UserError
+from workloads import BundleHeader, PackedMask
+from workloads.bundle import LayerEntry
 
 SMALL = ["array.width=4", "array.height=3", "buffers.weight_kib=2", "buffers.index_kib=0.5", "buffers.output_kib=0.25",
          "buffers.activation_kib=0.5", "dram.bandwidth_gbps=2.5"]  # fmt: skip
@@ -180,6 +183,30 @@ def test_nothing_kept_takes_no_compute():
     assert outcome.sparse.weight_bytes == 0
 
 
-def test_a_tile_that_cannot_fit_says_what_to_do():
-    with pytest.raises(UserError, match="buffers"):
-        simulate(np.ones((64, 64), dtype=bool), ["buffers.weight_kib=1"])
+@pytest.mark.parametrize(
+    ("key", "need_bytes"),
+    [("weight_kib", 64 * 64), ("index_kib", 64 * 64 // 8), ("output_kib", 64 * 4), ("activation_kib", 64)],
+)
+def test_a_tile_that_does_not_fit_names_the_buffer_and_the_bound(key, need_bytes):
+    """Fits at exactly twice the need (double buffering), not one byte below."""
+    kept = np.ones((64, 64), dtype=bool)
+    kept[::2] = False  # half kept, so a bitmap is needed; weights: 32 rows x 64
+    need = need_bytes // 2 if key == "weight_kib" else need_bytes
+    sets = ["engines.dense_thresholds=[1.0]"]
+    target = open_target("vitcod", sets)
+    split = next(splits(target.spec, PackedMask.from_dense(kept)))
+    fitting = open_target("vitcod", [*sets, f"buffers.{key}={need / 512}"]).spec
+    small = open_target("vitcod", [*sets, f"buffers.{key}={(need - 1) / 512}"]).spec
+    assert best_mapping(fitting, split, 2, 8).cycles > 0
+    with pytest.raises(Infeasible, match=rf"needs {need:,} B in half of buffers\.{key}"):
+        best_mapping(small, split, 2, 8)
+
+
+def test_a_layer_that_does_not_fit_is_a_row_with_its_reason():
+    kept = PackedMask.dense(64, 64)
+    entry = LayerEntry("a", "q", 0, 64, 64, "unstructured", 4096, None, kept.sha256(), "")
+    target = open_target("vitcod", ["buffers.weight_kib=1"])
+    (row,) = simulate_layers(target, BundleHeader("m", "x"), [(entry, kept)], tokens=1)
+    assert not row["feasible"]
+    assert "buffers.weight_kib" in row["reason"]
+    assert "cycles" not in row

@@ -111,7 +111,7 @@ def test_check_writable_folder(tmp_path: Path) -> None:
     check_writable_folder(tmp_path / "new" / "deep")
     assert names(tmp_path / "new" / "deep") == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write to .*file: .*choose another folder"):
+    with pytest.raises(UserError, match=r"cannot write to .*file: .*choose another folder"):
         check_writable_folder(tmp_path / "file")
 
 

@@ -111,6 +111,16 @@ def test_follows(dense: np.ndarray, m: int, seed: int) -> None:
         assert mask.follows(n, m) == (fullest <= n)
 
 
+@pytest.mark.parametrize("m", [2, 3, 5, 7, 11, 13, 31, 33, 63, 64])
+def test_follows_sees_every_run_whole(m: int) -> None:
+    """One full run in an empty mask, at each place: also where one bit of it lies in the next word."""
+    for first in range(0, 200 - m + 1, m):
+        dense = np.zeros((2, 200), dtype=bool)
+        dense[1, first : first + m] = True
+        assert PackedMask.from_dense(dense).follows(m, m)
+        assert not PackedMask.from_dense(dense).follows(m - 1, m)
+
+
 def test_follows_counts_the_short_last_run() -> None:
     dense = np.zeros((1, 66), dtype=bool)
     dense[0, 64:] = True

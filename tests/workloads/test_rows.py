@@ -54,7 +54,7 @@ def test_a_gap_does_not_round_large_counts() -> None:
 def test_unknown_column() -> None:
     with pytest.raises(UserError, match=r"unknown column 'cycle'; workloads/rows.py"):
         to_frame([{**ROW, "cycle": 3}])
-    with pytest.raises(UserError, match="unknown column 'cycles'"):
+    with pytest.raises(UserError, match="unknown column 'speedup'"):
         to_frame([ROW], QUALITY_COLUMNS)
 
 

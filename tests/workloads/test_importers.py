@@ -1,0 +1,158 @@
+"""Masks made elsewhere: .npy folders and .npz files."""
+
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workloads.errors import UserError
+from workloads.importers import block_of, natural, read_array_masks, read_mask
+
+
+def dense(rows: int = 5, cols: int = 70, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((rows, cols)) < 0.5
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        list(read_array_masks(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+NAMES = [
+    f"model.layers.{block}.{name}" for block in (0, 1, 2, 9, 10, 11) for name in ("mlp.up_proj", "self_attn.q_proj")
+]
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "compressed"])
+def test_masks_in_natural_order(tmp_path: Path, kind: str) -> None:
+    arrays = {name: dense(seed=i) for i, name in enumerate(NAMES)}
+    shuffled = random.Random(0).sample(NAMES, len(NAMES))
+    if kind == "folder":
+        for name in shuffled:
+            np.save(tmp_path / f"{name}.npy", arrays[name].astype(np.uint8))
+        (tmp_path / "notes.txt").write_text("not a mask")
+        source = tmp_path
+    else:
+        source = tmp_path / "masks.npz"
+        save = np.savez if kind == "npz" else np.savez_compressed
+        save(source, **{name: arrays[name] for name in shuffled})
+    found = list(read_array_masks(source))
+    assert [layer.name for layer, _ in found] == NAMES
+    assert [layer.block for layer, _ in found] == [0, 0, 1, 1, 2, 2, 9, 9, 10, 10, 11, 11]
+    assert [layer.role for layer, _ in found] == ["up", "q"] * 6
+    for layer, mask in found:
+        assert layer.shape == (5, 70)
+        assert np.array_equal(mask.to_dense(), arrays[layer.name])
+
+
+def test_weight_suffix_is_dropped_and_unknown_names_are_other(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", **{"layers.3.self_attn.k_proj.weight": dense(), "something": dense()})
+    layers = [layer for layer, _ in read_array_masks(tmp_path / "m.npz")]
+    assert [(layer.name, layer.role, layer.block) for layer in layers] == [
+        ("layers.3.self_attn.k_proj", "k", 3), ("something", "other", -1),
+    ]  # fmt: skip
+
+
+def test_read_mask(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.asfortranarray(dense().astype(float)))
+    assert np.array_equal(read_mask(tmp_path / "a.npy").to_dense(), dense())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a readable .npy"), (b"hello", "not a readable .npy"), (b"PK\x03\x04garbage", "not a readable .npy"),
+        (npy(dense())[:-1], "not a readable .npy"), (npy(dense())[:40], "not a readable .npy"),
+        (npy(np.array([[1, "a"]], dtype=object)), "not a readable .npy"),
+        (npy(np.full((2, 2), 3)), "4 other values, the first is 3"), (npy(np.ones(4)), r"2-D"),
+        (npy(np.full((2, 2), np.nan)), "first is nan"), (npy(np.ones((0, 3))), "empty"), (None, "no such mask file"),
+    ],
+)  # fmt: skip
+def test_bad_npy_files(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "l.3.q_proj.npy"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_mask(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if content is not None:
+        np.save(tmp_path / "l.2.q_proj.npy", dense())
+        with pytest.raises(UserError, match=message):
+            list(read_array_masks(tmp_path))
+
+
+def test_an_archive_where_one_mask_is_meant(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", a=dense())
+    (tmp_path / "m.npz").rename(tmp_path / "m.npy")
+    with pytest.raises(UserError, match=r"m.npy is an .npz archive; give one .npy mask"):
+        read_mask(tmp_path / "m.npy")
+
+
+def test_sources_without_masks(tmp_path: Path) -> None:
+    assert "holds no .npy masks" in error_of(tmp_path)
+    np.save(tmp_path / "one.npy", dense())
+    assert "neither a folder of .npy masks nor an .npz file" in error_of(tmp_path / "one.npy")
+    np.savez(tmp_path / "empty.npz")
+    assert "holds no masks" in error_of(tmp_path / "empty.npz")
+    assert "no such mask file" in error_of(tmp_path / "nowhere")
+
+
+def test_bad_members_of_an_archive_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    np.savez(path, good=dense(), wrong=np.full((2, 2), 7))
+    assert "m.npz: wrong: a mask holds booleans or 0/1" in error_of(path)
+    np.savez(path, good=dense(), odd=np.array([[None]]))
+    assert "m.npz: odd cannot be read" in error_of(path)
+
+
+@pytest.mark.parametrize("file", ["m.npz", "m.npy"])
+def test_any_flipped_byte_is_a_user_error_or_a_mask(tmp_path: Path, file: str) -> None:
+    """An .npz carries checksums, so that a mask it still gives is the right one; an .npy does not."""
+    path = tmp_path / file
+    if file == "m.npz":
+        np.savez_compressed(path, a=dense())
+    else:
+        np.save(path, dense())
+    good = path.read_bytes()
+    failed = 0
+    for place in range(len(good)):
+        bad = bytearray(good)
+        bad[place] ^= 1 << (place * 5 % 8)
+        path.write_bytes(bytes(bad))
+        try:
+            found = [m for _, m in read_array_masks(path)] if file == "m.npz" else [read_mask(path)]
+        except UserError as error:
+            failed += "\n" not in str(error) and str(path) in str(error)
+            continue
+        if file == "m.npz":
+            assert [np.array_equal(mask.to_dense(), dense()) for mask in found] == [True]
+    assert failed > len(good) / 10
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [("model.layers.12.q", 12), ("h.3", 3), ("7.x", 7), ("layer3.q", -1), ("q2_proj", -1), ("a.4.b.9.c", 4), ("", -1)],
+)
+def test_block_of(name: str, block: int) -> None:
+    assert block_of(name) == block
+
+
+def test_natural_order() -> None:
+    names = ["a.2", "a.10", "a.10.x", "b", "a", "10", "9", "²", "a.2b10", "a.2b9"]
+    want = ["²", "a", "a.2", "a.2b9", "a.2b10", "a.10", "a.10.x", "b", "9", "10"]
+    got = sorted(names, key=natural)
+    assert [n for n in got if n[0] == "a"] == [n for n in want if n[0] == "a"]
+    assert got.index("9") < got.index("10")
+    assert sorted(got) == sorted(want)
