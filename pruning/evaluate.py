@@ -63,22 +63,19 @@ def window_losses(
             apply_masks(block, refs[number], masks)
         hidden = list(ordered_map(partial(model.run, number), hidden))
         model.checkpoint.release(block)
+    windows = (window for batch in hidden for window in batch.split(1))  # logits of one window a thread in memory
     with model.heads():
-        results = ordered_map(
-            lambda pair: batch_losses(model.logits(*pair), pair[0]), zip(batches, hidden, strict=True)
+        return list(
+            ordered_map(lambda pair: window_loss(model.logits(*pair), pair[0]), zip(ids.split(1), windows, strict=True))
         )
-        return [loss for losses in results for loss in losses]
 
 
-def batch_losses(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:
-    """Mean NLL of each window of a batch: logits (batch, seq, vocabulary), ids (batch, seq)."""
-    losses = []
-    for window, targets in zip(logits[:, :-1], ids[:, 1:], strict=True):
-        total = 0.0
-        for rows, wanted in zip(window.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True):
-            total += float(nn.functional.cross_entropy(rows.float(), wanted, reduction="none").double().sum())
-        losses.append(total / len(targets))
-    return losses
+def window_loss(logits: torch.Tensor, ids: torch.Tensor) -> float:
+    """Mean NLL of one window: logits (1, seq, vocabulary), ids (1, seq)."""
+    total = 0.0
+    for rows, wanted in zip(logits[0, :-1].split(LOGIT_ROWS), ids[0, 1:].split(LOGIT_ROWS), strict=True):
+        total += float(nn.functional.cross_entropy(rows.float(), wanted, reduction="none").double().sum())
+    return total / (ids.shape[1] - 1)
 
 
 def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:

@@ -10,6 +10,8 @@ from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.catalog import resolve_config
+from workloads.errors import UserError
+from workloads.files import sha256_of, sha256_of_file
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 from workloads.synthetic import generate
@@ -37,6 +39,27 @@ def generated(
         tool_version=__version__,
     )
     return header, len(layers), generate(layers, pattern, density, seed, role_density)
+
+
+def imported(source: Path, model_id: str) -> tuple[BundleHeader, Iterator[tuple[Layer, PackedMask]]]:
+    """(header, masks) of a sparse checkpoint, a folder of .npy masks or an .npz file; the header holds their hash."""
+    from workloads.importers import read_array_masks
+
+    if not source.exists():
+        raise UserError(f"no such file or folder: {source}")
+    if source.suffix == ".safetensors":
+        raise UserError(f"{source}: give the folder that holds it, so that all shards and its config.json are found")
+    arrays = sorted(source.glob("*.npy")) if source.is_dir() else [source]
+    if arrays:
+        masks, method, files = read_array_masks(source), "imported-arrays", arrays
+    else:
+        from workloads.checkpoint import weight_files
+        from workloads.checkpoint_masks import read_checkpoint_masks
+
+        masks, method, files = read_checkpoint_masks(source), "imported-checkpoint", weight_files(source)
+    digest = sha256_of([[file.name, sha256_of_file(file)] for file in files])
+    name = model_id or source.resolve().stem
+    return BundleHeader(name, method, parameters={"source_sha256": digest}, tool_version=__version__), masks
 
 
 def write_bundle(out: Path, header: BundleHeader, count: int, masks: Masks, progress: ProgressLine) -> MaskBundle:

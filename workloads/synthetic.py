@@ -17,7 +17,7 @@ from workloads.layers import Layer, check_roles
 from workloads.mask import PackedMask
 from workloads.patterns import NofM, parse_pattern
 
-SKEW = 0.5  # row / column densities spread uniformly over density * (1 +- SKEW), clipped to [0, 1]
+SKEW = 0.5  # row / column densities spread uniformly over density * (1 +- SKEW), less where that would exceed 1
 BLOCK = 16  # side of the square blocks of the "block" generator
 
 
@@ -109,8 +109,9 @@ def column_skewed(rng: np.random.Generator, rows: int, cols: int, density: float
 
 
 def _skewed(rng: np.random.Generator, count: int, density: float) -> np.ndarray:
-    spread = np.linspace(1 - SKEW, 1 + SKEW, count) if count > 1 else np.ones(1)
-    return rng.permutation(np.clip(density * spread, 0, 1)).astype(np.float32)
+    skew = min(SKEW, 1 / density - 1)
+    spread = np.linspace(1 - skew, 1 + skew, count) if count > 1 else np.ones(1)
+    return rng.permutation(density * spread).astype(np.float32)
 
 
 GENERATORS: dict[str, Callable[[np.random.Generator, int, int, float], PackedMask]] = {

@@ -37,8 +37,8 @@ from workloads.mask import PackedMask
 
 NOTES = (
     "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
-    "Weights and activations take 8 bits on both the dense and the sparse side; a kept weight costs one metadata bit per "
-    "position of the sparse columns (bitmap).",
+    "Weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
+    "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
     "DRAM delivers its full bandwidth (dram.efficiency = 1) without row or bank effects; adder-tree latency and pipeline "
     "drain are left out.",
 )

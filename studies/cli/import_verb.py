@@ -17,18 +17,9 @@ def import_(source: Path, /, *, out: Path, model_id: str = "") -> None:
     model_id
         Name to record (default: the source's name).
     """
-    from studies.masks import write_bundle
-    from workloads import __version__
-    from workloads.bundle import BundleHeader
-    from workloads.importers import read_array_masks
+    from studies.masks import imported, write_bundle
 
-    if source.is_dir() and not any(source.glob("*.npy")):
-        from workloads.checkpoint_masks import read_checkpoint_masks
-
-        masks, method = read_checkpoint_masks(source), "imported-checkpoint"
-    else:
-        masks, method = read_array_masks(source), "imported-arrays"
-    header = BundleHeader(model_id or source.resolve().stem, method, tool_version=__version__)
+    header, masks = imported(source, model_id)
     progress = ProgressLine()
     bundle = write_bundle(out, header, 0, masks, progress)
     progress.close()

@@ -41,7 +41,9 @@ def small_bundle(tmp_path):
     for block in range(2):
         for role in ("q", "down"):
             name = f"model.layers.{block}.{role}"
-            writer.add(Layer(name, role, block, 64, 128), PackedMask.from_dense(rng.random((64, 128)) < 0.5), "unstructured")
+            writer.add(
+                Layer(name, role, block, 64, 128), PackedMask.from_dense(rng.random((64, 128)) < 0.5), "unstructured"
+            )
         writer.commit()
     writer.finish()
     return folder
@@ -67,7 +69,20 @@ def test_importing_workloads_and_simulator_never_loads_torch():
 
 
 def test_simulate_prints_rows_as_json(small_bundle, capsys):
-    assert run("simulate", small_bundle, "--on", "vitcod-paper", "--set", "array.height=16", "array.width=8", "--format", "json") == 0
+    assert (
+        run(
+            "simulate",
+            small_bundle,
+            "--on",
+            "vitcod-paper",
+            "--set",
+            "array.height=16",
+            "array.width=8",
+            "--format",
+            "json",
+        )
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out)
     assert [row["layer"] for row in rows] == [entry.name for entry in MaskBundle.open(small_bundle).layers]
     assert {row["dense_cycles"] for row in rows} == {64 * 128 // (16 * 8)}
@@ -78,7 +93,22 @@ def test_simulate_prints_rows_as_json(small_bundle, capsys):
 
 def test_simulate_takes_a_mask_file_and_writes_csv(tmp_path, capsys):
     np.save(tmp_path / "mask.npy", np.eye(64, dtype=np.uint8))
-    assert run("simulate", "--mask", tmp_path / "mask.npy", "--on", "vitcod", "--tokens", 3, "--format", "csv", "--out", tmp_path / "rows.csv") == 0
+    assert (
+        run(
+            "simulate",
+            "--mask",
+            tmp_path / "mask.npy",
+            "--on",
+            "vitcod",
+            "--tokens",
+            3,
+            "--format",
+            "csv",
+            "--out",
+            tmp_path / "rows.csv",
+        )
+        == 0
+    )
     frame = pd.read_csv(tmp_path / "rows.csv")
     assert frame.loc[0, "nnz"] == 64
     assert frame.loc[0, "tokens"] == 3
@@ -95,7 +125,10 @@ def test_generate_then_validate_then_report(tmp_path, capsys, tiny_model):
 
 
 def test_generate_with_a_density_per_role(tmp_path, tiny_model):
-    assert run("generate", "--model", tiny_model, "--density", 0.5, "--role-density", "q=0.25", "--out", tmp_path / "b") == 0
+    assert (
+        run("generate", "--model", tiny_model, "--density", 0.5, "--role-density", "q=0.25", "--out", tmp_path / "b")
+        == 0
+    )
     bundle = MaskBundle.open(tmp_path / "b")
     assert {entry.role: entry.sparsity for entry in bundle.layers}["q"] == 0.75
     assert {entry.role: entry.sparsity for entry in bundle.layers}["k"] == 0.5
@@ -111,18 +144,56 @@ def test_prune_eval_and_saved_model_agree(tmp_path, capsys, tiny_model):
         assert run("eval", model, *asked, *(["--masks", masks] if masks else [])) == 0
         values.append(json.loads(capsys.readouterr().out)[0]["perplexity"])
     assert values[0] == values[1]
-    assert MaskBundle.open(tmp_path / "b")["model.layers.0.self_attn.q_proj"].to_dense().sum(axis=1).tolist() == [16] * 32
+    assert (
+        MaskBundle.open(tmp_path / "b")["model.layers.0.self_attn.q_proj"].to_dense().sum(axis=1).tolist() == [16] * 32
+    )
 
 
 def test_import_of_a_saved_checkpoint_gives_the_same_masks(tmp_path, tiny_model):
-    run("prune", tiny_model, "--method", "magnitude", "--pattern", "2:4", "--out", tmp_path / "b", "--save-model", tmp_path / "s")
+    run(
+        "prune",
+        tiny_model,
+        "--method",
+        "magnitude",
+        "--pattern",
+        "2:4",
+        "--out",
+        tmp_path / "b",
+        "--save-model",
+        tmp_path / "s",
+    )
     assert run("import", tmp_path / "s", "--out", tmp_path / "again") == 0
     first, second = MaskBundle.open(tmp_path / "b"), MaskBundle.open(tmp_path / "again")
     assert [e.sha256 for e in first.layers] == [e.sha256 for e in second.layers]
 
 
+def test_import_of_changed_arrays_into_the_same_folder_is_refused(tmp_path, capsys):
+    np.savez(tmp_path / "masks.npz", **{"model.layers.0.q_proj": np.eye(8)})
+    assert run("import", tmp_path / "masks.npz", "--out", tmp_path / "b") == 0
+    assert run("import", tmp_path / "masks.npz", "--out", tmp_path / "b") == 0
+    np.savez(tmp_path / "masks.npz", **{"model.layers.0.q_proj": 1 - np.eye(8)})
+    capsys.readouterr()
+    assert "another bundle" in refused(capsys, "import", tmp_path / "masks.npz", "--out", tmp_path / "b")
+    assert "no such" in refused(capsys, "import", tmp_path / "nothing", "--out", tmp_path / "c")
+
+
 def test_dry_run_writes_nothing(tmp_path, capsys, tiny_model):
-    assert run("prune", tiny_model, "--method", "wanda", "--sparsity", 0.5, "--calibration", tiny_model / "ids.npy", "--out", tmp_path / "b", "--dry-run") == 0
+    assert (
+        run(
+            "prune",
+            tiny_model,
+            "--method",
+            "wanda",
+            "--sparsity",
+            0.5,
+            "--calibration",
+            tiny_model / "ids.npy",
+            "--out",
+            tmp_path / "b",
+            "--dry-run",
+        )
+        == 0
+    )
     assert "estimated peak" in capsys.readouterr().out
     assert not (tmp_path / "b").exists()
 
@@ -200,8 +271,12 @@ def test_bad_words(tmp_path, capsys, small_bundle, tiny_model):
 def test_output_that_cannot_be_written(tmp_path, capsys, small_bundle, tiny_model):
     blocker = tmp_path / "file"
     blocker.write_text("in the way")
-    assert "file" in refused(capsys, "simulate", small_bundle, "--on", "vitcod", "--format", "csv", "--out", blocker / "rows.csv")
-    assert "file" in refused(capsys, "prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5, "--out", blocker / "b")
+    assert "file" in refused(
+        capsys, "simulate", small_bundle, "--on", "vitcod", "--format", "csv", "--out", blocker / "rows.csv"
+    )
+    assert "file" in refused(
+        capsys, "prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5, "--out", blocker / "b"
+    )
     assert "file" in refused(capsys, "generate", "--model", tiny_model, "--out", blocker)
     assert blocker.read_text() == "in the way"
 
@@ -210,7 +285,9 @@ def test_a_finished_bundle_of_other_settings_is_not_overwritten(tmp_path, capsys
     assert run("prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5, "--out", tmp_path / "b") == 0
     before = {file.name: file.read_bytes() for file in (tmp_path / "b").iterdir()}
     capsys.readouterr()
-    assert "another bundle" in refused(capsys, "prune", tiny_model, "--method", "magnitude", "--sparsity", 0.6, "--out", tmp_path / "b")
+    assert "another bundle" in refused(
+        capsys, "prune", tiny_model, "--method", "magnitude", "--sparsity", 0.6, "--out", tmp_path / "b"
+    )
     assert before == {file.name: file.read_bytes() for file in (tmp_path / "b").iterdir()}
     assert run("prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5, "--out", tmp_path / "b") == 0
 

@@ -46,7 +46,11 @@ def study_file(tmp_path, tiny_model) -> Path:
 
 
 def made_at(folder: Path) -> dict[str, int]:
-    return {str(f.relative_to(folder)): f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file() and "steps" in f.parts}
+    return {
+        str(f.relative_to(folder)): f.stat().st_mtime_ns
+        for f in folder.rglob("*")
+        if f.is_file() and "steps" in f.parts
+    }
 
 
 def test_a_study_writes_its_report_and_every_row(study_file, tmp_path, capsys):
@@ -55,7 +59,10 @@ def test_a_study_writes_its_report_and_every_row(study_file, tmp_path, capsys):
     assert len(rows) == 14 * 2 * 3  # layers x methods x (paper, 1 token, 3 tokens)
     assert set(zip(rows["method"], rows["pattern"], strict=True)) == {("magnitude", "unstructured"), ("wanda", "2:4")}
     assert rows["speedup"].notna().all()
-    assert (rows.loc[rows["target"] == "vitcod-paper", "dense_cycles"] == (rows["out_features"] * rows["in_features"] / 32)[rows["target"] == "vitcod-paper"]).all()
+    assert (
+        rows.loc[rows["target"] == "vitcod-paper", "dense_cycles"]
+        == (rows["out_features"] * rows["in_features"] / 32)[rows["target"] == "vitcod-paper"]
+    ).all()
     assert len(pd.read_csv(files["quality.csv"])) == 3
     assert "report.html" in capsys.readouterr().out
 
@@ -80,7 +87,12 @@ def test_new_calibration_makes_new_masks(study_file, tmp_path, tiny_model):
     text = study_file.read_text()
     run_study(read_study(study_file), out)
     first = json.loads((out / "masks" / "tiny--wanda--2-4--0" / "bundle.json").read_text())
-    study_file.write_text(text.replace(f'calibration = "{tiny_model}/ids.npy"', f'calibration = "{tiny_model}/calibration.txt"\nsamples = 4\nseq_len = 16'))
+    study_file.write_text(
+        text.replace(
+            f'calibration = "{tiny_model}/ids.npy"',
+            f'calibration = "{tiny_model}/calibration.txt"\nsamples = 4\nseq_len = 16',
+        )
+    )
     run_study(read_study(study_file), out)
     second = json.loads((out / "masks" / "tiny--wanda--2-4--0" / "bundle.json").read_text())
     assert first["header"]["calibration"]["sha256"] != second["header"]["calibration"]["sha256"]
