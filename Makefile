@@ -1,6 +1,6 @@
 # make demo   the small real model, pruned, evaluated and run on ViTCoD: out/demo/report.html
 # make test   everything the tests check
-# make lint   ruff, and the rule that imports go downwards only
+# make lint   ruff, mypy, and the rule that imports go downwards only
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,6 +21,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,5 @@
 """Masks in, result rows out: any accelerator of the table over a bundle or single masks."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from simulator.cycles import Infeasible, Outcome
 from simulator.spec import load_spec, spec_sha256
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
 
 
@@ -31,9 +30,7 @@ class Target:
 def find_model(name: str) -> Model:
     """Raises UserError with the nearest known name for an unknown accelerator."""
     if name not in ACCELERATORS:
-        near = difflib.get_close_matches(name, ACCELERATORS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"unknown accelerator {name!r}; {hint}known: {', '.join(ACCELERATORS)}")
+        raise unknown("accelerator", name, ACCELERATORS)
     return ACCELERATORS[name]
 
 

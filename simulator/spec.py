@@ -56,7 +56,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"array": {"width": 64}} -> {"array.width": 64}."""
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result

@@ -14,14 +14,13 @@ from studies.progress import ProgressLine, warn
 from studies.report import notes_for, read_rows
 from studies.settings import density_of, sparsity_of
 from studies.simulate import Source, simulate_frame
-from studies.study import Study, StudyAccelerator, StudyMethod, StudyModel
+from studies.study import GENERATED, Study, StudyAccelerator, StudyMethod, StudyModel
 from workloads import __version__
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, sha256_of, sha256_of_file, write_text
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS, Column
 
-GENERATED = "generated"
 FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
 
 
@@ -51,8 +50,13 @@ class StudyRunner:
             for tokens in accelerator.tokens:
                 if tokens < 1 or (target.model.level == "paper" and tokens != 1):
                     raise UserError(f"{self.study.path}: {accelerator.name} cannot run tokens = {tokens}")
-        for method in self.study.file.methods:
+        titles = [(method.title, method.pattern, method.sparsity) for method in self.study.file.methods]
+        for method, title in zip(self.study.file.methods, titles, strict=True):
             self.check_method(method)
+            if titles.count(title) > 1:
+                raise UserError(
+                    f"{self.study.path}: two methods would both be called {title[0]!r}: give each a `label`"
+                )
         for model in self.study.file.models:
             for name in (model.text, model.calibration):
                 if name and Path(name).suffix and not self.study.beside(name).is_file():
@@ -78,11 +82,12 @@ class StudyRunner:
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         rows, quality = [], []
         for model in self.study.file.models:
-            if model.text:
+            evaluated = bool(model.text and model.path)
+            if evaluated:
                 quality.append(self.quality_step(model, None, None))
             for method in self.study.file.methods:
                 bundle = self.masks_step(model, method)
-                if model.text and model.path:
+                if evaluated:
                     quality.append(self.quality_step(model, method, bundle))
                 for accelerator in self.study.file.accelerators:
                     for tokens in accelerator.tokens:
@@ -106,22 +111,21 @@ class StudyRunner:
         return files
 
     def masks_step(self, model: StudyModel, method: StudyMethod) -> MaskBundle:
-        folder = (
-            self.out
-            / "masks"
-            / slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.seed)
-        )
+        sets = sha256_of(method.set)[:8] if method.set else ""
+        name = slug(model.name, method.method, method.pattern, method.sparsity, method.rule, sets, method.seed)
+        folder = self.out / "masks" / name
         if method.method == GENERATED:
             density = density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
-            header, count, masks = generated(self.source(model), method.pattern, density, method.seed, {})
-            return self.fresh(
-                folder, sha256_of(header.sha256()), lambda: write_bundle(folder, header, count, masks, self.progress)
+            header, count, masks = generated(
+                self.beside_or_name(model.path or model.shapes), method.pattern, density, method.seed, {}
             )
-        weights = self.model_files_sha256(model)
+            return self.fresh(
+                folder, header.sha256(), lambda: write_bundle(folder, header, count, masks, self.progress)
+            )
         calibration = self.study.beside(model.calibration)
-        key = sha256_of(
-            [vars(model), vars(method), weights, self.sha256(calibration) if calibration.is_file() else "", __version__]
-        )
+        drawn = self.sha256(calibration) if calibration.is_file() else model.calibration
+        settings = [model.name, model.samples, model.seq_len, model.dtype, vars(method)]
+        key = sha256_of([settings, drawn, self.model_files_sha256(model), __version__])
         return self.fresh(folder, key, lambda: self.prune(model, method, folder))
 
     def fresh(self, folder: Path, key: str, make: Callable[[], MaskBundle]) -> MaskBundle:
@@ -140,8 +144,8 @@ class StudyRunner:
     def prune(self, model: StudyModel, method: StudyMethod, folder: Path) -> MaskBundle:
         from studies.prune import make_recipe, open_checkpoint, run_prune
 
-        checkpoint = open_checkpoint(self.source(model), model.dtype)
-        calibration = str(self.study.beside(model.calibration)) if model.calibration else None
+        checkpoint = open_checkpoint(self.beside_or_name(model.path), model.dtype)
+        calibration = self.beside_or_name(model.calibration) if model.calibration else None
         recipe = make_recipe(
             model.name, checkpoint, method.method, method.sparsity, method.pattern, method.rule, overrides(method.set),
             calibration, model.samples, model.seq_len, method.seed,
@@ -153,24 +157,26 @@ class StudyRunner:
         from studies.prune import open_checkpoint
 
         text = self.study.beside(model.text)
-        key = [
-            vars(model),
-            bundle.sha256 if bundle else "",
-            self.sha256(text),
-            self.model_files_sha256(model),
-            __version__,
-        ]
+        settings = [model.name, model.eval_seq_len, model.eval_windows, model.dtype, method.title if method else ""]
+        masks_sha256 = bundle.sha256 if bundle else ""
+        key = [settings, masks_sha256, self.sha256(text), self.model_files_sha256(model), __version__]
         name = slug("quality", model.name, method.method if method else "dense", bundle.folder.name if bundle else "")
 
         def make() -> pd.DataFrame:
             from studies.evaluate import evaluate
 
             self.note(f"evaluating {model.name}, {method.method + ' ' + method.pattern if method else 'dense'}")
-            checkpoint = open_checkpoint(self.source(model), model.dtype)
+            checkpoint = open_checkpoint(self.beside_or_name(model.path), model.dtype)
             frame = evaluate(
-                checkpoint, self.source(model), bundle, text, model.eval_seq_len, model.eval_windows, self.progress
+                checkpoint,
+                self.beside_or_name(model.path),
+                bundle,
+                text,
+                model.eval_seq_len,
+                model.eval_windows,
+                self.progress,
             )
-            return frame.assign(model=model.name)
+            return frame.assign(model=model.name, method=method.title if method else "dense")
 
         return self.rows_step(name, key, make, QUALITY_COLUMNS)
 
@@ -180,12 +186,13 @@ class StudyRunner:
         from simulator.simulate import open_target
 
         sets = overrides(accelerator.set)
-        key = [bundle.sha256, open_target(accelerator.name, sets).sha256, tokens, __version__, model.name]
+        key = [bundle.sha256, open_target(accelerator.name, sets).sha256, tokens, __version__, model.name, method.title]
         name = slug("cycles", bundle.folder.name, accelerator.name, sha256_of(sets)[:8] if sets else "", tokens)
 
         def make() -> pd.DataFrame:
             source = Source(bundle.header, len(bundle), bundle)
-            return simulate_frame(source, accelerator.name, sets, tokens, self.progress).assign(model=model.name)
+            frame = simulate_frame(source, accelerator.name, sets, tokens, self.progress)
+            return frame.assign(model=model.name, method=method.title)
 
         return self.rows_step(name, key, make, LAYER_COLUMNS)
 
@@ -202,15 +209,15 @@ class StudyRunner:
         write_text(stamp, pretty_json({"key": digest}))
         return frame
 
-    def source(self, model: StudyModel) -> str:
-        """A folder beside the study file, or a name (hub id, catalog)."""
-        beside = self.study.beside(model.path or model.shapes)
-        return str(beside) if beside.exists() else (model.path or model.shapes)
+    def beside_or_name(self, name: str) -> str:
+        """A path beside the study file if there is one, else the name itself (hub id, catalog or data set name)."""
+        beside = self.study.beside(name)
+        return str(beside) if beside.exists() else name
 
     def model_files_sha256(self, model: StudyModel) -> str:
         from workloads.checkpoint import find_model_folder, weight_files
 
-        folder = find_model_folder(self.source(model))
+        folder = find_model_folder(self.beside_or_name(model.path))
         files = [folder / "config.json", *weight_files(folder)]
         return sha256_of([[file.name, self.sha256(file)] for file in files])
 

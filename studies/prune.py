@@ -13,14 +13,14 @@ from studies.masks import parse_values
 from studies.settings import sparsity_of
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint, find_model_folder
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def open_checkpoint(model: str, dtype: str) -> Checkpoint:
     if dtype not in DTYPES:
-        raise UserError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        raise unknown("dtype", dtype, DTYPES)
     return Checkpoint(find_model_folder(model), DTYPES[dtype])
 
 

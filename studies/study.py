@@ -10,6 +10,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from workloads.errors import UserError
 
+GENERATED = "generated"
+
 
 @dataclass(frozen=True)
 class StudyModel:
@@ -30,14 +32,22 @@ class StudyModel:
 
 @dataclass(frozen=True)
 class StudyMethod:
-    """A pruning method, or "generated" with a generator as its pattern."""
+    """A pruning method, or "generated" with a generator as its pattern. `label` is its name in the report."""
 
     method: str
+    label: str = ""
     pattern: str = "unstructured"
     sparsity: float | None = None
     rule: str | None = None
     seed: int = 0
     set: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The label, or the method with the rule or the generator it was given."""
+        if self.method == GENERATED and self.pattern != "unstructured" and ":" not in self.pattern:
+            return self.label or f"{self.method} {self.pattern}"
+        return self.label or (f"{self.method} ({self.rule})" if self.rule else self.method)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The table of pruning methods: one line each."""
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from pruning.methods import magnitude, wanda
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ METHODS = {
 def find_method(name: str) -> Method:
     """Raises UserError with the nearest known name for an unknown method."""
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"unknown method {name!r}; {hint}known: {', '.join(METHODS)}")
+        raise unknown("method", name, METHODS)
     return METHODS[name]
 
 

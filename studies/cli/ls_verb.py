@@ -1,6 +1,6 @@
 """prunesim ls"""
 
-from workloads.errors import UserError
+from workloads.errors import unknown
 
 
 def ls(kind: str, /) -> None:
@@ -20,7 +20,7 @@ def ls(kind: str, /) -> None:
 
         lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
     else:
-        raise UserError(f"ls {kind!r}: known: accelerators, methods, models")
+        raise unknown("list", kind, ("accelerators", "methods", "models"))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         print(f"{name:<{width}}  {text}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workloads.errors import UserError
+from workloads.errors import unknown
 from workloads.files import write_text
 from workloads.rows import to_records
 
@@ -19,7 +19,7 @@ TABLE_COLUMNS = (
 
 def check_format(name: str) -> None:
     if name not in FORMATS:
-        raise UserError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+        raise unknown("format", name, FORMATS)
 
 
 def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...] = TABLE_COLUMNS) -> None:

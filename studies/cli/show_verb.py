@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from workloads.errors import UserError
+from workloads.errors import unknown
 
 
 def show(name: str, /) -> None:
@@ -20,8 +20,7 @@ def show(name: str, /) -> None:
     from pruning.methods import METHODS
 
     if name not in METHODS:
-        known = ", ".join([*ACCELERATORS, *METHODS, *catalog_names()])
-        raise UserError(f"nothing is called {name!r}; known: {known}")
+        raise unknown("name", name, [*ACCELERATORS, *METHODS, *catalog_names()])
     method = METHODS[name]
     print(method.documentation.strip())
     print(f"\nRules (--rule, the first is the default): {', '.join(method.rules)}")

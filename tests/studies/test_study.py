@@ -124,6 +124,32 @@ def test_mistakes_in_a_study_file(study_file, tmp_path, old, new, said):
     assert not (tmp_path / "out" / "report.html").exists()
 
 
+def test_one_method_at_two_sparsities_and_rules(study_file, tmp_path):
+    more = '[[methods]]\nmethod = "magnitude"\nsparsity = 0.7\n[[methods]]\nmethod = "magnitude"\nrule = "row"\nsparsity = 0.5\n'
+    study_file.write_text(study_file.read_text().replace("[[accelerators]]", more + "[[accelerators]]", 1))
+    files = run_study(read_study(study_file), tmp_path / "out")
+    rows = pd.read_csv(files["rows.csv"])
+    found = set(zip(rows["method"], rows["target_sparsity"], strict=True))
+    assert found == {("magnitude", 0.5), ("magnitude", 0.7), ("magnitude (row)", 0.5), ("wanda", 0.5)}
+
+
+def test_two_methods_of_one_name_are_refused_before_anything_runs(study_file, tmp_path):
+    twice = '[[methods]]\nmethod = "magnitude"\nsparsity = 0.5\nseed = 1\n'
+    study_file.write_text(study_file.read_text().replace("[[accelerators]]", twice + "[[accelerators]]", 1))
+    with pytest.raises(UserError, match="label"):
+        run_study(read_study(study_file), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_evaluation_settings_do_not_prune_again(study_file, tmp_path):
+    out = tmp_path / "out"
+    run_study(read_study(study_file), out)
+    masks = {f: f.stat().st_mtime_ns for f in (out / "masks").rglob("*") if f.is_file()}
+    study_file.write_text(study_file.read_text().replace("eval_seq_len = 64", "eval_seq_len = 32"))
+    run_study(read_study(study_file), out)
+    assert {f: f.stat().st_mtime_ns for f in (out / "masks").rglob("*") if f.is_file()} == masks
+
+
 def test_shapes_alone_cannot_be_pruned(study_file, tmp_path, tiny_model):
     text = study_file.read_text().replace(f'path = "{tiny_model}"', 'shapes = "llama-7b"')
     study_file.write_text(text)
