@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
-from simulator.pipeline import double_buffered
+from simulator.pipeline import end_of, walk
 from simulator.tiles import group_sums, lane_cycles, pair_sums
 
 if TYPE_CHECKING:
@@ -219,21 +219,16 @@ class Schedule:
     def lower_bound(self) -> int:
         return max(self.compute_cycles, self.transfer_cycles)
 
-    def timeline(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Load, compute and store cycles of every tile in execution order, each (tiles,)."""
-        load, compute, store = (
-            np.concatenate([np.tile(getattr(p, part).ravel(), p.times) for p in self.passes])
-            for part in ("load", "compute", "store")
-        )
-        return load, compute, store
-
     def walk(self, split: Split) -> LayerCycles:
         compute_cycles = self.compute_cycles
+        state = np.zeros(5, dtype=np.int64)
+        for p in self.passes:
+            walk(p.load.ravel(), p.compute.ravel(), p.store.ravel(), p.times, state)
         weight_passes = ceil_div(self.tokens, self.tile_tokens)
         array = self.spec.array
         return LayerCycles(
             compute_cycles=compute_cycles,
-            stall_cycles=int(double_buffered(*self.timeline())) - compute_cycles,
+            stall_cycles=end_of(state) - compute_cycles,
             transfer_cycles=self.transfer_cycles,
             ideal_cycles=split.kept * self.tokens / (array.width * array.height),
             weight_bytes=int(self.tiles.weight_bytes.sum()) * weight_passes,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from simulator.accelerators.vitcod import splits
 from simulator.accelerators.vitcod_tiling import NEAR, best_mapping
 from simulator.cycles import Infeasible
-from simulator.pipeline import double_buffered
+from simulator.pipeline import double_buffered, end_of, walk
 from simulator.simulate import open_target, simulate_layers
 from tests.simulator.vitcod_twin import parse_mapping, run_twin, slow_double_buffer
 from workloads import BundleHeader, PackedMask
@@ -76,6 +76,36 @@ def test_a_mask_with_two_kinds_of_columns_uses_both_engines():
 def test_double_buffering_equals_a_stepped_clock(tiles):
     load, compute, store = (np.array(column, dtype=np.int64) for column in zip(*tiles, strict=True))
     assert double_buffered(load, compute, store) == slow_double_buffer(load.tolist(), compute.tolist(), store.tolist())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0, 1, 4, 9])), min_size=1, max_size=6
+    ),
+    st.integers(1, 30),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 3])), max_size=4),
+)
+def test_repeated_passes_are_added_up_exactly(tiles, times, rest):
+    """A steady pass is not walked again; the total must be that of walking every one of them."""
+    columns = [np.array(column, dtype=np.int64) for column in zip(*tiles, strict=True)]
+    tail = (
+        [np.array(column, dtype=np.int64) for column in zip(*rest, strict=True)]
+        if rest
+        else [np.zeros(0, dtype=np.int64)] * 3
+    )
+    state = np.zeros(5, dtype=np.int64)
+    walk(*columns, times, state)
+    walk(*tail, 1, state)
+    whole = [np.concatenate([*([column] * times), end]) for column, end in zip(columns, tail, strict=True)]
+    assert end_of(state) == slow_double_buffer(*(part.tolist() for part in whole))
+
+
+def test_a_billion_tokens_take_no_longer_than_a_thousand():
+    """Far from steady state nothing changes but the number of passes: cycles grow in proportion."""
+    kept = random_mask(1, 64, 128, 0.5)
+    few, many = (simulate(kept, SMALL, tokens)[0].sparse.cycles for tokens in (2**12, 2**30))
+    assert many / 2**18 == pytest.approx(few, rel=0.01)
 
 
 def test_double_buffering_closed_forms():
