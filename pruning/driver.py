@@ -6,6 +6,7 @@ states are on disk, so a killed run continues there, to identical bytes.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,7 +97,12 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
     if writer.finished:
         return writer.finish()
     if not writer.written:
-        check_weights(checkpoint, refs, progress)
+        try:
+            check_weights(checkpoint, refs, progress)
+        except UserError:
+            with suppress(OSError):
+                out.rmdir()  # made a moment ago; stays if anything is in it
+            raise
     with one_thread_per_operation():
         run = Run(checkpoint, recipe, writer, progress, warn, make_keeper(checkpoint, recipe, refs), refs)
         if recipe.method.needs_activations:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 MISSING = "\N{EN DASH}"
-Kind = Literal["text", "count", "cycles", "speedup", "share", "perplexity", "number", "yes"]
+Kind = Literal["text", "count", "cycles", "speedup", "ratio", "share", "perplexity", "number", "yes"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ HEADINGS = {
     "cycles_share": Heading("Share of cycles (%)", "share", "of all cycles of the model"),
     "speedup": Heading("Speedup", "speedup", "dense cycles / cycles on the same target with the same tokens"),
     "compute_speedup": Heading("Compute-only speedup", "speedup", _COMPUTE),
-    "published_speedup": Heading("Published-baseline speedup", "speedup", _PUBLISHED),
+    "published_speedup": Heading("Against published baseline", "ratio", _PUBLISHED),
     "stall_share": Heading("Stalled (%)", "share", "share of cycles in which the array waits for memory"),
     "bound_compute_share": Heading("Compute bound (%)", "share", "share of cycles in layers bound by compute"),
     "bound_imbalance_share": Heading("Imbalance bound (%)", "share", "share of cycles in layers bound by imbalance"),
@@ -156,6 +156,7 @@ _PRINTERS = {
     "count": lambda value: f"{value:.0f}",
     "cycles": _cycles,
     "speedup": speedup_text,
+    "ratio": lambda value: speedup_text(value).removesuffix(" (slower)"),  # not two times of one machine
     "share": _share,
     "perplexity": _perplexity,
     "number": lambda value: f"{value:g}",

@@ -26,7 +26,7 @@ ROLE_COLUMNS = [
 ]
 SHORT = {
     "compute_speedup": "Compute only",
-    "published_speedup": "As published",
+    "published_speedup": "vs published",
 }
 
 

@@ -10,12 +10,15 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
+Side = Annotated[int, Field(gt=0, le=65536)]
+
+
 @dataclass(frozen=True)
 class Array:
-    """width x height processing elements, one MAC a cycle each."""
+    """width columns (lanes) of height processing elements, one MAC a cycle each."""
 
-    width: PositiveInt
-    height: PositiveInt
+    width: Side
+    height: Side
 
 
 @dataclass(frozen=True)

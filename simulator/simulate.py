@@ -13,6 +13,8 @@ from workloads.bundle import BundleHeader, LayerEntry
 from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
 
+MOST_TOKENS = 10**9  # cycles of the largest layers still fit 64-bit integers
+
 
 @dataclass(frozen=True)
 class Target:
@@ -44,8 +46,8 @@ def simulate_layers(
     target: Target, header: BundleHeader, layers: Iterable[tuple[LayerEntry, PackedMask]], tokens: int, threads: int = 2
 ) -> Iterator[dict[str, Any]]:
     """One result row per layer, in order; a layer the target cannot run is a row with its reason. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
-    if tokens < 1:
-        raise UserError(f"tokens must be at least 1, not {tokens}")
+    if not 1 <= tokens <= MOST_TOKENS:
+        raise UserError(f"tokens must be 1 to {MOST_TOKENS:,}, not {tokens:,}")
     with ThreadPoolExecutor(max_workers=threads) as pool:
         pending: list[tuple[LayerEntry, Future[Outcome]]] = []
         for entry, mask in layers:

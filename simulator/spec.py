@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key.strip() or not value.strip():
         raise UserError(f"--set {text!r}: expected key=value, such as array.height=16")
+    if re.fullmatch(r"[+-]?\.\d+", value.strip()):
+        return key.strip(), float(value)  # .5, which TOML wants written 0.5
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

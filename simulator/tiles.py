@@ -5,15 +5,16 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def pair_sums(counts: np.ndarray) -> np.ndarray:
-    """(rows, n) -> (rows, ceil(n / 2)) int32: counts of column ranges twice as wide; an odd last one stays alone."""
+def word_sums(counts: np.ndarray, width: int) -> np.ndarray:
+    """(rows, n) -> (rows, ceil(n / width)) int32: counts of column ranges `width` times as wide; the last may be shorter."""
     rows, n = counts.shape
-    wider = np.empty((rows, (n + 1) // 2), dtype=np.int32)
+    wider = np.zeros((rows, (n + width - 1) // width), dtype=np.int32)
     for r in range(rows):
-        for t in range(n // 2):
-            wider[r, t] = np.int32(counts[r, 2 * t]) + np.int32(counts[r, 2 * t + 1])
-        if n % 2:
-            wider[r, n // 2] = counts[r, n - 1]
+        for t in range(wider.shape[1]):
+            total = np.int32(0)
+            for w in range(t * width, min((t + 1) * width, n)):
+                total += np.int32(counts[r, w])
+            wider[r, t] = total
     return wider
 
 

@@ -17,7 +17,8 @@ class ProgressLine:
         self._shown = step
         end = "" if self._terminal else "\n"
         start = "\r\x1b[K" if self._terminal else ""
-        sys.stderr.write(f"{start}{what}: {done}/{of}{end}")
+        count = f"{done}/{of}" if of else f"{done}"
+        sys.stderr.write(f"{start}{what}: {count}{end}")
         sys.stderr.flush()
 
     def close(self) -> None:

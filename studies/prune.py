@@ -61,6 +61,8 @@ def run_prune(
     checkpoint: Checkpoint, recipe: Recipe, out: Path, save_model: Path | None, progress: Progress, warn: Warn
 ) -> MaskBundle:
     if save_model is not None:
+        if save_model.resolve() == out.resolve():
+            raise UserError(f"--out and --save-model are both {out}; masks and checkpoint need folders of their own")
         check_target(save_model, checkpoint.folder)
     bundle = prune(checkpoint, recipe, out, progress, warn)
     if save_model is not None:

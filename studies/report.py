@@ -10,6 +10,8 @@ from simulator.accelerators import ACCELERATORS
 from workloads.errors import UserError
 from workloads.rows import LAYER_COLUMNS, Column, to_frame
 
+NEEDED = ("model", "method", "layer", "target", "tokens", "cycles", "dense_cycles")
+
 
 def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
     """Rows written by simulate, eval or run as .csv or .json. Raises UserError if the file is not one."""
@@ -20,6 +22,10 @@ def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.Dat
     try:
         if path.suffix == ".json":
             return to_frame(json.loads(text), columns)
+        if columns is LAYER_COLUMNS:
+            missing = [name for name in NEEDED if name not in text.split("\n", 1)[0].split(",")]
+            if missing:
+                raise UserError(f"{path} lacks the column {missing[0]!r}; give a file written by simulate or run")
         texts = {column.name: str for column in columns if column.kind == "text"}
         frame = pd.read_csv(io.StringIO(text), dtype=texts, keep_default_na=False, na_values=[""])
         return to_frame(frame.to_dict("records"), columns)

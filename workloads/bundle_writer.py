@@ -1,6 +1,7 @@
 """Writes a MaskBundle shard by shard; a killed run goes on where the last whole shard ended, to identical bytes."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from workloads.layers import Layer
 from workloads.mask import PackedMask
 
 PROGRESS_FILE = "progress.json"
+OWN_FILE = re.compile(
+    r"\.?(masks|hidden)-\d+\.safetensors(\.part)?$|\.(bundle|progress)\.json\.part$"
+)  # of a killed run
 
 
 @dataclass
@@ -59,6 +63,8 @@ class BundleWriter:
                         f"{self.folder}: {shard} of the unfinished run is missing; delete it and start again"
                     )
         else:
+            if self.folder.is_dir() and any(not OWN_FILE.match(file.name) for file in self.folder.iterdir()):
+                raise UserError(f"{self.folder} holds other files and is no mask bundle; choose a new or empty folder")
             check_writable_folder(self.folder)
 
     @property

@@ -21,6 +21,14 @@ def replacing(path: Path) -> Iterator[Path]:
     The file gets the usual permissions, whatever wrote it (safetensors makes files only their owner can read).
     Raises UserError naming the file when the folder cannot be written or the disk is full.
     """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe: nothing to replace
+        try:
+            yield path
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ LAYER_COLUMNS = (
 
 QUALITY_COLUMNS = (
     Column("model", "text", "model id"),
-    Column("method", "text", "pruning method, or 'dense'"),
+    Column("method", "text", "pruning method, or 'dense': no masks applied to the weights as they are"),
     Column("pattern", "text", "'unstructured' or 'N:M'"),
     Column("target_sparsity", "float", "share of zeros asked for, 0..1; NaN where nothing was asked for"),
     Column("sparsity", "float", "zeros / weights over the pruned linears, 0..1"),

@@ -39,6 +39,7 @@ NOTES = (
     "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
     "Weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
     "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
+    "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",
     "DRAM delivers its full bandwidth (dram.efficiency = 1) without row or bank effects; adder-tree latency and pipeline "
     "drain are left out.",
 )

@@ -10,12 +10,12 @@ import numpy as np
 
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.pipeline import end_of, walk
-from simulator.tiles import group_sums, lane_cycles, pair_sums
+from simulator.tiles import group_sums, lane_cycles, word_sums
 
 if TYPE_CHECKING:
     from simulator.accelerators.vitcod import VitcodSpec
 
-NEAR = 1 / 256  # candidates this close in cycles count as equal; the one with the least compute wins
+NEAR = 1 / 64  # candidates this close in cycles count as equal; the one with the least compute wins
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,31 @@ def best_mapping(spec: "VitcodSpec", split: Split, tokens: int, weight_bits: int
     return min(near, key=lambda cycles: (cycles.compute_cycles, cycles.cycles))
 
 
+def tile_widths(n_words: int) -> list[int]:
+    """Tile widths to try, in words of 64 columns: every one up to 16, then steps of a half power of two, then the whole."""
+    wider = [width << shift for shift in range(20) for width in (24, 32)]
+    return sorted({min(width, n_words) for width in [*range(1, 17), *wider]})
+
+
 def tile_shapes(spec: "VitcodSpec", split: Split, weight_bits: int) -> Iterator[Tiles]:
-    """Tile shapes that fit half the weight and index buffers: 64 * 2^i columns by lanes * 2^j rows."""
+    """Tile shapes that fit half the weight and index buffers: `tile_widths` by lanes * 2^j rows."""
     rows, n_words = split.counts.shape
-    counts, dense_cols, tile_words = split.counts, split.dense_cols, 1
     cols = np.minimum(64, split.cols - 64 * np.arange(n_words))
-    while True:
+    for tile_words in tile_widths(n_words):
+        starts = np.arange(0, n_words, tile_words)
+        counts = word_sums(split.counts, tile_words)
+        tile_cols, dense_cols = np.add.reduceat(cols, starts), np.add.reduceat(split.dense_cols, starts)
         tile_rows = spec.array.width
         while True:
-            tiles = shape_tiles(spec, split, counts, dense_cols, cols, tile_rows, tile_words, weight_bits)
+            tiles = shape_tiles(spec, split, counts, dense_cols, tile_cols, tile_rows, tile_words, weight_bits)
             if tiles is None:
                 break
             yield tiles
             if tile_rows >= rows:
                 break
             tile_rows *= 2
-        if tile_words >= n_words:
-            break
-        pairs = np.arange(0, len(cols), 2)
-        counts, dense_cols, cols = pair_sums(counts), np.add.reduceat(dense_cols, pairs), np.add.reduceat(cols, pairs)
-        tile_words *= 2
+        if tile_rows == spec.array.width and tiles is None:
+            break  # not even one row a lane fits; wider tiles hold more
 
 
 def shape_tiles(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from studies.cli.output import check_format, emit
+from studies.cli.output import Whole, check_format, emit
 from studies.progress import ProgressLine
 
 
@@ -11,8 +11,8 @@ def eval(
     /,
     *,
     text: Path,
-    seq_len: int = 2048,
-    windows: int | None = None,
+    seq_len: Whole = 2048,
+    windows: Whole | None = None,
     masks: Path | None = None,
     dtype: str = "float32",
     format: str = "table",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from studies.cli.output import Whole
 from studies.progress import ProgressLine
 
 
@@ -16,7 +17,7 @@ def generate(
     pattern: str = "unstructured",
     density: float | None = None,
     role_density: Annotated[list[str] | None, Parameter(negative="")] = None,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> None:
     """Make a bundle of seeded masks for every linear of a model, from its config alone.
 

@@ -4,7 +4,13 @@ from workloads.errors import unknown
 
 
 def ls(kind: str, /) -> None:
-    """List what there is: accelerators, methods or models."""
+    """List what there is.
+
+    Parameters
+    ----------
+    kind
+        accelerators, methods or models.
+    """
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
 

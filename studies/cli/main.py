@@ -33,6 +33,7 @@ def make_app(verbs: dict[str, str]) -> "App":
         version=__version__,
         help="How much faster does a pruned LLM really get, on which hardware, and what holds it back?",
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,
     )
     for verb, text in verbs.items():
         app.command(f"studies.cli.{verb}_verb:{verb if verb != 'import' else 'import_'}", name=verb, help=text)

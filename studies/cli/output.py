@@ -2,14 +2,24 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
+from cyclopts import Parameter
 
 from workloads.errors import unknown
 from workloads.files import write_text
 from workloads.rows import to_records
 
+
+def whole(kind: type, tokens: Sequence[Any]) -> int:
+    """Command-line integers as written: 1.5 is a mistake, not 1."""
+    return int(tokens[0].value)
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
 FORMATS = ("json", "csv", "table")
 TABLE_COLUMNS = (
     "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "cycles", "compute_cycles",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from studies.cli.output import Whole
 from studies.progress import ProgressLine, warn
 
 
@@ -20,9 +21,9 @@ def prune(
     rule: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     calibration: str | None = None,
-    samples: int | None = None,
-    seq_len: int | None = None,
-    seed: int = 0,
+    samples: Whole | None = None,
+    seq_len: Whole | None = None,
+    seed: Whole = 0,
     save_model: Path | None = None,
     dtype: str = "float32",
     dry_run: Annotated[bool, Parameter(negative="")] = False,

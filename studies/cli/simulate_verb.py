@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from studies.cli.output import check_format, emit
+from studies.cli.output import Whole, check_format, emit
 from studies.progress import ProgressLine
 
 
@@ -18,9 +18,9 @@ def simulate(
     model: str | None = None,
     pattern: str = "unstructured",
     density: float | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
-    tokens: int = 1,
+    tokens: Whole = 1,
     format: str = "table",
     out: Path | None = None,
 ) -> None:

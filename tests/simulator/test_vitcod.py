@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.accelerators.vitcod import splits
-from simulator.accelerators.vitcod_tiling import NEAR, best_mapping
+from simulator.accelerators.vitcod_tiling import NEAR, best_mapping, tile_shapes
 from simulator.cycles import Infeasible
 from simulator.pipeline import double_buffered, end_of, walk
 from simulator.simulate import open_target, simulate_layers
@@ -187,18 +187,30 @@ def test_permuting_rows_of_one_lane_changes_nothing():
     assert simulate(kept, sets)[0].sparse == simulate(swapped, sets)[0].sparse
 
 
+def expected_maximum(cols: int) -> float:
+    """E[max] over 64 lanes of ceil(Binomial(cols, 1/2) / 64), from the exact distribution."""
+    cdf = np.cumsum([math.comb(cols, k) / 2**cols for k in range(cols + 1)])
+    return sum(1 - cdf[min(64 * cycles, cols)] ** 64 for cycles in range(cols // 64 + 1))
+
+
 def test_lane_maxima_match_order_statistics_of_binomials():
-    """64 rows of 64 * h columns at density p, one a lane: E[max] of 64 Binomial(512, 0.5) lane counts, in whole cycles."""
-    rng = np.random.default_rng(0)
-    kept = rng.random((64 * 40, 512)) < 0.5
-    counts = np.array([math.comb(512, k) for k in range(513)], dtype=object)
-    cdf = np.cumsum(counts.astype(float) / 2.0**512)
-    cycles_cdf = np.array([cdf[min(64 * c, 512)] for c in range(9)])  # P(ceil(n / 64) <= c)
-    expected = sum(1 - cycles_cdf[c] ** 64 for c in range(9))
+    """Random rows at 50 %, one row a lane: a tile takes the largest of 64 lane counts."""
+    kept = np.random.default_rng(0).random((64 * 40, 512)) < 0.5
     outcome, _ = simulate(kept, ["engines.dense_thresholds=[1.0]", "dram.bandwidth_gbps=1e6"])
     mapping = parse_mapping(outcome.sparse.mapping)
-    assert (mapping.tile_rows, mapping.tile_cols) == (64, 512)
-    assert outcome.sparse.compute_cycles / 40 == pytest.approx(expected, rel=0.02)
+    assert mapping.tile_rows == 64
+    widths = [min(mapping.tile_cols, 512 - start) for start in range(0, 512, mapping.tile_cols)]
+    expected = 40 * sum(expected_maximum(width) for width in widths)
+    assert outcome.sparse.compute_cycles == pytest.approx(expected, rel=0.02)
+
+
+def test_no_tile_width_of_whole_words_is_better():
+    """The search skips none of the widths that fit here."""
+    kept = np.random.default_rng(0).random((128, 640)) < 0.5
+    target = open_target("vitcod", ["engines.dense_thresholds=[1.0]"])
+    split = next(splits(target.spec, PackedMask.from_dense(kept)))
+    found = {tiles.tile_words for tiles in tile_shapes(target.spec, split, 8)}
+    assert found == set(range(1, 11))
 
 
 def test_four_bit_weights_move_half_the_bytes():

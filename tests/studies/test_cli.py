@@ -297,6 +297,41 @@ def test_csv_on_stdout_reads_back(small_bundle, capsys):
     assert len(pd.read_csv(io.StringIO(capsys.readouterr().out))) == 4
 
 
+def test_numbers_that_are_not_whole_or_too_large_are_refused(small_bundle, capsys):
+    for value in ("1.5", "1e3", "two", 10**20, -3):
+        assert "token" in refused(capsys, "simulate", small_bundle, "--on", "vitcod", "--tokens", value)
+    assert "65536" in refused(capsys, "simulate", small_bundle, "--on", "vitcod", "--set", "array.width=100000000")
+
+
+def test_a_billion_tokens_end(small_bundle, capsys):
+    assert run("simulate", small_bundle, "--on", "vitcod", "--tokens", 10**9, "--format", "json") == 0
+    assert all(row["cycles"] > 10**9 for row in json.loads(capsys.readouterr().out))
+
+
+def test_devices_and_links_are_written_through_not_replaced(tmp_path, capsys, small_bundle):
+    (tmp_path / "target.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "target.csv")
+    assert run("simulate", small_bundle, "--on", "vitcod", "--format", "csv", "--out", tmp_path / "link.csv") == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(pd.read_csv(tmp_path / "target.csv")) == 4
+    capsys.readouterr()
+    assert "No space" in refused(
+        capsys, "simulate", small_bundle, "--on", "vitcod", "--format", "csv", "--out", "/dev/full"
+    )
+
+
+def test_masks_are_not_scattered_into_other_folders(tmp_path, capsys, tiny_model):
+    common = ["prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5]
+    assert "other files" in refused(capsys, *common, "--out", tiny_model)
+    assert "folders of their own" in refused(capsys, *common, "--out", tmp_path / "x", "--save-model", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_rows_without_the_needed_columns_are_refused(tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text("model,layer,cycles\nm,a,3\n")
+    assert "'method'" in refused(capsys, "report", tmp_path / "rows.csv", "--out", tmp_path / "r")
+
+
 def test_set_takes_several_values():
     assert spread_sets(["--set", "a=1", "b=2", "x"]) == ["--set", "a=1", "--set", "b=2", "x"]
     assert spread_sets(["x", "--set", "a=1", "--on", "y=2"]) == ["x", "--set", "a=1", "--on", "y=2"]
