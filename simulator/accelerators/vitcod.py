@@ -11,8 +11,9 @@ Compute, a token of a tile. The array's `width` lanes are split for a whole laye
     one adder tree, so a row with c kept weights takes ceil(c / height); the slowest lane counts.
   The engines run side by side, the slower one ends the tile, and w is in proportion to their MACs.
 
-Memory: bytes of kept weights, metadata, inputs and outputs over one DRAM port (`pipeline.double_buffered`).
-The compiler (`best_mapping`) picks threshold and tile sizes that fit the buffers and take the fewest cycles.
+Memory: bytes of kept weights, metadata, inputs and outputs over one DRAM port (`pipeline.walk`).
+The compiler (`best_mapping`) picks threshold and tile sizes that fit the buffers and take the fewest cycles; among those within
+NEAR = 1/64 of the fewest, the one that computes least (where memory decides, many tie).
 
 Deviations and approximations: ViTCoD published attention, not linear layers; its third 53 KiB buffer idles here.
 Metadata is a bitmap over the sparse columns by default ("coordinate" is the publication's kind). Adder-tree latency, drain
