@@ -6,6 +6,8 @@ import math
 import os
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,25 +69,27 @@ def test_a_failing_rename_is_a_user_error_and_the_old_file_stays(tmp_path: Path,
     assert names(tmp_path) == ["file.txt"]
 
 
-@pytest.fixture
-def small_disk():
-    """Files of this process end at 4096 bytes, as on a disk that runs full."""
+@contextmanager
+def small_disk() -> Iterator[None]:
+    """Files of this process end at 4096 bytes, as on a disk that runs full; only while the test itself runs, because the
+    test runner's own output may be a longer file."""
     old, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_write_that_really_fails(tmp_path: Path) -> None:
     def save_tensors() -> None:
         with replacing(tmp_path / "x.safetensors") as part:
             save_file({"a": np.zeros(100_000, np.uint8)}, part)
 
-    with pytest.raises(UserError, match=r"cannot write .*x\.txt: File too large; choose"):
+    with pytest.raises(UserError, match=r"cannot write .*x\.txt: File too large; choose"), small_disk():
         write_text(tmp_path / "x.txt", "x" * 100_000)
-    with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: .*File too large"):
+    with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: .*File too large"), small_disk():
         save_tensors()
     assert names(tmp_path) == []
 
