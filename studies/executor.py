@@ -124,7 +124,7 @@ class StudyRunner:
             )
         calibration = self.study.beside(model.calibration)
         drawn = self.sha256(calibration) if calibration.is_file() else model.calibration
-        settings = [model.name, model.samples, model.seq_len, model.dtype, vars(method)]
+        settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(method), "label": ""}]
         key = sha256_of([settings, drawn, self.model_files_sha256(model), __version__])
         return self.fresh(folder, key, lambda: self.prune(model, method, folder))
 

@@ -31,17 +31,17 @@ import numpy as np
 from pydantic import Field
 
 from simulator.accelerators.vitcod_tiling import Split, best_mapping
-from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.cycles import Infeasible, LayerCycles, Outcome, ceil_div
 from simulator.machine import Array, Clock, Dram, Fraction, Number, PositiveFloat
 from workloads import bits
 from workloads.mask import PackedMask
 
 NOTES = (
     "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
-    "Weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
+    "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
     "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
     "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",
-    "DRAM delivers its full bandwidth (dram.efficiency = 1) without row or bank effects; adder-tree latency and pipeline "
+    "Unless set otherwise, DRAM delivers its full bandwidth (dram.efficiency = 1), always without row or bank effects; adder-tree latency and pipeline "
     "drain are left out.",
 )
 
@@ -77,10 +77,18 @@ class VitcodSpec:
 def simulate(spec: VitcodSpec, mask: PackedMask, tokens: int, weight_bits: int | None) -> Outcome:
     """Cycles of one masked layer. Weights take min(weight_bits, number.weight_bits) bits on both sides.
 
-    Raises Infeasible when not even the smallest tile fits the buffers.
+    Raises Infeasible when under no threshold the smallest tile fits the buffers.
     """
     width = min(weight_bits or spec.number.weight_bits, spec.number.weight_bits)
-    options = [best_mapping(spec, split, tokens, width) for split in splits(spec, mask)]
+    options: list[LayerCycles] = []
+    refusals: list[Infeasible] = []
+    for split in splits(spec, mask):
+        try:
+            options.append(best_mapping(spec, split, tokens, width))
+        except Infeasible as refusal:
+            refusals.append(refusal)
+    if not options:
+        raise refusals[0]
     return Outcome(
         sparse=min(options, key=lambda option: option.cycles),
         dense=dense_layer(spec, mask.rows, mask.cols, tokens, width),
@@ -104,6 +112,8 @@ def splits(spec: VitcodSpec, mask: PackedMask) -> Iterator[Split]:
     seen = set()
     for threshold in spec.engines.dense_thresholds:
         dense = column_counts > threshold * mask.rows
+        if spec.array.width == 1 and not dense.all():
+            dense[:] = False  # a single lane cannot be two engines
         n_dense = int(dense.sum())
         if n_dense in seen:
             continue
@@ -113,8 +123,6 @@ def splits(spec: VitcodSpec, mask: PackedMask) -> Iterator[Split]:
         lanes = round(spec.array.width * dense_work / (dense_work + sparse_work)) if n_dense else 0
         if sparse_work and n_dense:
             lanes = min(max(lanes, 1), spec.array.width - 1)
-            if lanes == 0:
-                continue  # a single lane cannot be two engines
         chosen = bits.pack(~dense[None, :])[0]
         dense_cols = np.add.reduceat(dense, np.arange(0, mask.cols, 64), dtype=np.int64)
         yield Split(bits.masked_word_counts(mask.words, chosen), dense_cols, mask.cols, lanes, kept)

@@ -213,6 +213,26 @@ def test_no_tile_width_of_whole_words_is_better():
     assert found == set(range(1, 11))
 
 
+def test_a_threshold_that_does_not_fit_leaves_the_others():
+    """No room for a bitmap, so only the division without metadata, all columns dense, can run."""
+    kept = np.zeros((64, 64), dtype=bool)
+    kept[:40] = True
+    outcome, _ = simulate(kept, ["buffers.index_kib=0.1", "engines.dense_thresholds=[1.0, 0.5]"])
+    assert parse_mapping(outcome.sparse.mapping).n_dense == 64
+    assert outcome.sparse.metadata_bytes == 0
+
+
+def test_a_single_lane_runs_every_threshold():
+    kept = np.zeros((8, 128), dtype=bool)
+    kept[:, :64] = True
+    kept[0, 64:] = True
+    outcome, _ = simulate(kept, ["array.width=1", "engines.dense_thresholds=[0.5]"])
+    assert parse_mapping(outcome.sparse.mapping).dense_lanes == 0
+    assert (
+        outcome.sparse.compute_cycles == 8 + 1
+    )  # 64 kept a cycle: one for each row's first half, one for row 0's second
+
+
 def test_four_bit_weights_move_half_the_bytes():
     kept = np.ones((128, 256), dtype=bool)
     assert simulate(kept, [], 1, 4)[0].sparse.weight_bytes * 2 == simulate(kept, [], 1, 8)[0].sparse.weight_bytes
