@@ -49,6 +49,7 @@ class BlockwiseModel:
         self.checkpoint = checkpoint
         self.model = checkpoint.model
         self.blocks = checkpoint.blocks
+        self.device = checkpoint.device
         checkpoint.load_rest()
         self._pass = _Pass()
         self._tuples = False
@@ -67,20 +68,20 @@ class BlockwiseModel:
         """
         self._pass.calls, self._pass.first_hidden, self._pass.last_hidden = {}, None, None
         with self._recording(), one_thread_per_operation(), torch.no_grad(), suppress(_Stop):
-            self.model(input_ids=ids, use_cache=False)
+            self.model(input_ids=ids.to(self.device), use_cache=False)
         calls, hidden = self._pass.calls, self._pass.first_hidden
         assert hidden is not None
         known = self._calls.setdefault(tuple(ids.shape), calls)
         same = all(_equal(vars(call), vars(calls[number])) for number, call in known.items())
         if not same or hidden.shape[:-1] != ids.shape:
             raise self._unfit("take more than hidden states of (batch, sequence, hidden)")
-        return hidden
+        return hidden.cpu()
 
     def run(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
-        """Output of a loaded block for hidden states whose (batch, seq) was embedded before."""
+        """Output of a loaded block, where `hidden` is, for hidden states whose (batch, seq) was embedded before."""
         call = self._calls[tuple(hidden.shape[:2])][number]
-        output = self.blocks[number](hidden, *call.args, **call.kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        output = self.blocks[number](hidden.to(self.device), *call.args, **call.kwargs)
+        return (output[0] if isinstance(output, tuple) else output).to(hidden.device)
 
     @contextmanager
     def heads(self) -> Iterator[None]:
@@ -90,8 +91,8 @@ class BlockwiseModel:
 
     def logits(self, ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (batch, seq, vocabulary) for token ids whose last block gave `hidden`; only within `heads`."""
-        self._pass.calls, self._pass.first_hidden, self._pass.last_hidden = {}, None, hidden
-        return self.model(input_ids=ids, use_cache=False).logits
+        self._pass.calls, self._pass.first_hidden, self._pass.last_hidden = {}, None, hidden.to(self.device)
+        return self.model(input_ids=ids.to(self.device), use_cache=False).logits.to(hidden.device)
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -130,7 +131,7 @@ class BlockwiseModel:
     @torch.no_grad()
     def _try(self) -> None:
         """One whole pass of two tokens, past every block."""
-        ids = torch.zeros((1, 2), dtype=torch.long)
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
         states = self.embed(ids)
         with self.heads():
             self.logits(ids, states)
@@ -148,7 +149,7 @@ class BlockwiseModel:
 
         first.forward = forward
         with suppress(_Stop):
-            self.model(input_ids=torch.zeros((1, 2), dtype=torch.long), use_cache=False)
+            self.model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=self.device), use_cache=False)
         del first.forward
         self.checkpoint.release(first)
         self._tuples = seen[0]

@@ -1,74 +1,39 @@
-"""The sequential-pruned driver: block after block is run dense on what the pruned blocks before it produce, its input
-statistics are gathered, it is pruned, and run again to feed the next block.
+"""The sequential-pruned driver: block after block is run dense on what the pruned blocks before it produce, what its method needs
+is gathered, it is pruned (and quantized), and run again to feed the next block.
 
 One block's weights and the hidden states of the calibration set are in memory. After every block its masks and the hidden
 states are on disk, so a killed run continues there, to identical bytes.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
+from pruning.allocating import allot
+from pruning.allocation import Allotment
+from pruning.block import BlockJob, Decision, Warn
 from pruning.blockwise import BlockwiseModel
-from pruning.calibration import Calibration, check_ids
-from pruning.methods import Method
+from pruning.calibration import check_ids
+from pruning.gradients import gradient_file, read_gradients, write_gradients
+from pruning.grid import Grid
+from pruning.methods.method import ACTIVATIONS, GRADIENTS, Evidence, decide_block
 from pruning.parallel import one_thread_per_operation, ordered_map
+from pruning.recipe import Recipe
+from pruning.refs import all_refs, block_weights, parameter_name
 from pruning.selection import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
-from pruning.statistics import InputEnergy, Sums, merge
-from workloads import __version__
-from workloads.bundle import BundleHeader, MaskBundle
+from pruning.states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
+from pruning.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.values import to_values
+from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.checkpoint import Checkpoint
-from workloads.discovery import LinearRef, block_linears
+from workloads.discovery import LinearRef
 from workloads.errors import UserError
-from workloads.files import replacing
-from workloads.layers import Layer
 from workloads.mask import PackedMask
-from workloads.patterns import NofM
-
-BATCH_TOKENS = 4096  # tokens a block sees at once
-Progress = Callable[[str, int, int], None]  # (what, done, of)
-Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the masks of a given model."""
-
-    model_id: str
-    method: Method
-    parameters: Any
-    sparsity: float
-    rule: str
-    pattern: NofM | None = None
-    calibration: Calibration | None = None
-    seed: int = 0
-
-    @property
-    def pattern_name(self) -> str:
-        return str(self.pattern) if self.pattern else "unstructured"
-
-    def header(self, checkpoint: Checkpoint) -> BundleHeader:
-        settings = {**vars(self.parameters), "rule": "pattern" if self.pattern else self.rule}
-        return BundleHeader(
-            model_id=self.model_id,
-            method=self.method.name,
-            pattern=self.pattern_name,
-            parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
-            seed=self.seed,
-            target_sparsity=self.sparsity,
-            model_config={**checkpoint.config.to_dict(), "weights_sha256": checkpoint.sha256()},
-            calibration=self.calibration.facts if self.calibration else None,
-            tool_version=__version__,
-        )
 
 
 @dataclass
@@ -80,55 +45,73 @@ class Run:
     writer: BundleWriter
     progress: Progress
     warn: Warn
-    keeper: Callable[[torch.Tensor], torch.Tensor]
-    refs: list[list[LinearRef]] = field(default_factory=list)
+    refs: list[list[LinearRef]]
+    allotment: Allotment
+    keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
 
 
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
     """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
 
-    Raises UserError for N:M that does not divide, weights or scores that are not finite, and unwritable folders.
+    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and unwritable folders.
     """
     refs = all_refs(checkpoint)
-    check_shapes(refs, recipe.pattern)
+    check_shapes(refs, recipe)
     if recipe.calibration is not None:
         check_ids(recipe.calibration.ids, checkpoint.config, f"calibration {recipe.calibration.source}")
     writer = BundleWriter(out, recipe.header(checkpoint))
     if writer.finished:
         return writer.finish()
-    if not writer.written:
-        try:
-            check_weights(checkpoint, refs, progress)
-        except UserError:
-            with suppress(OSError):
-                out.rmdir()  # made a moment ago; stays if anything is in it
-            raise
     with one_thread_per_operation():
-        run = Run(checkpoint, recipe, writer, progress, warn, make_keeper(checkpoint, recipe, refs), refs)
-        if recipe.method.needs_activations:
+        run = start(checkpoint, recipe, writer, refs, progress, warn)
+        if recipe.needs & ACTIVATIONS:
             prune_with_activations(run)
         else:
             prune_weights(run)
+    (out / "allocation.json").unlink(missing_ok=True)
     return writer.finish()
 
 
-def all_refs(checkpoint: Checkpoint) -> list[list[LinearRef]]:
-    """The prunable matrices of every block."""
-    return [block_linears(block, f"{checkpoint.block_path}.{n}", n) for n, block in enumerate(checkpoint.blocks)]
+def start(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    writer: BundleWriter,
+    refs: list[list[LinearRef]],
+    progress: Progress,
+    warn: Warn,
+) -> Run:
+    """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it fails."""
+    begun = bool(writer.written)
+    try:
+        if not begun:
+            check_weights(checkpoint, refs, progress)
+            if recipe.allocation is not None or recipe.needs & GRADIENTS:
+                writer.begin()
+        allotment = allot(checkpoint, recipe, refs, writer.folder, progress)
+        keeper = make_keeper(checkpoint, recipe, refs, allotment)
+        run = Run(checkpoint, recipe, writer, progress, warn, refs, allotment, keeper)
+        if recipe.needs & GRADIENTS and not begun:
+            gather_gradients(run)
+    except UserError:
+        if not begun:
+            writer.discard()
+        raise
+    return run
 
 
-def check_shapes(refs: list[list[LinearRef]], pattern: NofM | None) -> None:
-    if pattern is not None:
-        for block in refs:
-            for ref in block:
-                pattern.check_divides(ref.layer.in_features, ref.layer.name)
+def check_shapes(refs: list[list[LinearRef]], recipe: Recipe) -> None:
+    for ref in (ref for block in refs for ref in block):
+        if recipe.pattern is not None:
+            recipe.pattern.check_divides(ref.layer.in_features, ref.layer.name)
+        if recipe.quantization is not None:
+            recipe.quantization.grid(torch.float32).check(ref.layer.in_features, ref.layer.name)
 
 
 def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress) -> None:
     """Raises UserError naming the first matrix with NaN or Inf, before anything is written."""
-    for number, _ in enumerate(refs):
+    for number, block in enumerate(refs):
         progress("checking weights", number, len(refs))
-        for layer, weight in block_weights(checkpoint, refs, number):
+        for layer, weight in block_weights(checkpoint, block, number):
             if not bool(torch.isfinite(weight).all()):
                 bad = int((~torch.isfinite(weight)).sum())
                 raise UserError(
@@ -136,131 +119,194 @@ def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress:
                 )
 
 
-def block_weights(
-    checkpoint: Checkpoint, refs: list[list[LinearRef]], number: int
-) -> Iterator[tuple[Layer, torch.Tensor]]:
-    """The (out, in) float32 matrices of one block, loaded and released."""
-    block = checkpoint.load_block(number)
-    for ref in refs[number]:
-        yield ref.layer, ref.matrix(block).float()
-    checkpoint.release(block)
-
-
 def make_keeper(
-    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]]
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """scores -> keep mask, under the recipe's rule."""
-    if recipe.pattern is not None:
-        return partial(keep_by_pattern, pattern=recipe.pattern)
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], allotment: Allotment
+) -> Callable[[LinearRef, torch.Tensor], torch.Tensor]:
+    """(matrix, scores) -> keep mask, under the recipe's rule."""
+    pattern, patterns = recipe.pattern, allotment.patterns or {}
+    if pattern is not None:
+        return lambda ref, scores: keep_by_pattern(scores, patterns.get(ref.layer.name, pattern))
     if recipe.rule == "row":
-        return partial(keep_by_row, sparsity=recipe.sparsity)
-    if recipe.rule == "layer":
-        return partial(keep_by_layer, sparsity=recipe.sparsity)
+        return lambda ref, scores: keep_by_row(scores, allotment.sparsity[ref.layer.name])
+    if recipe.rule != "global":
+        return lambda ref, scores: keep_by_layer(scores, allotment.sparsity[ref.layer.name])
 
     def all_scores() -> Iterator[torch.Tensor]:
-        for number in range(len(refs)):
-            for _, weight in block_weights(checkpoint, refs, number):
-                yield recipe.method.score(recipe.parameters, weight, None)
+        for number, block in enumerate(refs):
+            for _, weight in block_weights(checkpoint, block, number):
+                yield score(weight)
 
-    return global_keeper(all_scores, recipe.sparsity)
+    def score(weight: torch.Tensor) -> torch.Tensor:
+        assert recipe.method.score is not None
+        return recipe.method.score(recipe.parameters, weight, Evidence(0))
+
+    keep = global_keeper(all_scores, recipe.sparsity)
+    return lambda ref, scores: keep(scores)
+
+
+def gather_gradients(run: Run) -> None:
+    assert run.recipe.calibration is not None
+    norm = "l1" if "gradients_l1" in run.recipe.needs else "l2"
+    model = BlockwiseModel(run.checkpoint)
+    write_gradients(model, run.refs, run.recipe.calibration.ids, norm, run.writer.folder, run.progress)
+    run.checkpoint.release(run.checkpoint.model)
 
 
 def prune_weights(run: Run) -> None:
-    """Methods that look at weights alone."""
-    written = run.writer.written
+    """Methods that need no hidden states."""
     for number in range(len(run.refs)):
         run.progress("pruning", number, len(run.refs))
-        for layer, weight in block_weights(run.checkpoint, run.refs, number):
-            keep = choose(run, layer, weight, None)
-            if layer.name not in written:
-                add(run, layer, keep)
-        run.writer.commit()
+        block = run.checkpoint.load_block(number)
+        if run.refs[number][0].layer.name not in run.writer.written:
+            add_all(run, number, decide(run, make_job(run, number, block)))
+            run.writer.commit()
+        elif run.recipe.rule == "global":  # counts the ties it has taken
+            decide(run, make_job(run, number, block))
+        run.checkpoint.release(block)
+        gradient_file(run.writer.folder, number).unlink(missing_ok=True)
 
 
 def prune_with_activations(run: Run) -> None:
     assert run.recipe.calibration is not None
+    folder, count = run.writer.folder, len(run.refs)
     model = BlockwiseModel(run.checkpoint)
-    batches = micro_batches(run.recipe.calibration.ids)
-    embedded = [model.embed(batch) for batch in batches]
+    ids = run.recipe.calibration.ids
+    embedded = [model.embed(batch) for batch in micro_batches(ids)]
+    model.embed(ids[:1])  # methods that learn run single sequences
     run.checkpoint.release(run.checkpoint.model)
     first = sum(1 for block in run.refs if block[0].layer.name in run.writer.written)
-    resumed = 0 < first < len(run.refs)
-    hidden = read_hidden(run.writer.folder, first, embedded) if resumed else embedded
+    streams: Streams = {"inputs": embedded} | ({"dense": embedded} if "dense" in run.recipe.needs else {})
+    if 0 < first < count:
+        streams = read_hidden(folder, first)
     del embedded
     for number in range(first):  # the killed run may not have come to delete its own
-        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
-    for number in range(first, len(run.refs)):
-        run.progress("pruning", number, len(run.refs))
+        hidden_file(folder, number).unlink(missing_ok=True)
+        gradient_file(folder, number).unlink(missing_ok=True)
+    for number in range(first, count):
+        run.progress("pruning", number, count)
         block = run.checkpoint.load_block(number)
-        prune_block(run, model, block, number, hidden)
-        if number + 1 < len(run.refs):
-            hidden = list(ordered_map(partial(model.run, number), hidden))
-            write_hidden(run.writer.folder, number + 1, hidden)
+        job = make_job(run, number, block, model, streams)
+        decisions = decide(run, job)
+        apply(run, number, block, decisions)
+        add_all(run, number, decisions)
+        if number + 1 < count:
+            streams = {"inputs": list(ordered_map(job.run, job.inputs))}
+            if job.dense_outputs:
+                streams["dense"] = job.dense_outputs
+            write_hidden(folder, number + 1, streams)
         run.writer.commit()
         run.checkpoint.release(block)
-        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
+        hidden_file(folder, number).unlink(missing_ok=True)
+        gradient_file(folder, number).unlink(missing_ok=True)
 
 
-def prune_block(run: Run, model: BlockwiseModel, block: nn.Module, number: int, hidden: list[torch.Tensor]) -> None:
-    """Gathers statistics on the dense block, then masks its weights in place."""
-    refs = run.refs[number]
+def make_job(
+    run: Run, number: int, block: nn.Module, model: BlockwiseModel | None = None, streams: Streams | None = None
+) -> BlockJob:
+    """The job of one loaded block, with everything gathered that the recipe needs."""
+    recipe, refs = run.recipe, run.refs[number]
+    names = [ref.layer.name for ref in refs]
+    gradients = gradient_file(run.writer.folder, number)
+    job = BlockJob(
+        number=number,
+        block=block,
+        refs=refs,
+        run=partial(model.run, number) if model is not None else lambda hidden: hidden,
+        sparsity={name: run.allotment.sparsity[name] for name in names},
+        patterns={name: (run.allotment.patterns or {}).get(name, recipe.pattern) for name in names},
+        keeper=run.keeper,
+        warn=run.warn,
+        grid=partial(grid_of, run) if recipe.quantizes_jointly else lambda ref: None,
+        samples=len(recipe.calibration.ids) if recipe.calibration is not None else 0,
+        gradients=read_gradients(run.writer.folder, number) if gradients.exists() else None,
+    )
+    if streams is not None:
+        observe(job, recipe.needs, streams)
+    return job
+
+
+def observe(job: BlockJob, needs: frozenset[str], streams: Streams) -> None:
+    """Runs the dense block over the streams and notes what is needed."""
+    job.inputs = streams["inputs"]
     total: Sums = {}
-    with InputEnergy(block, refs) as energy:
-        for _, sums in ordered_map(lambda batch: energy.observe(lambda: model.run(number, batch)), hidden):
+    keep_outputs = "outputs" in needs or ("dense" in needs and streams["dense"] is streams["inputs"])
+    with InputWatch(job.block, job.refs, "hessian" in needs, "absolute" in needs) as watch:
+
+        def one(batch: torch.Tensor) -> tuple[torch.Tensor | None, Sums]:
+            output, sums = watch.observe(lambda: job.run(batch))
+            return output if keep_outputs else None, sums
+
+        for output, sums in ordered_map(one, job.inputs, large="hessian" in needs):
             merge(total, sums)
-    samples = sum(len(batch) for batch in hidden)
-    for ref in refs:
-        weight = ref.matrix(block)
-        energies = total.get(ref.layer.name)
-        if energies is not None and bool(energies.any()):
-            norm = (energies / samples).sqrt().float()
-        else:
-            run.warn(f"{ref.layer.name}: no calibration token reached it (or only zeros); scored by magnitude")
-            norm = torch.ones(ref.layer.in_features)
-        keep = choose(run, ref.layer, weight.float(), norm)
-        weight.masked_fill_(~keep, 0)
-        add(run, ref.layer, keep)
+            if output is not None:
+                job.outputs.append(output)
+    job.statistics = InputStatistics(job.samples, total)
+    if "dense" in needs:
+        job.dense_inputs = streams["dense"]
+        same = streams["dense"] is streams["inputs"]  # at the first block
+        job.dense_outputs = job.outputs if same else list(ordered_map(job.run, job.dense_inputs))
 
 
-def choose(run: Run, layer: Layer, weight: torch.Tensor, feature_norm: torch.Tensor | None) -> torch.Tensor:
-    """The keep mask of one matrix. Raises UserError if a score is not finite."""
-    scores = run.recipe.method.score(run.recipe.parameters, weight, feature_norm)
-    if not bool(torch.isfinite(scores).all()):
-        raise UserError(
-            f"{layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use --dtype float32"
-        )
-    return run.keeper(scores)
+def grid_of(run: Run, ref: LinearRef) -> Grid:
+    assert run.recipe.quantization is not None
+    return run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref)))
 
 
-def add(run: Run, layer: Layer, keep: torch.Tensor) -> None:
-    dead_rows = int((~keep.any(dim=1)).sum())
+def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
+    """The method's decisions, quantized if the recipe says so and the method has not done it (methods 18.6)."""
+    recipe, quantization = run.recipe, run.recipe.quantization
+    decisions = decide_block(recipe.method, recipe.parameters, job)
+    if quantization is None or recipe.quantizes_jointly:
+        return decisions
+    job.grid = partial(grid_of, run)
+    if quantization.parameters.order == "prune-first":
+        return quantization.quantizer.apply(quantization.parameters, job, decisions)
+    dense = {name: Decision(torch.ones_like(decision.keep)) for name, decision in decisions.items()}
+    made = quantization.quantizer.apply(quantization.parameters, job, dense)
+    masked = {}
+    for name, decision in decisions.items():
+        quantized = made[name].quantized
+        assert quantized is not None
+        quantized = quantized.masked(decision.keep)
+        masked[name] = Decision(decision.keep, quantized.dequantize(), quantized)
+    return masked
+
+
+@torch.no_grad()
+def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision]) -> None:
+    """Writes the decisions into the block, rounded as they are stored."""
+    for ref in run.refs[number]:
+        decision, matrix = decisions[ref.layer.name], ref.matrix(block)
+        if decision.weight is not None:
+            matrix.copy_(decision.weight.to(run.checkpoint.stored_dtype(parameter_name(ref))))
+        matrix.masked_fill_(~decision.keep, 0)
+
+
+def add_all(run: Run, number: int, decisions: dict[str, Decision]) -> None:
+    for ref in run.refs[number]:
+        add(run, ref, decisions[ref.layer.name])
+
+
+def add(run: Run, ref: LinearRef, decision: Decision) -> None:
+    layer = ref.layer
+    dead_rows = int((~decision.keep.any(dim=1)).sum())
     if dead_rows:
         run.warn(f"{layer.name}: {dead_rows} of {layer.out_features} rows lost every weight")
-    run.writer.add(layer, PackedMask.from_dense(keep.numpy()), run.recipe.pattern_name)
-
-
-def micro_batches(ids: torch.Tensor) -> list[torch.Tensor]:
-    """(batch, seq) pieces of about BATCH_TOKENS tokens."""
-    return list(ids.split(max(1, BATCH_TOKENS // ids.shape[1])))
-
-
-def hidden_file(folder: Path, number: int) -> Path:
-    """Where the hidden states that enter block `number` wait while the run is unfinished."""
-    return folder / f"hidden-{number:05d}.safetensors"
-
-
-def write_hidden(folder: Path, number: int, hidden: list[torch.Tensor]) -> None:
-    with replacing(hidden_file(folder, number)) as part:
-        save_file({f"{i:06d}": batch.contiguous() for i, batch in enumerate(hidden)}, part)
-
-
-def read_hidden(folder: Path, number: int, like: list[torch.Tensor]) -> list[torch.Tensor]:
-    if not hidden_file(folder, number).exists():
+    stored = run.checkpoint.stored_dtype(parameter_name(ref))
+    values = to_values(decision, stored)
+    if decision.weight is not None and not bool(torch.isfinite(decision.weight.to(stored)).all()):
         raise UserError(
-            f"{folder}: cannot continue, {hidden_file(folder, number).name} is missing; delete it and start again"
+            f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
+            "give more --samples"
         )
-    try:
-        with safe_open(hidden_file(folder, number), framework="pt") as reader:
-            return [reader.get_tensor(f"{i:06d}") for i in range(len(like))]
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{folder}: cannot continue ({error}); delete it and start again") from None
+    pattern = (run.allotment.patterns or {}).get(layer.name, run.recipe.pattern)
+    promised = run.recipe.method.promises(run.recipe.parameters, pattern)
+    grid = decision.quantized.grid if decision.quantized is not None else None
+    run.writer.add(
+        layer,
+        PackedMask.from_dense(decision.keep.cpu().numpy()),
+        str(promised) if promised else "unstructured",
+        grid.bits if grid else None,
+        grid.width(layer.in_features) if grid else None,
+        values,
+    )

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from pruning.blockwise import BlockwiseModel
-from pruning.driver import Progress, all_refs, micro_batches
 from pruning.parallel import ordered_map
+from pruning.refs import all_refs, parameter_name
+from pruning.states import Progress, micro_batches
+from pruning.values import read_weight
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef
@@ -60,7 +62,7 @@ def window_losses(
         progress(number)
         block = model.checkpoint.load_block(number)
         if masks is not None:
-            apply_masks(block, refs[number], masks)
+            apply_masks(model.checkpoint, block, refs[number], masks)
         hidden = list(ordered_map(partial(model.run, number), hidden))
         model.checkpoint.release(block)
     windows = (window for batch in hidden for window in batch.split(1))  # logits of one window a thread in memory
@@ -92,9 +94,14 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
             )
 
 
-def apply_masks(block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:
-    """Zeroes the pruned weights of a loaded block; layers the bundle does not hold stay dense."""
+def apply_masks(checkpoint: Checkpoint, block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:
+    """Makes a loaded block what the bundle says: its own weights under the masks, or the weights the bundle holds, rounded as a
+    checkpoint stores them. Layers the bundle does not hold stay dense."""
     for ref in refs:
         if ref.layer.name in masks:
+            matrix = ref.matrix(block)
+            weight = read_weight(masks, ref.layer.name)
+            if weight is not None:
+                matrix.copy_(weight.to(checkpoint.stored_dtype(parameter_name(ref))))
             keep = torch.from_numpy(masks[ref.layer.name].to_dense())
-            ref.matrix(block).masked_fill_(~keep, 0)
+            matrix.masked_fill_(~keep.to(matrix.device), 0)

@@ -35,9 +35,11 @@ def one_thread_per_operation() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results of function(item) in the order of the items, at most twice as many in flight as there are workers."""
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large: bool = False) -> Iterator[Result]:
+    """Results of function(item) in the order of the items, at most twice as many in flight as there are workers; as many as
+    there are workers if results are large."""
     workers = worker_count()
+    most = workers - 1 if large else 2 * workers
 
     def task(item: Item) -> Result:
         with torch.no_grad():  # grad mode belongs to the thread
@@ -47,7 +49,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
         waiting: deque = deque()
         for item in items:
             waiting.append(pool.submit(task, item))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > most:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

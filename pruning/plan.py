@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
-from pruning.driver import BATCH_TOKENS, Recipe, all_refs
+from pruning.methods.method import GRADIENTS
 from pruning.parallel import worker_count
+from pruning.recipe import Recipe
+from pruning.refs import all_refs
+from pruning.states import BATCH_TOKENS
 from workloads.checkpoint import Checkpoint
+from workloads.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -17,38 +21,67 @@ class Estimate:
     block_bytes: int  # the largest block
     hidden_bytes: int  # calibration states, old and new
     activation_bytes: int  # inside a block, all threads
-    scoring_bytes: int  # scores, sort and mask of the largest matrix
+    method_bytes: int  # what the method holds of a block beside its weights
     bundle_bytes: int  # on disk
     resume_bytes: int  # on disk while running
 
     @property
     def peak_bytes(self) -> int:
-        return self.outside_bytes + self.block_bytes + self.hidden_bytes + self.activation_bytes + self.scoring_bytes
+        return self.outside_bytes + self.block_bytes + self.hidden_bytes + self.activation_bytes + self.method_bytes
 
 
 def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
-    """From shapes alone; no weights are read. Activations are counted as 8 vectors of the widest layer a token."""
+    """From shapes alone; no weights are read. Activations are counted as 8 vectors of the widest layer a token, three times as
+    many where a method trains."""
     refs = all_refs(checkpoint)
     layers = [ref.layer for block in refs for ref in block]
     itemsize = checkpoint.model.dtype.itemsize
     inside = {id(p) for p in checkpoint.blocks.parameters()}
     outside = sum(p.numel() for p in checkpoint.model.parameters() if id(p) not in inside)
     block = max(sum(p.numel() for p in b.parameters()) for b in checkpoint.blocks)
-    widest = max(layers, key=lambda layer: layer.n_weights)
     hidden = activations = 0
+    learns = bool(recipe.needs & {"outputs", "dense"})
+    differentiates = bool(recipe.needs & GRADIENTS)
     if recipe.calibration is not None:
         tokens = recipe.calibration.ids.numel()
         hidden = tokens * checkpoint.config.get_text_config().hidden_size * itemsize
         width = max(max(layer.shape) for layer in layers)
         activations = 8 * max(BATCH_TOKENS, recipe.calibration.ids.shape[1]) * width * itemsize * worker_count()
+    weights = sum(layer.n_weights for layer in layers)
+    streams = 2 + learns + 2 * ("dense" in recipe.needs)
     return Estimate(
         layers=len(layers),
-        weights=sum(layer.n_weights for layer in layers),
+        weights=weights,
         outside_bytes=outside * itemsize if recipe.calibration is not None else 0,
         block_bytes=block * itemsize,
-        hidden_bytes=2 * hidden,
-        activation_bytes=activations,
-        scoring_bytes=16 * widest.n_weights,
-        bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers),
-        resume_bytes=2 * hidden,
+        hidden_bytes=streams * hidden,
+        activation_bytes=(3 if learns else 1) * activations,
+        method_bytes=max(method_bytes(recipe, [ref.layer for ref in block]) for block in refs),
+        bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers)
+        + values_bytes(recipe, weights, itemsize),
+        resume_bytes=2 * hidden + (hidden * len(refs) + 4 * weights if differentiates else 0),
     )
+
+
+def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
+    """Scores and sorting of the largest matrix (16 bytes a weight); Hessians in float32, summed up, one more a thread, and three
+    of the largest while it is factorised; copies, ranks and gradients of a block's weights in training; gradient sums."""
+    largest = max(layer.n_weights for layer in layers)
+    total = 16 * largest
+    if "hessian" in recipe.needs:
+        inputs = {(layer.in_features, layer.role if layer.role in ("o", "down", "fc2") else "in") for layer in layers}
+        squares = [4 * width * width for width, _ in inputs]
+        total += (1 + worker_count()) * sum(squares) + 3 * max(squares)
+    weights = sum(layer.n_weights for layer in layers)
+    if recipe.needs & {"outputs", "dense"}:
+        total += (4 + 2) * weights + 12 * largest
+    if recipe.needs & GRADIENTS:
+        total += (1 + worker_count()) * 4 * weights
+    return total
+
+
+def values_bytes(recipe: Recipe, weights: int, itemsize: int) -> int:
+    """On disk, for weights the method makes."""
+    if recipe.quantization is not None:
+        return weights // 2 if recipe.quantization.bits <= 4 else weights
+    return weights * itemsize if recipe.method.changes_weights else 0

@@ -4,22 +4,29 @@ One block is in memory at a time; each becomes one shard, written whole or not a
 when a killed run is repeated. `AutoModelForCausalLM.from_pretrained` loads the folder like the original.
 """
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from pruning.driver import Progress, all_refs
 from pruning.evaluate import check_masks
+from pruning.refs import all_refs, parameter_name
+from pruning.states import Progress
+from pruning.values import read_weight
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
+from workloads.checkpoint import Checkpoint, key_files
 from workloads.discovery import LinearRef
 from workloads.errors import UserError
-from workloads.files import check_writable_folder, pretty_json, replacing, write_text
+from workloads.files import check_writable_folder, pretty_json, read_json, replacing, write_text
 
 STAMP_FILE = "pruned-from.json"
 INDEX_FILE = "model.safetensors.index.json"
+
+Content = Callable[[list[str], list[LinearRef]], dict[str, torch.Tensor]]  # keys and matrices of a block -> its tensors
 
 
 def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None) -> None:
@@ -30,8 +37,8 @@ def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None
         raise UserError(f"--save-model {folder} is not empty; choose another folder")
     if stamp is not None and (folder / STAMP_FILE).exists() and (folder / STAMP_FILE).read_text() != pretty_json(stamp):
         raise UserError(
-            f"--save-model {folder} holds a checkpoint pruned with other masks or from other weights; choose another "
-            "folder or delete it"
+            f"--save-model {folder} holds a checkpoint pruned with other masks or from other weights, or packed otherwise; "
+            "choose another folder or delete it"
         )
     check_writable_folder(folder)
 
@@ -43,22 +50,38 @@ def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progres
     refs = all_refs(checkpoint)
     check_masks(refs, masks)
     stamp = {"masks_sha256": masks.sha256, "weights_sha256": checkpoint.sha256()}
+    save_shards(
+        checkpoint, refs, folder, stamp, progress, lambda keys, block: shard_tensors(checkpoint, keys, block, masks)
+    )
+
+
+def save_shards(
+    checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
+    content: Content, config: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Writes the shards that are not there yet, the settings with `config` added, and the index last."""
+    source = checkpoint.folder
     check_target(folder, source, stamp)
     write_text(folder / STAMP_FILE, pretty_json(stamp))
-    shards: list[tuple[Path, list[str]]] = []
-    groups = [*block_keys(checkpoint)]
-    for number, keys in enumerate(groups):
+    groups = block_keys(checkpoint)
+    shards = [folder / f"model-{n + 1:05d}-of-{len(groups):05d}.safetensors" for n in range(len(groups))]
+    for number, (shard, keys) in enumerate(zip(shards, groups, strict=True)):
         progress("saving", number, len(groups))
-        shard = folder / f"model-{number + 1:05d}-of-{len(groups):05d}.safetensors"
-        shards.append((shard, keys))
         if not shard.exists():
-            save_shard(checkpoint, keys, refs[number] if number < len(refs) else [], masks, shard)
+            tensors = content(keys, refs[number] if number < len(refs) else [])
+            with replacing(shard) as part:
+                save_file(
+                    {key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata={"format": "pt"}
+                )
     for file in source.iterdir():
         if file.suffix in (".json", ".model", ".txt", ".jinja") and is_companion(file):
             with replacing(folder / file.name) as part:
                 shutil.copyfile(file, part)
-    weight_map = {key: shard.name for shard, keys in shards for key in keys}
-    size = sum(shard.stat().st_size for shard, _ in shards)
+    if config:
+        settings = read_json(source / "config.json", "model config") | config
+        write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
+    weight_map = {key: shard.name for key, shard in key_files(shards).items()}
+    size = sum(shard.stat().st_size for shard in shards)
     write_text(folder / INDEX_FILE, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))
 
 
@@ -78,35 +101,55 @@ def block_keys(checkpoint: Checkpoint) -> list[list[str]]:
     return [list(group) for group in groups]
 
 
-def save_shard(checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef], masks: MaskBundle, shard: Path) -> None:
+def shard_tensors(
+    checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef], masks: MaskBundle
+) -> dict[str, torch.Tensor]:
+    """The tensors of the files under `keys`, those of `refs` as the bundle has them: its weights where it holds some, exact
+    +0.0 where it prunes."""
     tensors = checkpoint.raw(keys)
-    for key, keep in stored_masks(checkpoint, refs, masks).items():
+    kept, changed, weights = in_model_form(checkpoint, refs, masks)
+    changed_in_files, weights_in_files = in_file_form(checkpoint, changed), in_file_form(checkpoint, weights)
+    for key, keep in in_file_form(checkpoint, kept).items():
         if key not in tensors or tensors[key].shape != keep.shape:
             raise UserError(f"{checkpoint.folder}: no mask can be written into {key}: its form in the files is unknown")
+        if key in weights_in_files:
+            made = weights_in_files[key].to(tensors[key].dtype)
+            tensors[key] = torch.where(changed_in_files[key], made, tensors[key])
         tensors[key].masked_fill_(~keep, 0)
-    with replacing(shard) as part:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata={"format": "pt"})
+    return tensors
 
 
-def stored_masks(checkpoint: Checkpoint, refs: list[LinearRef], masks: MaskBundle) -> dict[str, torch.Tensor]:
-    """True = kept, in the shapes and under the keys of the files. Experts that the files hold one by one, but the
-    model as one stack, get their masks through the way transformers takes to save such a stack."""
+def in_model_form(
+    checkpoint: Checkpoint, refs: list[LinearRef], masks: MaskBundle
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """By parameter, in its shape: True = kept; True = the bundle holds the weight; those weights, in the type of the files.
+    The last two only of parameters with such weights."""
     kept: dict[str, torch.Tensor] = {}
+    changed: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for ref in refs:
         name = parameter_name(ref)
-        if name not in kept:
-            kept[name] = torch.ones(checkpoint.model.get_parameter(name).shape, dtype=torch.bool)
-        if ref.layer.name in masks:
-            view = kept[name] if ref.expert is None else kept[name][ref.expert]
-            (view.T if ref.transposed else view).copy_(torch.from_numpy(masks[ref.layer.name].to_dense()))
-    for name in kept:
         if name not in checkpoint.sources:
             raise UserError(f"{checkpoint.folder}: the checkpoint lacks {name}")
-    converted = {name: keep for name, keep in kept.items() if name in checkpoint.converted}
-    plain = {checkpoint.sources[name][0]: keep for name, keep in kept.items() if name not in checkpoint.converted}
+        shape = checkpoint.model.get_parameter(name).shape
+        if name not in kept:
+            kept[name] = torch.ones(shape, dtype=torch.bool)
+        if ref.layer.name not in masks:
+            continue
+        ref.view(kept[name]).copy_(torch.from_numpy(masks[ref.layer.name].to_dense()))
+        weight = read_weight(masks, ref.layer.name)
+        if weight is not None:
+            if name not in weights:
+                changed[name] = torch.zeros(shape, dtype=torch.bool)
+                weights[name] = torch.zeros(shape, dtype=checkpoint.stored_dtype(name))
+            ref.view(changed[name]).fill_(True)
+            ref.view(weights[name]).copy_(weight)
+    return kept, changed, weights
+
+
+def in_file_form(checkpoint: Checkpoint, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Parameters, or anything of their shapes, under the keys of the files. Experts that the files hold one by one, but the model
+    as one stack, take the way by which transformers saves such a stack."""
+    converted = {name: tensor for name, tensor in parameters.items() if name in checkpoint.converted}
+    plain = {checkpoint.sources[name][0]: t for name, t in parameters.items() if name not in checkpoint.converted}
     return plain | (checkpoint.to_stored(converted) if converted else {})
-
-
-def parameter_name(ref: LinearRef) -> str:
-    """The full name of the parameter a reference points into."""
-    return f"{ref.layer.name}.{ref.parameter}" if ref.expert is None else ref.layer.name.rpartition(".")[0]

@@ -21,12 +21,12 @@ def pruned_count(n: int, sparsity: float) -> int:
 
 def keep_by_row(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     """Boolean (rows, cols): floor(cols * sparsity) lowest of every row pruned."""
-    return ~_lowest_of_rows(scores, pruned_count(scores.shape[1], sparsity))
+    return ~lowest_of_rows(scores, pruned_count(scores.shape[1], sparsity))
 
 
 def keep_by_layer(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     """Boolean (rows, cols): floor(rows * cols * sparsity) lowest of the matrix pruned."""
-    return ~_lowest_of_rows(scores.reshape(1, -1), pruned_count(scores.numel(), sparsity)).reshape(scores.shape)
+    return ~lowest_of_rows(scores.reshape(1, -1), pruned_count(scores.numel(), sparsity)).reshape(scores.shape)
 
 
 def keep_by_pattern(scores: torch.Tensor, pattern: NofM) -> torch.Tensor:
@@ -38,7 +38,7 @@ def keep_by_pattern(scores: torch.Tensor, pattern: NofM) -> torch.Tensor:
     return keep.reshape(scores.shape)
 
 
-def _lowest_of_rows(scores: torch.Tensor, count: int) -> torch.Tensor:
+def lowest_of_rows(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Boolean (rows, cols): the `count` lowest of every row, ties to the lower index."""
     cols = scores.shape[1]
     if count <= 0 or count >= cols:

@@ -1,11 +1,13 @@
 """Streaming input statistics: what each prunable matrix of a block receives while the block runs.
 
-One small vector a matrix is kept, never activations. Matrices fed by the same tensor (q, k, v) share the computation.
+A few sums a distinct input tensor are kept, never activations: matrices fed by the same tensor (q, k, v) share one object.
 """
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -13,7 +15,6 @@ from torch.overrides import TorchFunctionMode
 
 from workloads.discovery import LinearRef
 
-Sums = dict[str, torch.Tensor]
 # How experts multiply inputs (first) with a matrix or a stack of them (second).
 PRODUCTS = (
     nn.functional.linear,
@@ -25,21 +26,64 @@ PRODUCTS = (
 )
 
 
-class InputEnergy:
-    """Sums of squared inputs, per matrix (in_features,) float64: sum over all tokens of x_tj^2 (methods: Wanda).
+@dataclass
+class Moments:
+    """Sums over the tokens t of one input x (tokens, in_features): energy = sum_t x_tj^2 and absolute = sum_t |x_tj|, both
+    (in,) float64; hessian = sum_t x_t x_t^T, (in, in) float32 (methods 0.1). What was not asked for is None."""
+
+    tokens: int
+    energy: torch.Tensor
+    absolute: torch.Tensor | None = None
+    hessian: torch.Tensor | None = None
+
+    def add_(self, other: "Moments") -> None:
+        self.tokens += other.tokens
+        self.energy += other.energy
+        if self.absolute is not None and other.absolute is not None:
+            self.absolute += other.absolute
+        if self.hessian is not None and other.hessian is not None:
+            self.hessian += other.hessian
+
+    def copy(self) -> "Moments":
+        return copy.deepcopy(self)
+
+
+Sums = dict[str, Moments]
+
+
+@dataclass
+class InputStatistics:
+    """The sums of a whole calibration set of `samples` sequences, by layer name; names of unreached experts are absent."""
+
+    samples: int
+    sums: Sums
+
+    def feature_norm(self, name: str) -> torch.Tensor | None:
+        """(in,) float32 sqrt(a), a_j = mean over sequences of sum_t x_tj^2 (methods 0.5); None if nothing, or only zeros,
+        came in."""
+        moments = self.sums.get(name)
+        if moments is None or not bool(moments.energy.any()):
+            return None
+        return (moments.energy / self.samples).sqrt().float()
+
+
+class InputWatch:
+    """Watches what comes into the matrices of a block.
 
     `observe(run)` calls run() and returns (its result, the sums of that call); it may be called from several threads.
     Use as a context manager: hooks are gone afterwards.
     """
 
-    def __init__(self, block: nn.Module, refs: list[LinearRef]):
+    def __init__(self, block: nn.Module, refs: list[LinearRef], hessian: bool = False, absolute: bool = False):
         self.block = block
         self.refs = refs
+        self._hessian = hessian
+        self._absolute = absolute
         self._local = threading.local()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._experts = [ref for ref in refs if ref.expert is not None]
 
-    def __enter__(self) -> "InputEnergy":
+    def __enter__(self) -> "InputWatch":
         for ref in self.refs:
             if ref.expert is None:
                 module = self.block.get_submodule(ref.module_path)
@@ -67,10 +111,22 @@ class InputEnergy:
         """inputs (..., in_features)"""
         local = self._local
         if local.latest[0] is not inputs:
-            flat = inputs.detach().reshape(-1, inputs.shape[-1]).float()
-            local.latest = (inputs, flat.square().sum(dim=0, dtype=torch.float64))
-        energy = local.latest[1]
-        local.sums[name] = local.sums[name] + energy if name in local.sums else energy
+            local.latest = (inputs, self._moments(inputs.detach().reshape(-1, inputs.shape[-1]).float()))
+        moments = local.latest[1]
+        if name in local.sums:  # a matrix used twice in one pass
+            again = local.sums[name].copy()
+            again.add_(moments)
+            moments = again
+        local.sums[name] = moments
+
+    def _moments(self, flat: torch.Tensor) -> Moments:
+        """flat (tokens, in_features) float32"""
+        return Moments(
+            tokens=len(flat),
+            energy=flat.square().sum(dim=0, dtype=torch.float64),
+            absolute=flat.abs().sum(dim=0, dtype=torch.float64) if self._absolute else None,
+            hessian=flat.T @ flat if self._hessian else None,
+        )
 
     @contextmanager
     def _watching_experts(self) -> Iterator[None]:
@@ -101,6 +157,12 @@ class _ExpertProducts(TorchFunctionMode):
 
 
 def merge(total: Sums, sums: Sums) -> None:
-    """total += sums"""
-    for name, energy in sums.items():
-        total[name] = total[name] + energy if name in total else energy
+    """total += sums. Matrices that share an input share its sums in both, so each is added once."""
+    added: set[int] = set()
+    for name, moments in sums.items():
+        if name not in total:
+            total[name] = moments
+            added.add(id(moments))
+        elif id(total[name]) not in added:
+            added.add(id(total[name]))
+            total[name].add_(moments)

@@ -1,35 +1,61 @@
 """Everything a report shows, computed once; the pages only lay it out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from reports import tables
+from reports.compare import compare_tables
+from reports.quality import perplexity_table, quality_tables
+from reports.sums import checked
+from workloads.errors import UserError
 
 
 @dataclass(frozen=True)
 class Contents:
+    """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of them."""
+
     title: str
     notes: list[str]
-    rows: pd.DataFrame
-    quality: pd.DataFrame
-    headline: pd.DataFrame
-    roles: pd.DataFrame
-    levels: pd.DataFrame
-    layers: pd.DataFrame
-    infeasible: pd.DataFrame
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    quality: pd.DataFrame = field(default_factory=pd.DataFrame)
+    perplexities: pd.DataFrame = field(default_factory=pd.DataFrame)
+    quality_tables: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
+    headline: pd.DataFrame = field(default_factory=pd.DataFrame)
+    compared: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
+    roles: pd.DataFrame = field(default_factory=pd.DataFrame)
+    levels: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    infeasible: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def gather(rows: pd.DataFrame, quality: pd.DataFrame | None, title: str, notes: list[str]) -> Contents:
-    """All tables of a report. Raises UserError when the rows are empty, incomplete or ambiguous."""
-    rows = tables.checked(rows)
-    quality = pd.DataFrame() if quality is None else quality
+def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:
+    """Raises UserError when there is nothing to report, or rows are incomplete or ambiguous."""
+    if rows is not None and not rows.empty:
+        checked(rows)
+    elif quality is None or quality.empty:
+        raise UserError("there are no result rows to report on; run a study that simulates or evaluates something")
+
+
+def gather(rows: pd.DataFrame | None, quality: pd.DataFrame | None, title: str, notes: list[str]) -> Contents:
+    """All tables of a report. Raises UserError as `check_any`, and where two perplexities stand for one thing."""
+    check_any(rows, quality)
+    perplexities = perplexity_table(quality)
+    evaluated = {
+        "quality": pd.DataFrame() if quality is None else quality,
+        "perplexities": perplexities,
+        "quality_tables": list(quality_tables(perplexities)),
+    }
+    if rows is None or rows.empty:
+        return Contents(title, list(notes), **evaluated)
+    rows = checked(rows)
     return Contents(
-        title=title,
-        notes=list(notes),
-        rows=rows,
-        quality=quality,
+        title,
+        list(notes),
+        rows,
+        **evaluated,
         headline=tables.headline_table(rows, quality),
+        compared=list(compare_tables(rows, perplexities)),
         roles=tables.role_table(rows),
         levels=tables.levels_table(rows),
         layers=tables.layer_table(rows),

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 # Okabe & Ito's colours: told apart with every common kind of colour blindness.
 BLUE, SKY, VERMILLION, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 ORANGE, PURPLE, YELLOW, BLACK = "#E69F00", "#CC79A7", "#F0E442", "#000000"
+BROWN, VIOLET = "#7A4B2A", "#5B3A9E"  # for figures with more than eight lines
 INK, FAINT, GREY, LIGHT_GREY = "#1f2328", "#d0d7de", "#8c959f", "#c9ced4"
 SLOW_INK = "#a63c00"  # vermillion, dark enough for small text on white
 

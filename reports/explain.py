@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from reports.present import speedup_text
-from reports.tables import CONFIG, counted, groups
+from reports.contents import Contents
+from reports.present import cell, speedup_text
+from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
+from reports.sums import CONFIG, counted, groups, known
 
 WHY_LEVELS_DIFFER = (
     "Both levels see the same masks and the same tokens. The paper level evaluates a publication's formula: it has no "
@@ -39,28 +41,66 @@ HOW_SUMMED = (
     "else that is not in the rows take time on top."
 )
 
+HOW_EVALUATED = (
+    "exp of the mean loss per token over whole windows of the text, no overlap, each window on its own. Only perplexities "
+    "from the same text, cut the same way, stand in one table. A run that diverged is shown with the number it gave."
+)
+
+HOW_SEEDS = (
+    "Runs that differ in their seed alone (it draws the calibration sequences) are one method: cycles, perplexity and sparsity "
+    "are means over the seeds, speedup is the ratio of the means, ± is the sample standard deviation over the seeds. A line "
+    "without ± comes from one seed."
+)
+
 
 def listing(values: Iterable) -> str:
     """Different values in order of appearance, comma separated."""
     return ", ".join(dict.fromkeys(str(value) for value in values if not pd.isna(value) and value != ""))
 
 
-def what_was_run(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def what_was_run(contents: Contents) -> list[tuple[str, str]]:
     """(name, value) lines that say what the report covers."""
-    targets = [f"{t} ({level} level)" for t, level in zip(rows["target"], rows["level"], strict=True)]
-    return [
-        ("Models", listing(rows["model"])),
-        ("Methods", listing(rows["method"])),
-        ("Patterns", listing(rows["pattern"])),
-        ("Targets", listing(targets)),
-        ("Tokens", listing(sorted(rows["tokens"].dropna().unique()))),
-        ("Layers", f"{rows[['model', 'layer']].drop_duplicates().shape[0]:,} in {len(rows):,} result rows"),
-    ]
+    rows, perplexities = contents.rows, contents.perplexities
+    lines = []
+    if not rows.empty:
+        targets = [f"{t} ({level} level)" for t, level in zip(rows["target"], rows["level"], strict=True)]
+        lines = [
+            ("Models", listing(rows["model"])),
+            ("Methods", listing(rows["method"])),
+            ("Patterns", listing(rows["pattern"])),
+            ("Targets", listing(targets)),
+            ("Tokens", listing(sorted(rows["tokens"].dropna().unique()))),
+            ("Layers", f"{rows[['model', 'layer']].drop_duplicates().shape[0]:,} in {len(rows):,} result rows"),
+        ]
+    elif not perplexities.empty:
+        pruned = perplexities[perplexities["method"] != DENSE]
+        lines = [
+            ("Models", listing(perplexities["model"])),
+            ("Methods", listing(pruned["method"])),
+            ("Sparsity", listing(pruned["target_name"])),
+        ]
+    if not perplexities.empty:
+        texts = [f"{key['model']}: {evaluation_text(key)}" for key, _ in groups(perplexities, EVALUATION)]
+        lines.append(("Perplexity on", "; ".join(texts)))
+    return lines
 
 
-def how_got(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def how_got(contents: Contents) -> list[tuple[str, str]]:
     """(name, value) lines that say what kind of numbers these are."""
-    lines = [("Speedup", HOW_SUMMED)]
+    rows = contents.rows
+    lines = []
+    if not rows.empty:
+        lines = [("Speedup", HOW_SUMMED), *_machines(rows)]
+    if not contents.perplexities.empty:
+        lines.append(("Perplexity", HOW_EVALUATED))
+    seeds = pd.concat([frame["seed"] for frame in (rows, contents.quality) if not frame.empty]).dropna()
+    if seeds.nunique() > 1:
+        lines.append(("Seeds", HOW_SEEDS))
+    return lines
+
+
+def _machines(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    lines = []
     for level in dict.fromkeys(rows["level"]):
         targets = listing(rows.loc[rows["level"] == level, "target"])
         lines.append((f"Level {level or '(none)'}", f"{targets}: {_LEVELS.get(level, 'level not described')}"))
@@ -73,17 +113,26 @@ def how_got(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return [*lines, ("Tokens", "tokens that pass through a layer together; 1 is one decode step of one sequence")]
 
 
-def provenance(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def provenance(contents: Contents) -> list[tuple[str, str]]:
     """(name, value) lines with which the numbers can be got again."""
-    masks = rows.loc[rows["mask_sha256"] != "", "mask_sha256"].nunique()
-    without = int((rows["mask_sha256"] == "").sum())
-    specs = rows[["target", "spec_sha256"]].drop_duplicates()
-    return [
-        ("Tool version", listing(rows["tool_version"]) or "not given"),
-        ("Seeds", listing(rows["seed"]) or "not given"),
-        *((f"Description of {t}", f"sha256 {h}" if h else "no hash given") for t, h in specs.itertuples(index=False)),
-        ("Masks", f"{masks:,} different hashes" + (f"; {without:,} rows without one" if without else "")),
+    rows, quality = contents.rows, contents.quality
+    both = [frame for frame in (rows, quality) if not frame.empty]
+    lines = [
+        ("Tool version", listing(pd.concat([frame["tool_version"] for frame in both])) or "not given"),
+        ("Seeds", listing(pd.concat([frame["seed"] for frame in both])) or "not given"),
     ]
+    if not rows.empty:
+        masks = rows.loc[rows["mask_sha256"] != "", "mask_sha256"].nunique()
+        without = int((rows["mask_sha256"] == "").sum())
+        specs = rows[["target", "spec_sha256"]].drop_duplicates()
+        lines += [
+            (f"Description of {t}", f"sha256 {h}" if h else "no hash given") for t, h in specs.itertuples(index=False)
+        ]
+        lines.append(("Masks", f"{masks:,} different hashes" + (f"; {without:,} rows without one" if without else "")))
+    if not quality.empty:
+        texts = quality[["text", "text_sha256"]].drop_duplicates()
+        lines += [(f"Token ids of {t}", f"sha256 {h}") for t, h in texts.itertuples(index=False) if h]
+    return lines
 
 
 def verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
@@ -133,5 +182,45 @@ def config_text(key: dict) -> str:
 
 def coverage(rows: pd.DataFrame) -> str:
     """How many rows the sums leave out; empty when none."""
-    out = len(rows) - len(counted(rows))
-    return f"{out:,} of {len(rows):,} result rows cannot run on their target and are in no sum." if out else ""
+    barred, others = int((~known(rows)).sum()), int(known(rows).sum()) - len(counted(rows))
+    if not barred:
+        return ""
+    also = f" {others:,} rows of the same layers with other seeds are left out with them." if others else ""
+    return f"{barred:,} of {len(rows):,} result rows cannot run on their target and are in no sum.{also}"
+
+
+def compared_text(key: dict) -> str:
+    """The caption of a table of `compare_tables`."""
+    asked = key["target_sparsity"]
+    pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{key['pattern']} {100 * asked:g} %"
+    out = key["left_out"]
+    left = f"; {out} layers that not every method can run here are left out" if out else ""
+    return f"{config_text(key)}, {pattern}: mean cycles per layer{left}"
+
+
+def evaluation_text(key: dict) -> str:
+    return f"{key['text'] or 'a text without a name'}, {key['windows']} windows of {key['seq_len']} tokens"
+
+
+def quality_text(key: dict) -> str:
+    """The caption of a table of `quality_tables`."""
+    dense = "" if pd.isna(key["dense_perplexity"]) else f"; dense {cell('perplexity', key['dense_perplexity']).text}"
+    return f"{key['model']}: perplexity (lower is better) on {evaluation_text(key)}{dense}"
+
+
+def quality_verdict(perplexities: pd.DataFrame) -> list[str]:
+    """Where the lowest perplexity of each target is, and which masks missed their target."""
+    lines = []
+    for key, same in groups(perplexities, [*EVALUATION, "dense_perplexity"]):
+        best = []
+        for target, cells in groups(same[same["target_name"] != NOT_PRUNED], ["target_name"]):
+            cells = cells[cells["perplexity"].notna()]
+            if len(cells) > 1:
+                low = cells.loc[cells["perplexity"].idxmin()]
+                best.append(f"{target['target_name']} {low['method']} {cell('perplexity', low['perplexity']).text}")
+        if best:
+            lines.append(f"{key['model']}: lowest perplexity at " + ", at ".join(best) + ".")
+    for _, line in off_target(perplexities).iterrows():
+        reached = cell("sparsity", line["sparsity"]).text
+        lines.append(f"{line['model']}: {line['method']} at {line['target_name']} reached a sparsity of {reached} %.")
+    return lines

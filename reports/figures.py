@@ -20,8 +20,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from reports import drawing
 from reports.drawing import safe
 from reports.explain import config_text
-from reports.present import speedup_text
-from reports.tables import CONFIG, MASKS, checked, counted, groups, ratio, sparsity_of, total
+from reports.present import cell, speedup_text
+from reports.sums import CONFIG, MASKS, checked, counted, groups, ratio, sparsity_of, sums
 from workloads.layers import role_rank
 
 # (column, legend, colour, hatch): work in blues, waiting in a colour and a hatch of its own.
@@ -108,6 +108,7 @@ def _dense_bar(axes: Axes, y: float, used: pd.DataFrame, below: int) -> float:
 
 
 def _sparse_bar(axes: Axes, y: float, rows: pd.DataFrame, dense_cycles: float) -> None:
+    """Means over layers and seeds."""
     used = counted(rows)
     if rows.empty or used.empty:
         _label(axes, 0, y, "cannot run" if len(rows) else "no such layer", drawing.GREY)
@@ -118,11 +119,13 @@ def _sparse_bar(axes: Axes, y: float, rows: pd.DataFrame, dense_cycles: float) -
         if not pd.isna(width):
             axes.barh(y, width, left=left, height=0.8, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0)
             left += width
-    speedup = ratio(total(used["dense_cycles"]), total(used["cycles"]))
-    some = "" if len(used) == len(rows) else f" ({len(used)} of {len(rows)} layers)"
-    colour = drawing.SLOW_INK if speedup < 1 else drawing.INK
+    whole = sums(rows)
+    said = cell("speedup", whole["speedup"], whole["speedup_spread"])
+    left_out = whole["infeasible_layers"]
+    some = f" ({whole['layers']} of {whole['layers'] + left_out} layers)" if left_out else ""
+    colour = drawing.SLOW_INK if said.slower else drawing.INK
     end = max(left, used["cycles"].mean(), dense_cycles)  # beyond the dense line, which would cross the label
-    _label(axes, end, y, speedup_text(speedup) + some, colour, bold=speedup < 1)
+    _label(axes, end, y, said.text + some, colour, bold=said.slower)
 
 
 def _label(axes: Axes, x: float, y: float, text: str, colour: str, bold: bool = False) -> None:
@@ -189,11 +192,12 @@ def _grid(rows: pd.DataFrame, blocks: list[int], roles: list[str]) -> tuple[np.n
     """(log2 speedup, cannot run), both (blocks, roles); NaN where nothing is known."""
     grid = np.full((len(blocks), len(roles)), np.nan)
     barred = np.zeros(grid.shape, dtype=bool)
-    for key, cell in groups(rows.assign(block=rows["block"].fillna(-1)), ["block", "role"]):
-        place = blocks.index(key["block"]), roles.index(key["role"])
-        used = counted(cell)
-        speedup = ratio(total(used["dense_cycles"]), total(used["cycles"]))
-        barred[place] = used.empty
+    rows = rows.assign(block=rows["block"].fillna(-1))
+    summed = counted(rows).groupby(["block", "role"])[["dense_cycles", "cycles"]].sum()
+    for block, role in rows[["block", "role"]].drop_duplicates().itertuples(index=False):
+        place = blocks.index(block), roles.index(role)
+        barred[place] = (block, role) not in summed.index
+        speedup = float("nan") if barred[place] else ratio(*summed.loc[(block, role)])
         grid[place] = math.log2(speedup) if speedup > 0 else np.nan
     return grid, barred
 
@@ -267,7 +271,7 @@ def scatter_figure(rows: pd.DataFrame) -> Figure:
         marker, colour = _MARKERS[number % len(_MARKERS)]
         x, y = 100 * group["sparsity"], group["speedup"]
         axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7)
-        whole = 100 * sparsity_of(group), ratio(total(group["dense_cycles"]), total(group["cycles"]))
+        whole = 100 * sparsity_of(group), sums(group)["speedup"]
         name = f"{safe(label, 40, lines=1)}: {speedup_text(whole[1])}"
         axes.plot(*whole, marker, mfc=colour, mec="white", mew=0.8, ms=9, zorder=5, label=name)
     _finish_scatter(figure, axes, (100 * low, 100 * high))

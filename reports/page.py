@@ -12,16 +12,12 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reports import explain, export
+from reports import columns, explain
+from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
-from reports.present import Cell, Heading, cell, cells, filled, heading
-from reports.tables import ALL_ROLES, CONFIG, groups
+from reports.present import Cell, Heading, cell, cells, filled, heading, spans
+from reports.sums import ALL_ROLES, CONFIG, groups
 
-LAYER_COLUMNS = [
-    *("method", "pattern", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),
-    *("published_speedup", "dense_cycles", "cycles", "ideal_cycles", "imbalance_cycles", "stall_cycles"),
-    *("utilisation", "bound", "reason"),
-]
 _LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
 _HEADLINE = "Sum of dense cycles / sum of cycles over all counted layers"
 _LONG = 60  # lines a table may have before it starts folded
@@ -52,18 +48,21 @@ class Sheet:
     caption: str
     heads: list[Heading]
     lines: list[Line]
+    above: list[tuple[str, int]]  # (heading, columns it spans) above the headings, [] for one row of headings
+    below: list[tuple[str, int]]  # the same of a line at the end that is never sorted away
 
     @property
     def folded(self) -> bool:
         return len(self.lines) > _LONG
 
 
-def sheet(table: pd.DataFrame, columns: Iterable[str], caption: str) -> Sheet:
+def sheet(table: pd.DataFrame, shown: Iterable[str], caption: str, below: Iterable[tuple[str, int]] = ()) -> Sheet:
     """The columns of `table` that hold anything, in this order."""
-    columns = filled(table, columns)
+    shown = filled(table, shown)
+    heads = [heading(column) for column in shown]
     whole = table["role"] == ALL_ROLES if "role" in table else pd.Series(False, index=table.index)
-    lines = [Line(line, bool(all_)) for line, all_ in zip(cells(table, columns), whole, strict=True)]
-    return Sheet(caption, [heading(column) for column in columns], lines)
+    lines = [Line(line, bool(all_)) for line, all_ in zip(cells(table, shown), whole, strict=True)]
+    return Sheet(caption, heads, lines, spans(heads), list(below))
 
 
 def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
@@ -75,34 +74,45 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    rows = contents.rows
     return environment.get_template("report.html.j2").render(
         title=contents.title,
         notes=contents.notes,
-        what_was_run=explain.what_was_run(rows),
-        verdict=explain.verdict(contents.headline),
-        headline=_captioned(contents.headline, export.HEADLINE_COLUMNS, ["model"], _HEADLINE),
-        quality=_captioned(contents.quality, export.QUALITY_COLUMNS, ["model"], "Perplexity, lower is better"),
-        how_got=explain.how_got(rows),
-        coverage=explain.coverage(rows),
-        infeasible=_captioned(contents.infeasible, export.INFEASIBLE_COLUMNS, ["model"], "Layers left out, and why"),
-        roles=_by_configuration(contents.roles, export.ROLE_COLUMNS, "mean cycles per layer"),
-        levels=_captioned(contents.levels, export.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
+        what_was_run=explain.what_was_run(contents),
+        verdict=[] if contents.headline.empty else explain.verdict(contents.headline),
+        headline=_captioned(contents.headline, columns.HEADLINE_COLUMNS, ["model"], _HEADLINE),
+        quality_verdict=[] if contents.perplexities.empty else explain.quality_verdict(contents.perplexities),
+        quality=[sheet(t, columns.quality_columns(t), explain.quality_text(key)) for key, t in contents.quality_tables],
+        compared=[_compared(key, table) for key, table in contents.compared],
+        how_got=explain.how_got(contents),
+        coverage="" if contents.rows.empty else explain.coverage(contents.rows),
+        infeasible=_captioned(contents.infeasible, columns.INFEASIBLE_COLUMNS, ["model"], "Layers left out, and why"),
+        roles=_by_configuration(contents.roles, columns.ROLE_COLUMNS, "mean cycles per layer"),
+        levels=_captioned(contents.levels, columns.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
         why_levels_differ=explain.WHY_LEVELS_DIFFER,
         pictures=pictures,
-        layers=_by_configuration(contents.layers, LAYER_COLUMNS, "per layer"),
-        provenance=explain.provenance(rows),
+        layers=_by_configuration(contents.layers, columns.LAYER_COLUMNS, "per layer"),
+        provenance=explain.provenance(contents),
     )
 
 
-def _captioned(table: pd.DataFrame, columns: list[str], shared: list[str], caption: str) -> Sheet | None:
+def _compared(key: dict, table: pd.DataFrame) -> Sheet:
+    shown = compare_columns(table)
+    return sheet(table, shown, explain.compared_text(key), perplexity_line(table, shown))
+
+
+def _captioned(table: pd.DataFrame, shown: list[str], shared: list[str], caption: str) -> Sheet | None:
     """The sheet, None when empty. What all lines share goes to the caption, which leaves a phone room for numbers."""
     if table.empty:
         return None
     constant = [c for c in shared if c in table and table[c].nunique(dropna=False) == 1]
     said = "".join(f"; {heading(c).text.lower()} {cell(c, table[c].iloc[0]).text}" for c in constant)
-    return sheet(table, [c for c in columns if c not in constant], caption + said)
+    return sheet(table, [c for c in shown if c not in constant], caption + said)
 
 
-def _by_configuration(table: pd.DataFrame, columns: list[str], what: str) -> list[Sheet]:
-    return [sheet(lines, columns, f"{explain.config_text(key)}: {what}") for key, lines in groups(table, CONFIG)]
+def _by_configuration(table: pd.DataFrame, shown: list[str], what: str) -> list[Sheet]:
+    """A sheet for each model, target and tokens; "seed" only where there is more than one."""
+    if table.empty:
+        return []
+    if "seed" in table and table["seed"].nunique(dropna=False) < 2:
+        shown = [column for column in shown if column != "seed"]
+    return [sheet(lines, shown, f"{explain.config_text(key)}: {what}") for key, lines in groups(table, CONFIG)]

@@ -1,11 +1,14 @@
 """How a value is printed for a person: one heading and one kind for each column of the tables.
 
+A column "X@name" is the column `name` of X, a method or a target, and stands below X where headings have two rows. A column
+"name_spread" beside "name" is printed behind it: 1.59x ± 0.02.
+
 Rounding never changes the verdict: 0.9996 is not printed as 1.00x, nor a sparsity of 99.98 % as 100.0. What is
 slower than dense says so in words, because colour does not survive a printer or a colour-blind reader.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -19,6 +22,12 @@ class Heading:
     text: str
     kind: Kind
     meaning: str = ""
+    group: str = ""
+
+    @property
+    def flat(self) -> str:
+        """The heading where there is one row of headings."""
+        return f"{self.group} {self.text}".strip()
 
     @property
     def numeric(self) -> bool:
@@ -26,6 +35,7 @@ class Heading:
 
 
 _PUBLISHED = "dense cycles as the publication's own program prints them / cycles; what the publication would claim"
+_SEEDS = "runs that differ in their seed alone; ± is the sample standard deviation over them"
 _COMPUTE = "the speedup if memory never made the array wait"
 
 HEADINGS = {
@@ -66,6 +76,7 @@ HEADINGS = {
     "bound": Heading("Bound by", "text"),
     "utilisation": Heading("Utilisation (%)", "share", "useful MACs / (cycles x MAC units)"),
     "perplexity": Heading("Perplexity", "perplexity", "lower is better"),
+    "target_perplexity": Heading("", "perplexity", "lower is better"),
     "dense_perplexity": Heading("Dense perplexity", "perplexity", "the unpruned model on the same text"),
     "paper_dense_cycles": Heading("Paper: dense cycles per layer", "cycles"),
     "paper_cycles": Heading("Paper: cycles per layer", "cycles"),
@@ -82,7 +93,15 @@ HEADINGS = {
     "windows": Heading("Windows", "count"),
     "seq_len": Heading("Tokens a window", "count"),
     "seed": Heading("Seed", "count"),
+    "seeds": Heading("Seeds", "count", _SEEDS),
+    "seed_range": Heading("Seeds", "text", _SEEDS),
+    "weight_bits": Heading("Weight bits", "number", "bits of a stored weight; none given: as in the checkpoint"),
 }
+# In a column that stands below the name of a method, where room is short.
+SHORT = {
+    "mean_cycles": "cycles", "mean_published_dense_cycles": "published", "sparsity": "sparsity (%)", "speedup": "speedup",
+    "published_speedup": "vs published",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,11 +114,13 @@ class Cell:
 
 
 def heading(column: str) -> Heading:
-    return HEADINGS.get(column, Heading(column.replace("_", " "), "text"))
+    group, _, name = column.rpartition("@")
+    found = HEADINGS.get(name, Heading(name.replace("_", " "), "text"))
+    return replace(found, group=group, text=SHORT.get(name, found.text)) if group else found
 
 
-def cell(column: str, value: Any) -> Cell:
-    """The value as this column prints it."""
+def cell(column: str, value: Any, spread: float | None = None) -> Cell:
+    """The value as this column prints it, with its spread where there is one."""
     kind = heading(column).kind
     if pd.isna(value) or value == "":
         return Cell(MISSING, None)
@@ -108,20 +129,49 @@ def cell(column: str, value: Any) -> Cell:
     if kind == "yes":
         return Cell("yes" if value else "no", "yes" if value else "no")
     number = float(value)
-    return Cell(_PRINTERS[kind](number), number, slower=kind == "speedup" and number < 1)
+    text = _PRINTERS[kind](number)
+    if spread is not None and not pd.isna(spread):
+        text = with_spread(text, kind, float(spread))
+    return Cell(text, number, slower=kind == "speedup" and number < 1)
 
 
 def cells(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[list[Cell]]:
     """Line by line, the cells of the chosen columns."""
     columns = list(columns)
-    for values in zip(*(table[column] for column in columns), strict=True):
-        yield [cell(column, value) for column, value in zip(columns, values, strict=True)]
+    spreads = [table.get(f"{column}_spread", pd.Series(None, table.index, dtype=object)) for column in columns]
+    for values in zip(*(table[column] for column in columns), *spreads, strict=True):
+        pairs = zip(values[: len(columns)], values[len(columns) :], strict=True)
+        yield [cell(column, *pair) for column, pair in zip(columns, pairs, strict=True)]
 
 
 def filled(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """Of these columns, the ones in which at least one line has a value; a count of left-out layers must exceed 0."""
-    nothing = {"infeasible_layers": (None, 0)}
+    """Of these columns, the ones in which at least one line has a value; a count of left-out layers must exceed 0, one of
+    seeds 1."""
+    nothing = {"infeasible_layers": (None, 0), "seeds": (None, 1), "seed_range": (None, "1")}
     return [c for c in columns if c in table and any(cell(c, v).sort not in nothing.get(c, (None,)) for v in table[c])]
+
+
+def spans(heads: Iterable[Heading]) -> list[tuple[str, int]]:
+    """(group, columns it spans) from left to right; [] when no group has two columns, and one row of headings does."""
+    merged: list[tuple[str, int]] = []
+    for head in heads:
+        if merged and head.group and merged[-1][0] == head.group:
+            merged[-1] = head.group, merged[-1][1] + 1
+        else:
+            merged.append((head.group, 1))
+    return merged if any(width > 1 for _, width in merged) else []
+
+
+def with_spread(text: str, kind: Kind, spread: float) -> str:
+    """The printed value with its spread; one too small to be seen is not printed as 0."""
+    least = 0.1 if kind == "cycles" else 0.01
+    said = _PRINTERS[kind](spread) if kind in ("cycles", "perplexity") else f"{spread:.2f}"
+    if spread == 0:
+        said = "0"
+    elif spread < least / 2:
+        said = f"<{least}"
+    number, slower, _ = text.partition(" (slower)")
+    return f"{number} ± {said}{slower}"
 
 
 def speedup_text(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The headline table in a terminal."""
+"""What a report shows first, in a terminal."""
 
 import pandas as pd
 from rich.box import SIMPLE
@@ -6,12 +6,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reports.columns import quality_columns
+from reports.compare import compare_columns, compare_tables, perplexity_line
+from reports.explain import compared_text, quality_text
 from reports.present import cells, filled, heading
-from reports.tables import KEYS, groups
+from reports.quality import perplexity_table, quality_tables
+from reports.sums import KEYS, groups
+from reports.tables import headline_table, role_table
 
 COLUMNS = [
     *("model", "target", "tokens", "method", "pattern", "sparsity", "speedup", "compute_speedup"),
-    *("published_speedup", "perplexity", "infeasible_layers"),
+    *("published_speedup", "perplexity", "seeds", "infeasible_layers"),
 ]
 
 ROLE_COLUMNS = [
@@ -28,6 +33,24 @@ SHORT = {
     "compute_speedup": "Compute only",
     "published_speedup": "vs published",
 }
+
+
+def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, console: Console, few: int) -> None:
+    """The headline, then methods side by side or, of a single method, its roles, if those are at most `few` tables; the table
+    of perplexities of a report that has nothing else."""
+    perplexities = perplexity_table(quality)
+    if rows is None:
+        for key, table in quality_tables(perplexities):
+            console.print(printed(table, filled(table, quality_columns(table)), quality_text(key)))
+        return
+    print_headline(headline_table(rows, quality), console)
+    compared = list(compare_tables(rows, perplexities))
+    if 0 < len(compared) <= few:
+        for key, table in compared:
+            shown = [name for name in compare_columns(table) if name != "shapes" and "published" not in name]
+            console.print(printed(table, shown, compared_text(key), perplexity_line(table, shown)))
+    elif not compared and len(rows.drop_duplicates(KEYS)) <= few:
+        print_roles(role_table(rows), console)
 
 
 def print_headline(table: pd.DataFrame, console: Console) -> None:
@@ -50,13 +73,17 @@ def print_roles(table: pd.DataFrame, console: Console) -> None:
         console.print(printed(lines, filled(lines, ROLE_COLUMNS), title))
 
 
-def printed(table: pd.DataFrame, columns: list[str], title: str) -> Table:
-    """A rich table without wrapping."""
+def printed(table: pd.DataFrame, columns: list[str], title: str, below: list[tuple[str, int]] | None = None) -> Table:
+    """A rich table without wrapping; `below`: (text, columns it spans) of a last line."""
     result = Table(title=Text(title), title_justify="left", box=SIMPLE, pad_edge=False)
     for column in columns:
         head = heading(column)
-        result.add_column(Text(SHORT.get(column, head.text)), justify="right" if head.numeric else "left", no_wrap=True)
+        text = f"{head.group}\n{head.text}".strip() if head.group else SHORT.get(column, head.text)
+        result.add_column(Text(text), justify="right" if head.numeric else "left", no_wrap=True)
     for line in cells(table, columns):
         # Text, not str: a model called "[red]" must not colour anything.
         result.add_row(*(Text(c.text, style="bold red" if c.slower else "") for c in line))
+    if below:
+        result.add_section()
+        result.add_row(*(Text(text) for said, width in below for text in [said, *[""] * (width - 1)]))
     return result

@@ -1,17 +1,23 @@
 """Writes a report: one folder with a page to read, tables to compute with, and figures to cite."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from reports import figures
-from reports.contents import gather
+from reports.compare import compare_csv
+from reports.contents import Contents, check_any, gather
+from reports.documents import by, latex_report, markdown_report
 from reports.drawing import png_bytes, svg_bytes
 from reports.explain import config_text
-from reports.export import csv_text, latex_report, markdown_report
+from reports.export import csv_text
 from reports.page import Picture, html_report
-from reports.tables import CONFIG, checked, counted, groups
+from reports.quality import DENSE, EVALUATION, quality_csv
+from reports.quality_figure import quality_figure
+from reports.sums import CONFIG, counted
 from workloads.files import write_bytes, write_text
 
 _FIGURES = (
@@ -22,15 +28,16 @@ _FIGURES = (
 
 
 def write_report(
-    rows: pd.DataFrame, quality: pd.DataFrame | None, folder: Path, title: str, notes: list[str]
+    rows: pd.DataFrame | None, quality: pd.DataFrame | None, folder: Path, title: str, notes: list[str]
 ) -> dict[str, Path]:
-    """Writes report.html, report.md, report.tex, rows.csv, quality.csv (if any) and figures/ into `folder`.
+    """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv, compared.csv (methods side by side),
+    quality.csv and quality-table.csv where there is something to fill them.
 
-    Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when the rows are
-    empty or ambiguous, or a file cannot be written; each file is whole or absent.
+    Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither rows
+    nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent.
     """
     folder = Path(folder)
-    checked(rows)
+    check_any(rows, quality)
     written: dict[str, Path] = {}
 
     def write(name: str, content: str | bytes) -> None:
@@ -38,13 +45,18 @@ def write_report(
         write_bytes(path, content) if isinstance(content, bytes) else write_text(path, content)
         written[name] = path
 
-    write("rows.csv", csv_text(rows))
+    if rows is not None and not rows.empty:
+        write("rows.csv", csv_text(rows))
     if quality is not None and not quality.empty:
         write("quality.csv", csv_text(quality))
     contents = gather(rows, quality, title, notes)
+    if contents.quality_tables:
+        write("quality-table.csv", csv_text(quality_csv(contents.quality_tables)))
+    if contents.compared:
+        write("compared.csv", csv_text(compare_csv(contents.compared)))
     pictures: dict[str, list[Picture]] = {}
     links: list[tuple[str, str]] = []
-    for name, heading, text, figure in _drawn(contents.rows):
+    for name, heading, text, figure in _drawn(contents):
         svg = svg_bytes(figure)
         write(f"figures/{name}.svg", svg)
         write(f"figures/{name}.png", png_bytes(figure))
@@ -52,14 +64,18 @@ def write_report(
         links.append((f"{text}: {heading}", f"figures/{name}.svg"))
     write("report.html", html_report(contents, pictures))
     write("report.md", markdown_report(contents, links))
-    write("report.tex", latex_report(contents.headline, contents.roles, title))
+    write("report.tex", latex_report(contents))
     return written
 
 
-def _drawn(rows: pd.DataFrame):
-    """(file name without ending, configuration, what it shows, figure); nothing where no layer can run."""
+def _drawn(contents: Contents) -> Iterator[tuple[str, str, str, Figure]]:
+    """(file name without ending, configuration, what it shows, figure); nothing where there is nothing to compare."""
     names: set[str] = set()
-    for key, group in groups(rows, CONFIG):
+    for key, group in by(contents.perplexities, EVALUATION):
+        if (group["method"] != DENSE).sum() > 1:
+            stem = _unused(_slug(f"{key['model']}-perplexity"), names)
+            yield stem, key["model"], "Perplexity after pruning", quality_figure(group)
+    for key, group in by(contents.rows, CONFIG):
         if counted(group).empty:
             continue
         stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens"), names)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from pruning.calibration import check_ids, ids_sha256, windows
-from pruning.driver import Progress
 from pruning.evaluate import perplexity
+from pruning.states import Progress
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle
@@ -32,6 +32,7 @@ def evaluate(
         "pattern": masks.header.pattern if masks else "unstructured",
         "target_sparsity": masks.header.target_sparsity if masks else None,
         "sparsity": masks.sparsity if masks else None,
+        "weight_bits": mean_bits(masks) if masks else None,
         "perplexity": perplexity(checkpoint, ids, masks, progress),
         "windows": len(ids),
         "seq_len": seq_len,
@@ -41,3 +42,11 @@ def evaluate(
         "tool_version": __version__,
     }
     return to_frame([row], QUALITY_COLUMNS)
+
+
+def mean_bits(masks: MaskBundle) -> float | None:
+    """Over all weights; None unless every layer is quantized."""
+    if any(entry.weight_bits is None for entry in masks.layers):
+        return None
+    bits = sum(entry.layer.n_weights * (entry.weight_bits or 0) for entry in masks.layers)
+    return bits / sum(entry.layer.n_weights for entry in masks.layers)

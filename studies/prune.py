@@ -1,27 +1,57 @@
 """One pruning run, from names and numbers to a bundle and, on request, a checkpoint."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from pruning.allocation import Allocation, find_allocator
 from pruning.calibration import read_calibration
-from pruning.driver import Progress, Recipe, Warn, prune
-from pruning.methods import choose_rule, find_method, method_parameters
+from pruning.driver import prune
+from pruning.methods import choose_rule, find_method
+from pruning.methods.method import Method
+from pruning.packed import save_packed
+from pruning.parameters import parse_parameters
 from pruning.plan import estimate
+from pruning.quantization import Quantization, check_bits, find_quantizer
+from pruning.recipe import Recipe
 from pruning.saving import check_target, save_pruned
+from pruning.states import Progress
 from studies.masks import parse_values
 from studies.settings import sparsity_of
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint, find_model_folder
 from workloads.errors import UserError, unknown
+from workloads.patterns import NofM
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+SAVERS = {"dense": save_pruned, "packed": save_packed}
 
 
-def open_checkpoint(model: str, dtype: str) -> Checkpoint:
+@dataclass(frozen=True)
+class PruneSettings:
+    """What to prune with, as the command line and study files say it. sets: "key=value" of the method's parameters,
+    "quantizer.key=value" and "allocation.key=value" of the other two. quantizer None: the method's default; allocation None:
+    the same sparsity everywhere."""
+
+    method: str
+    sparsity: float | None = None
+    pattern: str = "unstructured"
+    rule: str | None = None
+    sets: Sequence[str] = ()
+    bits: int | None = None
+    group_size: int = 0
+    quantizer: str | None = None
+    allocation: str | None = None
+    seed: int = 0
+
+
+def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    return Checkpoint(find_model_folder(model), DTYPES[dtype])
+    return Checkpoint(find_model_folder(model), DTYPES[dtype], device)
 
 
 def model_name(model: str) -> str:
@@ -29,44 +59,132 @@ def model_name(model: str) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else model
 
 
+def check_settings(settings: PruneSettings) -> Recipe:
+    """A recipe without model and calibration. Raises UserError for the first setting that cannot be."""
+    method = find_method(settings.method)
+    own, of_quantizer, of_allocation = split_values(parse_values(list(settings.sets)))
+    parameters = parse_parameters(method.name, method.parameters_type, own)
+    pattern, sparsity = target_of(method, settings)
+    rule = choose_rule(method, settings.rule)
+    if pattern is not None and settings.rule is not None:
+        raise UserError(f"pattern {pattern} decides within runs of {pattern.m}; --rule {rule} has no meaning with it")
+    if pattern is None:
+        method.check(parameters, sparsity)
+    quantization = quantization_of(method, settings, of_quantizer)
+    allocation = allocation_of(method, rule, settings, of_allocation)
+    return Recipe("", method, parameters, sparsity, rule, pattern, None, settings.seed, allocation, quantization)
+
+
+def split_values(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The method's, the quantizer's and the allocator's values, the last two without their prefixes."""
+    parts: dict[str, dict[str, Any]] = {"": {}, "quantizer": {}, "allocation": {}}
+    for key, value in values.items():
+        prefix, _, rest = key.partition(".")
+        if rest and prefix in parts:
+            parts[prefix][rest] = value
+        else:
+            parts[""][key] = value
+    return parts[""], parts["quantizer"], parts["allocation"]
+
+
+def target_of(method: Method, settings: PruneSettings) -> tuple[NofM | None, float]:
+    if method.prunes:
+        return sparsity_of(settings.pattern, settings.sparsity)
+    if settings.sparsity or settings.pattern != "unstructured":
+        raise UserError(
+            f"method {method.name} prunes nothing; leave --sparsity and --pattern out, or choose another method"
+        )
+    if settings.bits is None:
+        raise UserError(f"method {method.name} prunes nothing; say how to quantize: --bits 4")
+    return None, 0.0
+
+
+def quantization_of(method: Method, settings: PruneSettings, values: dict[str, Any]) -> Quantization | None:
+    if settings.bits is None:
+        given = (
+            "--quantizer"
+            if settings.quantizer
+            else "--group-size"
+            if settings.group_size
+            else values and "--set quantizer."
+        )
+        if given:
+            raise UserError(f"{given} has no meaning without --bits: say how many, for example --bits 4")
+        return None
+    check_bits(settings.bits, settings.group_size)
+    quantizer = find_quantizer(settings.quantizer or method.default_quantizer)
+    parameters = parse_parameters(quantizer.name, quantizer.parameters_type, values)
+    if method.changes_weights and parameters.order == "quantize-first":
+        raise UserError(f"{method.name} changes weights, quantize-first would lose that; use order=prune-first")
+    return Quantization(quantizer, settings.bits, settings.group_size, parameters)
+
+
+def allocation_of(method: Method, rule: str, settings: PruneSettings, values: dict[str, Any]) -> Allocation | None:
+    if settings.allocation is None:
+        if values:
+            raise UserError("--set allocation. has no meaning without --allocation: say which, for example owl")
+        return None
+    allocator = find_allocator(settings.allocation)
+    if not method.prunes or rule == "global":
+        what = f"the rule {rule}" if rule == "global" else f"method {method.name}"
+        raise UserError(f"{what} leaves nothing to allocate; leave --allocation out")
+    return Allocation(allocator, parse_parameters(allocator.name, allocator.parameters_type, values))
+
+
 def make_recipe(
     model: str,
     checkpoint: Checkpoint,
-    method_name: str,
-    sparsity: float | None,
-    pattern: str,
-    rule: str | None,
-    sets: list[str],
+    settings: PruneSettings,
     calibration: str | None,
     samples: int | None,
     seq_len: int | None,
-    seed: int,
 ) -> Recipe:
     """Checks every setting before anything runs. Raises UserError for the first that cannot be."""
-    method = find_method(method_name)
-    parameters = method_parameters(method, parse_values(sets))
-    nofm, target = sparsity_of(pattern, sparsity)
-    chosen = choose_rule(method, rule)
-    if nofm is not None and rule is not None:
-        raise UserError(f"pattern {nofm} decides within runs of {nofm.m}; --rule {rule} has no meaning with it")
+    recipe = check_settings(settings)
     drawn = None
-    if method.needs_activations:
+    if recipe.needs_calibration:
         if calibration is None:
-            raise UserError(f"{method.name} needs --calibration: a text, .jsonl, .npy token ids or a data set name")
-        drawn = read_calibration(calibration, checkpoint.folder, samples, seq_len, seed)
-    return Recipe(model_name(model), method, parameters, target, chosen, nofm, drawn, seed)
+            raise UserError(
+                f"{needy_part(recipe)} needs --calibration: a text, .jsonl, .npy token ids or a data set name"
+            )
+        drawn = read_calibration(calibration, checkpoint.folder, samples, seq_len, settings.seed)
+    return Recipe(
+        model_name(model), recipe.method, recipe.parameters, recipe.sparsity, recipe.rule, recipe.pattern, drawn,
+        recipe.seed, recipe.allocation, recipe.quantization,
+    )  # fmt: skip
+
+
+def needy_part(recipe: Recipe) -> str:
+    """Which part of a recipe asks for calibration data."""
+    if recipe.method.needs_of(recipe.parameters):
+        return recipe.method.name
+    if recipe.quantization is not None and recipe.quantization.quantizer.needs_of(recipe.quantization.parameters):
+        return f"the quantizer {recipe.quantization.quantizer.name}"
+    assert recipe.allocation is not None
+    return f"the allocation {recipe.allocation.allocator.name}"
 
 
 def run_prune(
-    checkpoint: Checkpoint, recipe: Recipe, out: Path, save_model: Path | None, progress: Progress, warn: Warn
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    out: Path,
+    save_model: Path | None,
+    save_format: str,
+    progress: Progress,
+    warn,
 ) -> MaskBundle:
+    """Writes the bundle and, if `save_model` is given, the checkpoint in the format "dense" or "packed"."""
+    if save_format not in SAVERS:
+        raise unknown("format of --save-model", save_format, SAVERS)
     if save_model is not None:
         if save_model.resolve() == out.resolve():
             raise UserError(f"--out and --save-model are both {out}; masks and checkpoint need folders of their own")
         check_target(save_model, checkpoint.folder)
+        if save_format == "packed" and recipe.quantization is None:
+            raise UserError("--save-format packed holds quantized weights; say how many bits, for example --bits 4")
     bundle = prune(checkpoint, recipe, out, progress, warn)
     if save_model is not None:
-        save_pruned(checkpoint.folder, bundle, save_model, progress)
+        SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
     return bundle
 
 
@@ -79,9 +197,9 @@ def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:
         "memory: largest block": needs.block_bytes,
         "memory: calibration states, before and after a block": needs.hidden_bytes,
         "memory: activations inside a block, all threads": needs.activation_bytes,
-        "memory: scores and sorting of the largest matrix": needs.scoring_bytes,
+        "memory: scores, Hessians or training of the largest block": needs.method_bytes,
         "memory: estimated peak (besides about 500 MB of libraries)": needs.peak_bytes,
         "disk: mask bundle": needs.bundle_bytes,
-        "disk: calibration states while running": needs.resume_bytes,
+        "disk: states and gradients while running": needs.resume_bytes,
     }.items():
         print(f"  {what:<60} {size / 1e6:>12,.1f} MB")

@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from studies.method_entry import MethodEntry, StudyMethod, check_titles
 from workloads.errors import UserError
-
-GENERATED = "generated"
 
 
 @dataclass(frozen=True)
 class StudyModel:
     """`path` is a model folder (beside the study file) or a hub id; with `shapes` (a catalog name or config) instead there
-    are no weights and only generated masks can be studied."""
+    are no weights and only generated masks can be studied. An `optional` model is left out where its folder is absent."""
 
     name: str
     path: str = ""
     shapes: str = ""
+    optional: bool = False
     calibration: str = ""
     samples: int | None = None
     seq_len: int | None = None
@@ -29,25 +29,9 @@ class StudyModel:
     eval_windows: int | None = None
     dtype: str = "float32"
 
-
-@dataclass(frozen=True)
-class StudyMethod:
-    """A pruning method, or "generated" with a generator as its pattern. `label` is its name in the report."""
-
-    method: str
-    label: str = ""
-    pattern: str = "unstructured"
-    sparsity: float | None = None
-    rule: str | None = None
-    seed: int = 0
-    set: dict[str, Any] = field(default_factory=dict)
-
     @property
-    def title(self) -> str:
-        """The label, or the method with the rule or the generator it was given."""
-        if self.method == GENERATED and self.pattern != "unstructured" and ":" not in self.pattern:
-            return self.label or f"{self.method} {self.pattern}"
-        return self.label or (f"{self.method} ({self.rule})" if self.rule else self.method)
+    def evaluated(self) -> bool:
+        return bool(self.text and self.path)
 
 
 @dataclass(frozen=True)
@@ -59,19 +43,27 @@ class StudyAccelerator:
 
 @dataclass(frozen=True)
 class StudyFile:
+    """Without accelerators a study is one of quality alone."""
+
     title: str
     models: Annotated[tuple[StudyModel, ...], Field(min_length=1)]
-    methods: Annotated[tuple[StudyMethod, ...], Field(min_length=1)]
-    accelerators: Annotated[tuple[StudyAccelerator, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
+    accelerators: tuple[StudyAccelerator, ...] = ()
     out: str = ""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study file and where it lies; paths in it are relative to its folder."""
+    """A study file, where it lies (paths in it are relative to its folder), and what it asks to be run here.
+
+    models: those of the file but the optional ones whose folder is absent, which `absent` holds.
+    """
 
     file: StudyFile
     path: Path
+    models: tuple[StudyModel, ...]
+    absent: tuple[StudyModel, ...]
+    methods: tuple[StudyMethod, ...]
 
     @property
     def out(self) -> Path:
@@ -83,6 +75,26 @@ class Study:
 
 def read_study(path: Path) -> Study:
     """Raises UserError naming the file and the key for anything that is not as described above."""
+    content = _parsed(path)
+    names = [model.name for model in content.models]
+    for model in content.models:
+        if names.count(model.name) > 1:
+            raise UserError(f"{path}: two models are called {model.name!r}")
+        if bool(model.path) == bool(model.shapes):
+            raise UserError(f"{path}: model {model.name!r} needs either `path` (weights) or `shapes` (a config)")
+        if not content.accelerators and not model.evaluated:
+            raise UserError(f"{path}: without [[accelerators]] perplexity is all there is to report: give model "
+                            f"{model.name!r} `path` and `text`")  # fmt: skip
+    absent = tuple(m for m in content.models if m.optional and m.path and not (path.parent / m.path).is_dir())
+    models = tuple(model for model in content.models if model not in absent)
+    if not models:
+        raise UserError(
+            f"{path}: none of its optional models is there; the first is looked for at {path.parent / absent[0].path}"
+        )
+    return Study(content, path, models, absent, _expanded(path, content.methods))
+
+
+def _parsed(path: Path) -> StudyFile:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -90,17 +102,24 @@ def read_study(path: Path) -> Study:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} is not a readable TOML file: {error}") from None
     try:
-        content = TypeAdapter(StudyFile).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
+        return TypeAdapter(StudyFile).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
     except ValidationError as error:
         first = min(
             error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument"
         )  # a misspelt key before a missing one
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {key}: {first['msg']}") from None
-    names = [model.name for model in content.models]
-    for model in content.models:
-        if names.count(model.name) > 1:
-            raise UserError(f"{path}: two models are called {model.name!r}")
-        if bool(model.path) == bool(model.shapes):
-            raise UserError(f"{path}: model {model.name!r} needs either `path` (weights) or `shapes` (a config)")
-    return Study(content, path)
+
+
+def _expanded(path: Path, entries: tuple[MethodEntry, ...]) -> tuple[StudyMethod, ...]:
+    runs = []
+    for number, entry in enumerate(entries):
+        try:
+            runs.append(entry.runs())
+        except UserError as error:
+            raise UserError(f"{path}: methods.{number}: {entry.label or entry.method} {error}") from None
+    try:
+        check_titles(runs)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return tuple(run for entry in runs for run in entry)

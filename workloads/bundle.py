@@ -3,11 +3,14 @@
     bundle.json            what the masks are: model, method, parameters, seed, one entry per layer
     masks-00000.safetensors ...   one uint8 tensor a layer, (out_features, 8 * ceil(in_features / 64)), the bytes of
                            PackedMask words in little-endian order
+    values-00000.safetensors ...  only of methods that change surviving weights, or quantize: the tensors of each such layer,
+                           named LAYER.KIND (kinds: see LayerEntry)
 
-Every layer carries the hash of its mask, checked whenever it is read.
+Every layer carries the hash of its mask and of its values, checked whenever they are read.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,13 +27,21 @@ from workloads.layers import Layer
 from workloads.mask import PackedMask
 
 FORMAT = "prunesim-mask-bundle"
-VERSION = 1
+VERSION = 2  # 2: values
+READABLE = (1, 2)
 HEADER_FILE = "bundle.json"
 
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type."""
+    """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type; `group_size` is
+    the number of inputs that share a scale where they do not.
+
+    `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds of
+    tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or, quantized, codes
+    (uint8, two a byte along the inputs up to 4 bits, the lower half first), scale (float32, (out_features, groups)), zero (uint8,
+    likewise) and, if inputs were scaled, input_scale (float32, (in_features,)): weight = (code - zero) * scale / input_scale.
+    """
 
     name: str
     role: str
@@ -42,6 +53,9 @@ class LayerEntry:
     weight_bits: int | None
     sha256: str
     shard: str
+    group_size: int | None = None
+    values: str = ""
+    values_sha256: str = ""
 
     @property
     def layer(self) -> Layer:
@@ -93,7 +107,16 @@ class BundleFile:
     sha256: str = ""  # of everything above; empty means not checked
 
     def content_sha256(self) -> str:
-        return sha256_of(dataclasses.asdict(dataclasses.replace(self, sha256="")))
+        return sha256_of(self.plain() | {"sha256": ""})
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON: version 1, which knew no values, had no keys for them."""
+        content = dataclasses.asdict(self)
+        if self.version == 1:
+            for layer in content["layers"]:
+                for name in ("group_size", "values", "values_sha256"):
+                    del layer[name]
+        return content
 
 
 class MaskBundle:
@@ -116,7 +139,7 @@ class MaskBundle:
             unfinished = " (an unfinished run: repeat its command to complete it)" if is_unfinished(folder) else ""
             raise UserError(f"{folder} is not a mask bundle: it holds no {HEADER_FILE}{unfinished}")
         content = _read_header(folder / HEADER_FILE)
-        for shard in sorted({entry.shard for entry in content.layers}):
+        for shard in sorted({name for e in content.layers for name in (e.shard, *([e.values] if e.values else []))}):
             if Path(shard).name != shard:
                 raise UserError(f"{folder}: shard {shard!r} is not a plain file name; make the bundle again")
             if not (folder / shard).is_file():
@@ -131,11 +154,15 @@ class MaskBundle:
 
     def __getitem__(self, name: str) -> PackedMask:
         """The mask of a layer. Raises UserError for an unknown name or a damaged shard."""
+        return self._read(self.entry(name))
+
+    def entry(self, name: str) -> LayerEntry:
+        """What bundle.json says of a layer. Raises UserError for an unknown name."""
         if name not in self._by_name:
             raise UserError(
                 f"{self.folder}: no layer {name!r}; it has {len(self)}, the first is {self.layers[0].name!r}"
             )
-        return self._read(self._by_name[name])
+        return self._by_name[name]
 
     def __iter__(self) -> Iterator[tuple[LayerEntry, PackedMask]]:
         """Reads one layer ahead in a second thread; at most two layers are in memory."""
@@ -148,8 +175,35 @@ class MaskBundle:
             if ahead is not None:
                 yield ahead[0], ahead[1].result()
 
+    def values(self, name: str) -> dict[str, np.ndarray]:
+        """The tensors a method made for a layer, by kind (see LayerEntry); {} where the checkpoint's weights stay.
+
+        Raises UserError for a damaged shard.
+        """
+        entry = self.entry(name)
+        if not entry.values:
+            return {}
+        where = f"{self.folder}: layer {name} in {entry.values}"
+        try:
+            with safe_open(self.folder / entry.values, framework="np") as shard:
+                kinds = [key.removeprefix(f"{name}.") for key in shard.keys() if key.rpartition(".")[0] == name]  # noqa: SIM118
+                tensors = {kind: shard.get_tensor(f"{name}.{kind}") for kind in sorted(kinds)}
+        except (SafetensorError, OSError, KeyError) as error:
+            raise UserError(f"{where}: cannot be read ({error}); make the bundle again") from None
+        if values_sha256(tensors) != entry.values_sha256:
+            raise UserError(
+                f"{where}: the values' hash differs from bundle.json: the file is damaged; make the bundle again"
+            )
+        return tensors
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether the bundle holds weights of its own, so that masks alone do not make its model."""
+        return any(entry.values for entry in self.layers)
+
     def validate(self) -> None:
-        """Reads everything. Raises UserError at the first mask whose hash, count or pattern is not as stated."""
+        """Reads everything. Raises UserError at the first mask whose hash, count or pattern is not as stated, or values whose
+        hash is not."""
         from workloads.patterns import parse_pattern
 
         for entry, mask in self:
@@ -161,6 +215,7 @@ class MaskBundle:
                 raise UserError(
                     f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {pattern}; make the bundle again"
                 )
+            self.values(entry.name)
 
     @property
     def sparsity(self) -> float:
@@ -192,6 +247,15 @@ class MaskBundle:
         return mask
 
 
+def values_sha256(tensors: dict[str, np.ndarray]) -> str:
+    """Hash of a layer's values: kinds, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for kind, tensor in sorted(tensors.items()):
+        digest.update(f"{kind}:{tensor.dtype.str}:{tensor.shape}:".encode())
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()
+
+
 def is_unfinished(folder: Path) -> bool:
     return (folder / "progress.json").exists()
 
@@ -200,9 +264,9 @@ def _read_header(path: Path) -> BundleFile:
     raw = read_json(path, "mask bundle")
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise UserError(f"{path} does not describe a mask bundle (its 'format' is not {FORMAT!r})")
-    if raw.get("version") != VERSION or type(raw["version"]) is not int:
+    if raw.get("version") not in READABLE or type(raw["version"]) is not int:
         raise UserError(
-            f"{path} has format version {raw.get('version')!r}; this prunesim reads {VERSION}: upgrade prunesim"
+            f"{path} has format version {raw.get('version')!r}; this prunesim reads {READABLE[-1]} and older: upgrade prunesim"
         )
     try:
         content = TypeAdapter(BundleFile).validate_python(raw, extra="forbid")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import save_file
 
-from workloads.bundle import FORMAT, HEADER_FILE, VERSION, BundleFile, BundleHeader, LayerEntry, MaskBundle
+from workloads.bundle import (
+    FORMAT,
+    HEADER_FILE,
+    VERSION,
+    BundleFile,
+    BundleHeader,
+    LayerEntry,
+    MaskBundle,
+    values_sha256,
+)
 from workloads.errors import UserError
 from workloads.files import check_writable_folder, pretty_json, read_json, replacing, write_text
 from workloads.layers import Layer
@@ -17,7 +27,7 @@ from workloads.mask import PackedMask
 
 PROGRESS_FILE = "progress.json"
 OWN_FILE = re.compile(
-    r"\.?(masks|hidden)-\d+\.safetensors(\.part)?$|\.(bundle|progress)\.json\.part$"
+    r"\.?(masks|values|hidden|gradients|states)-\d+\.safetensors(\.part)?$|\.(bundle|progress)\.json\.part$|\.?allocation\.json(\.part)?$"
 )  # of a killed run
 
 
@@ -41,6 +51,7 @@ class BundleWriter:
         self.folder = Path(folder)
         self.header = header
         self._pending: dict[str, np.ndarray] = {}
+        self._pending_values: dict[str, np.ndarray] = {}
         self._pending_entries: list[LayerEntry] = []
         self.finished = False
         self._progress = Progress(header.sha256())
@@ -57,7 +68,7 @@ class BundleWriter:
                 raise UserError(
                     f"{self.folder} holds an unfinished run with other settings; choose another folder or delete it"
                 )
-            for shard in sorted({entry.shard for entry in self._progress.layers}):
+            for shard in sorted({name for e in self._progress.layers for name in (e.shard, e.values) if name}):
                 if not (self.folder / shard).is_file():
                     raise UserError(
                         f"{self.folder}: {shard} of the unfinished run is missing; delete it and start again"
@@ -71,29 +82,58 @@ class BundleWriter:
     def written(self) -> set[str]:
         return {entry.name for entry in self._progress.layers}
 
-    def add(self, layer: Layer, mask: PackedMask, pattern: str, weight_bits: int | None = None) -> None:
-        """Raises UserError if the mask's shape is not the layer's or the name was added before."""
+    def add(
+        self,
+        layer: Layer,
+        mask: PackedMask,
+        pattern: str,
+        weight_bits: int | None = None,
+        group_size: int | None = None,
+        values: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """`values`: tensors by kind, see LayerEntry. Raises UserError if the mask's shape is not the layer's or the name was
+        added before."""
         if mask.shape != layer.shape:
             raise UserError(f"{layer.name}: a mask of shape {mask.shape} does not fit weights of shape {layer.shape}")
         if layer.name in self._pending or layer.name in self.written:
             raise UserError(f"{layer.name}: added twice to {self.folder}")
-        octets = np.ascontiguousarray(mask.words, dtype="<u8").view(np.uint8)
-        self._pending[layer.name] = octets
-        shard = f"masks-{self._progress.shards:05d}.safetensors"
+        self._pending[layer.name] = np.ascontiguousarray(mask.words, dtype="<u8").view(np.uint8)
+        for kind, tensor in (values or {}).items():
+            self._pending_values[f"{layer.name}.{kind}"] = np.ascontiguousarray(tensor)
+        number = f"{self._progress.shards:05d}.safetensors"
         self._pending_entries.append(
             LayerEntry(**dataclasses.asdict(layer), pattern=pattern, nnz=mask.nnz, weight_bits=weight_bits,
-                       sha256=mask.sha256(), shard=shard)
+                       sha256=mask.sha256(), shard=f"masks-{number}", group_size=group_size,
+                       values=f"values-{number}" if values else "",
+                       values_sha256=values_sha256(values) if values else "")
         )  # fmt: skip
+
+    def begin(self) -> None:
+        """Marks the folder as an unfinished run of this header, before anything but masks is written to it."""
+        if not self._progress.layers:
+            write_text(self.folder / PROGRESS_FILE, pretty_json(dataclasses.asdict(self._progress)))
+
+    def discard(self) -> None:
+        """Removes what an unfinished run left, and the folder if nothing else is in it."""
+        for file in self.folder.iterdir():
+            if file.name == PROGRESS_FILE or OWN_FILE.match(file.name):
+                file.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def commit(self) -> None:
         """Writes the added layers as one shard. Does nothing if none was added."""
         if not self._pending:
             return
+        if self._pending_values:
+            shard = next(entry.values for entry in self._pending_entries if entry.values)
+            with replacing(self.folder / shard) as part:
+                save_file(self._pending_values, part)
         with replacing(self.folder / self._pending_entries[0].shard) as part:
             save_file(self._pending, part)
         self._progress.layers.extend(self._pending_entries)
         self._progress.shards += 1
-        self._pending, self._pending_entries = {}, []
+        self._pending, self._pending_values, self._pending_entries = {}, {}, []
         write_text(self.folder / PROGRESS_FILE, pretty_json(dataclasses.asdict(self._progress)))
 
     def finish(self) -> MaskBundle:

@@ -29,6 +29,7 @@ from workloads.discovery import BAD_CONFIG, find_blocks
 from workloads.errors import UserError, one_line
 from workloads.files import read_json
 
+STORED_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
 
 
@@ -40,9 +41,11 @@ class Checkpoint:
     assembled from them (stacked experts, split matrices), not just renamed.
     """
 
-    def __init__(self, folder: Path, dtype: torch.dtype | None = None):
-        """dtype None means the config's. Raises UserError if the folder is no model, or its files are broken."""
+    def __init__(self, folder: Path, dtype: torch.dtype | None = None, device: str = "cpu"):
+        """dtype None means the config's; parameters are loaded to `device`. Raises UserError if the folder is no model, its
+        files are broken, or there is no such device."""
         transformers_logging.disable_progress_bar()
+        self.device = find_device(device)
         self.folder = folder
         self.files = weight_files(folder)
         try:
@@ -63,6 +66,8 @@ class Checkpoint:
         self.model.config.use_cache = False
         self.model.config._experts_implementation = "eager"  # one linear an expert, so that its inputs can be seen
         _fill_buffers(self.model, self.model)
+        for module in self.model.modules():
+            module._buffers = {n: b if b is None else b.to(self.device) for n, b in module._buffers.items()}
         self.block_path, self.blocks = find_blocks(self.model)
         self._mapping = get_model_conversion_mapping(self.model)
         self._shapes = self.model.state_dict()
@@ -72,7 +77,7 @@ class Checkpoint:
         self._find_sources()
 
     def load(self, parameters: Iterable[str]) -> None:
-        """Fills the named parameters on the CPU. Raises UserError if the checkpoint lacks one or has another shape."""
+        """Fills the named parameters. Raises UserError if the checkpoint lacks one or has another shape."""
         names = [name for name in parameters if name in self._shapes]
         keys = [key for name in names for key in self.sources.get(name, [])]
         readers = {file: safe_open(file, framework="pt") for file in {self._key_file[key] for key in keys}}
@@ -83,6 +88,14 @@ class Checkpoint:
             raise UserError(f"{self.folder}: {name} has shape {tuple(found)}, its config asks for {tuple(expected)}")
         if info.conversion_errors:
             raise UserError(f"{self.folder}: {first_line(next(iter(info.conversion_errors.values())))}")
+        if self.device.type != "cpu":
+            self._to_device(names)
+
+    def stored_dtype(self, parameter: str) -> torch.dtype:
+        """The type the files hold a parameter in."""
+        key = self.sources[parameter][0]
+        with safe_open(self._key_file[key], framework="pt") as reader:
+            return STORED_TYPES.get(reader.get_slice(key).get_dtype(), self.model.dtype)
 
     def load_block(self, number: int) -> nn.Module:
         """Decoder block `number` with its weights."""
@@ -149,10 +162,32 @@ class Checkpoint:
             for made in names:
                 self.sources.setdefault(made, []).append(key)
 
+    def _to_device(self, names: list[str]) -> None:
+        for name in names:
+            path, _, leaf = name.rpartition(".")
+            module = self.model.get_submodule(path)
+            if leaf in module._parameters and not (parameter := module._parameters[leaf]).is_meta:  # type: ignore[union-attr]
+                module._parameters[leaf] = nn.Parameter(parameter.to(self.device), requires_grad=False)  # type: ignore[union-attr]
+
     def _check_filled(self, module: nn.Module, prefix: str) -> None:
         for name, parameter in module.named_parameters():
             if parameter.is_meta:
                 raise UserError(f"{self.folder}: the checkpoint lacks {prefix}{name}")
+
+
+def find_device(name: str) -> torch.device:
+    """Raises UserError for a device this machine lacks."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; use cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not supported; use cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
+        )
+    return device
 
 
 def find_model_folder(model: str) -> Path:

@@ -43,7 +43,10 @@ class LinearRef:
 
     def matrix(self, block: nn.Module) -> torch.Tensor:
         """(out_features, in_features) view of the parameter, cut from autograd: writing into it changes the model."""
-        tensor = getattr(block.get_submodule(self.module_path), self.parameter).detach()
+        return self.view(getattr(block.get_submodule(self.module_path), self.parameter).detach())
+
+    def view(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The (out_features, in_features) view of anything shaped like the parameter, its gradient for example."""
         if self.expert is not None:
             tensor = tensor[self.expert]
         return tensor.T if self.transposed else tensor

@@ -1,35 +1,15 @@
 """The table of pruning methods: one line each."""
 
-import dataclasses
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-from pydantic import TypeAdapter, ValidationError
-
-from pruning.methods import magnitude, wanda
+from pruning.methods import besa, gblm, magnitude, none, sparsegpt, wanda
+from pruning.methods.method import Method
 from workloads.errors import UserError, unknown
 
-
-@dataclass(frozen=True)
-class Method:
-    """A score-based method: (parameters, weight, feature_norm) -> scores, and the rules it may be used with."""
-
-    name: str
-    needs_activations: bool
-    rules: tuple[str, ...]
-    parameters_type: type
-    score: Callable[[Any, torch.Tensor, torch.Tensor | None], torch.Tensor]
-    documentation: str
-
-
 METHODS = {
-    "magnitude": Method("magnitude", magnitude.NEEDS_ACTIVATIONS, magnitude.RULES, magnitude.Parameters, magnitude.score,
-                        magnitude.__doc__ or ""),
-    "wanda": Method("wanda", wanda.NEEDS_ACTIVATIONS, wanda.RULES, wanda.Parameters, wanda.score, wanda.__doc__ or ""),
-}  # fmt: skip
+    method.name: method
+    for method in (magnitude.METHOD, wanda.METHOD, gblm.METHOD, sparsegpt.METHOD, besa.METHOD, none.METHOD)
+}
 
 
 def find_method(name: str) -> Method:
@@ -37,19 +17,6 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]
-
-
-def method_parameters(method: Method, values: dict[str, Any]) -> Any:
-    """The method's parameters with `values` set. Raises UserError for an unknown key or a value of the wrong type."""
-    known = [field.name for field in dataclasses.fields(method.parameters_type)]
-    for key in values:
-        if key not in known:
-            raise UserError(f"{method.name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
-    try:
-        return TypeAdapter(method.parameters_type).validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{method.name}: {first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
 
 
 def choose_rule(method: Method, rule: str | None) -> str:
@@ -60,4 +27,4 @@ def choose_rule(method: Method, rule: str | None) -> str:
     return chosen
 
 
-__all__: Sequence[str] = ["METHODS", "Method", "choose_rule", "find_method", "method_parameters"]
+__all__: Sequence[str] = ["METHODS", "Method", "choose_rule", "find_method"]

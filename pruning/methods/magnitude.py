@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-NEEDS_ACTIVATIONS = False
-RULES = ("layer", "row", "global")  # the first is the default
+from pruning.methods.method import Evidence, Method
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,14 @@ class Parameters:
     normalised: bool = False
 
 
-def score(parameters: Parameters, weight: torch.Tensor, feature_norm: torch.Tensor | None) -> torch.Tensor:
+def score(parameters: Parameters, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
     """(out, in) float32 scores of a (out, in) float32 weight."""
     magnitude = weight.abs()
     if parameters.normalised:
         magnitude = magnitude / weight.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
     return magnitude
+
+
+METHOD = Method(
+    "magnitude", __doc__ or "", ("layer", "row", "global"), Parameters, lambda parameters: frozenset(), score=score
+)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-NEEDS_ACTIVATIONS = True
-RULES = ("row", "layer")  # the first is the default
+from pruning.methods.method import Evidence, Method, feature_norm_or_ones
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,11 @@ class Parameters:
     """Wanda has none."""
 
 
-def score(parameters: Parameters, weight: torch.Tensor, feature_norm: torch.Tensor | None) -> torch.Tensor:
-    """(out, in) float32 scores of a (out, in) float32 weight; feature_norm (in,) float32 is sqrt(a)."""
-    assert feature_norm is not None
-    return weight.abs() * feature_norm
+def score(parameters: Parameters, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+    """(out, in) float32 scores of a (out, in) float32 weight."""
+    return weight.abs() * feature_norm_or_ones(weight, evidence)
+
+
+METHOD = Method(
+    "wanda", __doc__ or "", ("row", "layer"), Parameters, lambda parameters: frozenset({"energy"}), score=score
+)

@@ -23,9 +23,15 @@ def prune(
     calibration: str | None = None,
     samples: Whole | None = None,
     seq_len: Whole | None = None,
+    bits: Whole | None = None,
+    group_size: Whole = 0,
+    quantizer: str | None = None,
+    allocation: str | None = None,
     seed: Whole = 0,
     save_model: Path | None = None,
+    save_format: str = "dense",
     dtype: str = "float32",
+    device: str = "cpu",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Prune MODEL (a folder or a hub id) and write its masks to --out. Repeat a killed command to continue it.
@@ -33,7 +39,7 @@ def prune(
     Parameters
     ----------
     method
-        magnitude, wanda (prunesim ls methods).
+        magnitude, wanda, gblm, sparsegpt, besa, none (prunesim ls methods).
     out
         Folder of the mask bundle.
     sparsity
@@ -41,32 +47,45 @@ def prune(
     pattern
         "unstructured", or N:M: at most N kept in each run of M inputs.
     rule
-        What is compared: row, layer or global. Default: the method's own.
+        What is compared, e.g. row, layer or global. Default: the method's own (prunesim show METHOD).
     set_
-        key=value of the method's parameters (prunesim show METHOD).
+        key=value of the method's parameters, quantizer.key=value, allocation.key=value (prunesim show NAME).
     calibration
         Text, .jsonl, .npy token ids (samples, seq_len), or a data set name.
     samples
         Calibration sequences (default 128; all of a .npy file).
     seq_len
         Tokens a sequence (default 2048; those of a .npy file).
+    bits
+        Also quantize the weights to so many bits, 2 to 8 (method none: only that).
+    group_size
+        Consecutive inputs that share a scale; 0 = the whole row.
+    quantizer
+        rtn, gptq, lwc, awq (prunesim ls quantizers). Default: the method's own, in the same optimisation, else rtn.
+    allocation
+        er, erk, owl, alpha, depth: a sparsity of its own for every block or matrix (prunesim ls allocations).
     save_model
         Also write the pruned checkpoint to this folder.
+    save_format
+        dense: ordinary weights with zeros; packed: quantized weights as compressed-tensors pack-quantized.
     dtype
         What the model computes in: float32, float16, bfloat16 (weights are saved in their own type).
+    device
+        cpu, cuda or cuda:N.
     dry_run
         Only estimate memory and disk.
     """
-    from studies.prune import make_recipe, open_checkpoint, print_estimate, run_prune
+    from studies.prune import PruneSettings, make_recipe, open_checkpoint, print_estimate, run_prune
 
     progress = ProgressLine()
-    checkpoint = open_checkpoint(model, dtype)
-    recipe = make_recipe(
-        model, checkpoint, method, sparsity, pattern, rule, set_ or [], calibration, samples, seq_len, seed
+    settings = PruneSettings(
+        method, sparsity, pattern, rule, tuple(set_ or ()), bits, group_size, quantizer, allocation, seed
     )
+    checkpoint = open_checkpoint(model, dtype, device)
+    recipe = make_recipe(model, checkpoint, settings, calibration, samples, seq_len)
     if dry_run:
         print_estimate(checkpoint, recipe)
         return
-    bundle = run_prune(checkpoint, recipe, out, save_model, progress, warn)
+    bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
     sys.stderr.write(f"wrote {out}: {len(bundle)} layers, sparsity {bundle.sparsity:.4f}\n")

@@ -1,5 +1,8 @@
 """Tiny random models of many families, saved as real checkpoints, and the plain full-model runs they are checked against."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from pruning.calibration import Calibration
-from pruning.driver import Recipe
 from pruning.methods import METHODS
-from workloads.patterns import parse_pattern
+from pruning.recipe import Recipe
+from studies.prune import PruneSettings, check_settings
 
 VOCAB = 64
 GLU = dict(
@@ -152,16 +155,28 @@ def quiet(*_: object) -> None:
 
 def recipe(
     method: str, sparsity: float = 0.5, rule: str | None = None, pattern: str | None = None,
-    ids: torch.Tensor | None = None, **parameters: Any,
+    ids: torch.Tensor | None = None, *, bits: int | None = None, group_size: int = 0, quantizer: str | None = None,
+    allocation: str | None = None, sets: Sequence[str] = (), seed: int = 0, **parameters: Any,
 ) -> Recipe:  # fmt: skip
-    """A recipe with 5 sequences of 12 tokens where the method needs them."""
-    chosen = METHODS[method]
-    nofm = parse_pattern(pattern) if pattern else None
-    drawn = Calibration(token_ids(5, 12) if ids is None else ids, "test") if chosen.needs_activations else None
-    return Recipe(
-        "tiny", chosen, chosen.parameters_type(**parameters), nofm.sparsity if nofm else sparsity,
-        rule or chosen.rules[0], nofm, drawn,
-    )  # fmt: skip
+    """A recipe with 5 sequences of 12 tokens where it needs them; parameters are the method's, sets as on the command line."""
+    given = None if pattern or not METHODS[method].prunes else sparsity
+    values = [f"{key}={json.dumps(value)}" for key, value in parameters.items()]
+    made = check_settings(
+        PruneSettings(
+            method,
+            given,
+            pattern or "unstructured",
+            rule,
+            [*values, *sets],
+            bits,
+            group_size,
+            quantizer,
+            allocation,
+            seed,
+        )
+    )
+    drawn = Calibration(token_ids(5, 12) if ids is None else ids, "test") if made.needs_calibration else None
+    return replace(made, model_id="tiny", calibration=drawn)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

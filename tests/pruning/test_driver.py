@@ -8,24 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from pruning import driver
+from pruning import states
 from pruning.driver import prune
-from pruning.methods import METHODS
+from tests.pruning.contract import CASES, FEW, SPARSITY, Case, assert_exact, masks_of
 from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, token_ids
-from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import block_linears, find_blocks
 from workloads.errors import UserError
-
-CASES = [(name, rule, None) for name, method in METHODS.items() for rule in method.rules] + [
-    (name, None, pattern) for name in METHODS for pattern in ("2:4", "1:4", "5:8")
-]
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """5 sequences of 12 tokens become batches of 2, 2 and 1."""
-    monkeypatch.setattr(driver, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(states, "BATCH_TOKENS", 30)
 
 
 @pytest.fixture(scope="session")
@@ -33,62 +28,55 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save("llama", tmp_path_factory.mktemp("llama"), shard_size="30KB")
 
 
-def masks_of(bundle: MaskBundle) -> dict[str, np.ndarray]:
-    return {entry.name: mask.to_dense() for entry, mask in bundle}
-
-
-def assert_counts(masks: dict[str, np.ndarray], sparsity: float, rule: str | None, pattern: str | None) -> None:
-    """Exactly as many pruned as asked for, in every row, matrix, run or in all (0.3 * n, never rounded up)."""
-    total = 0
-    for mask in masks.values():
-        rows, cols = mask.shape
-        total += int((~mask).sum())
-        if pattern is not None:
-            n, m = map(int, pattern.split(":"))
-            assert (mask.reshape(-1, m).sum(axis=1) == n).all()
-        elif rule == "row":
-            assert ((~mask).sum(axis=1) == int(cols * sparsity * 10) // 10).all()
-        elif rule == "layer":
-            assert int((~mask).sum()) == rows * cols * 3 // 10
-    if rule == "global":
-        assert total == sum(mask.size for mask in masks.values()) * 3 // 10
-
-
-@pytest.mark.parametrize(("method", "rule", "pattern"), CASES)
-def test_counts_are_exact_and_the_bundle_is_whole(
-    method: str, rule: str | None, pattern: str | None, llama: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_counts_are_exact_and_the_bundle_is_whole(case: Case, llama: Path, tmp_path: Path) -> None:
     before = contents(llama)
-    bundle = prune(Checkpoint(llama), recipe(method, 0.3, rule, pattern), tmp_path, quiet, quiet)
+    chosen = case.recipe()
+    bundle = prune(Checkpoint(llama), chosen, tmp_path, quiet, quiet)
     bundle.validate()
     path, blocks = find_blocks(build("llama"))
     layers = [ref.layer for n, block in enumerate(blocks) for ref in block_linears(block, f"{path}.{n}", n)]
     assert [entry.layer for entry in bundle.layers] == layers
-    assert_counts(masks_of(bundle), 0.3, rule, pattern)
-    assert {entry.pattern for entry in bundle.layers} == {pattern or "unstructured"}
+    assert_exact(case, bundle)
+    if "allocation" not in case.settings:
+        promised = "unstructured" if "nm_budget" in case.settings else case.settings.get("pattern", "unstructured")
+        assert {entry.pattern for entry in bundle.layers} == {promised}
     assert bundle.header.parameters["dtype"] == "float32"
-    assert (bundle.header.calibration is not None) == METHODS[method].needs_activations
-    assert not [name for name in contents(tmp_path) if not name.startswith(("bundle.json", "masks-"))]
+    assert (bundle.header.calibration is not None) == chosen.needs_calibration
+    own = ("bundle.json", "masks-", "values-")
+    assert not [name for name in contents(tmp_path) if not name.startswith(own)]
     assert contents(llama) == before
 
 
-@pytest.mark.parametrize(("method", "rule", "pattern"), CASES)
+@pytest.mark.parametrize("case", [c for c in CASES if "allocation" in c.settings and "pattern" not in c.settings],
+                         ids=lambda case: case.name)  # fmt: skip
+def test_allocated_sparsity_differs_and_hits_the_target(case: Case, llama: Path, tmp_path: Path) -> None:
+    """Within what rounding every row down can lose."""
+    bundle = prune(Checkpoint(llama), case.recipe(), tmp_path, quiet, quiet)
+    assert SPARSITY - 1 / 32 < bundle.sparsity <= SPARSITY + 1e-9
+    by_block = {entry.block: entry.sparsity for entry in bundle.layers}
+    assert len({round(value, 3) for value in by_block.values()} | {round(e.sparsity, 3) for e in bundle.layers}) > 1
+
+
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
 def test_the_same_bytes_with_any_number_of_threads(
-    method: str, rule: str | None, pattern: str | None, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Case, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for threads in ("1", "2", "3"):
         monkeypatch.setenv("PRUNESIM_THREADS", threads)
-        prune(Checkpoint(llama), recipe(method, 0.3, rule, pattern), tmp_path / threads, quiet, quiet)
+        prune(Checkpoint(llama), case.recipe(), tmp_path / threads, quiet, quiet)
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "3")
 
 
 def test_scores_are_taken_on_one_of_torchs_own_threads(llama: Path, tmp_path: Path) -> None:
     """A sum that torch splits among threads has other last bits on another machine."""
     seen, chosen = [], recipe("wanda", 0.3)
+    score_of = chosen.method.score
+    assert score_of is not None
 
     def score(*args) -> torch.Tensor:
         seen.append(torch.get_num_threads())
-        return chosen.method.score(*args)
+        return score_of(*args)
 
     torch.set_num_threads(2)
     spied = replace(chosen, method=replace(chosen.method, score=score))
@@ -148,23 +136,23 @@ def test_global_magnitude_equals_one_sort_over_everything(normalised: bool, llam
         np.testing.assert_array_equal(found[name], (score >= cut).numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_checkpoints(method: str, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_half_precision_checkpoints(case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
     save("llama", tmp_path / "model", dtype)
     for out in ("one", "two"):
-        bundle = prune(Checkpoint(tmp_path / "model"), recipe(method, 0.3, "row"), tmp_path / out, quiet, quiet)
-    assert_counts(masks_of(bundle), 0.3, "row", None)
+        bundle = prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / out, quiet, quiet)
+    assert_exact(case, bundle)
     assert bundle.header.parameters["dtype"] == str(dtype).removeprefix("torch.")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_of_one_block(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+def test_a_model_of_one_block(case: Case, tmp_path: Path) -> None:
     save("llama", tmp_path / "model", num_hidden_layers=1)
-    bundle = prune(Checkpoint(tmp_path / "model"), recipe(method, 0.3, "row"), tmp_path / "out", quiet, quiet)
+    bundle = prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / "out", quiet, quiet)
     assert len(bundle) == 7
-    assert set(contents(tmp_path / "out")) == {"bundle.json", "masks-00000.safetensors"}
+    assert_exact(case, bundle)
 
 
 def test_a_finished_run_is_returned_as_it_is(llama: Path, tmp_path: Path) -> None:

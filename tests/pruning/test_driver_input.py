@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pruning.driver import prune
-from pruning.methods import METHODS
+from tests.pruning.contract import FEW, Case, assert_exact
 from tests.pruning.models import build, quiet, recipe, save, token_ids
 from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
@@ -21,17 +21,17 @@ def refused(model: Path, chosen, out: Path) -> str:
     return str(refusal.value)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_named(method: str, value: float, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_named(case: Case, value: float, tmp_path: Path) -> None:
     model = build("llama")
     model.model.layers[1].mlp.down_proj.weight[3, 5:7] = value
     model.save_pretrained(tmp_path / "model")
-    message = refused(tmp_path / "model", recipe(method), tmp_path / "out")
+    message = refused(tmp_path / "model", case.recipe(), tmp_path / "out")
     assert message.startswith("model.layers.1.mlp.down_proj: 2 of 1536 weights are NaN or Inf")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "gblm", "sparsegpt", "besa"])
 def test_a_pattern_that_does_not_divide_names_the_layer(method: str, tmp_path: Path) -> None:
     save("llama", tmp_path / "model", intermediate_size=50)
     message = refused(tmp_path / "model", recipe(method, pattern="2:4"), tmp_path / "out")
@@ -60,6 +60,52 @@ def test_activations_that_overflow_are_told(tmp_path: Path) -> None:
 def test_tokens_the_model_cannot_take(ids: torch.Tensor, what: str, tmp_path: Path) -> None:
     save("llama", tmp_path / "model")
     assert what in refused(tmp_path / "model", recipe("wanda", ids=ids), tmp_path / "out")
+
+
+def test_a_group_size_that_does_not_divide_names_the_layer(tmp_path: Path) -> None:
+    save("llama", tmp_path / "model")
+    chosen = recipe("none", bits=4, group_size=32)  # 32 inputs fit, 48 do not
+    message = refused(tmp_path / "model", chosen, tmp_path / "out")
+    assert message.startswith("model.layers.0.mlp.down_proj: --group-size 32 does not divide its 48 inputs")
+
+
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+def test_dead_and_silent_inputs_pass_every_method(case: Case, tmp_path: Path) -> None:
+    """Some inputs of o_proj and all of a down_proj are 0 whatever the tokens."""
+    model = build("llama")
+    model.model.layers[0].self_attn.v_proj.weight[:8] = 0
+    model.model.layers[1].mlp.up_proj.weight[:] = 0
+    model.save_pretrained(tmp_path / "model")
+    warnings: list[str] = []
+    bundle = prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / "out", quiet, warnings.append)
+    bundle.validate()
+    assert_exact(case, bundle)
+    assert all("\n" not in warning for warning in warnings)
+    if case.recipe().needs & {"energy", "hessian"}:
+        assert any("layers.1.mlp.down_proj" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+@pytest.mark.parametrize("changes", [{"intermediate_size": 50}, {"hidden_size": 36, "head_dim": 6}], ids=str)
+def test_shapes_that_nothing_divides(case: Case, changes: dict, tmp_path: Path) -> None:
+    if "group_size" in case.settings:
+        case = Case(case.method, case.exact, {k: v for k, v in case.settings.items() if k != "group_size"})
+    save("llama", tmp_path / "model", **changes)
+    bundle = prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / "out", quiet, quiet)
+    assert_exact(case, bundle)
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "none"])
+def test_too_few_tokens_for_a_hessian_are_told(method: str, tmp_path: Path) -> None:
+    save("llama", tmp_path / "model")
+    warnings: list[str] = []
+    chosen = recipe(method, ids=token_ids(2, 12), bits=4, quantizer="gptq")
+    prune(Checkpoint(tmp_path / "model"), chosen, tmp_path / "out", quiet, warnings.append)
+    found = [warning for warning in warnings if "24 calibration tokens for" in warning]
+    assert any(
+        warning.startswith("model.layers.0.mlp.down_proj: 24 calibration tokens for 48 inputs") for warning in found
+    )
+    assert all("more --samples" in warning for warning in found)
 
 
 @pytest.mark.parametrize(("sparsity", "pruned"), [(0.5, 16), (0.25, 8), (0.75, 24)])

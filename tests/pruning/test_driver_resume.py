@@ -4,20 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pruning import driver
 from pruning.driver import prune
-from pruning.methods import METHODS
+from tests.pruning.contract import FEW, Case
 from tests.pruning.models import contents, quiet, recipe, save
 from workloads.bundle_writer import BundleWriter
 from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 
 BLOCKS = 3
-CASES = [(name, rule) for name, method in METHODS.items() for rule in method.rules]
 
 
 class Killed(BaseException):
@@ -30,19 +30,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, bytes]]:
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
     """The bytes of runs nobody killed."""
     runs = {}
-    for method, rule in CASES:
+    for case in FEW:
         folder = tmp_path_factory.mktemp("whole")
-        prune(Checkpoint(model), recipe(method, 0.3, rule), folder, quiet, quiet)
-        runs[method, rule] = contents(folder)
+        prune(Checkpoint(model), case.recipe(), folder, quiet, quiet)
+        runs[case.name] = contents(folder)
     return runs
 
 
-@pytest.mark.parametrize(("method", "rule"), CASES)
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
 @pytest.mark.parametrize("block", range(BLOCKS))
-def test_killed_when_a_block_starts(method: str, rule: str, block: int, model: Path, whole, tmp_path: Path) -> None:
+def test_killed_when_a_block_starts(case: Case, block: int, model: Path, whole, tmp_path: Path) -> None:
     started = []
 
     def kill(what: str, done: int, of: int) -> None:
@@ -53,11 +53,41 @@ def test_killed_when_a_block_starts(method: str, rule: str, block: int, model: P
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prune(Checkpoint(model), recipe(method, 0.3, rule), tmp_path, kill, quiet)
+        prune(Checkpoint(model), case.recipe(), tmp_path, kill, quiet)
     assert not (tmp_path / "bundle.json").exists()
     assert started == list(range(block + 1))
-    prune(Checkpoint(model), recipe(method, 0.3, rule), tmp_path, quiet, quiet)
-    assert contents(tmp_path) == whole[method, rule]
+    prune(Checkpoint(model), case.recipe(), tmp_path, quiet, quiet)
+    assert contents(tmp_path) == whole[case.name]
+
+
+@pytest.mark.parametrize("case", [case for case in FEW if case.method == "gblm" or "allocation" in case.settings],
+                         ids=lambda case: case.name)  # fmt: skip
+@pytest.mark.parametrize("step", range(2 * BLOCKS))
+def test_killed_before_the_first_block(case: Case, step: int, model: Path, whole, tmp_path: Path) -> None:
+    """While gradients are gathered or sparsity is allocated; the repeated run does not start those over from nothing."""
+    steps = []
+
+    def kill(what: str, done: int, of: int) -> None:
+        if what in ("gradients", "allocating"):
+            steps.append(done)
+            if len(steps) == step + 1:
+                raise Killed
+
+    with suppress(Killed):  # allocating takes fewer steps
+        prune(Checkpoint(model), case.recipe(), tmp_path, kill, quiet)
+    prune(Checkpoint(model), case.recipe(), tmp_path, quiet, quiet)
+    assert contents(tmp_path) == whole[case.name]
+
+
+def test_gradients_of_other_settings_are_not_taken(model: Path, tmp_path: Path) -> None:
+    def kill(what: str, done: int, of: int) -> None:
+        if what == "pruning":
+            raise Killed
+
+    with pytest.raises(Killed):
+        prune(Checkpoint(model), recipe("gblm", norm="l1"), tmp_path, kill, quiet)
+    with pytest.raises(UserError, match="unfinished run with other settings"):
+        prune(Checkpoint(model), recipe("gblm", norm="l2"), tmp_path, quiet, quiet)
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -78,7 +108,7 @@ def test_killed_right_after_a_block_was_written(
         prune(Checkpoint(model), recipe("wanda", 0.3), tmp_path, quiet, quiet)
     monkeypatch.undo()
     prune(Checkpoint(model), recipe("wanda", 0.3), tmp_path, quiet, quiet)
-    assert contents(tmp_path) == whole["wanda", "row"]
+    assert contents(tmp_path) == whole["wanda"]
 
 
 def test_killed_before_the_masks_but_after_the_hidden_states(
@@ -95,7 +125,7 @@ def test_killed_before_the_masks_but_after_the_hidden_states(
         prune(Checkpoint(model), recipe("wanda", 0.3), tmp_path, quiet, quiet)
     monkeypatch.undo()
     prune(Checkpoint(model), recipe("wanda", 0.3), tmp_path, quiet, quiet)
-    assert contents(tmp_path) == whole["wanda", "row"]
+    assert contents(tmp_path) == whole["wanda"]
 
 
 def test_sigkill(model: Path, whole, tmp_path: Path) -> None:
@@ -103,7 +133,7 @@ def test_sigkill(model: Path, whole, tmp_path: Path) -> None:
     script = """
 import os, signal, sys, torch
 from pathlib import Path
-from pruning import driver
+from pruning import driver, states
 from tests.pruning.models import quiet, recipe
 from workloads.checkpoint import Checkpoint
 def die(tensors, part):
@@ -111,7 +141,7 @@ def die(tensors, part):
     if "hidden-00002" in str(part):
         os.kill(os.getpid(), signal.SIGKILL)
     save(tensors, part)
-save, driver.save_file = driver.save_file, die
+save, states.save_file = states.save_file, die
 torch.set_num_threads(1)
 driver.prune(Checkpoint(Path(sys.argv[1])), recipe("wanda", 0.3), Path(sys.argv[2]), quiet, quiet)
 """
@@ -122,7 +152,7 @@ driver.prune(Checkpoint(Path(sys.argv[1])), recipe("wanda", 0.3), Path(sys.argv[
     left = set(contents(tmp_path))
     assert {"progress.json", "masks-00000.safetensors", ".hidden-00002.safetensors.part"} <= left
     prune(Checkpoint(model), recipe("wanda", 0.3), tmp_path, quiet, quiet)
-    assert contents(tmp_path) == whole["wanda", "row"]
+    assert contents(tmp_path) == whole["wanda"]
 
 
 def half_done(model: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning import driver, evaluate
+from pruning import evaluate, states
 from pruning.calibration import windows
 from pruning.driver import prune
 from pruning.evaluate import perplexity
@@ -39,7 +39,7 @@ def test_perplexity_equals_the_naive_one(family: str, tmp_path: Path, monkeypatc
     """With batches of 2, 2 and 1 windows, states in groups of 3 and 2, and logits taken 5 tokens at a time."""
     save(family, tmp_path / "model", shard_size="30KB")
     ids = token_ids(5, 12, seed=3)
-    monkeypatch.setattr(driver, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(states, "BATCH_TOKENS", 30)
     monkeypatch.setattr(evaluate, "LOGIT_ROWS", 5)
     checkpoint = Checkpoint(tmp_path / "model")
     bundle = prune(checkpoint, recipe("magnitude", 0.5), tmp_path / "masks", quiet, quiet)
@@ -56,7 +56,7 @@ def test_perplexity_equals_the_naive_one(family: str, tmp_path: Path, monkeypatc
 
 def test_the_same_bits_with_any_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save("llama", tmp_path)
-    monkeypatch.setattr(driver, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(states, "BATCH_TOKENS", 30)
     ids, seen = token_ids(9, 12), set()
     for threads in ("1", "2", "3"):
         monkeypatch.setenv("PRUNESIM_THREADS", threads)

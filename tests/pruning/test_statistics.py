@@ -8,31 +8,31 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from pruning.blockwise import BlockwiseModel
-from pruning.statistics import InputEnergy, Sums, merge
+from pruning.statistics import InputWatch, merge
 from tests.pruning.models import build, load_whole, save, token_ids
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import block_linears, find_blocks
 
 
 @torch.no_grad()
-def streamed_energies(folder: Path, batches: list[torch.Tensor]) -> Sums:
+def streamed_energies(folder: Path, batches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Energies of every matrix of the unpruned model."""
     model, energies = BlockwiseModel(Checkpoint(folder)), {}
     hidden = [model.embed(batch) for batch in batches]
     for number in range(len(model.blocks)):
         block, total = model.checkpoint.load_block(number), {}
-        with InputEnergy(block, model.refs(number)) as energy:
-            seen = [energy.observe(lambda states=states, n=number: model.run(n, states)) for states in hidden]
+        with InputWatch(block, model.refs(number)) as watch:
+            seen = [watch.observe(lambda states=states, n=number: model.run(n, states)) for states in hidden]
         assert not any(child._forward_pre_hooks for child in block.modules())
         hidden = [output for output, _ in seen]
         for _, sums in seen:
             merge(total, sums)
-        energies |= total
+        energies |= {name: moments.energy for name, moments in total.items()}
     return energies
 
 
 @torch.no_grad()
-def plain_energies(folder: Path, ids: torch.Tensor) -> Sums:
+def plain_energies(folder: Path, ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """Hooks on the linears of the whole model, all tokens at once, float64 sums."""
     whole, sums = load_whole(folder), {}
     path, blocks = find_blocks(whole)
@@ -50,7 +50,7 @@ def plain_energies(folder: Path, ids: torch.Tensor) -> Sums:
     return sums
 
 
-def assert_same(found: Sums, expected: Sums) -> None:
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, energy in expected.items():
         assert found[name].dtype == torch.float64
@@ -71,7 +71,7 @@ def test_linears_and_conv1d_in_any_batch_split(family: str, split: int, tmp_path
 
 
 @torch.no_grad()
-def routed_energies(folder: Path, ids: torch.Tensor, activation) -> Sums:
+def routed_energies(folder: Path, ids: torch.Tensor, activation) -> dict[str, torch.Tensor]:
     """Experts of a mixture, by hand: softmax, top k, and each token through each of its experts alone."""
     whole, inputs, sums = load_whole(folder), {}, {}
     for number, block in enumerate(whole.model.layers):
@@ -102,7 +102,9 @@ def test_experts_see_the_tokens_routed_to_them(family: str, split: int, tmp_path
         torch.testing.assert_close(experts[name], energy, rtol=1e-5, atol=1e-9, msg=name)
 
 
-def stacked_energies(family: str, folder: Path, ids: torch.Tensor) -> tuple[Sums, nn.Module, torch.Tensor]:
+def stacked_energies(
+    family: str, folder: Path, ids: torch.Tensor
+) -> tuple[dict[str, torch.Tensor], nn.Module, torch.Tensor]:
     """Energies of the whole unpruned model, its last expert module, and that module's input."""
     save(family, folder)
     whole, seen = load_whole(folder), []
@@ -140,9 +142,9 @@ def test_matrices_with_the_same_input_share_the_computation(tmp_path: Path) -> N
     save("llama", tmp_path)
     model, ids = BlockwiseModel(Checkpoint(tmp_path)), token_ids(2, 12)
     hidden, block = model.embed(ids), model.checkpoint.load_block(0)
-    with InputEnergy(block, model.refs(0)) as energy:
-        _, sums = energy.observe(lambda: model.run(0, hidden))
-    at = {name.rpartition(".")[2]: sum_.data_ptr() for name, sum_ in sums.items()}
+    with InputWatch(block, model.refs(0)) as watch:
+        _, sums = watch.observe(lambda: model.run(0, hidden))
+    at = {name.rpartition(".")[2]: sum_.energy.data_ptr() for name, sum_ in sums.items()}
     assert at["q_proj"] == at["k_proj"] == at["v_proj"]
     assert at["gate_proj"] == at["up_proj"]
     assert len(set(at.values())) == 4  # qkv, o, gate and up, down

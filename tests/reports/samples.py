@@ -48,3 +48,21 @@ def quality(*entries: tuple[str, str, float], **others) -> pd.DataFrame:
     shared = {"model": "tiny", "sparsity": 0.5, "windows": 3, "seq_len": 8, "text": "a.txt", "text_sha256": "t0"}
     rows = [{**shared, "method": m, "pattern": p, "perplexity": v, **others} for m, p, v in entries]
     return to_frame(rows, QUALITY_COLUMNS)
+
+
+def measured(method: str, target: float | str, perplexity: float, seed: int | None = 0, **others) -> dict:
+    """A quality row; a text is an N:M pattern, a number an unstructured sparsity."""
+    pattern, asked = (target, 0.5) if isinstance(target, str) else ("unstructured", target)
+    return {
+        "model": "tiny", "method": method, "pattern": pattern, "target_sparsity": asked, "sparsity": asked,
+        "perplexity": perplexity, "windows": 3, "seq_len": 8, "text": "a.txt", "text_sha256": "t0", "seed": seed,
+        "tool_version": "0.1.0", **others,
+    }  # fmt: skip
+
+
+def dense(perplexity: float, **others) -> dict:
+    return {**measured("dense", 0.0, perplexity, None), "target_sparsity": None, "sparsity": None, **others}
+
+
+def quality_frame(*rows: dict) -> pd.DataFrame:
+    return to_frame(rows, QUALITY_COLUMNS)

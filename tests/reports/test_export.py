@@ -4,9 +4,11 @@ import re
 import pandas as pd
 import pytest
 
+from reports.compare import compare_columns, compare_tables, perplexity_line
 from reports.export import csv_text, latex_escape, latex_table, markdown_escape, markdown_table
+from reports.quality import perplexity_table
 from reports.tables import headline_table
-from tests.reports.samples import frame, row, two_layers
+from tests.reports.samples import dense, frame, measured, quality_frame, row, two_layers
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,33 @@ def test_csv_keeps_every_digit_and_missing_values():
     assert back.speedup[0] == 1 / 3
     assert back.stall_cycles.isna().tolist() == [False, True]
     assert list(back.columns) == list(rows.columns)
+
+
+def side_by_side() -> tuple[pd.DataFrame, list[str], list[tuple[str, int]]]:
+    known = quality_frame(dense(10.0), measured("a_1", "2:4", 20.0), measured("b|2", "2:4", 30.0))
+    rows = [{**r, "target_sparsity": 0.5} for m in ("a_1", "b|2") for r in two_layers(method=m)]
+    ((_, table),) = compare_tables(frame(rows), perplexity_table(known))
+    columns = compare_columns(table)
+    return table, columns, perplexity_line(table, columns)
+
+
+def test_latex_groups_span_their_columns_and_every_line_fills_the_table():
+    text = latex_table(*side_by_side()[:2], "c", "x", side_by_side()[2])
+    assert r"     &  & dense & \multicolumn{3}{c}{a\_1} & \multicolumn{3}{c}{b\textbar{}2} \\" in text
+    assert r"\cmidrule(lr){3-3}\cmidrule(lr){4-6}\cmidrule(lr){7-9}" in text
+    assert r"    perplexity &  & 10.00 & \multicolumn{3}{r}{20.00} & \multicolumn{3}{r}{30.00} \\" in text
+    for line in text.splitlines():
+        if line.endswith(r"\\"):
+            widths = [int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+            assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(widths) == 9
+
+
+def test_markdown_names_the_method_in_every_heading():
+    table, columns, below = side_by_side()
+    lines = markdown_table(table, columns, below).splitlines()
+    assert lines[0] == (
+        r"| Role | Shape (out x in) | dense cycles | a\_1 cycles | a\_1 sparsity (%) | a\_1 speedup | "
+        r"b\|2 cycles | b\|2 sparsity (%) | b\|2 speedup |"
+    )
+    assert lines[-1] == "| perplexity |  | 10.00 | 20.00 |  |  | 30.00 |  |  |"
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10}

@@ -1,6 +1,9 @@
+import math
+
+import pandas as pd
 import pytest
 
-from reports.present import MISSING, cell, speedup_text
+from reports.present import MISSING, cell, cells, filled, heading, spans, speedup_text
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,38 @@ def test_only_speedups_below_one_are_marked():
     assert cell("speedup", 0.999).slower
     assert not cell("speedup", 1.0).slower
     assert not cell("sparsity", 0.5).slower
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "spread", "text"),
+    [
+        ("perplexity", 17.034, 0.2149, "17.03 ± 0.21"), ("perplexity", 17.0, 0.0, "17.00 ± 0"),
+        ("perplexity", 17.0, 0.004, "17.00 ± <0.01"), ("perplexity", 17.0, math.nan, "17.00"),
+        ("perplexity", 3.33e303, 5.77e303, "3.33e+303 ± 5.77e+303"), ("perplexity", math.nan, 1.0, MISSING),
+        ("speedup", 1.344, 0.026, "1.34x ± 0.03"), ("speedup", 0.87, 0.02, "0.87x ± 0.02 (slower)"),
+        ("mean_cycles", 12.5, 0.24, "12.5 ± 0.2"), ("cycles", 20000.0, 0.01, "20,000 ± <0.1"),
+    ],
+)  # fmt: skip
+def test_spreads_stand_behind_their_values_and_are_never_rounded_to_none(column, value, spread, text):
+    assert cell(column, value, spread).text == text
+    table = pd.DataFrame({column: [value], f"{column}_spread": [spread]})
+    assert next(cells(table, [column]))[0].text == text
+
+
+def test_a_column_of_a_method_stands_below_its_name():
+    head = heading("a@b@mean_cycles")
+    assert (head.group, head.text, head.flat, head.kind) == ("a@b", "cycles", "a@b cycles", "cycles")
+    assert heading("50 %@target_perplexity").flat == "50 %"
+    assert heading("mean_cycles").flat == "Cycles per layer"
+
+
+def test_groups_span_their_columns_and_single_ones_need_no_second_row():
+    heads = [heading(c) for c in ("role", "shapes", "a@speedup", "a@sparsity", "b@speedup", "b@sparsity")]
+    assert spans(heads) == [("", 1), ("", 1), ("a", 2), ("b", 2)]
+    assert spans([heading(c) for c in ("method", "50 %@target_perplexity", "2:4@target_perplexity")]) == []
+    assert spans([]) == []
+
+
+def test_one_seed_everywhere_is_not_worth_a_column():
+    assert filled(pd.DataFrame({"seeds": [1, 1]}), ["seeds"]) == []
+    assert filled(pd.DataFrame({"seeds": [1, 3]}), ["seeds"]) == ["seeds"]

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from reports import headline_table, write_report
-from reports.terminal import print_headline
-from tests.reports.samples import barred, frame, quality, row, two_layers
+from reports.terminal import print_headline, print_report
+from tests.reports.samples import barred, dense, frame, measured, quality, quality_frame, row, two_layers
 from workloads.errors import UserError
 
 EVIL = "<script>alert(1)</script>"
@@ -163,3 +163,83 @@ def test_the_terminal_table_marks_slowdowns_and_prints_names_as_they_are():
     text = console.export_text()
     assert "0.87x (slower)" in text
     assert "[red]m[/red]" in text
+
+
+SEEDS = [measured(m, t, 20.0 + s, s) for m in ("a", "b") for t in (0.5, "2:4") for s in (0, 1)]
+
+
+def test_perplexities_alone_make_a_report(tmp_path):
+    written = write_report(None, quality_frame(dense(10.0), *SEEDS), tmp_path, "A title", ["a note"])
+    assert sorted(written) == [
+        "figures/tiny-perplexity.png", "figures/tiny-perplexity.svg", "quality-table.csv", "quality.csv", "report.html",
+        "report.md", "report.tex",
+    ]  # fmt: skip
+    for name in ("report.html", "report.md"):
+        text = written[name].read_text()
+        assert "20.50 ± 0.71" in text
+        assert "dense 10.00" in text
+        assert "Per role" not in text
+        assert "Whole model" not in text
+    assert r"a & -- & 20.50 $\pm$ 0.71 & 20.50 $\pm$ 0.71 & 2 \\" in written["report.tex"].read_text()
+    assert pd.read_csv(written["quality-table.csv"]).set_index("method").loc["a", "2:4"] == 20.5
+
+
+def test_nothing_at_all_is_refused(tmp_path):
+    for rows in (None, frame([])):
+        with pytest.raises(UserError, match="no result rows"):
+            write_report(rows, None, tmp_path, "A title", [])
+
+
+def test_several_methods_are_compared_in_every_form(tmp_path):
+    rows = [{**r, "target_sparsity": 0.5} for m in "ab" for r in two_layers(method=m)]
+    written = write(tmp_path, rows, quality_frame(dense(10.0), measured("a", "2:4", 20.0), measured("b", "2:4", 30.0)))
+    assert "Methods side by side" in written["report.html"].read_text()
+    assert "Methods side by side" in written["report.md"].read_text()
+    assert r"\multicolumn{3}{c}{a}" in written["report.tex"].read_text()
+    assert list(pd.read_csv(written["compared.csv"])["role"]) == ["q", "up", "all"]
+    assert "compared.csv" not in write(tmp_path / "one", two_layers())
+
+
+class Widths(HTMLParser):
+    """Columns of every line of every table."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tables: list[list[int]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append(0)
+        elif tag in ("td", "th"):
+            self.tables[-1][-1] += int(dict(attrs).get("colspan", 1))
+
+
+def test_every_line_of_a_table_is_as_wide_as_the_others(tmp_path):
+    rows = [
+        {**r, "target_sparsity": 0.5, "seed": s}
+        for m in "ab"
+        for s in (0, 1)
+        for r in [*two_layers(method=m), barred(method=m)]
+    ]
+    page = write(tmp_path, rows, quality_frame(dense(10.0), *SEEDS))["report.html"].read_text()
+    tables = Widths(page).tables
+    assert len(tables) == 6  # whole model, left out, perplexity, side by side, per role, per layer
+    assert all(len(set(table)) == 1 for table in tables)
+
+
+def test_the_terminal_shows_what_there_is():
+    def shown(rows, known, few: int = 4) -> str:
+        console = Console(record=True, width=200, file=io.StringIO())
+        print_report(rows, known, console, few)
+        return console.export_text()
+
+    known = quality_frame(dense(10.0), *SEEDS)
+    assert "20.50 ± 0.71" in shown(None, known)
+    single = shown(frame(two_layers()), None)
+    assert "wanda on vitcod, tokens 1: mean cycles per layer" in single
+    both = frame([{**r, "target_sparsity": 0.5} for m in "ab" for r in two_layers(method=m)])
+    assert re.search(r"perplexity +10\.00 +20\.50 ± 0\.71", shown(both, known))
+    assert "perplexity  " not in shown(both, known, few=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.executor import run_study
+from studies.executor import StudyRunner, run_study
 from studies.study import read_study
 from workloads import UserError
 
@@ -43,6 +43,12 @@ def study_file(tmp_path, tiny_model) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(STUDY.format(model=tiny_model))
     return path
+
+
+def run_steps(study_file: Path, out: Path) -> pd.DataFrame:
+    """All rows of a study, without its report."""
+    rows, _ = StudyRunner(read_study(study_file), out).run()
+    return rows
 
 
 def made_at(folder: Path) -> dict[str, int]:
@@ -85,7 +91,7 @@ def test_unchanged_steps_are_skipped_and_changed_ones_are_not(study_file, tmp_pa
 def test_new_calibration_makes_new_masks(study_file, tmp_path, tiny_model):
     out = tmp_path / "out"
     text = study_file.read_text()
-    run_study(read_study(study_file), out)
+    run_steps(study_file, out)
     first = json.loads((out / "masks" / "tiny--wanda--2-4--0" / "bundle.json").read_text())
     study_file.write_text(
         text.replace(
@@ -93,7 +99,7 @@ def test_new_calibration_makes_new_masks(study_file, tmp_path, tiny_model):
             f'calibration = "{tiny_model}/calibration.txt"\nsamples = 4\nseq_len = 16',
         )
     )
-    run_study(read_study(study_file), out)
+    run_steps(study_file, out)
     second = json.loads((out / "masks" / "tiny--wanda--2-4--0" / "bundle.json").read_text())
     assert first["header"]["calibration"]["sha256"] != second["header"]["calibration"]["sha256"]
 
@@ -113,6 +119,10 @@ def test_new_calibration_makes_new_masks(study_file, tmp_path, tiny_model):
         ("evaluation.txt", "evaluation.tx", "evaluation.tx"),
         ("ids.npy", "idz.npy", "idz.npy"),
         ("[[accelerators]]", "[[accelerators]", "TOML"),
+        ("sparsity = 0.5", "targets = [0.5, '2:x']", "2:x"),
+        ("sparsity = 0.5", "sparsity = 0.5\nbits = 40", "bits"),
+        ("sparsity = 0.5", "sparsity = 0.5\ngroup_size = 8", "bits"),
+        ('method = "magnitude"\nsparsity = 0.5', 'method = "none"\nsparsity = 0.5', "none prunes nothing"),
     ],
 )
 def test_mistakes_in_a_study_file(study_file, tmp_path, old, new, said):
@@ -127,8 +137,7 @@ def test_mistakes_in_a_study_file(study_file, tmp_path, old, new, said):
 def test_one_method_at_two_sparsities_and_rules(study_file, tmp_path):
     more = '[[methods]]\nmethod = "magnitude"\nsparsity = 0.7\n[[methods]]\nmethod = "magnitude"\nrule = "row"\nsparsity = 0.5\n'
     study_file.write_text(study_file.read_text().replace("[[accelerators]]", more + "[[accelerators]]", 1))
-    files = run_study(read_study(study_file), tmp_path / "out")
-    rows = pd.read_csv(files["rows.csv"])
+    rows = run_steps(study_file, tmp_path / "out")
     found = set(zip(rows["method"], rows["target_sparsity"], strict=True))
     assert found == {("magnitude", 0.5), ("magnitude", 0.7), ("magnitude (row)", 0.5), ("wanda", 0.5)}
 
@@ -143,10 +152,10 @@ def test_two_methods_of_one_name_are_refused_before_anything_runs(study_file, tm
 
 def test_other_evaluation_settings_do_not_prune_again(study_file, tmp_path):
     out = tmp_path / "out"
-    run_study(read_study(study_file), out)
+    run_steps(study_file, out)
     masks = {f: f.stat().st_mtime_ns for f in (out / "masks").rglob("*") if f.is_file()}
     study_file.write_text(study_file.read_text().replace("eval_seq_len = 64", "eval_seq_len = 32"))
-    run_study(read_study(study_file), out)
+    run_steps(study_file, out)
     assert {f: f.stat().st_mtime_ns for f in (out / "masks").rglob("*") if f.is_file()} == masks
 
 

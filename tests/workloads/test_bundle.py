@@ -1,5 +1,6 @@
 """MaskBundle and BundleWriter: what is written is what is read, an interrupted run ends the same."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -88,11 +89,66 @@ def test_the_files_are_what_the_format_says(tmp_path: Path) -> None:
 
     make(tmp_path / "b")
     raw = json.loads((tmp_path / "b" / "bundle.json").read_text())
-    assert (raw["format"], raw["version"]) == ("prunesim-mask-bundle", 1)
+    assert (raw["format"], raw["version"]) == ("prunesim-mask-bundle", 2)
     assert sorted(contents(tmp_path / "b")) == ["bundle.json", *(f"masks-0000{n}.safetensors" for n in range(3))]
     octets = load_file(tmp_path / "b" / "masks-00001.safetensors")["layers.1.down_proj"]
     assert octets.dtype == np.uint8
     assert np.array_equal(octets, np.packbits(DENSE["layers.1.down_proj"], axis=1, bitorder="little"))
+
+
+def test_bundles_of_version_1_are_still_read(tmp_path: Path) -> None:
+    """As they were written: no keys for values, and a hash over what there is."""
+    make(tmp_path / "b")
+    file = tmp_path / "b" / "bundle.json"
+    raw = json.loads(file.read_text())
+    raw["version"] = 1
+    for layer in raw["layers"]:
+        for name in ("group_size", "values", "values_sha256"):
+            del layer[name]
+    raw["sha256"] = ""
+    text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    raw["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    file.write_text(json.dumps(raw))
+    bundle = MaskBundle.open(tmp_path / "b")
+    bundle.validate()
+    assert bundle.sha256 == raw["sha256"]
+    assert not bundle.changes_weights
+    raw["layers"][0]["nnz"] -= 1
+    file.write_text(json.dumps(raw))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        MaskBundle.open(tmp_path / "b")
+
+
+def test_values_come_back_and_their_damage_is_seen(tmp_path: Path) -> None:
+    layer = LAYERS[0]
+    values = {
+        "scale": np.arange(6, dtype=np.float32).reshape(3, 2),
+        "codes": np.arange(9, dtype=np.uint8).reshape(3, 3),
+    }
+    writer = BundleWriter(tmp_path, HEADER)
+    writer.add(layer, PackedMask.from_dense(DENSE[layer.name]), "unstructured", 4, 8, values)
+    plain = LAYERS[1]
+    writer.add(plain, PackedMask.from_dense(DENSE[plain.name]), "unstructured")
+    bundle = writer.finish()
+    bundle.validate()
+    found = bundle.values(layer.name)
+    assert found.keys() == values.keys()
+    for kind, tensor in values.items():
+        assert found[kind].dtype == tensor.dtype
+        assert np.array_equal(found[kind], tensor)
+    assert bundle.values(plain.name) == {}
+    assert bundle.changes_weights
+    assert (bundle.entry(layer.name).weight_bits, bundle.entry(layer.name).group_size) == (4, 8)
+    shard = tmp_path / bundle.entry(layer.name).values
+    octets = bytearray(shard.read_bytes())
+    octets[-1] ^= 1
+    shard.write_bytes(octets)
+    for look in (lambda: bundle.values(layer.name), bundle.validate):
+        with pytest.raises(UserError, match="values' hash differs"):
+            look()
+    shard.unlink()
+    with pytest.raises(UserError, match=r"values-00000\.safetensors is missing"):
+        MaskBundle.open(tmp_path)
 
 
 def test_header_comes_back_equal(tmp_path: Path) -> None:

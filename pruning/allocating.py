@@ -1,0 +1,82 @@
+"""How much every matrix of a model shall lose: the recipe's allocator, given the dense model block by block."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pruning.allocation import AllocationJob, Allotment
+from pruning.blockwise import BlockwiseModel
+from pruning.parallel import ordered_map
+from pruning.recipe import Recipe
+from pruning.refs import block_weights
+from pruning.states import Progress, micro_batches
+from pruning.statistics import InputStatistics, InputWatch, Sums, merge
+from workloads.checkpoint import Checkpoint
+from workloads.discovery import LinearRef
+from workloads.files import pretty_json, read_json, write_text
+from workloads.layers import Layer
+from workloads.patterns import parse_pattern
+
+
+def allot(
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
+) -> Allotment:
+    """The same for every matrix without an allocator. What an allocator said is kept in `out` while the run is unfinished."""
+    layers = [ref.layer for block in refs for ref in block]
+    if recipe.allocation is None:
+        return Allotment({layer.name: recipe.sparsity for layer in layers})
+    file = out / "allocation.json"
+    if file.exists():
+        kept = read_json(file, "allocation of the unfinished run")
+        patterns = kept["patterns"] and {name: parse_pattern(text) for name, text in kept["patterns"].items()}
+        return Allotment(kept["sparsity"], patterns)
+    job = AllocationJob(
+        layers,
+        recipe.sparsity,
+        recipe.pattern,
+        partial(dense_weights, checkpoint, refs, progress),
+        partial(scored_weights, checkpoint, recipe, refs, progress),
+    )
+    made = recipe.allocation.allocator.allocate(recipe.allocation.parameters, job)
+    patterns = made.patterns and {name: str(pattern) for name, pattern in made.patterns.items()}
+    write_text(file, pretty_json({"sparsity": made.sparsity, "patterns": patterns}))
+    return made
+
+
+def dense_weights(
+    checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress
+) -> Iterator[tuple[Layer, torch.Tensor]]:
+    for number, block in enumerate(refs):
+        progress("allocating", number, len(refs))
+        yield from block_weights(checkpoint, block, number)
+
+
+def scored_weights(
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], progress: Progress
+) -> Iterator[tuple[Layer, torch.Tensor, torch.Tensor | None]]:
+    """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods 0.3)."""
+    assert recipe.calibration is not None
+    model = BlockwiseModel(checkpoint)
+    hidden = [model.embed(batch) for batch in micro_batches(recipe.calibration.ids)]
+    checkpoint.release(checkpoint.model)
+    for number, block_refs in enumerate(refs):
+        progress("allocating", number, len(refs))
+        block, total, outputs = checkpoint.load_block(number), Sums(), []
+        with InputWatch(block, block_refs) as watch:
+            for output, sums in ordered_map(watched(watch, model, number), hidden):
+                outputs.append(output)
+                merge(total, sums)
+        statistics = InputStatistics(len(recipe.calibration.ids), total)
+        for ref in block_refs:
+            yield ref.layer, ref.matrix(block).float(), statistics.feature_norm(ref.layer.name)
+        hidden = outputs
+        checkpoint.release(block)
+
+
+def watched(
+    watch: InputWatch, model: BlockwiseModel, number: int
+) -> Callable[[torch.Tensor], tuple[torch.Tensor, Sums]]:
+    """Runs a block on a batch: (its output, the sums of its inputs)."""
+    return lambda batch: watch.observe(lambda: model.run(number, batch))

@@ -1,0 +1,31 @@
+"""A ramp over depth (methods 17, the simplest of the depth-aware baselines): early blocks keep more, late ones less.
+
+s_b rises linearly from s - d in the first block to s + d in the last, the same for every matrix of a block. No data, no
+weights. A model of one block gets the target.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from pruning.allocation.balance import allot, check_target, of_blocks
+from pruning.allocation.job import AllocationJob, Allotment
+
+NEEDS_CALIBRATION = False
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """d: sparsity of the last block above the target, and of the first below it."""
+
+    d: Annotated[float, Field(ge=0, le=0.1)] = 0.05
+
+
+def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
+    """Raises UserError for N:M and for targets above 0.95."""
+    check_target(job, "depth")
+    blocks = sorted({layer.block for layer in job.layers})
+    offsets = np.linspace(-parameters.d, parameters.d, len(blocks)) if len(blocks) > 1 else np.zeros(1)
+    return allot(job, of_blocks(job, dict(zip(blocks, job.sparsity + offsets, strict=True))))

@@ -1,0 +1,30 @@
+"""What an allocator sees of a model, and what it answers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from workloads.layers import Layer
+from workloads.patterns import NofM
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What every matrix shall get, by layer name; `patterns` only where the target is an N:M pattern."""
+
+    sparsity: dict[str, float]
+    patterns: dict[str, NofM] | None = None
+
+
+@dataclass(frozen=True)
+class AllocationJob:
+    """A dense model to allocate for. `weights()` yields (layer, (out, in) float32 weight) matrix after matrix;
+    `scored()` yields (layer, weight, feature_norm (in,) float32 or None) the same way while the calibration set runs
+    through the dense model. Both load one block at a time; layers come in model order."""
+
+    layers: list[Layer]
+    sparsity: float
+    pattern: NofM | None
+    weights: Callable[[], Iterator[tuple[Layer, torch.Tensor]]]
+    scored: Callable[[], Iterator[tuple[Layer, torch.Tensor, torch.Tensor | None]]]

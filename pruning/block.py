@@ -1,0 +1,72 @@
+"""What a pruning method sees of one decoder block, and what it answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from pruning.grid import Grid, Quantized
+from pruning.statistics import InputStatistics
+from workloads.discovery import LinearRef
+from workloads.errors import UserError
+from workloads.patterns import NofM
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one matrix. keep (rows, cols) bool; `weight` (rows, cols) float32, pruned entries 0, where surviving
+    weights change too; `quantized` where they were put on a grid (weight is then what comes off it)."""
+
+    keep: torch.Tensor
+    weight: torch.Tensor | None = None
+    quantized: Quantized | None = None
+
+
+@dataclass
+class BlockJob:
+    """One block to prune: its dense weights are loaded in `block`, and stay untouched until the driver applies the decisions.
+
+    inputs: hidden states (batch, seq, hidden) that the pruned blocks before it produce; [] when the run has no calibration.
+    outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs, dense_outputs: hidden states of
+    the unpruned model into and out of the block, where it needs "dense". statistics: of `inputs`, in the dense block.
+    sparsity / patterns: what every matrix shall get, by layer name. gradients: see pruning/gradients.py.
+    """
+
+    number: int
+    block: nn.Module
+    refs: list[LinearRef]
+    run: Callable[[torch.Tensor], torch.Tensor]
+    sparsity: dict[str, float]
+    patterns: dict[str, NofM | None]
+    keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]  # scores (rows, cols) -> keep, under the recipe's rule
+    warn: Warn
+    grid: Callable[[LinearRef], Grid | None]
+    samples: int = 0  # calibration sequences
+    statistics: InputStatistics | None = None
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    outputs: list[torch.Tensor] = field(default_factory=list)
+    dense_inputs: list[torch.Tensor] = field(default_factory=list)
+    dense_outputs: list[torch.Tensor] = field(default_factory=list)
+    gradients: dict[str, torch.Tensor] | None = None
+
+    def weight(self, ref: LinearRef) -> torch.Tensor:
+        """(out, in) float32, contiguous; never write into it."""
+        return ref.matrix(self.block).float().contiguous()
+
+    def choose(self, ref: LinearRef, scores: torch.Tensor) -> torch.Tensor:
+        """The keep mask for (rows, cols) scores. Raises UserError if one is not finite."""
+        self.check_finite(ref, scores)
+        return self.keeper(ref, scores)
+
+    def check_finite(self, ref: LinearRef, scores: torch.Tensor) -> None:
+        if not bool(torch.isfinite(scores).all()):
+            raise UserError(
+                f"{ref.layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use --dtype float32"
+            )
+
+    def sequences(self, batches: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The hidden states of every calibration sequence on its own, (1, seq, hidden)."""
+        return [sequence for batch in batches for sequence in batch.split(1)]

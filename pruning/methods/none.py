@@ -1,0 +1,22 @@
+"""No pruning: every weight is kept. For quantization alone (--bits), driven, evaluated and reported like any method."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pruning.block import BlockJob, Decision
+from pruning.methods.method import Method
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """There are none."""
+
+
+def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
+    return {ref.layer.name: Decision(torch.ones(ref.layer.shape, dtype=torch.bool)) for ref in job.refs}
+
+
+METHOD = Method(
+    "none", __doc__ or "", ("row",), Parameters, lambda parameters: frozenset(), decide=decide, prunes=False
+)

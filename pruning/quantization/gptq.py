@@ -1,0 +1,54 @@
+"""GPTQ (Frantar et al., ICLR 2023; methods 18.3): column after column is rounded, and the columns right of it make up for the
+error: SparseGPT's sweep with nothing, or a given mask, pruned.
+
+Pruned weights stay 0, and their grids are fitted to what pruning left. `act_order` takes the inputs with the largest
+activations first; it implies `static_groups` (all groups fitted before the sweep), which keeps groups contiguous in memory.
+Otherwise groups are fitted when the sweep reaches them, to the weights as they are then, inside a slab too (the released
+program takes stale ones there). Damping and its remedies as in methods/sparsegpt.py.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from pruning.block import BlockJob, Decision
+from pruning.grid import GridParameters
+from pruning.hessians import Factors
+from pruning.sweep import Selection, sweep
+
+NAME = "gptq"
+
+
+@dataclass(frozen=True)
+class Parameters(GridParameters):
+    """blocksize: columns worked on together. damping: share of the mean diagonal of X^T X."""
+
+    blocksize: Annotated[int, Field(ge=1)] = 128
+    damping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    act_order: bool = False
+    static_groups: bool = False
+
+
+def needs(parameters: Parameters) -> frozenset[str]:
+    return frozenset({"energy", "hessian"})
+
+
+def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
+    factors = Factors(job, parameters.damping, parameters.act_order)
+    quantized = {}
+    for ref in job.refs:
+        decision = decisions[ref.layer.name]
+        weight = job.weight(ref) * decision.keep if decision.weight is None else decision.weight
+        factor, order = factors.of(ref)
+        swept = sweep(
+            weight,
+            factor,
+            Selection(decision.keep),
+            parameters.blocksize,
+            job.grid(ref),
+            order,
+            parameters.static_groups,
+        )
+        quantized[ref.layer.name] = Decision(decision.keep, swept.weight, swept.quantized)
+    return quantized

@@ -1,0 +1,73 @@
+"""Everything that decides the masks and weights of a given model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pruning.allocation import Allocation
+from pruning.calibration import Calibration
+from pruning.methods import Method
+from pruning.quantization import Quantization
+from workloads import __version__
+from workloads.bundle import BundleHeader
+from workloads.checkpoint import Checkpoint
+from workloads.patterns import NofM
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method with its settings; allocation None = the same sparsity everywhere, quantization None = float weights."""
+
+    model_id: str
+    method: Method
+    parameters: Any
+    sparsity: float
+    rule: str
+    pattern: NofM | None = None
+    calibration: Calibration | None = None
+    seed: int = 0
+    allocation: Allocation | None = None
+    quantization: Quantization | None = None
+
+    @property
+    def pattern_name(self) -> str:
+        return str(self.pattern) if self.pattern else "unstructured"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be gathered for its method and its quantizer (the list is in methods/method.py)."""
+        needs = self.method.needs_of(self.parameters)
+        if self.quantization is not None and not self.quantizes_jointly:
+            needs |= self.quantization.quantizer.needs_of(self.quantization.parameters)
+        return needs
+
+    @property
+    def quantizes_jointly(self) -> bool:
+        """Whether the method puts weights on their grids itself, inside its own optimisation."""
+        quantization = self.quantization
+        return (
+            quantization is not None
+            and quantization.quantizer.name in self.method.joint
+            and quantization.parameters.order == "prune-first"
+        )
+
+    @property
+    def needs_calibration(self) -> bool:
+        return bool(self.needs) or (self.allocation is not None and self.allocation.allocator.needs_calibration)
+
+    def header(self, checkpoint: Checkpoint) -> BundleHeader:
+        settings = {**vars(self.parameters), "rule": "pattern" if self.pattern else self.rule}
+        if self.allocation is not None:
+            settings["allocation"] = self.allocation.facts
+        if self.quantization is not None:
+            settings["quantization"] = self.quantization.facts
+        return BundleHeader(
+            model_id=self.model_id,
+            method=self.method.name,
+            pattern=self.pattern_name,
+            parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
+            seed=self.seed,
+            target_sparsity=self.sparsity,
+            model_config={**checkpoint.config.to_dict(), "weights_sha256": checkpoint.sha256()},
+            calibration=self.calibration.facts if self.calibration else None,
+            tool_version=__version__,
+        )

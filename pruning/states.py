@@ -1,0 +1,56 @@
+"""Hidden states: in batches while a block runs, on disk for a killed run to go on with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from workloads.errors import UserError
+from workloads.files import replacing
+
+BATCH_TOKENS = 4096  # tokens a block sees at once
+Progress = Callable[[str, int, int], None]  # (what, done, of)
+Streams = dict[str, list[torch.Tensor]]  # "inputs" and, in some runs, "dense": batches (batch, seq, hidden)
+
+
+def micro_batches(ids: torch.Tensor) -> list[torch.Tensor]:
+    """(batch, seq) pieces of about BATCH_TOKENS tokens."""
+    return list(ids.split(max(1, BATCH_TOKENS // ids.shape[1])))
+
+
+def hidden_file(folder: Path, number: int) -> Path:
+    """Where the hidden states that enter block `number` wait while the run is unfinished."""
+    return folder / f"hidden-{number:05d}.safetensors"
+
+
+def write_hidden(folder: Path, number: int, streams: Streams) -> None:
+    write_tensors(
+        hidden_file(folder, number),
+        {f"{name}.{i:06d}": batch for name, batches in streams.items() for i, batch in enumerate(batches)},
+    )
+
+
+def read_hidden(folder: Path, number: int) -> Streams:
+    """Raises UserError if they are missing or damaged."""
+    streams: Streams = {}
+    for key, batch in read_tensors(hidden_file(folder, number)).items():
+        streams.setdefault(key.partition(".")[0], []).append(batch)
+    return streams
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    with replacing(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """In the order of their names. Raises UserError if the file of an unfinished run is missing or damaged."""
+    if not path.exists():
+        raise UserError(f"{path.parent}: cannot continue, {path.name} is missing; delete it and start again")
+    try:
+        with safe_open(path, framework="pt") as reader:
+            return {name: reader.get_tensor(name) for name in sorted(reader.keys())}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path.parent}: cannot continue ({error}); delete it and start again") from None

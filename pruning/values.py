@@ -1,0 +1,79 @@
+"""The weights a method made, to and from the tensors a bundle keeps (workloads/bundle.py, LayerEntry)."""
+
+import numpy as np
+import torch
+
+from pruning.block import Decision
+from pruning.grid import Grid, Quantized
+from workloads.bundle import MaskBundle
+
+
+def to_values(decision: Decision, stored: torch.dtype) -> dict[str, np.ndarray]:
+    """The tensors of one decision, {} if the checkpoint's weights stay; floats in the checkpoint's own type `stored`."""
+    if decision.quantized is not None:
+        return _of_quantized(decision.quantized)
+    if decision.weight is None:
+        return {}
+    weight = decision.weight.to(stored).cpu().contiguous()
+    if stored == torch.bfloat16:
+        return {"bfloat16": weight.view(torch.uint16).numpy()}
+    return {str(stored).removeprefix("torch."): weight.numpy()}
+
+
+def read_weight(masks: MaskBundle, name: str) -> torch.Tensor | None:
+    """(out, in) float32 weights a bundle holds for a layer, pruned entries 0; None where the checkpoint's stay."""
+    tensors = masks.values(name)
+    if not tensors:
+        return None
+    if "codes" in tensors:
+        return _quantized(masks, name, tensors).dequantize()
+    if "bfloat16" in tensors:
+        return torch.from_numpy(tensors["bfloat16"]).view(torch.bfloat16).float()
+    (weight,) = tensors.values()
+    return torch.from_numpy(weight).float()
+
+
+def read_quantized(masks: MaskBundle, name: str) -> Quantized | None:
+    """A layer's weights on their grid; None where it is not quantized. `grid.symmetric` is not kept: zero points say all."""
+    tensors = masks.values(name)
+    return _quantized(masks, name, tensors) if "codes" in tensors else None
+
+
+def _of_quantized(quantized: Quantized) -> dict[str, np.ndarray]:
+    codes = quantized.codes.cpu().numpy()
+    tensors = {
+        "codes": _pack(codes) if quantized.grid.bits <= 4 else codes,
+        "scale": quantized.scale.cpu().numpy(),
+        "zero": quantized.zero.cpu().numpy(),
+    }
+    if quantized.input_scale is not None:
+        tensors["input_scale"] = quantized.input_scale.float().cpu().numpy()
+    return tensors
+
+
+def _quantized(masks: MaskBundle, name: str, tensors: dict[str, np.ndarray]) -> Quantized:
+    entry = masks.entry(name)
+    assert entry.weight_bits is not None
+    assert entry.group_size is not None
+    codes = _unpack(tensors["codes"], entry.in_features) if entry.weight_bits <= 4 else tensors["codes"]
+    scaled = tensors.get("input_scale")
+    return Quantized(
+        Grid(entry.weight_bits, entry.group_size),
+        torch.from_numpy(codes),
+        torch.from_numpy(tensors["scale"]),
+        torch.from_numpy(tensors["zero"]),
+        None if scaled is None else torch.from_numpy(scaled),
+    )
+
+
+def _pack(codes: np.ndarray) -> np.ndarray:
+    """(rows, cols) codes of up to 4 bits -> (rows, ceil(cols / 2)) bytes, the lower half first."""
+    if codes.shape[1] % 2:
+        codes = np.pad(codes, ((0, 0), (0, 1)))
+    return codes[:, 0::2] | codes[:, 1::2] << 4
+
+
+def _unpack(octets: np.ndarray, cols: int) -> np.ndarray:
+    codes = np.empty((len(octets), 2 * octets.shape[1]), np.uint8)
+    codes[:, 0::2], codes[:, 1::2] = octets & 15, octets >> 4
+    return np.ascontiguousarray(codes[:, :cols])

@@ -1,0 +1,39 @@
+"""Which columns each table of a report shows, in their order; columns without a value are left out of a table."""
+
+import pandas as pd
+
+from reports.quality import CELL
+
+HEADLINE_COLUMNS = [
+    # The speedup early: on a phone only the first columns are seen without scrolling.
+    *("model", "target", "tokens", "method", "pattern", "speedup", "sparsity", "perplexity", "dense_perplexity"),
+    *("seeds", "compute_speedup", "published_speedup", "infeasible_layers", "layers", "dense_cycles", "cycles"),
+    *("bound_compute_share", "bound_imbalance_share", "bound_memory_share", "slowest_role", "slowest_role_share"),
+    *("level", "source"),
+]
+# A page of paper is narrow: LaTeX gets one table per model, and what decides.
+LATEX_HEADLINE_COLUMNS = [
+    *("target", "tokens", "method", "pattern", "sparsity", "dense_cycles", "cycles", "speedup", "compute_speedup"),
+    *("published_speedup", "perplexity", "seeds", "infeasible_layers"),
+]
+ROLE_COLUMNS = [
+    *("method", "pattern", "role", "sparsity", "mean_dense_cycles", "mean_cycles", "speedup", "compute_speedup"),
+    *("mean_published_dense_cycles", "published_speedup", "cycles_share", "stall_share", "shapes", "layers"),
+    *("seeds", "infeasible_layers"),
+]
+LAYER_COLUMNS = [
+    *("method", "pattern", "seed", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),
+    *("published_speedup", "dense_cycles", "cycles", "ideal_cycles", "imbalance_cycles", "stall_cycles"),
+    *("utilisation", "bound", "reason"),
+]
+LEVELS_COLUMNS = [
+    *("model", "target_paper", "target_cycle", "tokens", "method", "pattern", "role", "sparsity"),
+    *("published_speedup", "paper_speedup", "cycle_compute_speedup", "cycle_speedup", "cycle_stall_share"),
+    *("paper_dense_cycles", "paper_cycles", "cycle_dense_cycles", "cycle_cycles", "layers"),
+]
+INFEASIBLE_COLUMNS = ["model", "target", "tokens", "method", "pattern", "infeasible_layers", "reason"]
+
+
+def quality_columns(table: pd.DataFrame) -> list[str]:
+    """Of a table of `quality_tables`."""
+    return ["method", "weight_bits", *(name for name in table.columns if name.endswith(CELL)), "seed_range"]

@@ -1,0 +1,94 @@
+"""Methods side by side at one target: a line per role, cycles, sparsity and speedup of each method, perplexity below."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from reports.present import cell, filled, heading
+from reports.quality import beside
+from reports.sums import ALL_ROLES, CONFIG, groups, known
+from reports.tables import role_table
+
+SAME = [*CONFIG, "pattern", "target_sparsity"]
+# What each method gets a column of, named "METHOD@column"; the unpruned model has "dense@..." ones.
+OF_METHOD = ["mean_cycles", "sparsity", "speedup", "published_speedup"]
+OF_DENSE = {
+    "dense@mean_cycles": "mean_dense_cycles",
+    "dense@mean_published_dense_cycles": "mean_published_dense_cycles",
+}
+SPREADS = ["mean_cycles_spread", "speedup_spread"]
+_SIDE_BY_SIDE = 4  # methods a page is wide enough for
+
+
+def compare_tables(rows: pd.DataFrame, perplexities: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """(what the methods share: SAME, and `left_out` layers; table) wherever several methods were run at one target.
+
+    Lines are the roles and then all of them; columns role, layers, shapes, OF_DENSE, and for each method OF_METHOD with their
+    spreads over seeds. The line of all roles also has dense@perplexity and METHOD@perplexity with its spread, from what
+    `perplexity_table` returns. Only layers that every one of the methods can run enter, so that all are held against the same dense cycles. More
+    methods than fit side by side fill several tables.
+    """
+    for key, group in groups(rows, SAME):
+        methods = list(dict.fromkeys(group["method"]))
+        layers = group["layer"].nunique()
+        shared = known(group).groupby(group["layer"]).transform("all")
+        shared &= group.groupby("layer")["method"].transform("nunique") == len(methods)
+        group = group[shared]
+        if len(methods) < 2 or group.empty:
+            continue
+        roles = role_table(group)
+        found = {method: beside({**key, "method": method}, perplexities) for method in methods}
+        tables = -(-len(methods) // _SIDE_BY_SIDE)
+        width = -(-len(methods) // tables)
+        for first in range(0, len(methods), width):
+            table = _table(roles, {method: found[method] for method in methods[first : first + width]})
+            yield {**key, "left_out": layers - group["layer"].nunique()}, table
+
+
+def _table(roles: pd.DataFrame, found: dict[str, dict]) -> pd.DataFrame:
+    """`found`: the methods to show, with their perplexities."""
+    first = roles[roles["method"] == next(iter(found))].reset_index(drop=True)
+    table = first[["role", "layers", "shapes"]].assign(**{name: first[column] for name, column in OF_DENSE.items()})
+    last = table["role"] == ALL_ROLES
+    for method, quality in found.items():
+        mine = roles[roles["method"] == method].reset_index(drop=True)
+        for column in [*OF_METHOD, *SPREADS]:
+            table[f"{method}@{column}"] = mine[column]
+        table.loc[last, "dense@perplexity"] = quality["dense_perplexity"]
+        for column in ("perplexity", "perplexity_spread"):
+            table.loc[last, f"{method}@{column}"] = quality[column]
+    return table
+
+
+def compare_columns(table: pd.DataFrame) -> list[str]:
+    """The columns a page shows of such a table, in their order."""
+    methods = [column.removesuffix("@speedup") for column in table.columns if column.endswith("@speedup")]
+    return filled(
+        table, ["role", "shapes", *OF_DENSE, *(f"{method}@{column}" for method in methods for column in OF_METHOD)]
+    )
+
+
+def perplexity_line(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, int]]:
+    """(text, columns it spans) from left to right: the line to print below the table; [] where no perplexity is known."""
+    whole = table.iloc[-1]
+    if whole[[name for name in table.columns if name.endswith("@perplexity")]].isna().all():
+        return []
+    line: list[tuple[str, int]] = []
+    before = ""
+    for column in columns:
+        group = heading(column).group
+        if group and group == before:
+            line[-1] = line[-1][0], line[-1][1] + 1
+        elif group:
+            spread = whole.get(f"{group}@perplexity_spread")
+            line.append((cell("perplexity", whole[f"{group}@perplexity"], spread).text, 1))
+        else:
+            line.append(("perplexity" if column == "role" else "", 1))
+        before = group
+    return line
+
+
+def compare_csv(tables: list[tuple[dict, pd.DataFrame]]) -> pd.DataFrame:
+    """All of the tables as one, what the methods share in front of every line."""
+    parts = [table.assign(**{name: key[name] for name in SAME})[[*SAME, *table.columns]] for key, table in tables]
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,123 @@
+"""How result rows add up. The rules that hold in every table:
+
+* A speedup of several layers is sum of dense cycles / sum of cycles, never a mean of ratios: a tiny layer that
+  triples its pace must not hide a big one that loses.
+* Both sums run over the same layers. A layer that the target cannot run counts in `infeasible_layers` and enters
+  no sum; a value missing in one layer makes the sum missing, not smaller.
+* Masks that differ in their seed alone are one method: cycles are means over the seeds, ratios those of the means, a
+  `*_spread` is the sample standard deviation of what each seed gives. A layer that cannot run with one seed is left out
+  with all of them.
+* `sparsity` is weighted by weights: zeros / weights over the counted layers, 0..1.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from workloads.errors import UserError
+from workloads.layers import role_rank
+from workloads.rows import LAYER_COLUMNS
+
+# What two numbers must share before anyone may compare them.
+CONFIG = ["model", "target", "level", "source", "tokens"]
+MASKS = ["method", "pattern", "target_sparsity"]  # what made the masks, but for their seed
+KEYS = [*CONFIG, *MASKS]
+ALL_ROLES = "all"
+
+
+def checked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, sorted for reading. Raises UserError when they are empty, incomplete or ambiguous.
+
+    Models, targets, methods and patterns keep the order in which they first occur.
+    """
+    if rows.empty:
+        raise UserError("there are no result rows to report on; run a study that simulates at least one layer")
+    missing = [c.name for c in LAYER_COLUMNS if c.name not in rows]
+    if missing:
+        raise UserError(f"result rows lack the column {missing[0]!r}; workloads/rows.py lists all that are needed")
+    double = rows[rows.duplicated([*KEYS, "seed", "layer"])]
+    if not double.empty:
+        row = double.iloc[0]
+        where = f"{row.model}, {row.method} {row.pattern} on {row.target}, {row.tokens} tokens"
+        raise UserError(
+            f"layer {row.layer!r} has more than one row for {where}, seed {row.seed} ({len(double)} such rows), and adding "
+            "them up would mean nothing; write one report per hardware description, or name them apart"
+        )
+    order = pd.DataFrame({key: pd.factorize(rows[key])[0] for key in ("model", "target", "level", "source")})
+    order["tokens"] = rows["tokens"].astype("float64").to_numpy()
+    for key in MASKS:
+        order[key] = pd.factorize(rows[key])[0]
+    order["seed"] = rows["seed"].astype("float64").to_numpy()
+    order["block"] = rows["block"].astype("float64").to_numpy()
+    order["role"] = [role_rank(role) for role in rows["role"]]
+    return rows.iloc[order.sort_values(list(order.columns), kind="stable").index].reset_index(drop=True)
+
+
+def known(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are feasible, with both their own and their dense cycles known."""
+    return rows["feasible"] & rows["cycles"].notna() & rows["dense_cycles"].notna()
+
+
+def counted(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose cycles enter sums: those of layers that are known with every seed there is."""
+    fine = known(rows)
+    if fine.all():
+        return rows
+    return rows[fine.groupby([rows[key] for key in [*KEYS, "layer"]], sort=False, dropna=False).transform("all")]
+
+
+def groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """(key values, rows) in order of appearance, missing keys included."""
+    for values, group in rows.groupby(keys, sort=False, dropna=False):
+        yield dict(zip(keys, values, strict=True)), group
+
+
+def total(values: pd.Series) -> float:
+    """Sum; NaN when there is nothing to add or anything is missing."""
+    return float("nan") if values.empty or values.isna().any() else float(values.sum())
+
+
+def ratio(above: float, below: float) -> float:
+    """above / below; NaN where that has no meaning."""
+    return above / below if below else float("nan")
+
+
+def spread(values: Iterable[float]) -> float:
+    """Sample standard deviation (n - 1); NaN with fewer than two values, a missing or an infinite one."""
+    each = np.fromiter(values, dtype=np.float64)
+    if len(each) < 2 or not np.isfinite(each).all():
+        return float("nan")
+    scale = float(np.abs(each).max()) or 1.0  # squares of a diverged perplexity would overflow
+    return float(np.std(each / scale, ddof=1)) * scale
+
+
+def sparsity_of(rows: pd.DataFrame) -> float:
+    """zeros / weights, 0..1."""
+    weights = total(rows["out_features"] * rows["in_features"])
+    return 1.0 - ratio(total(rows["nnz"]), weights)
+
+
+def sums(rows: pd.DataFrame) -> dict[str, float]:
+    """Cycles and speedups over the counted ones of `rows` (one method's), as the module's head says; counts of layers and
+    seeds beside them."""
+    used = counted(rows)
+    seeds = [part for _, part in groups(used, ["seed"])]
+    layers = used["layer"].nunique()
+    cycles, dense = total(used["cycles"]), total(used["dense_cycles"])
+    published = total(used["published_dense_cycles"])
+    return {
+        "layers": layers,
+        "infeasible_layers": rows["layer"].nunique() - layers,
+        "seeds": rows["seed"].nunique(dropna=False),
+        "sparsity": sparsity_of(used),
+        "dense_cycles": ratio(dense, len(seeds)),
+        "cycles": ratio(cycles, len(seeds)),
+        "cycles_spread": spread(total(part["cycles"]) for part in seeds),
+        "speedup": ratio(dense, cycles),
+        "speedup_spread": spread(ratio(total(part["dense_cycles"]), total(part["cycles"])) for part in seeds),
+        "compute_speedup": ratio(total(used["dense_compute_cycles"]), total(used["compute_cycles"])),
+        "published_dense_cycles": ratio(published, len(seeds)),
+        "published_speedup": ratio(published, cycles),
+        "stall_share": ratio(total(used["stall_cycles"]), cycles),
+    }

@@ -1,0 +1,124 @@
+"""The `[[methods]]` of a study file: an entry stands for one run per target and seed."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from workloads.errors import UserError
+
+GENERATED = "generated"
+NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
+
+
+@dataclass(frozen=True)
+class StudyMethod:
+    """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
+
+    quantizer and allocation: "" = the method's default, the same sparsity everywhere.
+    """
+
+    method: str
+    label: str = ""
+    pattern: str = "unstructured"
+    sparsity: float | None = None
+    rule: str | None = None
+    bits: int | None = None
+    group_size: int = 0
+    quantizer: str = ""
+    allocation: str = ""
+    seed: int = 0
+    set: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Its name in the report: the label, or the method with what else was asked of it; the same for all targets and
+        seeds, which the report shows on their own."""
+        if self.label:
+            return self.label
+        name = self.method
+        if self.method == GENERATED and self.pattern != "unstructured" and ":" not in self.pattern:
+            name = f"{self.method} {self.pattern}"
+        asked = [self.rule, self.allocation, self.bits_text]
+        said = ", ".join(text for text in asked if text)
+        return f"{name} ({said})" if said else name
+
+    @property
+    def bits_text(self) -> str:
+        """ "4 bits in groups of 128, gptq"; "" without quantization."""
+        if self.bits is None:
+            return ""
+        grouped = f" in groups of {self.group_size}" if self.group_size else ""
+        return f"{self.bits} bits{grouped}" + (f", {self.quantizer}" if self.quantizer else "")
+
+    @property
+    def target(self) -> tuple[str, float | None]:
+        """(pattern, sparsity), which is None where N:M or a generator fixes it."""
+        return self.pattern, self.sparsity
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """An entry as the file has it. Either `targets` (numbers are unstructured sparsities, texts are patterns) or one
+    `sparsity` or `pattern`; either `seeds` or one `seed`."""
+
+    method: str
+    label: str = ""
+    sparsity: float | None = None
+    pattern: str | None = None
+    targets: Annotated[tuple[float | str, ...], Field(min_length=1)] | None = None
+    rule: str | None = None
+    bits: int | None = None
+    group_size: int = 0
+    quantizer: str = ""
+    allocation: str = ""
+    seed: int | None = None
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+
+    def runs(self) -> list[StudyMethod]:
+        """Target by target, seed by seed. Raises UserError where two keys say the same thing or a value comes twice."""
+        for several, one in (("targets", "sparsity"), ("targets", "pattern"), ("seeds", "seed")):
+            if getattr(self, several) is not None and getattr(self, one) is not None:
+                raise UserError(f"gives both `{several}` and `{one}`; leave one out")
+        for name in ("targets", "seeds"):
+            values = getattr(self, name) or ()
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise UserError(f"`{name}` names {twice[0]!r} twice")
+        if self.targets is None:
+            targets = [self._sole_target()]
+        else:
+            targets = [(t, None) if isinstance(t, str) else ("unstructured", float(t)) for t in self.targets]
+        seeds = self.seeds if self.seeds is not None else (self.seed or 0,)
+        return [self._run(pattern, sparsity, seed) for pattern, sparsity in targets for seed in seeds]
+
+    def _sole_target(self) -> tuple[str, float | None]:
+        if self.method == NOT_PRUNED and self.sparsity is None and self.pattern is None:
+            return "unstructured", 0.0
+        return self.pattern or "unstructured", self.sparsity
+
+    def _run(self, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
+        return StudyMethod(
+            self.method, self.label, pattern, sparsity, self.rule, self.bits, self.group_size, self.quantizer,
+            self.allocation, seed, self.set,
+        )  # fmt: skip
+
+
+def check_titles(entries: list[list[StudyMethod]]) -> None:
+    """`entries`: the runs of every entry. Raises UserError unless a title stands for one method with one set of settings,
+    at targets that no other entry of that title has."""
+    known: dict[str, list[StudyMethod]] = {}
+    for runs in entries:
+        for run in runs:
+            if run.title == "dense":
+                raise UserError("'dense' is what reports call the unpruned model; choose another `label`")
+            for other in known.get(run.title, []):
+                if other.target == run.target or settings_of(other) != settings_of(run):
+                    raise UserError(f"two methods would both be called {run.title!r}: give each a `label`")
+        for run in runs:
+            known.setdefault(run.title, []).append(run)
+
+
+def settings_of(run: StudyMethod) -> dict[str, Any]:
+    """Everything but the target and the seed."""
+    return {name: value for name, value in vars(run).items() if name not in ("pattern", "sparsity", "seed")}

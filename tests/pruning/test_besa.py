@@ -1,0 +1,183 @@
+"""BESA: its gradient against autograd through dense soft masks, its identities, and what it must not miss silently."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pruning.budgets import candidates, coefficients
+from pruning.driver import prune
+from pruning.methods import besa
+from pruning.methods.besa import Budget, Parameters, final_counts, surrogate
+from pruning.ranks import keep_above, ranks_of
+from pruning.selection import pruned_count
+from tests.pruning.contract import masks_of
+from tests.pruning.models import quiet, recipe, save, token_ids
+from workloads.checkpoint import Checkpoint
+from workloads.discovery import LinearRef
+from workloads.errors import UserError
+from workloads.layers import Layer
+
+
+def budget(weight: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, bounded: bool, target: float) -> Budget:
+    grid = candidates(logits.shape[1])
+    cols = weight.shape[1]
+    thresholds = torch.tensor([pruned_count(cols, float(p)) for p in grid.double()])
+    ref = LinearRef(Layer("l", "q", 0, *weight.shape), "l", "weight", None, False)
+    return Budget(
+        ref, weight, ranks_of(scores, cols), cols, 1, nn.Parameter(logits.clone()), grid, thresholds, bounded, target
+    )
+
+
+def dense_loss(layers: list[Budget], logits: list[torch.Tensor], gradients: list[torch.Tensor], parameters: Parameters):
+    """The loss's linear part and penalty, through dense soft masks and nothing else: P_rj = 1 - sum of the coefficients whose
+    counts exceed the rank, M = hard mask - stop(P) + P, W_hat = W * M (methods 4.3), and (s_block - s) / s squared."""
+    total, pruned, size = torch.zeros((), dtype=torch.float64), 0.0, 0
+    for layer, theta, gradient in zip(layers, logits, gradients, strict=True):
+        pi = torch.softmax(torch.sigmoid(theta) if layer.bounded else theta, dim=1)
+        removed = layer.ranks[:, :, None].long() < layer.thresholds
+        soft = 1 - (removed * pi[:, None, :]).sum(dim=2)
+        hard = keep_above(layer.ranks, layer.counts((pi @ layer.grid.double()).detach().expand(len(layer.weight))))
+        mask = hard.double() - soft.detach() + soft
+        total = total + (gradient.double() * layer.weight.double() * mask).sum()
+        pruned = pruned + layer.weight.numel() * (pi @ layer.grid.double()).mean()
+        size += layer.weight.numel()
+    target = layers[0].target
+    return total + parameters.beta * ((pruned / size - target) / target) ** 2
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_the_prefix_sum_gradient_is_autograds(bounded: bool, by_row: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    parameters, layers, gradients = Parameters(), [], []
+    for rows, cols in ((6, 16), (3, 29)):
+        weight, scores = (torch.randn(rows, cols, generator=draw) for _ in range(2))
+        logits = torch.randn(rows if by_row else 1, 101, generator=draw)
+        layers.append(budget(weight, scores, logits, bounded, 0.4))
+        gradients.append(torch.randn(rows, cols, generator=draw))
+    for layer, gradient in zip(layers, gradients, strict=True):
+        layer.masked()
+        layer.receive(gradient)
+    surrogate(parameters, layers).backward()
+    logits = [layer.logits.detach().double().requires_grad_() for layer in layers]
+    dense_loss(layers, logits, gradients, parameters).backward()
+    for layer, theta in zip(layers, logits, strict=True):
+        assert layer.logits.grad is not None
+        torch.testing.assert_close(layer.logits.grad.double(), theta.grad, rtol=2e-4, atol=2e-6)
+
+
+def test_soft_keep_probability_rises_with_rank() -> None:
+    """P(k) = 1 - sum_{d: k < c_d} pi_d is monotone, and the top rank is removed only by p = 1 (methods 4.3)."""
+    pi = coefficients(torch.randn(1, 101, generator=torch.Generator().manual_seed(1)), False)[0].double()
+    thresholds = torch.tensor([pruned_count(40, d / 100) for d in range(101)])
+    keep = torch.stack([1 - pi[thresholds > k].sum() for k in range(40)])
+    assert bool((keep.diff() >= 0).all())
+    assert float(keep[-1]) == pytest.approx(1 - float(pi[-1]))
+
+
+def test_one_hot_coefficients_are_wanda() -> None:
+    """All weight on the candidate that is the target: the mask is Wanda's own, row by row."""
+    draw = torch.Generator().manual_seed(2)
+    weight, norm = torch.randn(8, 40, generator=draw), torch.rand(40, generator=draw)
+    scores = weight.abs() * norm
+    logits = torch.full((8, 101), -1e4)
+    logits[:, 45] = 0
+    layer = budget(weight, scores, logits, False, 0.45)
+    order = scores.argsort(dim=1, stable=True)
+    wanda = torch.ones(8, 40, dtype=torch.bool).scatter_(1, order[:, :18], False)
+    assert torch.equal(keep_above(layer.ranks, final_counts([layer])[0]), wanda)
+    layer.masked()
+    assert torch.equal(layer.keep, wanda)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.mark.parametrize("granularity", ["row", "layer"])
+@pytest.mark.parametrize("sparsity", [0.5, 0.7])
+def test_budgets_that_never_move_give_wanda(granularity: str, sparsity: float, llama: Path, tmp_path: Path) -> None:
+    """A d_coef of almost nothing: Wanda's masks, block by block, up to the remainder that Wanda's rounding leaves."""
+    frozen = recipe("besa", sparsity, granularity=granularity, d_coef=1e-30)
+    found = masks_of(prune(Checkpoint(llama), frozen, tmp_path / "besa", quiet, quiet))
+    wanda = masks_of(prune(Checkpoint(llama), recipe("wanda", sparsity), tmp_path / "wanda", quiet, quiet))
+    name = next(iter(wanda))  # of the first block, where both saw the same inputs
+    surplus = wanda[name].astype(int) - found[name]
+    assert surplus.min() >= 0  # nothing is kept that Wanda prunes
+    assert surplus.sum(axis=1).max() <= 1
+    if sparsity == 0.5:
+        assert all((wanda[name] == found[name]).all() for name in wanda)
+
+
+def test_it_learns(llama: Path, tmp_path: Path) -> None:
+    """Budgets move, rows differ, and the block's output error, on the sequences it learned from, is below Wanda's."""
+    from pruning.blockwise import BlockwiseModel
+    from pruning.evaluate import apply_masks
+    from pruning.training import output_error
+
+    ids = token_ids(64, 12)
+    errors, rows = {}, {}
+    for method in ("wanda", "besa"):
+        bundle = prune(Checkpoint(llama), recipe(method, 0.5, ids=ids), tmp_path / method, quiet, quiet)
+        model = BlockwiseModel(Checkpoint(llama))
+        hidden = model.embed(ids)
+        block = model.checkpoint.load_block(0)
+        with torch.no_grad():
+            dense = model.run(0, hidden)
+            apply_masks(model.checkpoint, block, model.refs(0), bundle)
+            errors[method] = float(output_error(model.run(0, hidden), dense, "channel"))
+        rows[method] = {int(count) for _, mask in bundle for count in mask.row_counts() if mask.cols == 32}
+    assert rows["wanda"] == {16}
+    assert len(rows["besa"]) > 3
+    assert errors["besa"] < errors["wanda"]
+
+
+def test_a_target_bounded_coefficients_cannot_reach_is_refused() -> None:
+    for sparsity in (0.3, 0.7):
+        with pytest.raises(UserError, match=r"within \[0\.376, 0\.624\].*coefficients=softmax"):
+            recipe("besa", sparsity, coefficients="sigmoid")
+    recipe("besa", 0.55, coefficients="sigmoid")
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.7])
+def test_auto_switches_to_what_can_reach_the_target(sparsity: float, llama: Path, tmp_path: Path, monkeypatch) -> None:
+    seen, make = [], besa.make_budget
+
+    def spy(*args):
+        made = make(*args)
+        seen.append(made.bounded)
+        return made
+
+    monkeypatch.setattr(besa, "make_budget", spy)
+    bundle = prune(Checkpoint(llama), recipe("besa", sparsity), tmp_path, quiet, quiet)
+    assert set(seen) == {sparsity == 0.5}
+    assert bundle.sparsity == pytest.approx(sparsity, abs=1e-3)
+
+
+def test_row_budgets_of_n_of_m(llama: Path, tmp_path: Path) -> None:
+    """Every row keeps the same number in all its runs of 4, on average 2 a matrix, and rows differ."""
+    chosen = recipe("besa", pattern="2:4", nm_budget="row", d_coef=5.0, ids=token_ids(40, 12))
+    bundle = prune(Checkpoint(llama), chosen, tmp_path, quiet, quiet)
+    different = set()
+    for name, mask in masks_of(bundle).items():
+        kept = mask.reshape(len(mask), -1, 4).sum(axis=2)
+        assert (kept == kept[:, :1]).all(), name
+        assert kept[:, 0].mean() == 2
+        different |= set(kept[:, 0].tolist())
+    assert len(different) > 1
+    assert {entry.pattern for entry in bundle.layers} == {"unstructured"}
+
+
+def test_fixed_n_of_m_leaves_the_rankings_choice(llama: Path, tmp_path: Path) -> None:
+    besa_masks = masks_of(prune(Checkpoint(llama), recipe("besa", pattern="2:4"), tmp_path / "b", quiet, quiet))
+    wanda_masks = masks_of(prune(Checkpoint(llama), recipe("wanda", pattern="2:4"), tmp_path / "w", quiet, quiet))
+    assert all((besa_masks[name] == mask).all() for name, mask in wanda_masks.items())
+
+
+@pytest.mark.parametrize("weights", [1e5, 2e8, 3.2e8, 5.4e8, 8.6e8])
+def test_default_travel_is_the_published_one_where_there_is_one(weights: float) -> None:
+    published = {2e8: 5, 3.2e8: 5, 5.4e8: 10, 8.6e8: 50}  # 7B, 13B, 30B, 70B blocks, row-wise
+    assert besa.default_d_coef("row", True, int(weights)) == published.get(weights, 1)

@@ -1,0 +1,122 @@
+"""Studies of quality alone: no accelerators, several targets and seeds, models that may be absent."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from studies.executor import StudyRunner, run_study
+from studies.study import read_study
+from workloads import UserError
+
+ROOT = Path(__file__).parents[2]
+STUDY = """
+title = "Tiny"
+[[models]]
+name = "tiny"
+path = "{model}"
+calibration = "{model}/calibration.txt"
+samples = 2
+seq_len = 16
+text = "{model}/evaluation.txt"
+eval_seq_len = 16
+eval_windows = 4
+[[models]]
+name = "elsewhere"
+path = "no/such/folder"
+optional = true
+text = "no/such/text.txt"
+[[methods]]
+method = "magnitude"
+targets = [0.5, "2:4"]
+[[methods]]
+method = "wanda"
+targets = [0.5, "2:4"]
+seeds = [0, 1, 2]
+"""
+STEPS = 1 + 2 * (2 + 2 * 3)  # dense, then masks and perplexity of every run
+
+
+@pytest.fixture
+def study_file(tmp_path, tiny_model) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(STUDY.format(model=tiny_model))
+    return path
+
+
+def test_a_study_without_accelerators_reports_perplexities_over_seeds(study_file, tmp_path, capsys):
+    files = run_study(read_study(study_file), tmp_path / "out")
+    rows = pd.read_csv(files["quality.csv"])
+    assert len(rows) == 1 + 2 + 6
+    assert "rows.csv" not in files
+    table = pd.read_csv(files["quality-table.csv"]).set_index("method")
+    for target, pattern in (("50 %", "unstructured"), ("2:4", "2:4")):
+        over = rows[(rows["method"] == "wanda") & (rows["pattern"] == pattern)]["perplexity"]
+        assert sorted(over)[0] < sorted(over)[-1]  # the seeds draw different sequences
+        assert table.loc["wanda", target] == pytest.approx(over.mean())
+        assert table.loc["wanda", f"{target} spread"] == pytest.approx(over.std(ddof=1))
+        assert pd.isna(table.loc["magnitude", f"{target} spread"])
+    assert table["seeds"].fillna(0).astype(int).to_dict() == {"dense": 0, "magnitude": 1, "wanda": 3}
+    said = capsys.readouterr()
+    assert "perplexity (lower is better)" in said.out
+    steps = [line for line in said.err.splitlines() if line.startswith("[")]
+    assert [line.split("]")[0] for line in steps] == [f"[{n}/{STEPS}" for n in range(1, STEPS + 1)]
+    assert "masks of tiny, wanda 2:4, seed 2" in said.err
+
+
+def test_an_absent_optional_model_is_left_out_and_said_so(study_file, tmp_path, capsys):
+    study_file.write_text(
+        study_file.read_text().split("[[methods]]")[0] + '[[methods]]\nmethod = "magnitude"\nsparsity = 0.5\n'
+    )
+    files = run_study(read_study(study_file), tmp_path / "out")
+    assert "left out: model 'elsewhere'" in capsys.readouterr().err
+    for report in ("report.html", "report.md"):
+        assert "elsewhere" in files[report].read_text()
+    assert set(pd.read_csv(files["quality.csv"])["model"]) == {"tiny"}
+
+
+def test_a_model_that_is_not_optional_must_be_there(study_file, tmp_path):
+    study_file.write_text(study_file.read_text().replace("optional = true\n", ""))
+    with pytest.raises(UserError, match=r"elsewhere.*no such file|no/such"):
+        run_study(read_study(study_file), tmp_path / "out")
+
+
+def test_there_must_be_something_to_report(study_file):
+    text = study_file.read_text()
+    study_file.write_text(text.replace('text = "no/such/text.txt"\n', ""))
+    with pytest.raises(UserError, match=r"'elsewhere' `path` and `text`"):
+        read_study(study_file)
+    study_file.write_text(text.replace(text[text.index("[[models]]") : text.rindex("[[models]]")], ""))
+    with pytest.raises(UserError, match="none of its optional models"):
+        read_study(study_file)
+
+
+def test_more_seeds_leave_what_is_there_untouched(study_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    text = study_file.read_text()
+    study_file.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0]").replace('[0.5, "2:4"]', "[0.5]"))
+    StudyRunner(read_study(study_file), out).run()
+    before = {f: f.stat().st_mtime_ns for f in out.rglob("*") if f.is_file() and {"masks", "steps"} & set(f.parts)}
+    capsys.readouterr()
+    study_file.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0, 1]").replace('[0.5, "2:4"]', "[0.5]"))
+    StudyRunner(read_study(study_file), out).run()
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+    assert "5 of 7 steps were unchanged" in capsys.readouterr().err
+
+
+def test_generated_masks_have_no_weights_to_quantize(study_file, tmp_path):
+    study_file.write_text(study_file.read_text() + '[[methods]]\nmethod = "generated"\nsparsity = 0.5\nbits = 4\n')
+    with pytest.raises(UserError, match="without weights"):
+        run_study(read_study(study_file), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("examples/*.toml")))
+def test_the_studies_that_ship_can_be_run(name, tmp_path):
+    StudyRunner(read_study(ROOT / name), tmp_path).check()
+
+
+def test_both_quality_studies_run_the_same_methods(tmp_path):
+    shipped, with_second = (read_study(ROOT / folder / "quality.toml") for folder in ("examples", "benchmarks"))
+    assert shipped.methods == with_second.methods
+    assert len(shipped.methods) == 2 * (1 + 5 * 3) * 5 + 1 + 3 * 3
+    StudyRunner(with_second, tmp_path).check()
