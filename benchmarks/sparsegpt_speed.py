@@ -55,7 +55,8 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
             Job.statistics = InputStatistics(1, total)
             factors = Factors(Job, DAMPING)  # type: ignore[arg-type]
             return [
-                sweep(ref.matrix(layers), factors.of(ref)[0], Selection(sparsity=sparsity), BLOCKSIZE).keep for ref in refs
+                sweep(ref.matrix(layers), factors.of(ref)[0], Selection(sparsity=sparsity), BLOCKSIZE).keep
+                for ref in refs
             ]
 
     return work
@@ -111,7 +112,9 @@ def main() -> None:
     measure(ours, 256, 512, 0.5)  # compiles
     reference, found = measure(plain, *settings), measure(ours, *settings)
     same = [float((a == b).float().mean()) for a, b in zip(reference.result, found.result, strict=True)]
-    print(f"q, k, v of {args.size} x {args.size}, {args.tokens} tokens, {args.sparsity} sparsity, {worker_count()} cores")
+    print(
+        f"q, k, v of {args.size} x {args.size}, {args.tokens} tokens, {args.sparsity} sparsity, {worker_count()} cores"
+    )
     for name, measured in (("plain reference", reference), ("prunesim", found)):
         print(f"{name:<16} {measured.seconds:8.1f} s   {measured.own_gb:6.2f} GB beyond weights and inputs")
     print(f"ratio            {reference.seconds / found.seconds:8.2f} x   masks agree on {min(same):.4%}")

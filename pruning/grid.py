@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from workloads.errors import UserError
+from workloads.errors import NotForThisModel
 
 BITS = range(2, 9)
 
@@ -46,9 +46,9 @@ class Grid:
         return self.group_size or cols
 
     def check(self, cols: int, where: str) -> None:
-        """Raises UserError unless whole groups fit into a row of `cols` inputs."""
+        """Raises NotForThisModel unless whole groups fit into a row of `cols` inputs."""
         if cols % self.width(cols):
-            raise UserError(
+            raise NotForThisModel(
                 f"{where}: --group-size {self.group_size} does not divide its {cols} inputs; choose a divisor, or 0 for "
                 "one scale a row"
             )

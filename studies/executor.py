@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from studies.steps import Steps
 from studies.study import Study, StudyAccelerator, StudyModel
 from workloads import __version__
 from workloads.bundle import MaskBundle
-from workloads.errors import UserError
+from workloads.errors import NotForThisModel, UserError
 from workloads.files import pretty_json, sha256_of
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS
 
@@ -42,6 +43,7 @@ class StudyRunner:
         self.study = study
         self.out = out
         self.progress = ProgressLine()
+        self.left_out: list[str] = []
         self.places = [(on, tokens) for on in study.file.accelerators for tokens in on.tokens]
         count = sum(
             model.evaluated + len(study.methods) * (1 + model.evaluated + len(self.places)) for model in study.models
@@ -81,12 +83,24 @@ class StudyRunner:
             if model.evaluated:
                 quality.append(self.quality_step(model, None, None))
             for method in self.study.methods:
-                bundle = self.masks_step(model, method)
+                try:
+                    bundle = self.masks_step(model, method)
+                except NotForThisModel as error:
+                    self.leave_out(f"{model.name}, {described(replace(method, label='', seed=0))}", error)
+                    continue
                 if model.evaluated:
                     quality.append(self.quality_step(model, method, bundle))
                 rows += [self.cycles_step(model, method, bundle, *place) for place in self.places]
         self.steps.end()
         return joined(rows), joined(quality)
+
+    def leave_out(self, what: str, error: UserError) -> None:
+        """A run its model's shapes cannot take: told once for all its seeds, in the report too."""
+        text = f"{what.rpartition(', seed')[0]}: {error}"
+        if text not in self.left_out:
+            self.left_out.append(text)
+            self.progress.close()
+            sys.stderr.write(f"left out: {text}\n")
 
     def report(self, rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> dict[str, Path]:
         from rich.console import Console
@@ -95,6 +109,7 @@ class StudyRunner:
         from reports.terminal import print_report
 
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
+        notes += [f"Left out: {text}." for text in self.left_out]
         notes += [] if rows is None else notes_for(rows)
         files = write_report(rows, quality, self.out, self.study.file.title, notes)
         print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)

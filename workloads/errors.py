@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class NotForThisModel(UserError):
+    """Settings that are sound, but that the shapes of this model cannot take. A study goes on with its other models."""
+
+
 def one_line(error: Exception) -> str:
     """What an exception says, on one line and at most 300 characters; its kind when it says nothing."""
     return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from workloads.errors import UserError
+from workloads.errors import NotForThisModel, UserError
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class NofM:
         return 1 - self.n / self.m
 
     def check_divides(self, in_features: int, where: str) -> None:
-        """Raises UserError unless whole runs of m fit into a row."""
+        """Raises NotForThisModel unless whole runs of m fit into a row."""
         if in_features % self.m:
-            raise UserError(
+            raise NotForThisModel(
                 f"{where}: pattern {self} needs in_features divisible by {self.m}, not {in_features}; "
                 "choose another N:M or an unstructured pattern"
             )

@@ -9,7 +9,7 @@ def ls(kind: str, /) -> None:
     Parameters
     ----------
     kind
-        accelerators, methods or models.
+        accelerators, methods, quantizers, allocations or models.
     """
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
@@ -21,12 +21,20 @@ def ls(kind: str, /) -> None:
         from pruning.methods import METHODS
 
         lines = [(name, first_line(method.documentation)) for name, method in METHODS.items()]
+    elif kind == "quantizers":
+        from pruning.quantization import QUANTIZERS
+
+        lines = [(name, first_line(quantizer.documentation)) for name, quantizer in QUANTIZERS.items()]
+    elif kind == "allocations":
+        from pruning.allocation import ALLOCATORS
+
+        lines = [(name, first_line(allocator.documentation)) for name, allocator in ALLOCATORS.items()]
     elif kind == "models":
         from workloads.catalog import catalog_config, catalog_names
 
         lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
     else:
-        raise unknown("list", kind, ("accelerators", "methods", "models"))
+        raise unknown("list", kind, ("accelerators", "methods", "quantizers", "allocations", "models"))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         print(f"{name:<{width}}  {text}")

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 VERBS = {
     "run": "Run a study file: models, methods, accelerators, report.",
     "prune": "Prune a model: write a mask bundle, and on request a pruned checkpoint.",
-    "eval": "Perplexity of a model, with or without masks.",
+    "eval": "Perplexity or task scores of a model, with or without masks.",
     "generate": "Make masks of a chosen pattern and density for a model's shapes.",
     "import": "Make a bundle of masks from elsewhere: a sparse checkpoint, .npy or .npz files.",
     "simulate": "Cycles of masks on an accelerator.",
     "report": "Tables, figures and a page from result rows.",
-    "ls": "List accelerators, methods or models.",
-    "show": "Describe an accelerator, a method or a model.",
+    "ls": "List accelerators, methods, quantizers, allocations or models.",
+    "show": "Describe an accelerator, a method, a quantizer, an allocation or a model.",
     "validate": "Check every mask of a bundle.",
 }
 

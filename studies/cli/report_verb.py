@@ -21,9 +21,9 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     from workloads.errors import UserError
     from workloads.rows import QUALITY_COLUMNS
 
-    if not rows:
-        raise UserError("report: give at least one file of rows")
-    frame = pd.concat([read_rows(path) for path in rows], ignore_index=True)
+    if not rows and quality is None:
+        raise UserError("report: give at least one file of rows, or --quality")
+    frame = pd.concat([read_rows(path) for path in rows], ignore_index=True) if rows else None
     perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
-    files = write_report(frame, perplexities, out, title, notes_for(frame))
+    files = write_report(frame, perplexities, out, title, notes_for(frame) if frame is not None else [])
     sys.stderr.write(f"wrote {files['report.html']}\n")

@@ -1,13 +1,15 @@
 """prunesim show"""
 
 import dataclasses
+import inspect
 import json
+import typing
 
 from workloads.errors import unknown
 
 
 def show(name: str, /) -> None:
-    """Describe an accelerator (its model, its keys for --set), a method (its parameters), or a model (its config)."""
+    """Describe an accelerator, method, quantizer or allocation (what it does, its keys for --set), or a model (its config)."""
     from simulator.accelerators import ACCELERATORS
     from workloads.catalog import catalog_config, catalog_names
 
@@ -17,17 +19,39 @@ def show(name: str, /) -> None:
     if name in catalog_names():
         print(json.dumps(catalog_config(name), indent=1))
         return
+    from pruning.allocation import ALLOCATORS
     from pruning.methods import METHODS
+    from pruning.quantization import QUANTIZERS
 
-    if name not in METHODS:
-        raise unknown("name", name, [*ACCELERATORS, *METHODS, *catalog_names()])
-    method = METHODS[name]
-    print(method.documentation.strip())
-    print(f"\nRules (--rule, the first is the default): {', '.join(method.rules)}")
-    fields = dataclasses.fields(method.parameters_type)
-    print("Parameters (--set key=value):" + ("" if fields else " none"))
+    if name in METHODS:
+        method = METHODS[name]
+        print(method.documentation.strip())
+        print(f"\nRules (--rule, the first is the default): {', '.join(method.rules)}")
+        show_parameters(method.parameters_type, "")
+        quantizers = ", ".join(f"{q} (together with pruning)" if q in method.joint else q for q in QUANTIZERS)
+        print(f"Quantizers (--bits N --quantizer, default {method.default_quantizer}): {quantizers}")
+    elif name in QUANTIZERS:
+        print(QUANTIZERS[name].documentation.strip())
+        show_parameters(QUANTIZERS[name].parameters_type, "quantizer.")
+    elif name in ALLOCATORS:
+        print(ALLOCATORS[name].documentation.strip())
+        show_parameters(ALLOCATORS[name].parameters_type, "allocation.")
+    else:
+        raise unknown("name", name, [*ACCELERATORS, *METHODS, *QUANTIZERS, *ALLOCATORS, *catalog_names()])
+
+
+def show_parameters(kind: type, prefix: str) -> None:
+    """Keys with their defaults and, where they are named, their choices."""
+    fields = dataclasses.fields(kind)
+    hints = typing.get_type_hints(kind)
+    print("\nParameters (--set key=value):" + ("" if fields else " none"))
     for field in fields:
-        print(f"  {field.name} = {json.dumps(field.default)}")
+        choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is typing.Literal else ()
+        print(
+            f"  {prefix}{field.name} = {json.dumps(field.default)}" + (f"    {' | '.join(choices)}" if choices else "")
+        )
+    if fields and kind.__doc__:
+        print("\n" + inspect.cleandoc(kind.__doc__))
 
 
 def show_accelerator(name: str) -> None:

@@ -118,5 +118,15 @@ def test_the_studies_that_ship_can_be_run(name, tmp_path):
 def test_both_quality_studies_run_the_same_methods(tmp_path):
     shipped, with_second = (read_study(ROOT / folder / "quality.toml") for folder in ("examples", "benchmarks"))
     assert shipped.methods == with_second.methods
-    assert len(shipped.methods) == 2 * (1 + 5 * 3) * 5 + 1 + 3 * 3
+    assert len(shipped.methods) == 2 * (1 + 5 * 3) * 5 + 1 * 3 + 2 * 3 + 5 * 3 + 1 + 3 * 3
     StudyRunner(with_second, tmp_path).check()
+
+
+def test_a_target_that_a_models_shapes_cannot_take_is_left_out_and_said_so(tmp_path, tiny_model, capsys):
+    """Runs of 5 do not divide 32 inputs; the other targets go on."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(STUDY.format(model=tiny_model).replace('"2:4"', '"2:5"'))
+    files = run_study(read_study(path), tmp_path / "out")
+    assert set(pd.read_csv(files["quality.csv"])["pattern"]) == {"unstructured"}
+    for text in (capsys.readouterr().err, files["report.html"].read_text(), files["report.md"].read_text()):
+        assert text.count("divisible by 5, not 32") == 2  # magnitude, and Wanda once for its seeds
