@@ -10,7 +10,10 @@ import numba
 import numpy as np
 import torch
 
+from pruning.parallel import ordered_map
+
 CHUNK = 1 << 24  # weights whose 64-bit sorting indices are in memory at once
+PIECE = 1 << 21  # weights a thread works on
 
 
 def ranks_of(scores: torch.Tensor, width: int) -> torch.Tensor:
@@ -33,6 +36,27 @@ def keep_above(ranks: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return ranks >= counts.to(ranks.dtype)[:, None]
 
 
+def write_masked(target: torch.Tensor, weight: torch.Tensor, ranks: torch.Tensor, counts: torch.Tensor) -> None:
+    """target (rows, cols) of any type becomes weight (rows, cols) float32 where rank >= counts[row], 0 elsewhere."""
+    if not (target.is_contiguous() and target.dtype == torch.float32 and target.device.type == "cpu"):
+        target.copy_(weight * keep_above(ranks, counts))
+        return
+    limits = counts.to(ranks.dtype)
+
+    def task(span: tuple[int, int]) -> None:
+        rows = slice(*span)
+        _mask(target[rows].numpy(), weight[rows].numpy(), ranks[rows].numpy(), limits[rows].numpy())
+
+    for _ in ordered_map(task, spans(target)):
+        pass
+
+
+def spans(matrix: torch.Tensor) -> list[tuple[int, int]]:
+    """Row ranges that threads share a matrix by."""
+    step = max(1, PIECE // matrix.shape[1])
+    return [(start, min(start + step, len(matrix))) for start in range(0, len(matrix), step)]
+
+
 def sums_below(
     gradient: torch.Tensor, weight: torch.Tensor, ranks: torch.Tensor, thresholds: torch.Tensor, width: int
 ) -> torch.Tensor:
@@ -42,9 +66,13 @@ def sums_below(
     """
     bins = torch.searchsorted(thresholds.cpu(), torch.arange(width), right=True)  # first candidate that takes a rank
     if gradient.device.type == "cpu":
-        table = bins.to(torch.int32).numpy()
-        made = _binned(gradient.numpy(), weight.contiguous().numpy(), ranks.numpy(), table, len(thresholds))
-        return torch.from_numpy(made).cumsum(dim=1).float()
+        table, weight = bins.to(torch.uint8 if len(thresholds) < 256 else torch.int32).numpy(), weight.contiguous()
+
+        def task(span: tuple[int, int]) -> np.ndarray:
+            rows = slice(*span)
+            return _binned(gradient[rows].numpy(), weight[rows].numpy(), ranks[rows].numpy(), table, len(thresholds))
+
+        return torch.from_numpy(np.concatenate(list(ordered_map(task, spans(gradient))))).cumsum(dim=1).float()
     bins = bins.to(gradient.device)
     sums = torch.zeros((len(gradient), len(thresholds) + 1), dtype=torch.float32, device=gradient.device)
     step = max(1, CHUNK // gradient.shape[1])
@@ -52,6 +80,15 @@ def sums_below(
         rows = slice(start, start + step)
         sums[rows].scatter_add_(1, bins[ranks[rows].long()], gradient[rows] * weight[rows])
     return sums[:, :-1].cumsum(dim=1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _mask(target, weight, ranks, limits):  # pragma: no cover (compiled)
+    rows, cols = weight.shape
+    for r in range(rows):
+        limit = limits[r]
+        for c in range(cols):
+            target[r, c] = weight[r, c] if ranks[r, c] >= limit else np.float32(0)
 
 
 @numba.njit(nogil=True, cache=True)

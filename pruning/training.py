@@ -44,9 +44,13 @@ class StandIn:
             module._parameters[place[1]] = self._own[place]
         self._stand_ins = {}
 
+    def view(self, ref: LinearRef) -> torch.Tensor:
+        """What the block runs with in place of a matrix, (out, in), to be written into."""
+        return ref.view(self._stand_ins[ref.module_path, ref.parameter].data)
+
     def set(self, ref: LinearRef, weight: torch.Tensor) -> None:
         """weight (out, in)"""
-        ref.view(self._stand_ins[ref.module_path, ref.parameter].data).copy_(weight)
+        self.view(ref).copy_(weight)
 
     def backward(
         self, loss_of: Callable[[], torch.Tensor], receive: Callable[[LinearRef, torch.Tensor], None]
@@ -67,7 +71,8 @@ class StandIn:
                 if self._loss_scale != 1:
                     finite = finite and bool(torch.isfinite(gradient).all())
                 for ref in refs:
-                    receive(ref, ref.view(gradient).float().contiguous() / self._loss_scale)
+                    own = ref.view(gradient).float().contiguous()
+                    receive(ref, own if self._loss_scale == 1 else own / self._loss_scale)
 
             handles = [
                 stand_in.register_post_accumulate_grad_hook(lambda p, refs=self._refs[place]: hook(p, refs))

@@ -50,7 +50,7 @@ from pruning.budgets import candidates, coefficients, first_logits, reach, whole
 from pruning.hessians import Factors
 from pruning.methods.method import Method
 from pruning.quantization.clipping import LearnableClipping
-from pruning.ranks import keep_above, ranks_of, sums_below
+from pruning.ranks import keep_above, ranks_of, sums_below, write_masked
 from pruning.selection import pruned_count
 from pruning.training import Normalisation, StandIn, output_error
 from workloads.discovery import LinearRef
@@ -116,9 +116,9 @@ class Budget:
     bounded: bool
     target: float
     clipping: LearnableClipping | None = None
-    # Of the running step: the weight before its mask, the mask, and (groups, D) dLoss/dpi without the penalty.
+    # Of the running step: the weight before its mask, (rows,) ranks pruned, and (groups, D) dLoss/dpi without the penalty.
     base: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    keep: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    pruned: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     slope: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
@@ -138,11 +138,11 @@ class Budget:
         return (by_row * self.width + (1e-3 if self.unit == 1 else 0.5)).floor().long()
 
     @torch.no_grad()
-    def masked(self) -> torch.Tensor:
-        """(rows, cols): what stands in for the weight now."""
+    def write(self, target: torch.Tensor) -> None:
+        """target (rows, cols) becomes what stands in for the weight now."""
         self.base = self.weight if self.clipping is None else self.clipping.quantize().dequantize()
-        self.keep = keep_above(self.ranks, self.counts(self.sparsity_by_row(self.pi())))
-        return self.base * self.keep
+        self.pruned = self.counts(self.sparsity_by_row(self.pi()))
+        write_masked(target, self.base, self.ranks, self.pruned)
 
     @torch.no_grad()
     def receive(self, gradient: torch.Tensor) -> None:
@@ -152,7 +152,7 @@ class Budget:
         if self.clipping is not None:
             for logits in self.clipping.parameters():
                 logits.grad = None
-            self.clipping.backward(gradient * self.keep)
+            self.clipping.backward(gradient * keep_above(self.ranks, self.pruned))
 
 
 def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
@@ -232,7 +232,7 @@ def learn(parameters: Parameters, job: BlockJob, budgets: list[Budget], learns_b
         for _ in range(parameters.epochs):
             for states, wanted in zip(inputs, references, strict=True):
                 for budget in budgets:
-                    stand_in.set(budget.ref, budget.masked())
+                    budget.write(stand_in.view(budget.ref))
                     budget.slope = torch.zeros_like(budget.logits)
 
                 def loss(states=states, wanted=wanted) -> torch.Tensor:

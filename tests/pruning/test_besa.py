@@ -58,7 +58,7 @@ def test_the_prefix_sum_gradient_is_autograds(bounded: bool, by_row: bool) -> No
         layers.append(budget(weight, scores, logits, bounded, 0.4))
         gradients.append(torch.randn(rows, cols, generator=draw))
     for layer, gradient in zip(layers, gradients, strict=True):
-        layer.masked()
+        layer.write(torch.empty_like(layer.weight))
         layer.receive(gradient)
     surrogate(parameters, layers).backward()
     logits = [layer.logits.detach().double().requires_grad_() for layer in layers]
@@ -88,8 +88,9 @@ def test_one_hot_coefficients_are_wanda() -> None:
     order = scores.argsort(dim=1, stable=True)
     wanda = torch.ones(8, 40, dtype=torch.bool).scatter_(1, order[:, :18], False)
     assert torch.equal(keep_above(layer.ranks, final_counts([layer])[0]), wanda)
-    layer.masked()
-    assert torch.equal(layer.keep, wanda)
+    written = torch.empty_like(weight)
+    layer.write(written)
+    assert torch.equal(written, weight * wanda)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning import ranks as module
-from pruning.ranks import keep_above, ranks_of, sums_below
+from pruning.ranks import keep_above, ranks_of, sums_below, write_masked
 
 
 @pytest.mark.parametrize(("cols", "width"), [(12, 12), (12, 4), (8, 2), (1, 1)])
@@ -31,6 +31,22 @@ def test_the_least_important_go_first() -> None:
     assert keep_above(ranks, torch.tensor([0])).tolist() == [[True] * 4]
     assert keep_above(ranks, torch.tensor([2])).tolist() == [[True, False, True, False]]
     assert keep_above(ranks, torch.tensor([4])).tolist() == [[False] * 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_masked_weights_are_written_in_pieces(dtype: torch.dtype, transposed: bool, monkeypatch) -> None:
+    monkeypatch.setattr(module, "PIECE", 25)  # two rows a piece
+    draw = torch.Generator().manual_seed(3)
+    weight, ranks = torch.randn(7, 12, generator=draw), ranks_of(torch.rand(7, 12, generator=draw), 12)
+    counts = torch.tensor([0, 1, 5, 12, 6, 6, 11])
+    target = (
+        torch.full((12, 7), torch.nan, dtype=dtype).T if transposed else torch.full((7, 12), torch.nan, dtype=dtype)
+    )
+    write_masked(target, weight, ranks, counts)
+    expected = torch.where(ranks >= counts[:, None], weight, 0.0).to(dtype)
+    assert torch.equal(target, expected)
+    assert target.count_nonzero(dim=1).tolist() == [12, 11, 7, 0, 6, 6, 1]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 30), st.integers(1, 3), st.integers(2, 12))

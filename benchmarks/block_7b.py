@@ -1,0 +1,84 @@
+"""One block of LLaMA-7B's shapes (random weights): time of every pruning method, beside the two forward passes it must do.
+
+    python benchmarks/block_7b.py [--samples 8] [--seq-len 2048] [--methods wanda sparsegpt gblm besa] [--device cpu]
+
+A checkpoint of one block and a small vocabulary is made once under out/benchmarks. Every method runs as `prunesim prune` does, in
+a process of its own. Extrapolated: 32 such blocks, and 80 blocks of LLaMA-70B (4.2 times the weights, grouped attention ignored),
+at 128 sequences: time grows with sequences, except for the methods' work on weights, which is measured with them here; so these
+hours are upper bounds for the shown device. The BESA paper reports five hours for 70B on one 80 GB GPU.
+"""
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measuring import measure
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from pruning.calibration import Calibration
+from pruning.driver import prune
+from pruning.parallel import worker_count
+from studies.prune import PruneSettings, check_settings
+from workloads.checkpoint import Checkpoint
+
+MODEL = Path("out/benchmarks/llama-7b-block")
+CONFIG = LlamaConfig(
+    vocab_size=1024, hidden_size=4096, intermediate_size=11008, num_hidden_layers=1, num_attention_heads=32,
+    max_position_embeddings=4096, dtype="bfloat16", architectures=["LlamaForCausalLM"],
+)  # fmt: skip
+
+
+def make_model() -> None:
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(CONFIG, dtype=torch.bfloat16).save_pretrained(MODEL)
+
+
+def method(name: str, samples: int, seq_len: int, device: str) -> Callable[[], float]:
+    from dataclasses import replace
+
+    ids = torch.randint(0, 1024, (samples, seq_len), generator=torch.Generator().manual_seed(1))
+    recipe = replace(
+        check_settings(PruneSettings(name, 0.5)), model_id="7b-block", calibration=Calibration(ids, "random ids")
+    )
+    out = Path(f"out/benchmarks/llama-7b-block-{name}")
+    shutil.rmtree(out, ignore_errors=True)
+    checkpoint = Checkpoint(MODEL, torch.float32, device)
+
+    def work() -> float:
+        starts = []
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what in ("pruning", "gradients"):
+                starts.append(time.perf_counter())
+
+        prune(checkpoint, recipe, out, progress, print)
+        return time.perf_counter() - starts[0]
+
+    return work
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--seq-len", type=int, default=2048)
+    parser.add_argument("--methods", nargs="+", default=["wanda", "sparsegpt", "gblm", "besa"])
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    if not (MODEL / "config.json").exists():
+        make_model()
+    print(f"{args.samples} x {args.seq_len} tokens, float32, {args.device}, {worker_count()} threads")
+    for name in args.methods:
+        measured = measure(method, name, args.samples, args.seq_len, args.device)
+        hours = measured.result * 128 / args.samples / 3600
+        print(
+            f"{name:<10} {measured.result:8.1f} s a block, peak {measured.peak_gb:5.1f} GB; "
+            f"at most {32 * hours:6.1f} h for 7B, {80 * 4.2 * hours:7.1f} h for 70B (128 sequences)",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
