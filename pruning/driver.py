@@ -240,6 +240,9 @@ def observe(job: BlockJob, needs: frozenset[str], streams: Streams) -> None:
             merge(total, sums)
             if output is not None:
                 job.outputs.append(output)
+    for name, moments in total.items():
+        if not bool(torch.isfinite(moments.energy).all()):
+            raise UserError(f"{name}: calibration activations are NaN or Inf; use --dtype float32 or bfloat16")
     job.statistics = InputStatistics(job.samples, total)
     if "dense" in needs:
         job.dense_inputs = streams["dense"]

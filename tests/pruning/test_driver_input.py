@@ -39,14 +39,18 @@ def test_a_pattern_that_does_not_divide_names_the_layer(method: str, tmp_path: P
     assert "not 50" in message
 
 
-def test_activations_that_overflow_are_told(tmp_path: Path) -> None:
+ACTIVE = [case for case in FEW if case.recipe().needs - {"gradients_l1", "gradients_l2"}]
+
+
+@pytest.mark.parametrize("case", ACTIVE, ids=lambda case: case.name)
+def test_activations_that_overflow_are_told(case: Case, tmp_path: Path) -> None:
     model = build("llama")
     model.model.layers[0].mlp.up_proj.weight *= 3e4
     model.half().save_pretrained(tmp_path / "model")
-    with pytest.raises(UserError, match=r"layers\.0\.mlp\.down_proj: a score is NaN or Inf.*--dtype float32"):
-        prune(Checkpoint(tmp_path / "model"), recipe("wanda"), tmp_path / "out", quiet, quiet)
+    with pytest.raises(UserError, match=r"NaN or Inf.*--dtype float32"):
+        prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / "out", quiet, quiet)
     assert not (tmp_path / "out" / "bundle.json").exists()
-    prune(Checkpoint(tmp_path / "model", torch.float32), recipe("wanda"), tmp_path / "out32", quiet, quiet)
+    prune(Checkpoint(tmp_path / "model", torch.float32), case.recipe(), tmp_path / "out32", quiet, quiet)
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_dry_run_writes_nothing(tmp_path, capsys, tiny_model):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("kind", ["accelerators", "methods", "models"])
+@pytest.mark.parametrize("kind", ["accelerators", "methods", "quantizers", "allocations", "models"])
 def test_ls_and_show_cover_the_same_names(kind, capsys):
     assert run("ls", kind) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
