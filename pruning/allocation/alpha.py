@@ -88,7 +88,7 @@ def filled(alphas: Sequence[float | None]) -> list[float]:
 def eigenvalues(layer: Layer, weight: torch.Tensor) -> np.ndarray:
     """Squared singular values of a (out, in) float32 weight, ascending, float64, at most min(out, in) of them."""
     if not bool(weight.isfinite().all()):
-        raise UserError(f"{layer.name}: weights are not finite, they have no singular values; repair the checkpoint")
+        raise UserError(f"{layer.name}: weights are NaN or Inf, they have no singular values; repair the checkpoint")
     singular = torch.linalg.svdvals(weight).double().cpu().numpy()[::-1]
     return singular[singular > torch.finfo(torch.float32).eps * singular[-1]] ** 2
 
