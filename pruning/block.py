@@ -67,6 +67,11 @@ class BlockJob:
                 f"{ref.layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use --dtype float32"
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the block's weights are; hidden states wait in the CPU's memory."""
+        return self.refs[0].matrix(self.block).device
+
     def sequences(self, batches: list[torch.Tensor]) -> list[torch.Tensor]:
         """The hidden states of every calibration sequence on its own, (1, seq, hidden)."""
         return [sequence for batch in batches for sequence in batch.split(1)]

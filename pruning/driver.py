@@ -282,7 +282,7 @@ def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision
         decision, matrix = decisions[ref.layer.name], ref.matrix(block)
         if decision.weight is not None:
             matrix.copy_(decision.weight.to(run.checkpoint.stored_dtype(parameter_name(ref))))
-        matrix.masked_fill_(~decision.keep, 0)
+        matrix.masked_fill_(~decision.keep.to(matrix.device), 0)
 
 
 def add_all(run: Run, number: int, decisions: dict[str, Decision]) -> None:

@@ -29,7 +29,8 @@ class Factors:
 
     def _made(self, ref: LinearRef, moments: Moments | None) -> tuple[Factor, torch.Tensor | None]:
         if moments is None:
-            return Factor(torch.eye(ref.layer.in_features), torch.zeros(ref.layer.in_features, dtype=torch.bool)), None
+            identity = torch.eye(ref.layer.in_features, device=self._job.weight(ref).device)
+            return Factor(identity, identity.diagonal() == 0), None
         hessian = moments.hessian
         assert hessian is not None
         if moments.tokens < ref.layer.in_features:

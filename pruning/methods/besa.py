@@ -157,7 +157,7 @@ class Budget:
 
 def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
     if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(job.grid(ref) is None for ref in job.refs):
-        return {ref.layer.name: Decision(torch.ones(ref.layer.shape, dtype=torch.bool)) for ref in job.refs}
+        return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
     budgets = [make_budget(parameters, job, ref, score) for ref, score in scores(parameters, job)]
     learns_budgets = any(budget.unit == 1 or parameters.nm_budget == "row" for budget in budgets)
     if learns_budgets or budgets[0].clipping is not None:
@@ -215,7 +215,7 @@ def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
 
 def learn(parameters: Parameters, job: BlockJob, budgets: list[Budget], learns_budgets: bool) -> None:
     """Trains logits and clipping, one step a calibration sequence."""
-    device = budgets[0].weight.device
+    device = job.device
     inputs = job.sequences(job.inputs)
     references = job.sequences(job.outputs if parameters.reference == "local" else job.dense_outputs)
     optimizers: list[torch.optim.Optimizer] = []

@@ -80,7 +80,7 @@ def evidence_of(method: Method, parameters: Any, job: BlockJob, name: str) -> Ev
         if norm is None:
             job.warn(f"{name}: no calibration token reached it (or only zeros); scored by magnitude")
     if job.gradients is not None:
-        gradient = job.gradients[name]
+        gradient = job.gradients[name].to(job.device)
     return Evidence(job.samples, norm, gradient)
 
 

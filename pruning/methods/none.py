@@ -14,7 +14,7 @@ class Parameters:
 
 
 def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
-    return {ref.layer.name: Decision(torch.ones(ref.layer.shape, dtype=torch.bool)) for ref in job.refs}
+    return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
 
 
 METHOD = Method(
