@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ class StudyRunner:
                 try:
                     bundle = self.masks_step(model, method)
                 except NotForThisModel as error:
-                    self.leave_out(f"{model.name}, {described(replace(method, label='', seed=0))}", error)
+                    self.leave_out(f"{model.name} at {target_text(method)}: {error}")
                     continue
                 if model.evaluated:
                     quality.append(self.quality_step(model, method, bundle))
@@ -94,9 +93,8 @@ class StudyRunner:
         self.steps.end()
         return joined(rows), joined(quality)
 
-    def leave_out(self, what: str, error: UserError) -> None:
-        """A run its model's shapes cannot take: told once for all its seeds, in the report too."""
-        text = f"{what.rpartition(', seed')[0]}: {error}"
+    def leave_out(self, text: str) -> None:
+        """A target its model's shapes cannot take: told once, in the report too."""
         if text not in self.left_out:
             self.left_out.append(text)
             self.progress.close()
@@ -223,8 +221,11 @@ def masks_name(model: StudyModel, method: StudyMethod) -> str:
 
 
 def described(method: StudyMethod) -> str:
-    target = method.pattern if method.sparsity is None else f"{100 * method.sparsity:g} %"
-    return f"{method.title}{'' if method.sparsity == 0 else ' ' + target}, seed {method.seed}"
+    return f"{method.title}{'' if method.sparsity == 0 else ' ' + target_text(method)}, seed {method.seed}"
+
+
+def target_text(method: StudyMethod) -> str:
+    return method.pattern if method.sparsity is None else f"{100 * method.sparsity:g} %"
 
 
 def absent_text(model: StudyModel) -> str:
