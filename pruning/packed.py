@@ -83,23 +83,24 @@ def plan_packing(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: Mas
     all are quantized, on symmetric grids, and the files hold them one by one (transformers reads no others).
     """
     grid, symmetric, names = None, True, set()
+    by_row = all(
+        entry.group_size in (None, entry.in_features) for entry in masks.layers
+    )  # one scale a row, wide or narrow
     for number, entry in enumerate(masks.layers):
         progress("reading codes", number, len(masks))
         quantized = None if entry.weight_bits is None else read_quantized(masks, entry.name)
         if quantized is None:
             continue
-        grid = grid or quantized.grid
+        own = replace(quantized.grid, group_size=0) if by_row else quantized.grid
+        grid = grid or own
         where = f"{masks.folder}: {entry.name}"
-        if quantized.grid != grid:
+        if own != grid:
             raise UserError(
                 f"{where}: {entry.weight_bits} bits and group size {entry.group_size}, but {grid.bits} and "
                 f"{grid.group_size} before it; a packed checkpoint has one grid; {DENSE}"
             )
         if quantized.input_scale is not None:
-            raise UserError(
-                f"{where}: AWQ scaled its inputs, which packed weights cannot say; quantize with --set "
-                f"quantizer.scale_search=false, or {DENSE}"
-            )
+            raise scaled_inputs(where)
         symmetric = symmetric and is_symmetric(quantized)
         names.add(entry.name)
     if grid is None:
@@ -108,6 +109,24 @@ def plan_packing(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: Mas
     for ref in (ref for block in refs for ref in block):
         check_form(checkpoint, ref, packing)
     return packing
+
+
+def scaled_inputs(where: str) -> UserError:
+    return UserError(
+        f"{where}: AWQ scales its inputs, which packed weights cannot say; quantize with --set "
+        f"quantizer.scale_search=false, or {DENSE}"
+    )
+
+
+def check_packable(checkpoint: Checkpoint, grid: Grid, scales_inputs: bool) -> None:
+    """What can be known before anything is pruned. Raises UserError as `plan_packing`."""
+    require_library()
+    refs = [ref for block in all_refs(checkpoint) for ref in block]
+    if scales_inputs:
+        raise scaled_inputs(f"{checkpoint.folder}: {refs[0].layer.name}")
+    packing = Packing(grid, frozenset(ref.layer.name for ref in refs))
+    for ref in refs:
+        check_form(checkpoint, ref, packing)
 
 
 def check_form(checkpoint: Checkpoint, ref: LinearRef, packing: Packing) -> None:

@@ -58,7 +58,7 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         activation_bytes=(3 if learns else 1) * activations,
         method_bytes=max(method_bytes(recipe, [ref.layer for ref in block]) for block in refs),
         bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers)
-        + values_bytes(recipe, weights, itemsize),
+        + values_bytes(recipe, layers, itemsize),
         resume_bytes=2 * hidden + (hidden * len(refs) + 4 * weights if differentiates else 0),
     )
 
@@ -80,8 +80,11 @@ def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
     return total
 
 
-def values_bytes(recipe: Recipe, weights: int, itemsize: int) -> int:
-    """On disk, for weights the method makes."""
-    if recipe.quantization is not None:
-        return weights // 2 if recipe.quantization.bits <= 4 else weights
-    return weights * itemsize if recipe.method.changes_weights else 0
+def values_bytes(recipe: Recipe, layers: list[Layer], itemsize: int) -> int:
+    """On disk, for weights the method makes: floats, or codes with a float32 scale and a zero point of a byte a group."""
+    weights = sum(layer.n_weights for layer in layers)
+    if recipe.quantization is None:
+        return weights * itemsize if recipe.method.changes_weights else 0
+    size = recipe.quantization.group_size
+    groups = sum(layer.n_weights // (size or layer.in_features) for layer in layers)
+    return 5 * groups + (weights // 2 if recipe.quantization.bits <= 4 else weights)

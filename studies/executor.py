@@ -67,6 +67,10 @@ class StudyRunner:
                 if name and Path(name).suffix and not self.study.beside(name).is_file():
                     raise UserError(f"{self.study.path}: model {model.name!r}: no such file: {self.study.beside(name)}")
             for method in self.study.methods:
+                if model.path and not model.calibration and needs_calibration(method):
+                    raise UserError(
+                        f"{self.study.path}: model {model.name!r} has no `calibration`; {method.title} needs it"
+                    )
                 if model.shapes and method.method != GENERATED:
                     raise UserError(
                         f"{self.study.path}: {model.name!r} has shapes only; {method.method!r} needs weights "
@@ -201,6 +205,14 @@ def check_method(method: StudyMethod) -> None:
     from studies.prune import check_settings
 
     check_settings(prune_settings(method))
+
+
+def needs_calibration(method: StudyMethod) -> bool:
+    if method.method == GENERATED:
+        return False
+    from studies.prune import check_settings
+
+    return check_settings(prune_settings(method)).needs_calibration
 
 
 def prune_settings(method: StudyMethod) -> "PruneSettings":

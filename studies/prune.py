@@ -1,6 +1,7 @@
 """One pruning run, from names and numbers to a bundle and, on request, a checkpoint."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ from typing import Any
 import torch
 
 from pruning.allocation import Allocation, find_allocator
+from pruning.block import Warn
 from pruning.calibration import read_calibration
 from pruning.driver import prune
 from pruning.methods import choose_rule, find_method
 from pruning.methods.method import Method
-from pruning.packed import save_packed
+from pruning.packed import check_packable, save_packed
 from pruning.parameters import parse_parameters
 from pruning.plan import estimate
 from pruning.quantization import Quantization, check_bits, find_quantizer
@@ -62,6 +64,8 @@ def model_name(model: str) -> str:
 def check_settings(settings: PruneSettings) -> Recipe:
     """A recipe without model and calibration. Raises UserError for the first setting that cannot be."""
     method = find_method(settings.method)
+    if settings.seed < 0:
+        raise UserError(f"--seed must not be negative, it is {settings.seed}")
     own, of_quantizer, of_allocation = split_values(parse_values(list(settings.sets)))
     parameters = parse_parameters(method.name, method.parameters_type, own)
     pattern, sparsity = target_of(method, settings)
@@ -106,7 +110,7 @@ def quantization_of(method: Method, settings: PruneSettings, values: dict[str, A
             if settings.quantizer
             else "--group-size"
             if settings.group_size
-            else values and "--set quantizer."
+            else values and "--set quantizer.KEY"
         )
         if given:
             raise UserError(f"{given} has no meaning without --bits: say how many, for example --bits 4")
@@ -122,7 +126,7 @@ def quantization_of(method: Method, settings: PruneSettings, values: dict[str, A
 def allocation_of(method: Method, rule: str, settings: PruneSettings, values: dict[str, Any]) -> Allocation | None:
     if settings.allocation is None:
         if values:
-            raise UserError("--set allocation. has no meaning without --allocation: say which, for example owl")
+            raise UserError("--set allocation.KEY has no meaning without --allocation: say which, for example owl")
         return None
     allocator = find_allocator(settings.allocation)
     if not method.prunes or rule == "global":
@@ -171,7 +175,7 @@ def run_prune(
     save_model: Path | None,
     save_format: str,
     progress: Progress,
-    warn,
+    warn: Warn,
 ) -> MaskBundle:
     """Writes the bundle and, if `save_model` is given, the checkpoint in the format "dense" or "packed"."""
     if save_format not in SAVERS:
@@ -180,11 +184,32 @@ def run_prune(
         if save_model.resolve() == out.resolve():
             raise UserError(f"--out and --save-model are both {out}; masks and checkpoint need folders of their own")
         check_target(save_model, checkpoint.folder)
-        if save_format == "packed" and recipe.quantization is None:
+        try:
+            return prune_and_save(checkpoint, recipe, out, save_model, save_format, progress, warn)
+        finally:
+            with suppress(OSError):
+                save_model.rmdir()  # it stays if anything is in it
+    if save_format != "dense":
+        raise UserError(f"--save-format {save_format} needs a folder: --save-model DIR")
+    return prune(checkpoint, recipe, out, progress, warn)
+
+
+def prune_and_save(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    out: Path,
+    save_model: Path,
+    save_format: str,
+    progress: Progress,
+    warn: Warn,
+) -> MaskBundle:
+    if save_format == "packed":
+        if recipe.quantization is None:
             raise UserError("--save-format packed holds quantized weights; say how many bits, for example --bits 4")
+        scaled = getattr(recipe.quantization.parameters, "scale_search", False)
+        check_packable(checkpoint, recipe.quantization.grid(torch.float32), scaled)
     bundle = prune(checkpoint, recipe, out, progress, warn)
-    if save_model is not None:
-        SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
+    SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
     return bundle
 
 

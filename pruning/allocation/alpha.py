@@ -1,4 +1,4 @@
-"""AlphaPruning (Lu et al., NeurIPS 2024; methods 17): matrices with a heavy-tailed spectrum keep more.
+"""AlphaPruning (Lu et al., NeurIPS 2024): matrices with a heavy-tailed spectrum keep more.
 
 Heavy tails come with training, so that such matrices are taken to hold more. lam_0 <= lam_1 <= ... are the squared
 singular values of a matrix. The Hill estimate of the exponent of the tail that starts at lam_i, with n = count - i,

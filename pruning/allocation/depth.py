@@ -1,4 +1,4 @@
-"""A ramp over depth (methods 17, the simplest of the depth-aware baselines): early blocks keep more, late ones less.
+"""A ramp over depth (the simplest of the depth-aware baselines): early blocks keep more, late ones less.
 
 s_b rises linearly from s - d in the first block to s + d in the last, the same for every matrix of a block. No data, no
 weights. A model of one block gets the target.

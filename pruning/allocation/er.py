@@ -1,4 +1,4 @@
-"""ER, Erdos-Renyi (Mocanu et al., 2018), and ERK (Evci et al., ICML 2020; methods 17): small matrices keep more.
+"""ER, Erdos-Renyi (Mocanu et al., 2018), and ERK (Evci et al., ICML 2020): small matrices keep more.
 
 density_l = c (o + n) / (o n) for an (o, n) matrix, c such that the mean over all weights is the target. Matrices whose
 density would exceed 1 stay dense, and c is found again over the others until none does. No data, no weights. Small

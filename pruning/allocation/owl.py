@@ -1,4 +1,4 @@
-"""OWL, outlier-weighed layerwise sparsity (Yin et al., ICML 2024; methods 17): blocks with many outliers keep more.
+"""OWL, outlier-weighed layerwise sparsity (Yin et al., ICML 2024): blocks with many outliers keep more.
 
 On the dense model, with the Wanda scores A = |W| sqrt(a) of all matrices of block i in one pool (a matrix that no token
 reached counts with sqrt(a) = 1):

@@ -28,9 +28,9 @@ Settings, with what paper and released program do:
                   same N everywhere: the bundle calls them unstructured.
 
 With --bits and the quantizer "lwc" (its default) clipping strengths are learned by the same loss (section 3.3 of the paper, not
-released; methods 4.8): W_hat = Q(W) * M, ranks from the unquantized W, AdamW with lr clip_lr for the clipping beside Prodigy.
+released): W_hat = Q(W) * M, ranks from the unquantized W, AdamW with lr clip_lr for the clipping beside Prodigy.
 
-The gradient for the coefficients is a prefix sum over ranks (methods 4.4), not autograd through dense masks. The penalty counts
+The gradient for the coefficients is a prefix sum over ranks, not autograd through dense masks. The penalty counts
 in sparsity of the block (of every matrix with N:M budgets). The released low-rank delta (off by default) and ranking by columns
 are not offered.
 """
@@ -68,7 +68,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Parameters:
-    """See above."""
+    """0 as d_coef means the default of above; the rest is said there."""
 
     granularity: Literal["row", "layer"] = "row"
     ranking: Literal["wanda", "magnitude", "sparsegpt", "sparsegpt-released"] = "wanda"

@@ -12,6 +12,7 @@ a given published figure used is not always stated: l1, the paper's first form, 
 Deviations from the released program, all towards more precision: gradients in the model's own --dtype and summed in float32 (it
 sums 16-bit values, where small gradients vanish). scaling = "invariant" (our default) multiplies l1 sums by 128 / N and l2 sums
 by sqrt(128 / N), so that alpha means the same for any number N of sequences; at the published N = 128 it equals "released".
+alpha is tied to the published 2048 tokens a sequence too: activations are summed over tokens, gradients are of a mean.
 A matrix that no token reached is scored by magnitude.
 """
 
@@ -29,7 +30,7 @@ PUBLISHED_SAMPLES = 128
 
 @dataclass(frozen=True)
 class Parameters:
-    """form, norm, alpha, scaling: as above."""
+    """alpha weighs gradients against activations; form, norm and scaling are said above."""
 
     form: Literal["sum", "gradient", "inverse"] = "sum"
     norm: Literal["l1", "l2"] = "l1"

@@ -1,4 +1,4 @@
-"""AWQ: activation-aware scales and clipping (Lin et al., MLSys 2024; methods 18.5).
+"""AWQ: activation-aware scales and clipping (Lin et al., MLSys 2024).
 
 Inputs that are large on average get finer steps: matrices fed by the same tensor (q, k, v; gate and up) share one
 scale t per input, W' = Q(W diag(t)) diag(t)^-1, t = x_mean^r normalised to sqrt(max t min t) = 1, with the r of 0,
@@ -14,7 +14,7 @@ exact over all calibration tokens; the release runs the attention or the MLP on 
 clip of a group looks at the error of its own inputs; but rows that all their clips together make worse keep their
 whole ranges. (3) t stays beside the codes and divides the weights taken off the grid; the release folds 1/t into what
 produces the inputs. So o is scaled under grouped-query attention too, and every expert has scales of its own. (4)
-Grids are those of this package, which always hold 0 (methods 18.1).
+Grids are those of this package, which always hold 0.
 """
 
 from dataclasses import dataclass, replace

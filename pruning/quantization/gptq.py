@@ -1,4 +1,4 @@
-"""GPTQ (Frantar et al., ICLR 2023; methods 18.3): column after column is rounded, and the columns right of it make up for the
+"""GPTQ (Frantar et al., ICLR 2023): column after column is rounded, and the columns right of it make up for the
 error: SparseGPT's sweep with nothing, or a given mask, pruned.
 
 Pruned weights stay 0, and their grids are fitted to what pruning left. `act_order` takes the inputs with the largest

@@ -1,9 +1,9 @@
-"""Learnable weight clipping (LWC, the weight-only part of OmniQuant, Shao et al., ICLR 2024; methods 18.4).
+"""Learnable weight clipping (LWC, the weight-only part of OmniQuant, Shao et al., ICLR 2024).
 
 The ranges of all grids of a block are clipped to learned shares of their extremes, so that the block with quantized
 (and pruned) weights, on what the quantized blocks before it produce, gives what the unpruned block of the unpruned
 model gives: AdamW on the mean squared error, one sequence a step, in order. Where pruning only masks,
-W_hat = Q(W) .* M with grids of the dense W (methods 4.8); where it changes weights, the grids are theirs.
+W_hat = Q(W) .* M with grids of the dense W; where it changes weights, the grids are theirs.
 
 Default: 20 epochs, as in the released scripts for weight-only 3 and 4 bits, which is what this quantizer is for (the
 release's program default is 10; the paper takes 40 for 2 bits). Never worse than round to nearest on the calibration

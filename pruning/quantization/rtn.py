@@ -1,4 +1,4 @@
-"""Round to nearest (methods 18.2): every weight to the nearest code of its grid. Needs no data.
+"""Round to nearest: every weight to the nearest code of its grid. Needs no data.
 
 The grid comes from the weights as pruning left them: zeros keep 0 in its range. `shrink` tries narrower ranges,
 factors 1 - i/100, i = 0..79, and keeps the one with the least sum of |w - w_hat|^2.4 in each group.

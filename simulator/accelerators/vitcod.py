@@ -38,6 +38,7 @@ from workloads.mask import PackedMask
 
 NOTES = (
     "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
+    "Quantized weights take their own bits on both sides; scales and zero points of their groups are not charged.",
     "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
     "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
     "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",

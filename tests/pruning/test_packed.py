@@ -247,7 +247,7 @@ GRID, SYMMETRIC = Grid(4, 8), Grid(4, 8, symmetric=True)
         ("gpt_oss", SYMMETRIC, {}, "as one stack"),
         ("llama4_text", SYMMETRIC, {}, "as one stack"),
         ("gpt2", GRID, {}, "as in GPT-2"),
-        ("llama", GRID, {"input_scale": True}, "AWQ scaled its inputs"),
+        ("llama", GRID, {"input_scale": True}, "AWQ scales its inputs"),
         ("llama", GRID, {"packed": lambda name: False}, "no quantized weights"),
         ("llama-narrow", GRID, {}, "zero points of 8 rows"),
     ],

@@ -44,11 +44,12 @@ def test_the_bundle_and_the_saved_checkpoint_have_one_perplexity(settings, tmp_p
     assert with_masks != perplexity(capsys, tiny_model, *text)
 
 
-def test_a_packed_checkpoint_loads_to_the_same_logits(tmp_path, tiny_model):
+@pytest.mark.parametrize("group_size", [0, 16])
+def test_a_packed_checkpoint_loads_to_the_same_logits(group_size, tmp_path, tiny_model):
     pytest.importorskip("compressed_tensors", reason="the extra `packed` is not installed")
     from transformers import AutoModelForCausalLM
 
-    common = ["prune", tiny_model, "--method", "wanda", "--sparsity", "0.5", "--bits", "4", "--group-size", "16"]
+    common = ["prune", tiny_model, "--method", "wanda", "--sparsity", "0.5", "--bits", "4", "--group-size", group_size]
     common += ["--calibration", tiny_model / "ids.npy"]
     assert run(*common, "--out", tmp_path / "a", "--save-model", tmp_path / "dense") == 0
     packed = ["--out", tmp_path / "b", "--save-model", tmp_path / "packed", "--save-format", "packed"]
@@ -98,8 +99,15 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path, capsys, tiny_model):
     )
     first = ("--set", "quantizer.order=quantize-first")
     assert "would lose that" in said("--method", "sparsegpt", *half, "--bits", 4, *first)
+    assert "--seed must not be negative, it is -1" in said("--method", "magnitude", *half, "--seed", -1)
     packed = ("--save-model", tmp_path / "p", "--save-format", "packed")
     assert "say how many bits" in said("--method", "magnitude", *half, *packed)
+    assert "needs a folder: --save-model" in said(
+        "--method", "magnitude", *half, "--bits", 4, "--save-format", "packed"
+    )
+    awq = ("--method", "none", "--bits", 4, "--quantizer", "awq", "--calibration", tiny_model / "ids.npy")
+    assert "AWQ scales its inputs" in said(*awq, *packed)
+    assert not (tmp_path / "p").exists()
     assert "unknown format of --save-model 'zip'" in said("--method", "magnitude", *half, "--save-format", "zip")
     assert "no device 'cuda'" in said("--method", "magnitude", *half, "--device", "cuda") or torch.cuda.is_available()
     assert "unknown device 'gpu9'" in said("--method", "magnitude", *half, "--device", "gpu9")

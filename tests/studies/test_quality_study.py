@@ -130,3 +130,12 @@ def test_a_target_that_a_models_shapes_cannot_take_is_left_out_and_said_so(tmp_p
     assert set(pd.read_csv(files["quality.csv"])["pattern"]) == {"unstructured"}
     for text in (capsys.readouterr().err, files["report.html"].read_text(), files["report.md"].read_text()):
         assert text.count("divisible by 5, not 32") == 1  # for all methods and seeds
+
+
+def test_a_study_that_lacks_calibration_is_told_before_anything_runs(tmp_path, tiny_model):
+    path = tmp_path / "tiny.toml"
+    text = STUDY.format(model=tiny_model)
+    path.write_text("".join(line for line in text.splitlines(True) if not line.startswith("calibration")))
+    with pytest.raises(UserError, match=r"tiny\.toml: model 'tiny' has no `calibration`; wanda needs it"):
+        StudyRunner(read_study(path), tmp_path / "out").check()
+    assert not (tmp_path / "out").exists()
