@@ -1,7 +1,8 @@
 """GPTQ (Frantar et al., ICLR 2023): column after column is rounded, and the columns right of it make up for the
 error: SparseGPT's sweep with nothing, or a given mask, pruned.
 
-Pruned weights stay 0, and their grids are fitted to what pruning left. `act_order` takes the inputs with the largest
+Pruned weights stay 0, and grids are fitted to what pruning left. Where pruning only masked, the sweep starts from the dense
+weights, so that the survivors make up for what the mask takes away as well as for rounding. `act_order` takes the inputs with the largest
 activations first; it implies `static_groups` (all groups fitted before the sweep), which keeps groups contiguous in memory.
 Otherwise groups are fitted when the sweep reaches them, to the weights as they are then, inside a slab too (the released
 program takes stale ones there). Damping and its remedies as in methods/sparsegpt.py.
@@ -39,7 +40,7 @@ def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision])
     quantized = {}
     for ref in job.refs:
         decision = decisions[ref.layer.name]
-        weight = job.weight(ref) * decision.keep if decision.weight is None else decision.weight
+        weight = job.weight(ref) if decision.weight is None else decision.weight
         factor, order = factors.of(ref)
         swept = sweep(
             weight,
