@@ -19,11 +19,12 @@ class Factors:
         self._damping = damping
         self._by_size = by_size
         self._latest: tuple[object, tuple[Factor, torch.Tensor | None]] | None = None
+        self._pools: dict[tuple[str, str], Moments] = {}
 
     def of(self, ref: LinearRef) -> tuple[Factor, torch.Tensor | None]:
         moments = self._moments(ref)
-        key = id(moments) if moments is not None else ref.layer.name
-        if self._latest is None or self._latest[0] != key:
+        key: object = moments if moments is not None else ref
+        if self._latest is None or self._latest[0] is not key:
             self._latest = (key, self._made(ref, moments))
         return self._latest[1]
 
@@ -59,19 +60,31 @@ class Factors:
         own = sums.get(ref.layer.name)
         tokens = own.tokens if own is not None else 0
         if ref.expert is not None and tokens < FEW_TOKENS * ref.layer.in_features:
-            place = (ref.module_path, ref.parameter)
-            peers = [sums[r.layer.name] for r in self._job.refs
-                     if (r.module_path, r.parameter) == place and r.layer.name in sums]  # fmt: skip
-            if peers:
+            pool = self._pool(ref)
+            if pool is not None:
                 self._job.warn(
                     f"{ref.layer.name}: {tokens} calibration tokens reached it; the Hessian of all experts is used"
                 )
-                own = peers[0].copy()
-                for peer in peers[1:]:
-                    own.add_(peer)
+                own = pool
         if own is None or not bool(own.energy.any()):
             self._job.warn(
                 f"{ref.layer.name}: no calibration token reached it (or only zeros); pruned by magnitude, without update"
             )
             return None
         return own
+
+    def _pool(self, ref: LinearRef) -> Moments | None:
+        """The sums of all experts of a stack; None if no token reached any."""
+        assert self._job.statistics is not None
+        place = (ref.module_path, ref.parameter)
+        if place not in self._pools:
+            sums = self._job.statistics.sums
+            peers = [sums[r.layer.name] for r in self._job.refs
+                     if (r.module_path, r.parameter) == place and r.layer.name in sums]  # fmt: skip
+            if not peers:
+                return None
+            pool = peers[0].copy()
+            for peer in peers[1:]:
+                pool.add_(peer)
+            self._pools[place] = pool
+        return self._pools[place]

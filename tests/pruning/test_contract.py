@@ -185,3 +185,38 @@ def test_gptq_after_a_mask_makes_up_for_the_mask_too(llama: Path, tmp_path: Path
         masked += float(((weight * keep - weight) @ inputs.T).square().sum())
         made += float(((held - weight) @ inputs.T).square().sum())
     assert made < 0.9 * masked
+
+
+def test_experts_that_few_tokens_reach_share_one_hessian(tmp_path: Path) -> None:
+    """Their factor is that of the sum over all experts of the stack, whatever objects lived and died before."""
+    from pruning.block import BlockJob
+    from pruning.blockwise import BlockwiseModel
+    from pruning.hessians import Factors
+    from pruning.statistics import InputStatistics, InputWatch
+    from pruning.sweep import factorise
+
+    model = BlockwiseModel(Checkpoint(save("mixtral", tmp_path)))
+    hidden, block, refs = model.embed(token_ids(3, 12)), model.checkpoint.load_block(0), model.refs(0)
+    with InputWatch(block, refs, hessian=True) as watch:
+        _, sums = watch.observe(lambda: model.run(0, hidden))
+    warnings: list[str] = []
+    job = BlockJob(
+        0,
+        block,
+        refs,
+        lambda x: x,
+        {},
+        {},
+        lambda r, s: s > 0,
+        warnings.append,
+        lambda r: None,
+        3,
+        InputStatistics(3, sums),
+    )
+    factors = Factors(job, 0.01)
+    for ref in refs:
+        if ref.expert is not None:
+            stack = [r.layer.name for r in refs if (r.parameter, r.module_path) == (ref.parameter, ref.module_path)]
+            pooled = sum(sums[name].hessian for name in stack if name in sums)
+            torch.testing.assert_close(factors.of(ref)[0].upper, factorise(pooled, 0.01).upper)
+    assert sum("the Hessian of all experts is used" in warning for warning in warnings) == 8
