@@ -1,6 +1,6 @@
 """BESA on one LLaMA block against the method as it is usually written, CPU: seconds a training step, and memory.
 
-    python benchmarks/besa_speed.py [--hidden 2048] [--ffn 5504] [--tokens 256] [--steps 2]
+    python benchmarks/besa_speed.py [--hidden 2048] [--ffn 5504] [--tokens 256] [--steps 3]
 
 The reference holds, for every matrix, 64-bit ranks, a soft and a hard mask in float32, and lets autograd differentiate through
 W * (hard - stop(soft) + soft). Ours is methods/besa.py on the same block, inputs, dtype (float32) and first logits. Both run every
@@ -137,22 +137,22 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--ffn", type=int, default=5504)
     parser.add_argument("--tokens", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=3)
     args = parser.parse_args()
     measure(ours, 128, 256, 8, 1)  # compiles
     weights = 4 * args.hidden**2 + 3 * args.hidden * args.ffn
     print(
-        f"LLaMA block of {weights / 1e6:.0f} M weights, float32, {args.steps} steps of one sequence, one thread an operation"
+        f"LLaMA block of {weights / 1e6:.0f} M weights, float32, one thread an operation; seconds of one more training step"
     )
     for tokens in args.tokens:
-        settings = (args.hidden, args.ffn, tokens, args.steps)
-        reference, found = measure(plain, *settings), measure(ours, *settings)
-        per = 1e9 / weights
-        print(
-            f"{tokens:>5} tokens: dense masks {reference.seconds / args.steps:7.2f} s a step, {reference.own_gb * per:5.1f} B a weight;"
-            f"  prunesim {found.seconds / args.steps:7.2f} s, {found.own_gb * per:5.1f} B;"
-            f"  {reference.seconds / found.seconds:5.2f}x faster, {found.own_gb / reference.own_gb:5.2f} of the memory"
-        )
+        figures = {}
+        for name, variant in (("dense masks", plain), ("prunesim", ours)):
+            short, long = (measure(variant, args.hidden, args.ffn, tokens, steps) for steps in (1, 1 + args.steps))
+            step = (long.seconds - short.seconds) / args.steps
+            figures[name] = step, long.own_gb * 1e9 / weights
+            print(f"{tokens:>5} tokens: {name:<12} {step:6.2f} s, {figures[name][1]:5.1f} B a weight; ", end="")
+        (slow, fat), (fast, thin) = figures.values()
+        print(f"{slow / fast:5.2f}x faster, {thin / fat:5.2f} of the memory", flush=True)
 
 
 if __name__ == "__main__":

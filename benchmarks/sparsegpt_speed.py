@@ -1,6 +1,6 @@
 """SparseGPT of the matrices that share an input (q, k and v of a 7B block) against a plain reference, CPU: time and memory.
 
-    python benchmarks/sparsegpt_speed.py [--size 4096] [--tokens 4096] [--sparsity 0.5]
+    python benchmarks/sparsegpt_speed.py [--size 4096] [--tokens 16384] [--sparsity 0.5]
 
 The reference is the method as it is usually written: one Hessian and one factorisation a matrix, then column after column in
 torch, a rank-one update of the 128-column slab each, lazy updates of the rest; torch may use all cores. Ours (the project's
@@ -15,7 +15,7 @@ from measuring import measure
 from torch import nn
 
 from pruning.hessians import Factors
-from pruning.parallel import one_thread_per_operation, worker_count
+from pruning.parallel import one_thread_per_operation, ordered_map, worker_count
 from pruning.statistics import InputStatistics, InputWatch, Sums, merge
 from pruning.sweep import Selection, sweep
 from workloads.discovery import LinearRef
@@ -49,8 +49,11 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
     def work() -> list[torch.Tensor]:
         total: Sums = {}
         with one_thread_per_operation(), InputWatch(layers, refs, hessian=True) as watch:
-            for batch in inputs.split(BATCH):
-                _, sums = watch.observe(lambda b=batch: [layer(b) for layer in layers.values()][-1])
+
+            def observe(batch: torch.Tensor) -> Sums:
+                return watch.observe(lambda: [layer(batch) for layer in layers.values()][-1])[1]
+
+            for sums in ordered_map(observe, list(inputs.split(BATCH)), large=True):
                 merge(total, sums)
             Job.statistics = InputStatistics(1, total)
             factors = Factors(Job, DAMPING)  # type: ignore[arg-type]
@@ -105,7 +108,7 @@ def plain_sparsegpt(weight: torch.Tensor, hessian: torch.Tensor, sparsity: float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--tokens", type=int, default=16384)
     parser.add_argument("--sparsity", type=float, default=0.5)
     args = parser.parse_args()
     settings = (args.size, args.tokens, args.sparsity)
