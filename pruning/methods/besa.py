@@ -102,14 +102,15 @@ def check(parameters: Parameters, sparsity: float) -> None:
 
 @dataclass
 class Budget:
-    """One matrix in training. ranks (rows, cols) within runs of `width`; thresholds (D,) ranks each candidate prunes of a run;
-    a count step is `unit` weights a row."""
+    """One matrix in training. ranks (rows, cols) within runs of `width` inputs, the whole row unless `in_runs` (N:M);
+    thresholds (D,) ranks each candidate prunes of a run; a count step is `unit` weights a row."""
 
     ref: LinearRef
     weight: torch.Tensor
     ranks: torch.Tensor
     width: int
     unit: int
+    in_runs: bool
     logits: nn.Parameter
     grid: torch.Tensor
     thresholds: torch.Tensor
@@ -135,7 +136,7 @@ class Budget:
 
     def counts(self, by_row: torch.Tensor) -> torch.Tensor:
         """(rows,) ranks pruned: rounded down, as released (short of float32 noise); to the nearest where a run has few."""
-        return (by_row * self.width + (1e-3 if self.unit == 1 else 0.5)).floor().long()
+        return (by_row * self.width + (0.5 if self.in_runs else 1e-3)).floor().long()
 
     @torch.no_grad()
     def write(self, target: torch.Tensor) -> None:
@@ -159,7 +160,7 @@ def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
     if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(job.grid(ref) is None for ref in job.refs):
         return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
     budgets = [make_budget(parameters, job, ref, score) for ref, score in scores(parameters, job)]
-    learns_budgets = any(budget.unit == 1 or parameters.nm_budget == "row" for budget in budgets)
+    learns_budgets = parameters.nm_budget == "row" or not budgets[0].in_runs
     if learns_budgets or budgets[0].clipping is not None:
         learn(parameters, job, budgets, learns_budgets)
     decisions = {}
@@ -195,6 +196,8 @@ def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
     job.check_finite(ref, score)
     weight, pattern, grid = job.weight(ref), job.patterns[ref.layer.name], job.grid(ref)
     target = job.sparsity[ref.layer.name]
+    if pattern is None or parameters.nm_budget == "row":
+        check(parameters, target)  # an allocator may have moved it
     width, unit = score.shape[1], 1
     points = candidates(parameters.candidates)
     if pattern is not None:
@@ -206,7 +209,7 @@ def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
     rows = len(weight) if parameters.granularity == "row" else 1
     device = weight.device
     return Budget(
-        ref, weight, ranks_of(score, width), width, unit,
+        ref, weight, ranks_of(score, width), width, unit, pattern is not None,
         nn.Parameter(first_logits(target, points, bounded).repeat(rows, 1).to(device)), points.to(device),
         torch.tensor([pruned_count(width, float(p)) for p in points.double()]), bounded, target,
         None if grid is None else LearnableClipping(weight, grid),
@@ -275,7 +278,7 @@ def surrogate(parameters: Parameters, budgets: list[Budget]) -> torch.Tensor:
 
 def scopes(budgets: list[Budget]) -> list[list[int]]:
     """Which matrices share a target: all of a block; each alone where N:M budgets must average N."""
-    if budgets[0].unit == 1 and all(budget.unit == 1 for budget in budgets):
+    if not budgets[0].in_runs:
         return [list(range(len(budgets)))]
     return [[i] for i in range(len(budgets))]
 

@@ -26,7 +26,17 @@ def budget(weight: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, bou
     thresholds = torch.tensor([pruned_count(cols, float(p)) for p in grid.double()])
     ref = LinearRef(Layer("l", "q", 0, *weight.shape), "l", "weight", None, False)
     return Budget(
-        ref, weight, ranks_of(scores, cols), cols, 1, nn.Parameter(logits.clone()), grid, thresholds, bounded, target
+        ref,
+        weight,
+        ranks_of(scores, cols),
+        cols,
+        1,
+        False,
+        nn.Parameter(logits.clone()),
+        grid,
+        thresholds,
+        bounded,
+        target,
     )
 
 
@@ -182,3 +192,18 @@ def test_fixed_n_of_m_leaves_the_rankings_choice(llama: Path, tmp_path: Path) ->
 def test_default_travel_is_the_published_one_where_there_is_one(weights: float) -> None:
     published = {2e8: 5, 3.2e8: 5, 5.4e8: 10, 8.6e8: 50}  # 7B, 13B, 30B, 70B blocks, row-wise
     assert besa.default_d_coef("row", True, int(weights)) == published.get(weights, 1)
+
+
+def test_a_budget_an_allocator_moves_out_of_reach_is_refused(llama: Path, tmp_path: Path) -> None:
+    """The model's target is within reach of bounded coefficients, those of its blocks are not."""
+    chosen = recipe("besa", 0.58, coefficients="sigmoid", allocation="depth", sets=["allocation.d=0.1"])
+    with pytest.raises(UserError, match=r"within \[0\.376, 0\.624\]"):
+        prune(Checkpoint(llama), chosen, tmp_path, quiet, quiet)
+
+
+def test_rows_of_a_single_run_keep_their_pattern(tmp_path: Path) -> None:
+    """32 inputs and 16:32: a run is a row, and still every run keeps 16."""
+    save("llama", tmp_path / "model", intermediate_size=64)
+    bundle = prune(Checkpoint(tmp_path / "model"), recipe("besa", pattern="16:32"), tmp_path / "out", quiet, quiet)
+    assert all((mask.reshape(-1, 32).sum(axis=1) == 16).all() for mask in masks_of(bundle).values())
+    assert {entry.pattern for entry in bundle.layers} == {"16:32"}
