@@ -51,19 +51,23 @@ def problem(hidden: int, ffn: int, tokens: int, steps: int):
     return block, run, [torch.randn(1, tokens, hidden, generator=draw) for _ in range(steps)]
 
 
-def ours(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]:
-    block, run, sequences = problem(hidden, ffn, tokens, steps)
-    refs = block_linears(block, "block", 0)
-    total: Sums = {}
+def observed(block, run, sequences: list[torch.Tensor]):
+    """(refs, statistics of the inputs, outputs) of the dense block."""
+    refs, outputs, total = block_linears(block, "block", 0), [], Sums()
     with torch.no_grad(), InputWatch(block, refs) as watch:
-        outputs = []
         for states in sequences:
             output, sums = watch.observe(lambda s=states: run(s))
             outputs.append(output)
             merge(total, sums)
+    return refs, InputStatistics(len(sequences), total), outputs
+
+
+def ours(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]:
+    block, run, sequences = problem(hidden, ffn, tokens, steps)
+    refs, statistics, outputs = observed(block, run, sequences)
     job = BlockJob(
         0, block, refs, run, {ref.layer.name: SPARSITY for ref in refs}, {ref.layer.name: None for ref in refs},
-        lambda ref, scores: scores > 0, print, lambda ref: None, steps, InputStatistics(steps, total), sequences, outputs,
+        lambda ref, scores: scores > 0, print, lambda ref: None, steps, statistics, sequences, outputs,
     )  # fmt: skip
 
     draw, scores = torch.randn(8, 8), torch.rand(8, 8)  # compiled code is loaded before the clock starts
@@ -102,15 +106,7 @@ class DenseMasks(nn.Module):
 
 def plain(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]:
     block, run, sequences = problem(hidden, ffn, tokens, steps)
-    refs = block_linears(block, "block", 0)
-    total: Sums = {}
-    with torch.no_grad(), InputWatch(block, refs) as watch:
-        outputs = []
-        for states in sequences:
-            output, sums = watch.observe(lambda s=states: run(s))
-            outputs.append(output)
-            merge(total, sums)
-    statistics = InputStatistics(steps, total)
+    refs, statistics, outputs = observed(block, run, sequences)
 
     def work() -> float:
         masked = []
