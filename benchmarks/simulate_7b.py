@@ -1,80 +1,101 @@
-"""LLaMA-7B, 224 layers, from a stored bundle to rows: seconds, peak memory, and multiples of merely reading and counting.
+"""LLaMA-7B, 224 layers, from a stored bundle to rows: seconds and peak memory of a design's first run, and of each further design.
 
-    python benchmarks/simulate_7b.py
+    python benchmarks/simulate_7b.py [ACCELERATOR ...]
 
-The bundle (0.8 GB of masks, generated at 50 %) is made once under out/benchmarks. Every figure comes from a process of its
-own, started after one that warms the JIT and file caches. The baseline reads every shard and popcounts its words, nothing
-else: no hashes, no rows.
+The bundle (0.8 GB of masks, generated at 50 %) is made once under out/benchmarks. Every line comes from a process of its own,
+after one that warms the JIT and file caches. "first" gathers the statistics from the masks and evaluates; "further" is the
+mean of ten more designs of the same tile geometry (other bandwidths) on the statistics in memory. The baseline reads
+every shard and popcounts its words, nothing else: no checksums, no rows.
 """
 
-import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measuring import measure, peak_gb
+
 BUNDLE = Path("out/benchmarks/llama-7b")
-TASKS = ("read and popcount", "vitcod-paper", "vitcod", "vitcod 2048 tokens")
+DESIGNS = 10
 
 
-def read_and_popcount() -> int:
-    """Kept weights of the bundle, from its bytes alone."""
+def read_and_popcount():
     import numpy as np
     from safetensors import safe_open
 
     from workloads.bits import row_counts
 
-    kept = 0
-    for shard in sorted(BUNDLE.glob("masks-*.safetensors")):
-        with safe_open(shard, framework="np") as reader:
-            for name in reader.keys():  # noqa: SIM118 (not a dict)
-                kept += int(row_counts(reader.get_tensor(name).view(np.uint64)).sum())
-    return kept
+    def work() -> int:
+        kept = 0
+        for shard in sorted(BUNDLE.glob("masks-*.safetensors")):
+            with safe_open(shard, framework="np") as reader:
+                for name in reader.keys():  # noqa: SIM118 (not a dict)
+                    kept += int(row_counts(reader.get_tensor(name).view(np.uint64)).sum())
+        return kept
+
+    row_counts(np.zeros((1, 1), dtype=np.uint64))
+    return work
 
 
-def simulate(name: str, tokens: int) -> int:
-    """Total cycles of the bundle on an accelerator."""
-    from simulator.simulate import open_target, simulate_layers
+def first_and_further(on: str, tokens: int):
+    """Returns (seconds of the first design, seconds of a further one, peak GB of the first)."""
+    from simulator.simulate import Conditions, bundle_layers, open_target, simulate_layers
+    from simulator.statistics import StatisticsStore
     from workloads import MaskBundle
 
     bundle = MaskBundle.open(BUNDLE)
-    return sum(row["cycles"] for row in simulate_layers(open_target(name), bundle.header, bundle, tokens))
+    conditions = Conditions(tokens)
 
+    def run(store: StatisticsStore, sets: list[str], layers: int | None = None) -> None:
+        chosen = list(bundle_layers(bundle))[:layers]
+        for row in simulate_layers([open_target(on, sets)], bundle.header, chosen, conditions, store):
+            assert row["feasible"], row["reason"]
 
-def task(name: str) -> None:
-    """Runs one task and prints its seconds (imports excluded: a second layer-free call pays them) and peak memory."""
-    import numba  # noqa: F401  (its import is no part of the work)
-    import pandas  # noqa: F401
+    run(StatisticsStore(), [], 7)  # compiles
 
-    import simulator.simulate  # noqa: F401
+    def work() -> tuple[float, float, float]:
+        store = StatisticsStore(hold=True)
+        began = time.perf_counter()
+        run(store, [])
+        first, memory = time.perf_counter() - began, peak_gb()
+        if on == "vitcod-paper":
+            return first, float("nan"), memory
+        began = time.perf_counter()
+        for number in range(DESIGNS):
+            run(store, [f"dram.bandwidth_gbps={30 + 7 * number}"])
+        return first, (time.perf_counter() - began) / DESIGNS, memory
 
-    began = time.perf_counter()
-    if name == TASKS[0]:
-        result = read_and_popcount()
-    else:
-        accelerator, *rest = name.split()
-        result = simulate(accelerator, int(rest[0]) if rest else 1)
-    seconds = time.perf_counter() - began
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    print(json.dumps({"seconds": seconds, "peak_gb": peak_gb, "result": result}))
+    return work
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        task(sys.argv[1])
-        return
+    names = sys.argv[1:] or [
+        "vitcod-paper",
+        "vitcod",
+        "systolic",
+        "stc",
+        "sparten",
+        "sigma",
+        "dstc",
+        "highlight",
+        "vegeta",
+    ]
     if not (BUNDLE / "bundle.json").exists():
         command = ["generate", "--model", "llama-7b", "--density", "0.5", "--out", str(BUNDLE)]
         subprocess.run([sys.executable, "-m", "studies.cli", *command], check=True)
-    baseline = None
-    print(f"{'task':<22}{'seconds':>10}{'x baseline':>12}{'peak GB':>10}")
-    for name in TASKS:
-        for _ in range(2):  # the first run warms the caches
-            run = subprocess.run([sys.executable, __file__, name], check=True, capture_output=True, text=True)
-            figures = json.loads(run.stdout)
-        baseline = baseline or figures["seconds"]
-        print(f"{name:<22}{figures['seconds']:>10.2f}{figures['seconds'] / baseline:>12.1f}{figures['peak_gb']:>10.2f}")
+    measure(read_and_popcount)
+    plain = measure(read_and_popcount)
+    print(f"{'':<14}{'tokens':>8}{'first s':>10}{'x baseline':>12}{'further s':>11}{'peak GB':>9}")
+    print(f"{'read, popcount':<14}{'':>8}{plain.seconds:>10.2f}{1:>12}{'':>11}{plain.peak_gb:>9.2f}")
+    for name in names:
+        for tokens in (1,) if name == "vitcod-paper" else (1, 2048):
+            first, further, memory = measure(first_and_further, name, tokens).result
+            print(
+                f"{name:<14}{tokens:>8}{first:>10.2f}{first / plain.seconds:>12.1f}{further:>11.2f}{memory:>9.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -6,32 +6,48 @@ from reports.quality import CELL
 
 HEADLINE_COLUMNS = [
     # The speedup early: on a phone only the first columns are seen without scrolling.
-    *("model", "target", "tokens", "method", "pattern", "speedup", "sparsity", "perplexity", "dense_perplexity"),
-    *("seeds", "compute_speedup", "published_speedup", "infeasible_layers", "layers", "dense_cycles", "cycles"),
-    *("bound_compute_share", "bound_imbalance_share", "bound_memory_share", "slowest_role", "slowest_role_share"),
-    *("level", "source"),
+    *("model", "target", "tokens", "method", "pattern", "speedup", "sparsity", "energy_ratio", "edp_ratio"),
+    *("settings", "activation_density", "perplexity", "dense_perplexity", "seeds"),
+    *("compute_speedup", "published_speedup", "infeasible_layers", "layers", "dense_cycles", "cycles"),
+    *("bound_compute_share", "bound_imbalance_share", "bound_memory_share", "bound_buffer_share"),
+    *("slowest_role", "slowest_role_share", "level", "source"),
 ]
 # A page of paper is narrow: LaTeX gets one table per model, and what decides.
 LATEX_HEADLINE_COLUMNS = [
-    *("target", "tokens", "method", "pattern", "sparsity", "dense_cycles", "cycles", "speedup", "compute_speedup"),
-    *("published_speedup", "perplexity", "seeds", "infeasible_layers"),
+    *("target", "settings", "tokens", "activation_density", "method", "pattern", "sparsity", "dense_cycles", "cycles"),
+    *("speedup", "compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
 ]
 ROLE_COLUMNS = [
     *("method", "pattern", "role", "sparsity", "mean_dense_cycles", "mean_cycles", "speedup", "compute_speedup"),
-    *("mean_published_dense_cycles", "published_speedup", "cycles_share", "stall_share", "shapes", "layers"),
-    *("seeds", "infeasible_layers"),
+    *("energy_ratio", "edp_ratio", "mean_published_dense_cycles", "published_speedup", "cycles_share", "stall_share"),
+    *("buffer_stall_share", "shapes", "layers", "seeds", "infeasible_layers"),
 ]
 LAYER_COLUMNS = [
     *("method", "pattern", "seed", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),
-    *("published_speedup", "dense_cycles", "cycles", "ideal_cycles", "imbalance_cycles", "stall_cycles"),
-    *("utilisation", "bound", "reason"),
+    *("energy_ratio", "published_speedup", "dense_cycles", "cycles", "ideal_cycles", "imbalance_cycles"),
+    *("stall_cycles", "buffer_stall_cycles", "folds", "distribution_cycles", "utilisation", "bound", "reason"),
 ]
 LEVELS_COLUMNS = [
-    *("model", "target_paper", "target_cycle", "tokens", "method", "pattern", "role", "sparsity"),
+    *("model", "target_paper", "settings_paper", "target_cycle", "settings_cycle", "tokens", "activation_density"),
+    *("method", "pattern", "role", "sparsity"),
     *("published_speedup", "paper_speedup", "cycle_compute_speedup", "cycle_speedup", "cycle_stall_share"),
     *("paper_dense_cycles", "paper_cycles", "cycle_dense_cycles", "cycle_cycles", "layers"),
 ]
-INFEASIBLE_COLUMNS = ["model", "target", "tokens", "method", "pattern", "infeasible_layers", "reason"]
+INFEASIBLE_COLUMNS = [
+    *("model", "target", "settings", "tokens", "activation_density", "method", "pattern", "infeasible_layers"),
+    "reason",
+]
+# Of tables in one unit, named in the base unit (reports/units.py).
+ENERGY_COLUMNS = [
+    *("model", "target", "tokens", "method", "pattern", "energy_ratio", "energy_pj", "dense_energy_pj", "settings"),
+    *("activation_density", "mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj", "latency_us", "edp_pj_us"),
+    *("edp_ratio", "area_mm2", "infeasible_layers"),
+]
+DESIGN_COLUMNS = [
+    *("design", "design_settings", "method", "pattern", "latency_us", "cycles", "speedup", "energy_pj", "energy_ratio"),
+    *("edp_pj_us", "area_mm2", "front", "seeds", "infeasible_layers", "reason"),
+]
+CONSTANT_COLUMNS = ["constant", "value", "unit", "node_nm", "constant_source"]
 
 
 def quality_columns(table: pd.DataFrame) -> list[str]:

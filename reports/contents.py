@@ -1,23 +1,31 @@
 """Everything a report shows, computed once; the pages only lay it out."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from reports import tables
 from reports.compare import compare_tables
+from reports.designs import design_tables, split
 from reports.quality import perplexity_table, quality_tables
 from reports.sums import checked
 from workloads.errors import UserError
 
+_CONSTANT = {"name": "constant", "source": "constant_source"}  # other words than those of result rows
+
 
 @dataclass(frozen=True)
 class Contents:
-    """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of them."""
+    """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of them.
+
+    `plain`: the rows but for those of sweeps, which `designs` sums up; all other tables of rows are made of `plain`.
+    """
 
     title: str
     notes: list[str]
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    plain: pd.DataFrame = field(default_factory=pd.DataFrame)
     quality: pd.DataFrame = field(default_factory=pd.DataFrame)
     perplexities: pd.DataFrame = field(default_factory=pd.DataFrame)
     quality_tables: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
@@ -27,6 +35,10 @@ class Contents:
     levels: pd.DataFrame = field(default_factory=pd.DataFrame)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     infeasible: pd.DataFrame = field(default_factory=pd.DataFrame)
+    energy: pd.DataFrame = field(default_factory=pd.DataFrame)
+    designs: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
+    timelines: pd.DataFrame = field(default_factory=pd.DataFrame)
+    constants: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:
@@ -37,7 +49,14 @@ def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:
         raise UserError("there are no result rows to report on; run a study that simulates or evaluates something")
 
 
-def gather(rows: pd.DataFrame | None, quality: pd.DataFrame | None, title: str, notes: list[str]) -> Contents:
+def gather(
+    rows: pd.DataFrame | None,
+    quality: pd.DataFrame | None,
+    title: str,
+    notes: list[str],
+    timelines: pd.DataFrame | None = None,
+    constants: pd.DataFrame | None = None,
+) -> Contents:
     """All tables of a report. Raises UserError as `check_any`, and where two perplexities stand for one thing."""
     check_any(rows, quality)
     perplexities = perplexity_table(quality)
@@ -49,15 +68,30 @@ def gather(rows: pd.DataFrame | None, quality: pd.DataFrame | None, title: str, 
     if rows is None or rows.empty:
         return Contents(title, list(notes), **evaluated)
     rows = checked(rows)
+    plain, swept = split(rows)
+    shown = {} if plain.empty else _tables(plain, quality, perplexities)
+    known = constants is not None and rows["energy_pj"].notna().any()
     return Contents(
         title,
         list(notes),
         rows,
+        plain,
         **evaluated,
-        headline=tables.headline_table(rows, quality),
-        compared=list(compare_tables(rows, perplexities)),
-        roles=tables.role_table(rows),
-        levels=tables.levels_table(rows),
-        layers=tables.layer_table(rows),
-        infeasible=tables.infeasible_table(rows),
+        **shown,
+        designs=[] if swept.empty else list(design_tables(swept)),
+        timelines=pd.DataFrame() if timelines is None else timelines,
+        constants=constants.rename(columns=_CONSTANT) if known and constants is not None else pd.DataFrame(),
     )
+
+
+def _tables(rows: pd.DataFrame, quality: pd.DataFrame | None, perplexities: pd.DataFrame) -> dict[str, Any]:
+    headline = tables.headline_table(rows, quality)
+    return {
+        "headline": headline,
+        "compared": list(compare_tables(rows, perplexities)),
+        "roles": tables.role_table(rows),
+        "levels": tables.levels_table(rows),
+        "layers": tables.layer_table(rows),
+        "infeasible": tables.infeasible_table(rows),
+        "energy": headline[headline["energy_pj"].notna()],
+    }

@@ -4,20 +4,32 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from reports import columns, explain
+from reports import columns, explain, statements
 from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
 from reports.export import latex_table, markdown_escape, markdown_table, one_line
 from reports.sums import CONFIG, groups
+from reports.units import in_units
+
+MOST_DESIGNS = 40  # lines of a sweep that are still read in plain text
 
 
 def latex_report(contents: Contents) -> str:
-    """For \\input: headline table per model, methods side by side, the table per role for each model, target and tokens;
-    perplexities."""
+    """For \\input: headline table per model, designs on a Pareto front, energies, methods side by side, the table per role for
+    each configuration; perplexities."""
     parts = [f"% {one_line(contents.title)}", r"% Needs \usepackage{booktabs} and \usepackage{adjustbox}.", ""]
     for number, (key, lines) in enumerate(by(contents.headline, ["model"]), start=1):
         caption = f"{key['model']}: whole model. Speedup is the sum of dense cycles over the sum of cycles."
         parts.append(latex_table(lines, columns.LATEX_HEADLINE_COLUMNS, caption, f"headline-{number}"))
+    for number, (key, table) in enumerate(contents.designs, start=1):
+        front, names = in_units(table[table["front"] != ""])
+        caption = f"{explain.config_text(key)}: designs on a Pareto front, of {table['settings'].nunique():,} that were tried."
+        parts.append(latex_table(front, named(columns.DESIGN_COLUMNS, names), caption, f"designs-{number}"))
+    for number, (key, lines) in enumerate(by(contents.energy, ["model"]), start=1):
+        table, names = in_units(lines)
+        caption = f"{key['model']}: {explain.ENERGY_CAPTION}. {statements.NOT_IN_ENERGY}"
+        shown = [name for name in named(columns.ENERGY_COLUMNS, names) if name != "model"]
+        parts.append(latex_table(table, shown, caption, f"energy-{number}"))
     for number, (key, table) in enumerate(contents.compared, start=1):
         shown = compare_columns(table)
         below = perplexity_line(table, shown)
@@ -43,9 +55,14 @@ def markdown_lines(lines: Iterable[str]) -> str:
 def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> str:
     """The whole report but the per-layer rows. `pictures`: (what it shows, path relative to the report)."""
     parts = [f"# {markdown_escape(contents.title)}\n", markdown_list(explain.what_was_run(contents))]
-    if not contents.rows.empty:
+    if not contents.headline.empty:
         parts += ["## Whole model\n", markdown_lines(line for line, _ in explain.verdict(contents.headline))]
         parts.append(markdown_table(contents.headline, columns.HEADLINE_COLUMNS))
+    parts += markdown_designs(contents)
+    if not contents.energy.empty:
+        table, names = in_units(contents.energy)
+        parts += ["## Energy per configuration\n", f"{explain.ENERGY_CAPTION}. {statements.NOT_IN_ENERGY}\n"]
+        parts.append(markdown_table(table, named(columns.ENERGY_COLUMNS, names)))
     if contents.quality_tables:
         parts += ["## Perplexity\n", markdown_lines(explain.quality_verdict(contents.perplexities))]
         for key, table in contents.quality_tables:
@@ -65,18 +82,37 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
     ]
     if not contents.infeasible.empty:
         table = markdown_table(contents.infeasible, columns.INFEASIBLE_COLUMNS)
-        parts += ["## What cannot run\n", markdown_escape(explain.coverage(contents.rows)) + "\n", table]
+        parts += ["## What cannot run\n", markdown_escape(explain.coverage(contents.plain)) + "\n", table]
     if not contents.roles.empty:
         parts.append("## Per role, mean cycles per layer\n")
         for key, lines in groups(contents.roles, CONFIG):
             heading = f"### {markdown_escape(explain.config_text(key))}\n"
             parts += [heading, markdown_table(lines, columns.ROLE_COLUMNS)]
     if not contents.levels.empty:
-        parts += ["## The two levels side by side\n", explain.WHY_LEVELS_DIFFER + "\n"]
+        parts += ["## The two levels side by side\n", statements.WHY_LEVELS_DIFFER + "\n"]
         parts.append(markdown_table(contents.levels, columns.LEVELS_COLUMNS))
     parts += [f"![{markdown_escape(text)}]({path})\n" for text, path in pictures]
+    if not contents.constants.empty:
+        parts += ["## Constants of energy and area\n", markdown_table(contents.constants, columns.CONSTANT_COLUMNS)]
     parts += ["## Provenance\n", markdown_list(explain.provenance(contents))]
     return "\n".join(parts)
+
+
+def markdown_designs(contents: Contents) -> list[str]:
+    parts = ["## Designs\n"] if contents.designs else []
+    for key, table in contents.designs:
+        shown, names = in_units(table.head(MOST_DESIGNS))
+        said, _ = explain.designs_verdict(table)
+        parts += [f"### {markdown_escape(explain.config_text(key))}\n", markdown_escape(said) + ".\n"]
+        parts.append(markdown_table(shown, named(columns.DESIGN_COLUMNS, names)))
+        if len(table) > len(shown):
+            parts.append(f"The first {len(shown):,} of {len(table):,} lines; designs.csv has all.\n")
+    return parts
+
+
+def named(shown: Iterable[str], names: dict[str, str]) -> list[str]:
+    """Columns under their new names, as `in_units` gives them."""
+    return [names.get(column, column) for column in shown]
 
 
 def by(table: pd.DataFrame, keys: list[str]) -> list[tuple[dict, pd.DataFrame]]:

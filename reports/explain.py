@@ -4,58 +4,33 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from reports import statements
 from reports.contents import Contents
-from reports.present import cell, speedup_text
+from reports.present import cell, times_text
 from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
+from reports.settings import settings_tag, settings_text, swept_keys
 from reports.sums import CONFIG, counted, groups, known
 
-WHY_LEVELS_DIFFER = (
-    "Both levels see the same masks and the same tokens. The paper level evaluates a publication's formula: it has no "
-    "memory, so its stall cycles are zero by construction, and its published baseline is the number which the "
-    "publication's program prints for the unpruned layer, not necessarily what the same formula gives for a mask "
-    "without zeros. The cycle level moves tiles from DRAM through buffers into the array and counts the cycles in "
-    "which the array waits. With one token every weight is fetched for a single use, so the bytes moved set the time: "
-    "skipped multiplications are hidden behind transfers, and the mask itself has to be fetched too. Compare "
-    "paper with compute-only to see what the array alone differs by, and compute-only with the cycle speedup to see "
-    "what memory takes away."
-)
-
-_LEVELS = {
-    "paper": "a publication's own formula, quirks included; no memory, hence no stalls",
-    "cycle": "tiles, lanes, buffers and DRAM; stalls are cycles in which the array waits for memory",
-}
-
-_SOURCES = {
-    "simulated": "computed from the mask by a cycle model",
-    "predicted": "extrapolated by a fitted model, not run",
-    "measured": "timed on a device",
-    "published": "copied from a publication",
-}
-
+ENERGY_CAPTION = "Energy of one pass through the layers counted, summed over them; latency and EDP likewise"
 _NAMED = 6  # slowdowns a sentence names before it only counts them
-
-HOW_SUMMED = (
-    "Speedup is dense cycles / cycles on the same target with the same tokens, so below 1 is a slowdown. For several "
-    "layers it is sum / sum over the same layers, never a mean of ratios. Layers that a target cannot run are counted "
-    "as left out and enter no sum. Only the pruned linear layers are in the sums: attention, normalisation and all "
-    "else that is not in the rows take time on top."
-)
-
-HOW_EVALUATED = (
-    "exp of the mean loss per token over whole windows of the text, no overlap, each window on its own. Only perplexities "
-    "from the same text, cut the same way, stand in one table. A run that diverged is shown with the number it gave."
-)
-
-HOW_SEEDS = (
-    "Runs that differ in their seed alone (it draws the calibration sequences) are one method: cycles, perplexity and sparsity "
-    "are means over the seeds, speedup is the ratio of the means, ± is the sample standard deviation over the seeds. A line "
-    "without ± comes from one seed."
-)
+_LISTED = 8  # values a line lists before it only counts them
 
 
 def listing(values: Iterable) -> str:
     """Different values in order of appearance, comma separated."""
-    return ", ".join(dict.fromkeys(str(value) for value in values if not pd.isna(value) and value != ""))
+    return ", ".join(_different(values))
+
+
+def _different(values: Iterable) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values if not pd.isna(value) and value != ""))
+
+
+def few(values: Iterable, what: str) -> str:
+    """As `listing`, but only how many there are where they are too many to read."""
+    different = _different(values)
+    return (
+        ", ".join(different) if len(different) <= _LISTED else f"{len(different):,} different {what}; rows.csv has them"
+    )
 
 
 def what_was_run(contents: Contents) -> list[tuple[str, str]]:
@@ -69,7 +44,9 @@ def what_was_run(contents: Contents) -> list[tuple[str, str]]:
             ("Methods", listing(rows["method"])),
             ("Patterns", listing(rows["pattern"])),
             ("Targets", listing(targets)),
+            ("Settings", few(map(settings_text, rows["settings"]), "settings") or "as in the presets"),
             ("Tokens", listing(sorted(rows["tokens"].dropna().unique()))),
+            *_activations(rows),
             ("Layers", f"{rows[['model', 'layer']].drop_duplicates().shape[0]:,} in {len(rows):,} result rows"),
         ]
     elif not perplexities.empty:
@@ -90,26 +67,47 @@ def how_got(contents: Contents) -> list[tuple[str, str]]:
     rows = contents.rows
     lines = []
     if not rows.empty:
-        lines = [("Speedup", HOW_SUMMED), *_machines(rows)]
+        lines = [("Speedup", statements.HOW_SUMMED), *_machines(rows)]
+        if (rows["activation_density"] < 1).any():
+            lines.append(("Activation density", statements.HOW_ACTIVATIONS))
+        if rows["energy_pj"].notna().any():
+            lines.append(("Energy", statements.HOW_ENERGY))
+            if contents.energy.empty:  # else it stands below their table
+                lines.append(("Not in energy", statements.NOT_IN_ENERGY))
+            lines += [("EDP", statements.HOW_EDP), ("Area", statements.HOW_AREA)]
+    if contents.designs:
+        lines.append(("Designs", statements.HOW_PARETO))
+    if not contents.timelines.empty:
+        lines.append(("Utilisation over time", statements.HOW_TIMELINE))
     if not contents.perplexities.empty:
-        lines.append(("Perplexity", HOW_EVALUATED))
+        lines.append(("Perplexity", statements.HOW_EVALUATED))
     seeds = pd.concat([frame["seed"] for frame in (rows, contents.quality) if not frame.empty]).dropna()
     if seeds.nunique() > 1:
-        lines.append(("Seeds", HOW_SEEDS))
+        lines.append(("Seeds", statements.HOW_SEEDS))
     return lines
+
+
+def _activations(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    each = sorted(rows["activation_density"].unique())
+    return [("Nonzero activations", listing(f"{100 * density:g} %" for density in each))] if each != [1.0] else []
 
 
 def _machines(rows: pd.DataFrame) -> list[tuple[str, str]]:
     lines = []
     for level in dict.fromkeys(rows["level"]):
         targets = listing(rows.loc[rows["level"] == level, "target"])
-        lines.append((f"Level {level or '(none)'}", f"{targets}: {_LEVELS.get(level, 'level not described')}"))
+        lines.append(
+            (f"Level {level or '(none)'}", f"{targets}: {statements.LEVELS.get(level, 'level not described')}")
+        )
     for source in dict.fromkeys(rows["source"]):
         targets = listing(rows.loc[rows["source"] == source, "target"])
-        lines.append((f"Source {source or '(none)'}", f"{targets}: {_SOURCES.get(source, 'source not described')}"))
+        lines.append(
+            (f"Source {source or '(none)'}", f"{targets}: {statements.SOURCES.get(source, 'source not described')}")
+        )
     clocks = [f"{t}: {c:g} MHz" for t, c in zip(rows["target"], rows["clock_mhz"], strict=True) if not pd.isna(c)]
     bits = [f"{t}: {b} bits" for t, b in zip(rows["target"], rows["weight_bits"], strict=True) if not pd.isna(b)]
-    lines += [("Clock", listing(clocks) or "not given"), ("Weights stored in", listing(bits) or "not given")]
+    clock, stored = few(clocks, "clocks"), few(bits, "widths")
+    lines += [("Clock", clock or "not given"), ("Weights stored in", stored or "not given")]
     return [*lines, ("Tokens", "tokens that pass through a layer together; 1 is one decode step of one sequence")]
 
 
@@ -124,10 +122,7 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
     if not rows.empty:
         masks = rows.loc[rows["mask_sha256"] != "", "mask_sha256"].nunique()
         without = int((rows["mask_sha256"] == "").sum())
-        specs = rows[["target", "spec_sha256"]].drop_duplicates()
-        lines += [
-            (f"Description of {t}", f"sha256 {h}" if h else "no hash given") for t, h in specs.itertuples(index=False)
-        ]
+        lines += _descriptions(rows)
         lines.append(("Masks", f"{masks:,} different hashes" + (f"; {without:,} rows without one" if without else "")))
     if not quality.empty:
         texts = quality[["text", "text_sha256"]].drop_duplicates()
@@ -135,8 +130,24 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
     return lines
 
 
+def _descriptions(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Hash of each target's description, with all of its settings."""
+    lines = []
+    for key, specs in groups(rows[["target", "settings", "spec_sha256"]].drop_duplicates(), ["target"]):
+        name = f"Description of {key['target']}"
+        if len(specs) > _LISTED:
+            lines.append((name, f"{len(specs):,} different settings; rows.csv has them with their hashes"))
+            continue
+        for settings, sha256 in zip(specs["settings"], specs["spec_sha256"], strict=True):
+            said = f"sha256 {sha256}" if sha256 else "no hash given"
+            short = settings_text(settings)
+            tag = f" (settings {settings_tag(settings)})" if short != " ".join(settings.split()) else ""
+            lines.append((name, f"{said}, with {settings}{tag}" if settings else said))
+    return lines
+
+
 def verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
-    """What a reader must not miss: (sentence, is a warning) per model, target and tokens, slowdowns by name."""
+    """What a reader must not miss: (sentence, is a warning) per configuration, slowdowns and more energy by name."""
     return [
         (f"{config_text(key)}: {sentence}.", warns)
         for key, group in groups(headline, CONFIG)
@@ -148,23 +159,56 @@ def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
     known = group[group["speedup"].notna()]
     if known.empty:
         return "cannot be run, no layer is counted", True
-    slow, fast = known[known["speedup"] < 1], known[known["speedup"] >= 1]
-    parts = []
-    if len(slow):
-        names = [
-            f"{method} {pattern} {speedup_text(speedup)}".replace(" (slower)", "")
-            for method, pattern, speedup in zip(slow["method"], slow["pattern"], slow["speedup"], strict=True)
-        ]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        parts.append(f"slower than dense: {', '.join(names[:_NAMED])}{more}")
-    if len(fast):
-        low, high = speedup_text(fast["speedup"].min()), speedup_text(fast["speedup"].max())
-        spread = low if low == high else f"{low} to {high}"
-        parts.append(f"the other {len(fast)}: {spread}" if len(slow) else f"speedup {spread}")
+    slow, parts = _against_dense(known, "speedup", "slower than dense", "speedup")
+    hungry, energy = _against_dense(known, "energy_ratio", "more energy than dense", "energy ratio")
+    parts += energy
     left_out = int(group["infeasible_layers"].sum())
     if left_out:
         parts.append(f"{left_out} of {left_out + int(group['layers'].sum())} layer results cannot run and are left out")
-    return "; ".join(parts), bool(len(slow) or left_out)
+    return "; ".join(parts), bool(slow or hungry or left_out)
+
+
+def _against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
+    """(how many are worse than dense, what to say of them and of the others); nothing where the ratio is not known."""
+    bad, good = lines[lines[column] < 1], lines[lines[column] >= 1]
+    parts = []
+    if len(bad):
+        names = [
+            f"{method} {pattern} {times_text(value)}".replace("  ", " ")
+            for method, pattern, value in zip(bad["method"], bad["pattern"], bad[column], strict=True)
+        ]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        parts.append(f"{worse}: {', '.join(names[:_NAMED])}{more}")
+    if len(good):
+        spread = between(good[column])
+        parts.append(f"the other {len(good)}: {spread}" if len(bad) else f"{better} {spread}")
+    return len(bad), parts
+
+
+def between(ratios: pd.Series) -> str:
+    """ "1.20x to 1.44x", "1.20x" where they print alike."""
+    low, high = times_text(ratios.min()), times_text(ratios.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def designs_verdict(table: pd.DataFrame) -> tuple[str, bool]:
+    """(sentence, is a warning) of a table of `design_tables`."""
+    whole = table[table["infeasible_layers"] == 0]
+    barred = table.loc[table["infeasible_layers"] > 0, "settings"].nunique()
+    parts = [f"{table['settings'].nunique():,} designs that differ in {', '.join(swept_keys(table['settings']))}"]
+    slow = hungry = 0
+    if len(whole):
+        slow, hungry = int((whole["speedup"] < 1).sum()), int((whole["energy_ratio"] < 1).sum())
+        parts.append(f"speedup {between(whole['speedup'])}")
+        if whole["energy_ratio"].notna().any():
+            parts.append(f"energy ratio {between(whole['energy_ratio'].dropna())}")
+        fastest = whole.iloc[0]
+        parts.append(f"fastest: {fastest['design_settings']} ({times_text(fastest['speedup'])} over its own dense run)")
+    results = f"of {len(whole):,} design and mask pairs" if table["method"].nunique() > 1 else f"of {len(whole):,}"
+    parts += [f"{slow:,} {results} slower than dense"] if slow else []
+    parts += [f"{hungry:,} {results} with more energy than dense"] if hungry else []
+    parts += [f"{barred:,} design{'' if barred == 1 else 's'} cannot run every layer"] if barred else []
+    return "; ".join(parts), bool(slow or hungry or barred)
 
 
 def tokens_text(tokens: object) -> str:
@@ -174,10 +218,13 @@ def tokens_text(tokens: object) -> str:
 
 
 def config_text(key: dict) -> str:
-    """ "model, target (cycle level), 512 tokens": the heading of everything that may be compared."""
+    """ "model, target with key=value (cycle level), 512 tokens": the heading of everything that may be compared."""
+    settings = f" with {settings_text(key['settings'])}" if key["settings"] else ""
+    dense = key["activation_density"]
+    activations = f", {100 * dense:g} % of activations nonzero" if dense < 1 else ""
     level = f" ({key['level']} level)" if key["level"] else ""
     source = f", {key['source']}" if key["source"] not in ("", "simulated") else ""
-    return f"{key['model']}, {key['target']}{level}{source}, {tokens_text(key['tokens'])}"
+    return f"{key['model']}, {key['target']}{settings}{level}{source}, {tokens_text(key['tokens'])}{activations}"
 
 
 def coverage(rows: pd.DataFrame) -> str:

@@ -10,8 +10,8 @@ from reports.sums import ALL_ROLES
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
-    "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", MISSING: "--",
+    "±": r"$\pm$", "µ": r"$\mu$", "²": r"\textsuperscript{2}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", MISSING: "--",
     # After a line's end, LaTeX takes these two for arguments of that end.
     "[": "{[}", "*": "{*}",
 }  # fmt: skip
@@ -42,7 +42,7 @@ def markdown_table(table: pd.DataFrame, columns: Iterable[str], below: Iterable[
     lines = ["| " + " | ".join(markdown_escape(head.flat) for head in heads) + " |"]
     lines.append("|" + "|".join(" ---: " if head.numeric else " --- " for head in heads) + "|")
     for line in cells(table, columns):
-        texts = [f"**{markdown_escape(c.text)}**" if c.slower else markdown_escape(c.text) for c in line]
+        texts = [f"**{markdown_escape(c.text)}**" if c.worse else markdown_escape(c.text) for c in line]
         lines.append("| " + " | ".join(texts) + " |")
     if last := [text for said, width in below for text in [markdown_escape(said), *[""] * (width - 1)]]:
         lines.append("| " + " | ".join(last) + " |")
@@ -58,7 +58,7 @@ def latex_table(
     heads = [heading(column) for column in columns]
     body = []
     for line in cells(table, columns):
-        texts = [rf"\textbf{{{latex_escape(c.text)}}}" if c.slower else latex_escape(c.text) for c in line]
+        texts = [rf"\textbf{{{latex_escape(c.text)}}}" if c.worse else latex_escape(c.text) for c in line]
         body.append("    " + " & ".join(texts) + r" \\")
         if any(c.text == ALL_ROLES for c in line):
             body.append(r"    \addlinespace")

@@ -1,4 +1,4 @@
-"""Three figures of one configuration (model, target, level, source, tokens): what may be compared, and no more.
+"""Speedup of one configuration (model, target, settings, level, source, tokens, activations): by place, and against sparsity.
 
 Each takes the result rows of that configuration and returns a Figure. Layers that are not counted (the target
 cannot run them) are drawn as such, never as zero.
@@ -6,7 +6,6 @@ cannot run them) are drawn as such, never as zero.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,34 +13,27 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports import drawing
 from reports.drawing import safe
 from reports.explain import config_text
-from reports.present import cell, speedup_text
+from reports.present import speedup_text, times_text
 from reports.sums import CONFIG, MASKS, checked, counted, groups, ratio, sparsity_of, sums
 from workloads.layers import role_rank
 
-# (column, legend, colour, hatch): work in blues, waiting in a colour and a hatch of its own.
-PARTS = (
-    ("ideal_cycles", "ideal compute", drawing.BLUE, None),
-    ("imbalance_cycles", "imbalance", drawing.SKY, None),
-    ("stall_cycles", "memory stall", drawing.VERMILLION, "////"),
-)
-_MARKERS = (
+MARKERS = (
     ("o", drawing.BLUE), ("s", drawing.VERMILLION), ("^", drawing.GREEN), ("D", drawing.PURPLE),
     ("v", drawing.ORANGE), ("P", drawing.BLACK), ("X", drawing.SKY), ("*", drawing.GREY),
 )  # fmt: skip
-_WHAT = ("Where the cycles go", "Speedup by block and role", "Sparsity and speedup")
-_ROW = 0.19  # inches a bar takes
+_WHAT = ("Speedup by block and role", "Sparsity and speedup")
 _PANELS_A_LINE = 4
 _SPEEDUP_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64)
 _MOST_NUMBERED_CELLS = 160  # more numbers than that, and none can be read
 
 
-def _configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Sorted rows and their title; refuses rows that must not share a figure."""
     rows = checked(rows)
     keys = [key for key, _ in groups(rows, CONFIG)]
@@ -50,121 +42,24 @@ def _configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return rows, config_text(keys[0])
 
 
-def _series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for key, group in groups(rows, MASKS):
         asked = key["target_sparsity"]
         pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
         yield f"{key['method']} {pattern}".strip(), group
 
 
-def _roles(rows: pd.DataFrame) -> list[str]:
+def roles_of(rows: pd.DataFrame) -> list[str]:
     return sorted(dict.fromkeys(rows["role"]), key=role_rank)
-
-
-def bars_figure(rows: pd.DataFrame) -> Figure:
-    """Stacked bars per role: mean cycles a layer, split into work and waiting, below the dense bar."""
-    rows, title = _configuration(rows)
-    used = counted(rows)
-    if used.empty:
-        return drawing.empty_figure(_WHAT[0], title, "No layer can run on this target.")
-    roles, series = _roles(rows), list(_series(rows))
-    slots = len(roles) * (len(series) + 2)
-    figure = drawing.new_figure(7.2, 1.5 + _ROW * slots, _WHAT[0], title)
-    axes = figure.add_subplot()
-    ticks: list[tuple[float, str, bool]] = []  # (y, label, is a heading)
-    y = 0.0
-    for role in roles:
-        ticks.append((y, role, True))
-        ticks.append((y + 1, "dense", False))
-        dense_cycles = _dense_bar(axes, y + 1, used[used["role"] == role], below=len(series))
-        for number, (label, group) in enumerate(series, start=2):
-            ticks.append((y + number, label, False))
-            _sparse_bar(axes, y + number, group[group["role"] == role], dense_cycles)
-        y += len(series) + 2.3
-    _finish_bars(figure, axes, ticks)
-    return figure
-
-
-def _dense_bar(axes: Axes, y: float, used: pd.DataFrame, below: int) -> float:
-    """Draws the dense bar and the line at its end down through `below` bars; returns its cycles."""
-    layers = used.drop_duplicates("layer")
-    if layers.empty:
-        return 0.0
-    cycles, compute = layers["dense_cycles"].mean(), layers["dense_compute_cycles"].mean()
-    # Without the split, the whole bar is drawn as work.
-    compute = cycles if pd.isna(compute) else compute
-    axes.barh(y, compute, height=0.8, color=drawing.GREY)
-    waits: dict[str, Any] = {
-        "facecolor": drawing.LIGHT_GREY,
-        "hatch": "////",
-        "edgecolor": drawing.GREY,
-        "linewidth": 0,
-    }
-    axes.barh(y, cycles - compute, left=compute, height=0.8, **waits)
-    # Down through the bars below: whatever crosses it is slower than dense.
-    axes.plot([cycles, cycles], [y - 0.4, y + below + 0.45], color=drawing.INK, linewidth=0.9, linestyle=(0, (3, 2)))
-    _label(axes, cycles, y, f"{cycles:,.0f}", drawing.INK)
-    return cycles
-
-
-def _sparse_bar(axes: Axes, y: float, rows: pd.DataFrame, dense_cycles: float) -> None:
-    """Means over layers and seeds."""
-    used = counted(rows)
-    if rows.empty or used.empty:
-        _label(axes, 0, y, "cannot run" if len(rows) else "no such layer", drawing.GREY)
-        return
-    left = 0.0
-    for column, _, colour, hatch in PARTS:
-        width = used[column].mean()
-        if not pd.isna(width):
-            axes.barh(y, width, left=left, height=0.8, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0)
-            left += width
-    whole = sums(rows)
-    said = cell("speedup", whole["speedup"], whole["speedup_spread"])
-    left_out = whole["infeasible_layers"]
-    some = f" ({whole['layers']} of {whole['layers'] + left_out} layers)" if left_out else ""
-    colour = drawing.SLOW_INK if said.slower else drawing.INK
-    end = max(left, used["cycles"].mean(), dense_cycles)  # beyond the dense line, which would cross the label
-    _label(axes, end, y, said.text + some, colour, bold=said.slower)
-
-
-def _label(axes: Axes, x: float, y: float, text: str, colour: str, bold: bool = False) -> None:
-    weight = "bold" if bold else "normal"
-    card = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-    place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "bbox": card}
-    axes.annotate(text, (x, y), fontsize=7.5, color=colour, fontweight=weight, **place)
-
-
-def _finish_bars(figure: Figure, axes: Axes, ticks: list[tuple[float, str, bool]]) -> None:
-    drawing.style(axes, grid="x")
-    axes.set_yticks([y for y, _, _ in ticks], [safe(label, 26, lines=1) for _, label, _ in ticks])
-    for tick, (_, _, is_heading) in zip(axes.get_yticklabels(), ticks, strict=True):
-        tick.set_fontweight("bold" if is_heading else "normal")
-        tick.set_fontsize(8.5 if is_heading else 7.5)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(ticks[-1][0] + 0.8, -0.7)
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.2)  # room for the labels behind the bars
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel("mean cycles per layer; label: speedup over dense")
-    handles = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, label=label)
-        for _, label, colour, hatch in PARTS
-    ]
-    handles += [
-        Patch(facecolor=drawing.GREY, label="dense compute"),
-        Patch(facecolor=drawing.LIGHT_GREY, hatch="////", edgecolor=drawing.GREY, linewidth=0, label="dense stall"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7.5, frameon=False, handlelength=1.4)
 
 
 def heatmap_figure(rows: pd.DataFrame) -> Figure:
     """Speedup by block and role, one panel a method and pattern; colours diverge from 1x on a log2 scale."""
-    rows, title = _configuration(rows)
+    rows, title = configuration(rows)
     if counted(rows).empty:
-        return drawing.empty_figure(_WHAT[1], title, "No layer can run on this target.")
-    roles, blocks = _roles(rows), sorted(rows["block"].fillna(-1).unique())
-    panels = [(label, *_grid(group, blocks, roles)) for label, group in _series(rows)]
+        return drawing.empty_figure(_WHAT[0], title, "No layer can run on this target.")
+    roles, blocks = roles_of(rows), sorted(rows["block"].fillna(-1).unique())
+    panels = [(label, *_grid(group, blocks, roles)) for label, group in series(rows)]
     known = np.concatenate([grid[np.isfinite(grid)] for _, grid, _ in panels])
     reach = max(float(np.abs(known).max(initial=0.0)), math.log2(1.1))
     columns = min(_PANELS_A_LINE, len(panels))
@@ -172,7 +67,7 @@ def heatmap_figure(rows: pd.DataFrame) -> Figure:
     width = columns * max(1.6, 0.3 * len(roles) + 0.2) + 1.3
     names = 0.09 * min(16, max(map(len, roles)))  # role names stand upright below each panel
     height = lines * (max(0.5, 0.16 * len(blocks)) + 0.9 + names) + 0.9
-    figure = drawing.new_figure(max(width, 5.0), height, _WHAT[1], title)
+    figure = drawing.new_figure(max(width, 5.0), height, _WHAT[0], title)
     axes = figure.subplots(lines, columns, squeeze=False)
     numbered = len(panels) * len(blocks) * len(roles) <= _MOST_NUMBERED_CELLS
     norm = Normalize(-reach, reach)
@@ -219,7 +114,7 @@ def _finish_panel(axes: Axes, label: str, grid: np.ndarray, barred: np.ndarray, 
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
             colour = "white" if abs(value) > strong_from else drawing.INK
-            text = speedup_text(2.0**value).removesuffix(" (slower)").removesuffix("x")
+            text = times_text(2.0**value).removesuffix("x")
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6, color=colour)
 
 
@@ -254,12 +149,12 @@ def _colour_bar(figure: Figure, mesh, axes: np.ndarray, reach: float) -> None:
 
 def scatter_figure(rows: pd.DataFrame) -> Figure:
     """Sparsity against speedup: a hollow mark a layer, a full one the whole model, ideal and break-even lines."""
-    rows, title = _configuration(rows)
+    rows, title = configuration(rows)
     used = counted(rows)
     used = used[np.isfinite(used["speedup"]) & (used["speedup"] > 0)]
     if used.empty:
-        return drawing.empty_figure(_WHAT[2], title, "No layer can run on this target.")
-    figure = drawing.new_figure(6.4, 4.6, _WHAT[2], title)
+        return drawing.empty_figure(_WHAT[1], title, "No layer can run on this target.")
+    figure = drawing.new_figure(6.4, 4.6, _WHAT[1], title)
     axes = figure.add_subplot()
     low, high = max(0.0, used["sparsity"].min() - 0.1), min(0.99, used["sparsity"].max() + 0.1)
     line = np.linspace(low, high, 200)
@@ -267,8 +162,8 @@ def scatter_figure(rows: pd.DataFrame) -> Figure:
         100 * line, 1 / (1 - line), color=drawing.INK, linewidth=1, linestyle="--", label="ideal, 1 / (1 - sparsity)"
     )
     axes.axhline(1, color=drawing.SLOW_INK, linewidth=1.2, label="break-even: as fast as dense")
-    for number, (label, group) in enumerate(_series(used)):
-        marker, colour = _MARKERS[number % len(_MARKERS)]
+    for number, (label, group) in enumerate(series(used)):
+        marker, colour = MARKERS[number % len(MARKERS)]
         x, y = 100 * group["sparsity"], group["speedup"]
         axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7)
         whole = 100 * sparsity_of(group), sums(group)["speedup"]

@@ -12,13 +12,16 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reports import columns, explain
+from reports import columns, explain, statements
 from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
+from reports.documents import named
 from reports.present import Cell, Heading, cell, cells, filled, heading, spans
 from reports.sums import ALL_ROLES, CONFIG, groups
+from reports.units import in_units
 
 _LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
+_MOST_DESIGNS = 1000  # lines of a sweep that a browser still sorts at once
 _HEADLINE = "Sum of dense cycles / sum of cycles over all counted layers"
 _LONG = 60  # lines a table may have before it starts folded
 
@@ -33,6 +36,16 @@ class Picture:
     @property
     def uri(self) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A table of designs with the sentence to read first and the figures that number them."""
+
+    said: str
+    warns: bool
+    sheet: "Sheet"
+    pictures: list[Picture]
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,9 @@ def sheet(table: pd.DataFrame, shown: Iterable[str], caption: str, below: Iterab
 
 
 def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
-    """The page. `pictures` are grouped under the text of their configuration."""
+    """The page. `pictures` are grouped under the text of their configuration; those of sweeps stand above their tables."""
+    sweeps = [_sweep(key, table, pictures.get(explain.config_text(key), [])) for key, table in contents.designs]
+    placed = {explain.config_text(key) for key, _ in contents.designs}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -83,13 +98,17 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         quality_verdict=[] if contents.perplexities.empty else explain.quality_verdict(contents.perplexities),
         quality=[sheet(t, columns.quality_columns(t), explain.quality_text(key)) for key, t in contents.quality_tables],
         compared=[_compared(key, table) for key, table in contents.compared],
+        sweeps=sweeps,
+        energy=_energy(contents.energy),
+        not_in_energy=statements.NOT_IN_ENERGY,
+        constants=_captioned(contents.constants, columns.CONSTANT_COLUMNS, [], "Constants of energy and area"),
         how_got=explain.how_got(contents),
-        coverage="" if contents.rows.empty else explain.coverage(contents.rows),
+        coverage="" if contents.plain.empty else explain.coverage(contents.plain),
         infeasible=_captioned(contents.infeasible, columns.INFEASIBLE_COLUMNS, ["model"], "Layers left out, and why"),
         roles=_by_configuration(contents.roles, columns.ROLE_COLUMNS, "mean cycles per layer"),
         levels=_captioned(contents.levels, columns.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
-        why_levels_differ=explain.WHY_LEVELS_DIFFER,
-        pictures=pictures,
+        why_levels_differ=statements.WHY_LEVELS_DIFFER,
+        pictures={text: items for text, items in pictures.items() if text not in placed},
         layers=_by_configuration(contents.layers, columns.LAYER_COLUMNS, "per layer"),
         provenance=explain.provenance(contents),
     )
@@ -98,6 +117,20 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
 def _compared(key: dict, table: pd.DataFrame) -> Sheet:
     shown = compare_columns(table)
     return sheet(table, shown, explain.compared_text(key), perplexity_line(table, shown))
+
+
+def _sweep(key: dict, table: pd.DataFrame, pictures: list[Picture]) -> Sweep:
+    text = explain.config_text(key)
+    said, warns = explain.designs_verdict(table)
+    shown, names = in_units(table.head(_MOST_DESIGNS))
+    more = f"; the first {len(shown):,} of {len(table):,} lines, designs.csv has all" if len(table) > len(shown) else ""
+    made = sheet(shown, named(columns.DESIGN_COLUMNS, names), f"{text}: designs, fastest first{more}")
+    return Sweep(f"{text}: {said}.", warns, made, pictures)
+
+
+def _energy(lines: pd.DataFrame) -> Sheet | None:
+    table, names = in_units(lines)
+    return _captioned(table, named(columns.ENERGY_COLUMNS, names), ["model"], explain.ENERGY_CAPTION)
 
 
 def _captioned(table: pd.DataFrame, shown: list[str], shared: list[str], caption: str) -> Sheet | None:
@@ -110,7 +143,7 @@ def _captioned(table: pd.DataFrame, shown: list[str], shared: list[str], caption
 
 
 def _by_configuration(table: pd.DataFrame, shown: list[str], what: str) -> list[Sheet]:
-    """A sheet for each model, target and tokens; "seed" only where there is more than one."""
+    """A sheet for each configuration; "seed" only where there is more than one."""
     if table.empty:
         return []
     if "seed" in table and table["seed"].nunique(dropna=False) < 2:

@@ -4,17 +4,25 @@ A column "X@name" is the column `name` of X, a method or a target, and stands be
 "name_spread" beside "name" is printed behind it: 1.59x ± 0.02.
 
 Rounding never changes the verdict: 0.9996 is not printed as 1.00x, nor a sparsity of 99.98 % as 100.0. What is
-slower than dense says so in words, because colour does not survive a printer or a colour-blind reader.
+slower than dense, or takes more energy, says so in words, because colour does not survive a printer or a colour-blind reader.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
+from reports.settings import settings_text
+from reports.units import unit_of
+
 MISSING = "\N{EN DASH}"
-Kind = Literal["text", "count", "cycles", "speedup", "ratio", "share", "perplexity", "number", "yes"]
+Kind = Literal[
+    "text", "settings", "count", "cycles", "speedup", "energy_ratio", "edp_ratio", "ratio", "share", "perplexity", "number",
+    "quantity", "yes",
+]  # fmt: skip
+WORSE = {"speedup": "slower", "energy_ratio": "more energy", "edp_ratio": "higher EDP"}  # what a ratio below 1 means
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,14 @@ class Heading:
 
     @property
     def numeric(self) -> bool:
-        return self.kind not in ("text", "yes")
+        return self.kind not in ("text", "settings", "yes")
 
 
 _PUBLISHED = "dense cycles as the publication's own program prints them / cycles; what the publication would claim"
 _SEEDS = "runs that differ in their seed alone; ± is the sample standard deviation over them"
-_COMPUTE = "the speedup if memory never made the array wait"
+_COMPUTE = "the speedup if neither memory nor buffers made the array wait"
+_ENERGY = "dense energy / energy on the same target with the same tokens; sums over the same layers"
+_EDP = "dense (energy x latency) / (energy x latency), both of the whole: energy ratio x speedup"
 
 HEADINGS = {
     "model": Heading("Model", "text"),
@@ -45,6 +55,10 @@ HEADINGS = {
     "target": Heading("Target", "text"),
     "target_paper": Heading("Paper-level target", "text"),
     "target_cycle": Heading("Cycle-level target", "text"),
+    "settings": Heading("Settings", "settings", "what is set differently from the target's preset"),
+    "settings_paper": Heading("Its settings", "settings"),
+    "settings_cycle": Heading("Its settings", "settings"),
+    "activation_density": Heading("Nonzero activations (%)", "share", "assumed, not measured"),
     "level": Heading("Level", "text"),
     "source": Heading("Source", "text"),
     "tokens": Heading("Tokens", "count", "tokens that pass through a layer together (m of the GEMM)"),
@@ -59,7 +73,12 @@ HEADINGS = {
     "cycles": Heading("Cycles", "cycles"),
     "ideal_cycles": Heading("Ideal cycles", "cycles", "kept MACs / MAC units"),
     "imbalance_cycles": Heading("Imbalance cycles", "cycles", "lost to uneven lanes, rounding and zeros computed"),
-    "stall_cycles": Heading("Stall cycles", "cycles", "the array waits for memory"),
+    "stall_cycles": Heading("Stall cycles", "cycles", "the array waits for DRAM or for its buffers"),
+    "buffer_stall_cycles": Heading(
+        "Of them buffer stalls", "cycles", "the part that on-chip buffers of limited width cause"
+    ),
+    "folds": Heading("Folds", "count", "times the multipliers are filled with kept weights"),
+    "distribution_cycles": Heading("Distribution cycles", "cycles", "the distribution network is busy, over all folds"),
     "mean_dense_cycles": Heading("Dense cycles per layer", "cycles"),
     "mean_cycles": Heading("Cycles per layer", "cycles"),
     "mean_published_dense_cycles": Heading("Published dense cycles per layer", "cycles"),
@@ -67,10 +86,40 @@ HEADINGS = {
     "speedup": Heading("Speedup", "speedup", "dense cycles / cycles on the same target with the same tokens"),
     "compute_speedup": Heading("Compute-only speedup", "speedup", _COMPUTE),
     "published_speedup": Heading("Against published baseline", "ratio", _PUBLISHED),
-    "stall_share": Heading("Stalled (%)", "share", "share of cycles in which the array waits for memory"),
+    "stall_share": Heading(
+        "Stalled (%)", "share", "share of cycles in which the array waits for DRAM or for its buffers"
+    ),
+    "buffer_stall_share": Heading(
+        "On buffers (%)", "share", "share of cycles in which the array waits for its buffers"
+    ),
+    "energy_ratio": Heading("Energy ratio", "energy_ratio", _ENERGY),
+    "edp_ratio": Heading("EDP ratio", "edp_ratio", _EDP),
+    "mac_pj": Heading("MACs", "quantity", "multiply-accumulates of kept weights"),
+    "idle_pj": Heading("Idle MAC slots", "quantity", "zeros multiplied, idle lanes, filling and draining"),
+    "register_pj": Heading("Registers", "quantity", "operand registers of the MACs"),
+    "buffer_pj": Heading("Buffers", "quantity", "on-chip buffers, reads and writes"),
+    "dram_pj": Heading("DRAM", "quantity"),
+    "energy_pj": Heading("Energy", "quantity", "sum of the five parts; no leakage, control or network"),
+    "dense_energy_pj": Heading("Dense energy", "quantity", "of the unpruned layers"),
+    "latency_us": Heading("Latency", "quantity", "cycles / clock"),
+    "edp_pj_us": Heading("EDP", "quantity", "energy-delay product: energy x latency of the whole model"),
+    "area_mm2": Heading("Area (mm²)", "quantity", "MACs and buffers; no control, network or PHY"),
+    "design": Heading("Design", "count", "the number of the design in the figure"),
+    "design_settings": Heading("Settings", "text"),
+    "front": Heading(
+        "Pareto front of latency and",
+        "text",
+        "no other design of the method is at least as good in both and better in one",
+    ),
+    "constant": Heading("Constant", "text"),
+    "value": Heading("Value", "number"),
+    "unit": Heading("Unit", "text"),
+    "node_nm": Heading("Node (nm)", "count", "process node the value holds for; none: it has no node"),
+    "constant_source": Heading("Where it is from", "text"),
     "bound_compute_share": Heading("Compute bound (%)", "share", "share of cycles in layers bound by compute"),
     "bound_imbalance_share": Heading("Imbalance bound (%)", "share", "share of cycles in layers bound by imbalance"),
-    "bound_memory_share": Heading("Memory bound (%)", "share", "share of cycles in layers bound by memory"),
+    "bound_memory_share": Heading("Memory bound (%)", "share", "share of cycles in layers bound by DRAM"),
+    "bound_buffer_share": Heading("Buffer bound (%)", "share", "share of cycles in layers bound by on-chip buffers"),
     "slowest_role": Heading("Slowest role", "text", "the role that takes most of the cycles"),
     "slowest_role_share": Heading("Its share of cycles (%)", "share"),
     "bound": Heading("Bound by", "text"),
@@ -106,16 +155,18 @@ SHORT = {
 
 @dataclass(frozen=True)
 class Cell:
-    """`text` for the eye; `sort` for ordering (None = missing); `slower` marks a speedup below 1."""
+    """`text` for the eye; `sort` for ordering (None = missing); `worse` marks a ratio below 1: worse than dense."""
 
     text: str
     sort: float | str | None
-    slower: bool = False
+    worse: bool = False
 
 
 def heading(column: str) -> Heading:
     group, _, name = column.rpartition("@")
     found = HEADINGS.get(name, Heading(name.replace("_", " "), "text"))
+    if (unit := unit_of(name)) and unit[0] in HEADINGS:
+        found = replace(HEADINGS[unit[0]], text=f"{HEADINGS[unit[0]].text} ({unit[1].text})")
     return replace(found, group=group, text=SHORT.get(name, found.text)) if group else found
 
 
@@ -126,13 +177,16 @@ def cell(column: str, value: Any, spread: float | None = None) -> Cell:
         return Cell(MISSING, None)
     if kind == "text":
         return Cell(str(value), str(value))
+    if kind == "settings":
+        return Cell(settings_text(str(value)), str(value))
     if kind == "yes":
         return Cell("yes" if value else "no", "yes" if value else "no")
     number = float(value)
     text = _PRINTERS[kind](number)
     if spread is not None and not pd.isna(spread):
         text = with_spread(text, kind, float(spread))
-    return Cell(text, number, slower=kind == "speedup" and number < 1)
+    worse = kind in WORSE and number < 1
+    return Cell(text + (f" ({WORSE[kind]})" if worse else ""), number, worse)
 
 
 def cells(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[list[Cell]]:
@@ -145,9 +199,11 @@ def cells(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[list[Cell]]:
 
 
 def filled(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """Of these columns, the ones in which at least one line has a value; a count of left-out layers must exceed 0, one of
-    seeds 1."""
-    nothing = {"infeasible_layers": (None, 0), "seeds": (None, 1), "seed_range": (None, "1")}
+    """Of these columns, the ones in which at least one line has a value; a count of left-out layers and waiting for buffers
+    must exceed 0, a count of seeds 1, and activations must not all be dense."""
+    nothing: dict[str, tuple] = {"infeasible_layers": (None, 0), "seeds": (None, 1), "seed_range": (None, "1")}
+    nothing |= {"activation_density": (None, 1)}
+    nothing |= dict.fromkeys(("bound_buffer_share", "buffer_stall_share", "buffer_stall_cycles"), (None, 0))
     return [c for c in columns if c in table and any(cell(c, v).sort not in nothing.get(c, (None,)) for v in table[c])]
 
 
@@ -170,12 +226,16 @@ def with_spread(text: str, kind: Kind, spread: float) -> str:
         said = "0"
     elif spread < least / 2:
         said = f"<{least}"
-    number, slower, _ = text.partition(" (slower)")
-    return f"{number} ± {said}{slower}"
+    return f"{text} ± {said}"
 
 
 def speedup_text(value: float) -> str:
-    """1.24x, 12.3x, 0.87x (slower): three digits, never rounded onto or past 1."""
+    """1.24x, 12.3x, 0.87x (slower)."""
+    return times_text(value) + (" (slower)" if value < 1 else "")
+
+
+def times_text(value: float) -> str:
+    """1.24x, 12.3x, 0.87x: three digits, never rounded onto or past 1."""
     if value >= 100:
         return f"{value:,.0f}x"
     decimals = 1 if value >= 10 else 2
@@ -183,7 +243,7 @@ def speedup_text(value: float) -> str:
         decimals = 2 if value >= 0.1 else 3
         while decimals < 9 and float(f"{value:.{decimals}f}") in (0.0, 1.0) and value > 0:
             decimals += 1
-    return f"{value:.{decimals}f}x" + (" (slower)" if value < 1 else "")
+    return f"{value:.{decimals}f}x"
 
 
 def _share(value: float) -> str:
@@ -198,6 +258,14 @@ def _cycles(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:,.1f}"
 
 
+def quantity_text(value: float) -> str:
+    """Three digits: 1,234, 12.3, 0.0123; 1.2e-05 where that would be mostly zeros."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    size = math.floor(math.log10(abs(value)))
+    return f"{value:.1e}" if size < -4 else f"{value:,.{max(0, 2 - size)}f}"
+
+
 def _perplexity(value: float) -> str:
     return f"{value:,.2f}" if value < 1e5 else f"{value:.2e}"
 
@@ -205,9 +273,12 @@ def _perplexity(value: float) -> str:
 _PRINTERS = {
     "count": lambda value: f"{value:.0f}",
     "cycles": _cycles,
-    "speedup": speedup_text,
-    "ratio": lambda value: speedup_text(value).removesuffix(" (slower)"),  # not two times of one machine
+    "speedup": times_text,
+    "energy_ratio": times_text,
+    "edp_ratio": times_text,
+    "ratio": times_text,  # below 1 it is no slowdown: not two times of one machine
     "share": _share,
     "perplexity": _perplexity,
     "number": lambda value: f"{value:g}",
+    "quantity": quantity_text,
 }

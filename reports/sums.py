@@ -8,6 +8,9 @@
   `*_spread` is the sample standard deviation of what each seed gives. A layer that cannot run with one seed is left out
   with all of them.
 * `sparsity` is weighted by weights: zeros / weights over the counted layers, 0..1.
+* One target with other settings, or with other activations, is another configuration: its rows are never added to these.
+* Energy adds up as cycles do, and an energy ratio is sum of dense energies / sum of energies. Layers run one after another, so
+  the energy-delay product of several is their summed energy x their summed latency, not a sum of products.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,35 +20,50 @@ import pandas as pd
 
 from workloads.errors import UserError
 from workloads.layers import role_rank
-from workloads.rows import LAYER_COLUMNS
+from workloads.rows import LAYER_COLUMNS, to_frame
 
 # What two numbers must share before anyone may compare them.
-CONFIG = ["model", "target", "level", "source", "tokens"]
+CONFIG = ["model", "target", "settings", "level", "source", "tokens", "activation_density"]
 MASKS = ["method", "pattern", "target_sparsity"]  # what made the masks, but for their seed
 KEYS = [*CONFIG, *MASKS]
 ALL_ROLES = "all"
+ENERGY_PARTS = ["mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj"]
+# Rows of earlier versions lack these; without them a row says what it said then.
+LATER = {
+    *("settings", "activation_density", "buffer_stall_cycles", "folds", "distribution_cycles", "scale_bytes"),
+    *("energy_pj", *ENERGY_PARTS, "dense_energy_pj", "energy_ratio", "edp_pj_us", "dense_edp_pj_us", "area_mm2"),
+}
 
 
 def checked(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, sorted for reading. Raises UserError when they are empty, incomplete or ambiguous.
 
-    Models, targets, methods and patterns keep the order in which they first occur.
+    Models, targets, settings, methods and patterns keep the order in which they first occur. Columns that rows of earlier
+    versions lack are there, empty; an activation density that is not given is 1.
     """
     if rows.empty:
         raise UserError("there are no result rows to report on; run a study that simulates at least one layer")
     missing = [c.name for c in LAYER_COLUMNS if c.name not in rows]
-    if missing:
+    if missing and set(missing) <= LATER:
+        absent = to_frame([{}] * len(rows), tuple(c for c in LAYER_COLUMNS if c.name in missing))
+        rows = rows.assign(**{name: absent[name].array for name in missing})
+    elif missing:
         raise UserError(f"result rows lack the column {missing[0]!r}; workloads/rows.py lists all that are needed")
+    rows = rows.assign(settings=rows["settings"].fillna(""), activation_density=rows["activation_density"].fillna(1.0))
     double = rows[rows.duplicated([*KEYS, "seed", "layer"])]
     if not double.empty:
         row = double.iloc[0]
-        where = f"{row.model}, {row.method} {row.pattern} on {row.target}, {row.tokens} tokens"
+        on = f"{row.target} {row.settings}".strip()
+        where = f"{row.model}, {row.method} {row.pattern} on {on}, {row.tokens} tokens"
         raise UserError(
             f"layer {row.layer!r} has more than one row for {where}, seed {row.seed} ({len(double)} such rows), and adding "
             "them up would mean nothing; write one report per hardware description, or name them apart"
         )
-    order = pd.DataFrame({key: pd.factorize(rows[key])[0] for key in ("model", "target", "level", "source")})
+    order = pd.DataFrame(
+        {key: pd.factorize(rows[key])[0] for key in ("model", "target", "settings", "level", "source")}
+    )
     order["tokens"] = rows["tokens"].astype("float64").to_numpy()
+    order["activations"] = -rows["activation_density"].astype("float64").to_numpy()
     for key in MASKS:
         order[key] = pd.factorize(rows[key])[0]
     order["seed"] = rows["seed"].astype("float64").to_numpy()
@@ -99,13 +117,16 @@ def sparsity_of(rows: pd.DataFrame) -> float:
 
 
 def sums(rows: pd.DataFrame) -> dict[str, float]:
-    """Cycles and speedups over the counted ones of `rows` (one method's), as the module's head says; counts of layers and
-    seeds beside them."""
+    """Cycles, energy and their ratios over the counted ones of `rows` (one method's), as the module's head says; counts of
+    layers and seeds beside them. Cycles, pJ and us are those of one pass through all the layers."""
     used = counted(rows)
     seeds = [part for _, part in groups(used, ["seed"])]
     layers = used["layer"].nunique()
     cycles, dense = total(used["cycles"]), total(used["dense_cycles"])
     published = total(used["published_dense_cycles"])
+    latency_us = ratio(total(used["cycles"].astype("float64") / used["clock_mhz"]), len(seeds))
+    energy, dense_energy = total(used["energy_pj"]), total(used["dense_energy_pj"])
+    energy_pj, speedup, energy_ratio = ratio(energy, len(seeds)), ratio(dense, cycles), ratio(dense_energy, energy)
     return {
         "layers": layers,
         "infeasible_layers": rows["layer"].nunique() - layers,
@@ -114,10 +135,25 @@ def sums(rows: pd.DataFrame) -> dict[str, float]:
         "dense_cycles": ratio(dense, len(seeds)),
         "cycles": ratio(cycles, len(seeds)),
         "cycles_spread": spread(total(part["cycles"]) for part in seeds),
-        "speedup": ratio(dense, cycles),
+        "latency_us": latency_us,
+        "speedup": speedup,
         "speedup_spread": spread(ratio(total(part["dense_cycles"]), total(part["cycles"])) for part in seeds),
         "compute_speedup": ratio(total(used["dense_compute_cycles"]), total(used["compute_cycles"])),
         "published_dense_cycles": ratio(published, len(seeds)),
         "published_speedup": ratio(published, cycles),
         "stall_share": ratio(total(used["stall_cycles"]), cycles),
+        "buffer_stall_share": ratio(total(used["buffer_stall_cycles"]), cycles),
+        "energy_pj": energy_pj,
+        **{part: ratio(total(used[part]), len(seeds)) for part in ENERGY_PARTS},
+        "dense_energy_pj": ratio(dense_energy, len(seeds)),
+        "energy_ratio": energy_ratio,
+        "energy_ratio_spread": spread(ratio(total(p["dense_energy_pj"]), total(p["energy_pj"])) for p in seeds),
+        "edp_pj_us": energy_pj * latency_us,
+        "edp_ratio": energy_ratio * speedup,  # both machines run at one clock
+        "area_mm2": only(used["area_mm2"]),
     }
+
+
+def only(values: pd.Series) -> float:
+    """The one value there is; NaN where there are several, or any is missing."""
+    return float(values.iloc[0]) if len(values) and values.notna().all() and values.nunique() == 1 else float("nan")

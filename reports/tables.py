@@ -9,9 +9,10 @@ from workloads.layers import role_rank
 
 
 def headline_table(rows: pd.DataFrame, quality: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One line per model, target, tokens, method, pattern and target sparsity: the whole model, with its perplexity where known.
+    """One line per configuration (sums.CONFIG), method, pattern and target sparsity: the whole model, with its perplexity where
+    known.
 
-    `bound_*_share`: share of the cycles spent in layers that are bound by compute, imbalance or memory, 0..1.
+    `bound_*_share`: share of the cycles spent in layers that are bound by compute, imbalance, memory or buffer, 0..1.
     `slowest_role`: the role that takes most of the cycles, `slowest_role_share` its share, 0..1.
     """
     lines = []
@@ -26,7 +27,7 @@ def _bound_shares(used: pd.DataFrame) -> dict[str, float]:
     cycles = total(used["cycles"])
     return {
         f"bound_{bound}_share": ratio(float(used.loc[used["bound"] == bound, "cycles"].sum()), cycles)
-        for bound in ("compute", "imbalance", "memory")
+        for bound in ("compute", "imbalance", "memory", "buffer")
     }
 
 
@@ -38,7 +39,7 @@ def _slowest_role(used: pd.DataFrame) -> dict[str, object]:
 
 
 def role_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per role, then one for all of them, for each model, target, tokens, method, pattern and target sparsity.
+    """One line per role, then one for all of them, for each configuration, method, pattern and target sparsity.
 
     `mean_*` are cycles per layer of that role; the line "all" is the mean over every layer of the model.
     `cycles_share`: the role's share of the model's cycles, 0..1.
@@ -68,8 +69,9 @@ def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     rows = checked(rows)
     shapes = [f"{o} x {i}" for o, i in zip(rows["out_features"], rows["in_features"], strict=True)]
     before, after = [*KEYS, "seed", "block", "role", "layer"], ["sparsity", "dense_cycles", "cycles", "speedup"]
-    rest = ["compute_speedup", "published_speedup", "ideal_cycles", "imbalance_cycles", "stall_cycles", "utilisation"]
-    table = rows[[*before, *after, *rest, "bound", "feasible", "reason"]].copy()
+    rest = ["compute_speedup", "published_speedup", "ideal_cycles", "imbalance_cycles", "stall_cycles"]
+    rest += ["buffer_stall_cycles", "folds", "distribution_cycles", "utilisation", "energy_ratio", "bound"]
+    table = rows[[*before, *after, *rest, "feasible", "reason"]].copy()
     table.insert(len(before), "shapes", shapes)
     return table
 
@@ -89,17 +91,21 @@ def infeasible_table(rows: pd.DataFrame) -> pd.DataFrame:
 def levels_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The two levels side by side per role: a publication's own formula against our cycle model.
 
-    Only layers that both levels count enter, with the same mask and the same tokens. Cycles are means per layer.
-    Empty when no layer was run at both levels.
+    NAME-paper is held against NAME, and no other design. Only layers that both levels count enter, with the same mask and the
+    same tokens. Cycles are means per layer. Empty when no layer was run at both levels.
     """
     used = counted(checked(rows))
-    same = ["model", *MASKS, "seed", "tokens", "role", "block", "layer", "mask_sha256"]
+    same = ["model", *MASKS, "seed", "tokens", "activation_density", "role", "block", "layer", "mask_sha256"]
     same += ["out_features", "in_features", "nnz"]
-    kept = ["target", "cycles", "dense_cycles", "published_dense_cycles", "compute_cycles", "dense_compute_cycles"]
-    paper, cycle = (used.loc[used["level"] == level, [*same, *kept, "stall_cycles"]] for level in ("paper", "cycle"))
+    kept = ["target", "settings", "cycles", "dense_cycles", "published_dense_cycles", "compute_cycles"]
+    kept += ["dense_compute_cycles", "stall_cycles"]
+    paper, cycle = (used.loc[used["level"] == level, [*same, *kept]] for level in ("paper", "cycle"))
     pairs = paper.merge(cycle, on=same, suffixes=("_paper", "_cycle"))
+    alike = [p.removesuffix("-paper") == c for p, c in zip(pairs["target_paper"], pairs["target_cycle"], strict=True)]
+    pairs = pairs[pd.Series(alike, index=pairs.index, dtype=bool)]
     lines = []
-    for key, group in groups(pairs, ["model", "target_paper", "target_cycle", "tokens", *MASKS]):
+    targets = ["target_paper", "settings_paper", "target_cycle", "settings_cycle"]
+    for key, group in groups(pairs, ["model", *targets, "tokens", "activation_density", *MASKS]):
         parts = sorted(((k["role"], part) for k, part in groups(group, ["role"])), key=lambda item: role_rank(item[0]))
         lines += [{**key, "role": role, **_two_levels(part)} for role, part in [*parts, (ALL_ROLES, group)]]
     return pd.DataFrame(lines)

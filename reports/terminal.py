@@ -8,15 +8,23 @@ from rich.text import Text
 
 from reports.columns import quality_columns
 from reports.compare import compare_columns, compare_tables, perplexity_line
-from reports.explain import compared_text, quality_text
+from reports.designs import design_tables, split
+from reports.documents import named
+from reports.explain import compared_text, config_text, designs_verdict, quality_text
 from reports.present import cells, filled, heading
 from reports.quality import perplexity_table, quality_tables
-from reports.sums import KEYS, groups
+from reports.settings import settings_text
+from reports.sums import KEYS, checked, groups
 from reports.tables import headline_table, role_table
+from reports.units import in_units
 
 COLUMNS = [
-    *("model", "target", "tokens", "method", "pattern", "sparsity", "speedup", "compute_speedup"),
-    *("published_speedup", "perplexity", "seeds", "infeasible_layers"),
+    *("model", "target", "settings", "tokens", "activation_density", "method", "pattern", "sparsity", "speedup"),
+    *("compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
+]
+DESIGN_COLUMNS = [
+    *("design_settings", "method", "pattern", "latency_us", "speedup", "energy_pj", "energy_ratio", "edp_pj_us"),
+    *("area_mm2", "front", "infeasible_layers"),
 ]
 
 ROLE_COLUMNS = [
@@ -32,16 +40,25 @@ ROLE_COLUMNS = [
 SHORT = {
     "compute_speedup": "Compute only",
     "published_speedup": "vs published",
+    "activation_density": "Inputs (%)",
+    "front": "Front",
 }
+_WRAPPED = ("settings", "design_settings")
+_DESIGNS = 10  # lines of a sweep that a terminal shows
 
 
 def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, console: Console, few: int) -> None:
-    """The headline, then methods side by side or, of a single method, its roles, if those are at most `few` tables; the table
-    of perplexities of a report that has nothing else."""
+    """The fastest designs of each sweep and the headline, then methods side by side or, of a single method, its roles, if those
+    are at most `few` tables; the table of perplexities of a report that has nothing else."""
     perplexities = perplexity_table(quality)
     if rows is None:
         for key, table in quality_tables(perplexities):
             console.print(printed(table, filled(table, quality_columns(table)), quality_text(key)))
+        return
+    rows, swept = split(checked(rows))
+    for key, table in [] if swept.empty else design_tables(swept):
+        print_designs(key, table, console)
+    if rows.empty:
         return
     print_headline(headline_table(rows, quality), console)
     compared = list(compare_tables(rows, perplexities))
@@ -53,14 +70,24 @@ def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, consol
         print_roles(role_table(rows), console)
 
 
+def print_designs(key: dict, table: pd.DataFrame, console: Console) -> None:
+    """Prints the top of a table of `design_tables`."""
+    shown, names = in_units(table.head(_DESIGNS))
+    more = f"; the fastest {len(shown)} of {len(table):,} lines" if len(table) > len(shown) else ""
+    columns = filled(shown, named(DESIGN_COLUMNS, names))
+    console.print(printed(shown, columns, f"{config_text(key)}: designs{more}"))
+    console.print(Text(f"{designs_verdict(table)[0]}.\n"))
+
+
 def print_headline(table: pd.DataFrame, console: Console) -> None:
-    """Prints what `headline_table` returns; slowdowns in red, and in words. What is the same in every line (one model,
+    """Prints what `headline_table` returns; what is worse than dense in red, and in words. What is the same in every line (one model,
     one dense perplexity) stands in the title."""
     shared = {
         name: table[name].iloc[0] for name in ("model", "dense_perplexity") if table[name].nunique(dropna=False) == 1
     }
     columns = [column for column in filled(table, COLUMNS) if column not in shared]
     title = [str(shared.get("model", "whole models")), "speedup = dense cycles / cycles"]
+    title += ["energy ratio = dense energy / energy"] if "energy_ratio" in columns else []
     if pd.notna(shared.get("dense_perplexity")):
         title.append(f"dense perplexity {shared['dense_perplexity']:.2f}")
     console.print(printed(table, columns, ", ".join(title)))
@@ -69,20 +96,21 @@ def print_headline(table: pd.DataFrame, console: Console) -> None:
 def print_roles(table: pd.DataFrame, console: Console) -> None:
     """Prints what `role_table` returns, a table for each mask and target; cycles are means per layer."""
     for key, lines in groups(table, KEYS):
-        title = f"{key['model']}, {key['method']} on {key['target']}, tokens {key['tokens']}: mean cycles per layer"
+        on = f"{key['target']} {settings_text(key['settings'])}".strip()
+        title = f"{key['model']}, {key['method']} on {on}, tokens {key['tokens']}: mean cycles per layer"
         console.print(printed(lines, filled(lines, ROLE_COLUMNS), title))
 
 
 def printed(table: pd.DataFrame, columns: list[str], title: str, below: list[tuple[str, int]] | None = None) -> Table:
-    """A rich table without wrapping; `below`: (text, columns it spans) of a last line."""
+    """A rich table that wraps nothing but settings; `below`: (text, columns it spans) of a last line."""
     result = Table(title=Text(title), title_justify="left", box=SIMPLE, pad_edge=False)
     for column in columns:
         head = heading(column)
         text = f"{head.group}\n{head.text}".strip() if head.group else SHORT.get(column, head.text)
-        result.add_column(Text(text), justify="right" if head.numeric else "left", no_wrap=True)
+        result.add_column(Text(text), justify="right" if head.numeric else "left", no_wrap=column not in _WRAPPED)
     for line in cells(table, columns):
         # Text, not str: a model called "[red]" must not colour anything.
-        result.add_row(*(Text(c.text, style="bold red" if c.slower else "") for c in line))
+        result.add_row(*(Text(c.text, style="bold red" if c.worse else "") for c in line))
     if below:
         result.add_section()
         result.add_row(*(Text(text) for said, width in below for text in [said, *[""] * (width - 1)]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import figures
+from reports import bars, figures
 from reports.compare import compare_csv
 from reports.contents import Contents, check_any, gather
 from reports.documents import by, latex_report, markdown_report
@@ -15,23 +15,36 @@ from reports.drawing import png_bytes, svg_bytes
 from reports.explain import config_text
 from reports.export import csv_text
 from reports.page import Picture, html_report
+from reports.pareto_figure import pareto_figure
 from reports.quality import DENSE, EVALUATION, quality_csv
 from reports.quality_figure import quality_figure
+from reports.settings import settings_text
 from reports.sums import CONFIG, counted
+from reports.timeline_figure import timeline_figures, where_text
 from workloads.files import write_bytes, write_text
 
 _FIGURES = (
-    ("cycles", "Where the cycles go, per role", figures.bars_figure),
+    ("cycles", "Where the cycles go, per role", bars.bars_figure),
+    ("energy", "Where the energy goes, per role", bars.energy_figure),
     ("speedup-map", "Speedup by block and role", figures.heatmap_figure),
     ("sparsity-speedup", "Sparsity against speedup, per layer", figures.scatter_figure),
 )
 
 
 def write_report(
-    rows: pd.DataFrame | None, quality: pd.DataFrame | None, folder: Path, title: str, notes: list[str]
+    rows: pd.DataFrame | None,
+    quality: pd.DataFrame | None,
+    folder: Path,
+    title: str,
+    notes: list[str],
+    timelines: pd.DataFrame | None = None,
+    constants: pd.DataFrame | None = None,
 ) -> dict[str, Path]:
     """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv, compared.csv (methods side by side),
-    quality.csv and quality-table.csv where there is something to fill them.
+    designs.csv (sweeps), quality.csv and quality-table.csv where there is something to fill them.
+
+    `timelines`: traces as reports/timeline_figure.py takes them. `constants`: what energies rest on, columns name, value, unit,
+    node_nm and source; shown where the rows have energies.
 
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither rows
     nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent.
@@ -49,11 +62,13 @@ def write_report(
         write("rows.csv", csv_text(rows))
     if quality is not None and not quality.empty:
         write("quality.csv", csv_text(quality))
-    contents = gather(rows, quality, title, notes)
+    contents = gather(rows, quality, title, notes, timelines, constants)
     if contents.quality_tables:
         write("quality-table.csv", csv_text(quality_csv(contents.quality_tables)))
     if contents.compared:
         write("compared.csv", csv_text(compare_csv(contents.compared)))
+    if contents.designs:
+        write("designs.csv", csv_text(pd.concat([table.assign(**_told(key)) for key, table in contents.designs])))
     pictures: dict[str, list[Picture]] = {}
     links: list[tuple[str, str]] = []
     for name, heading, text, figure in _drawn(contents):
@@ -75,12 +90,26 @@ def _drawn(contents: Contents) -> Iterator[tuple[str, str, str, Figure]]:
         if (group["method"] != DENSE).sum() > 1:
             stem = _unused(_slug(f"{key['model']}-perplexity"), names)
             yield stem, key["model"], "Perplexity after pruning", quality_figure(group)
-    for key, group in by(contents.rows, CONFIG):
+    for key, table in contents.designs:
+        stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-designs"), names)
+        yield stem, config_text(key), "Latency against energy and area", pareto_figure(key, table)
+    for key, group in by(contents.plain, CONFIG):
         if counted(group).empty:
             continue
-        stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens"), names)
+        settings = f"-{settings_text(key['settings'])}" if key["settings"] else ""
+        stem = _unused(_slug(f"{key['model']}-{key['target']}{settings}-{key['tokens']}-tokens"), names)
         for kind, text, draw in _FIGURES:
-            yield f"{stem}-{kind}", config_text(key), text, draw(group)
+            if kind != "energy" or group["energy_pj"].notna().any():
+                yield f"{stem}-{kind}", config_text(key), text, draw(group)
+    if not contents.timelines.empty:
+        for key, figure in timeline_figures(contents.timelines):
+            stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-utilisation"), names)
+            yield stem, where_text(key), "Utilisation over time", figure
+
+
+def _told(key: dict) -> dict:
+    """What a line of designs.csv needs beside its own columns; the settings of a line are its own, in full."""
+    return {name: value for name, value in key.items() if name != "settings"}
 
 
 def _slug(text: str) -> str:

@@ -1,6 +1,9 @@
 """What a cycle model says of one layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from simulator.actions import Actions
+from simulator.engine import Stream
 
 
 class Infeasible(Exception):
@@ -11,8 +14,10 @@ class Infeasible(Exception):
 class LayerCycles:
     """Cycles and DRAM bytes of one execution of one layer; cycles = compute_cycles + stall_cycles.
 
-    `ideal_cycles` is kept MACs / all MAC units. `transfer_cycles` is how long the DRAM channel is busy; it overlaps
-    with computing, so it is no part of the sum. `mapping` says in words how the machine was set up.
+    `ideal_cycles` is kept MACs / all MAC units (of nonzero inputs, where activations are sparse). `transfer_cycles` is how
+    long the DRAM port is busy; it overlaps with computing, so it is no part of the sum. `buffer_cycles` are the stalls behind
+    on-chip buffers, a part of stall_cycles. `mapping` says in words how the machine was set up. `actions` and `stream` are
+    None at level "paper". `folds` and `distribution_cycles` are SIGMA's.
     """
 
     compute_cycles: int
@@ -24,6 +29,12 @@ class LayerCycles:
     activation_bytes: int
     output_bytes: int
     mapping: str
+    scale_bytes: int = 0
+    buffer_cycles: int = 0
+    actions: Actions | None = None
+    stream: Stream | None = field(default=None, compare=False, repr=False)
+    folds: int | None = None
+    distribution_cycles: int | None = None
 
     @property
     def cycles(self) -> int:
@@ -31,7 +42,7 @@ class LayerCycles:
 
     @property
     def total_bytes(self) -> int:
-        return self.weight_bytes + self.metadata_bytes + self.activation_bytes + self.output_bytes
+        return self.weight_bytes + self.metadata_bytes + self.scale_bytes + self.activation_bytes + self.output_bytes
 
     @property
     def imbalance_cycles(self) -> float:
@@ -41,8 +52,13 @@ class LayerCycles:
 
     @property
     def bound(self) -> str:
-        """The largest part of the cycles: compute (useful work), imbalance or memory."""
-        parts = {"compute": self.ideal_cycles, "imbalance": self.imbalance_cycles, "memory": self.stall_cycles}
+        """The largest part of the cycles: compute (useful work), imbalance, buffer or memory."""
+        parts = {
+            "compute": self.ideal_cycles,
+            "imbalance": self.imbalance_cycles,
+            "memory": self.stall_cycles - self.buffer_cycles,
+            "buffer": self.buffer_cycles,
+        }
         return max(parts, key=lambda part: parts[part])
 
 

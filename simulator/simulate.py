@@ -1,15 +1,21 @@
 """Masks in, result rows out: any accelerator of the table over a bundle or single masks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 from simulator.accelerators import ACCELERATORS, Model
-from simulator.cycles import Infeasible, Outcome
+from simulator.accelerators.model import Values
+from simulator.cycles import Infeasible, LayerCycles, Outcome
+from simulator.energy import Energy, area_mm2, layer_energy
+from simulator.machine import Machine
 from simulator.spec import load_spec, spec_sha256
+from simulator.statistics import StatisticsStore
+from simulator.work import Work
 from workloads import __version__
-from workloads.bundle import BundleHeader, LayerEntry
+from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
 
@@ -23,10 +29,36 @@ class Target:
     name: str
     model: Model
     spec: Any
+    settings: str = ""  # what was set differently from the preset
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return spec_sha256(self.name, self.spec)
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """A layer whose mask and values are read only when statistics are missing."""
+
+    entry: LayerEntry
+    mask: Callable[[], PackedMask]
+    values: Values = dict
+
+
+def bundle_layers(bundle: MaskBundle) -> Iterator[LayerInput]:
+    """The layers of a bundle, nothing read yet."""
+    for entry in bundle.layers:
+        yield LayerInput(entry, partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name))
+
+
+def mask_layers(layers: Iterable[tuple[LayerEntry, PackedMask]]) -> Iterator[LayerInput]:
+    """Layers whose masks are in memory."""
+    for entry, mask in layers:
+        yield LayerInput(entry, partial(_itself, mask))
+
+
+def _itself(mask: PackedMask) -> PackedMask:
+    return mask
 
 
 def find_model(name: str) -> Model:
@@ -39,29 +71,108 @@ def find_model(name: str) -> Model:
 def open_target(name: str, overrides: Sequence[str] = ()) -> Target:
     """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names and keys."""
     model = find_model(name)
-    return Target(name, model, load_spec(name, model.spec_type, overrides))
+    return Target(name, model, load_spec(name, model.spec_type, overrides), " ".join(" ".join(overrides).split()))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every layer meets. Raises UserError for tokens or a density out of range."""
+
+    tokens: int
+    activation_density: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tokens <= MOST_TOKENS:
+            raise UserError(f"tokens must be 1 to {MOST_TOKENS:,}, not {self.tokens:,}")
+        if not 0 < self.activation_density <= 1:
+            raise UserError(f"the activation density is a fraction in (0, 1], not {self.activation_density}")
 
 
 def simulate_layers(
-    target: Target, header: BundleHeader, layers: Iterable[tuple[LayerEntry, PackedMask]], tokens: int, threads: int = 2
+    targets: Sequence[Target],
+    header: BundleHeader,
+    layers: Iterable[LayerInput],
+    conditions: Conditions,
+    store: StatisticsStore | None = None,
+    threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
-    """One result row per layer, in order; a layer the target cannot run is a row with its reason. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
-    if not 1 <= tokens <= MOST_TOKENS:
-        raise UserError(f"tokens must be 1 to {MOST_TOKENS:,}, not {tokens:,}")
+    """One result row per layer and target, layer by layer; a layer a target cannot run is a row with its reason. Statistics are
+    gathered once for all targets of a geometry. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
+    kept = store or StatisticsStore()
+    for target in targets:
+        only = target.model.tokens
+        if only is not None and conditions.tokens != only:
+            raise UserError(
+                f"{target.name} models {only} token, not {conditions.tokens:,}; use --tokens {only}, or another accelerator for more"
+            )
+
+    def job(layer: LayerInput) -> list[dict[str, Any]]:
+        within = kept.within()
+        try:
+            return [_row(target, header, layer, conditions, within) for target in targets]
+        except UserError as error:
+            raise UserError(f"{layer.entry.name}: {error}") from None
+
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        pending: list[tuple[LayerEntry, Future[Outcome]]] = []
-        for entry, mask in layers:
-            pending.append((entry, pool.submit(target.model.simulate, target.spec, mask, tokens, entry.weight_bits)))
-            if len(pending) > threads:
-                yield _row(target, header, tokens, *pending.pop(0))
-        for entry, outcome in pending:
-            yield _row(target, header, tokens, entry, outcome)
+        pending: list[Future[list[dict[str, Any]]]] = []
+        try:
+            for layer in layers:
+                pending.append(pool.submit(job, layer))
+                if len(pending) > threads:
+                    yield from pending.pop(0).result()
+            for future in pending:
+                yield from future.result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: StatisticsStore) -> Outcome:
+    """Raises Infeasible where the target cannot run the layer."""
+    entry, model = layer.entry, target.model
+    content = entry.sha256 + (entry.values_sha256 if model.reads_values else "")
+    geometry = [target.name if model.level == "paper" else model.gather.__module__, model.geometry(target.spec)]
+    statistics = store.get(content, geometry, lambda: _gather(target, layer))
+    work = Work(
+        entry.out_features,
+        entry.in_features,
+        entry.nnz,
+        conditions.tokens,
+        entry.weight_bits,
+        entry.group_size,
+        conditions.activation_density,
+    )
+    return model.evaluate(target.spec, work, statistics)
+
+
+def _gather(target: Target, layer: LayerInput) -> dict[str, Any]:
+    return target.model.gather(target.spec, layer.mask(), layer.values)
 
 
 def _row(
-    target: Target, header: BundleHeader, tokens: int, entry: LayerEntry, future: "Future[Outcome]"
+    target: Target, header: BundleHeader, layer: LayerInput, conditions: Conditions, store: StatisticsStore
 ) -> dict[str, Any]:
     facts = {
+        **layer_facts(header, layer.entry),
+        "target": target.name,
+        "settings": target.settings,
+        "level": target.model.level,
+        "source": "simulated",
+        "tokens": conditions.tokens,
+        "activation_density": conditions.activation_density,
+        "clock_mhz": target.spec.clock.mhz,
+        "spec_sha256": target.sha256,
+    }
+    try:
+        outcome = evaluate(target, layer, conditions, store)
+    except Infeasible as error:
+        return {**facts, "feasible": False, "reason": str(error)}
+    return {**facts, **_figures(target, outcome), **_energies(target, outcome), "feasible": True, "reason": ""}
+
+
+def layer_facts(header: BundleHeader, entry: LayerEntry) -> dict[str, Any]:
+    """The columns that say which layer with which mask a row is of."""
+    return {
         "model": header.model_id,
         "method": header.method,
         "pattern": entry.pattern,
@@ -73,26 +184,14 @@ def _row(
         "in_features": entry.in_features,
         "nnz": entry.nnz,
         "sparsity": entry.sparsity,
-        "target": target.name,
-        "level": target.model.level,
-        "source": "simulated",
-        "tokens": tokens,
-        "clock_mhz": target.spec.clock.mhz,
         "mask_sha256": entry.sha256,
-        "spec_sha256": target.sha256,
         "seed": header.seed,
         "tool_version": __version__,
     }
-    try:
-        return {**facts, **_figures(target, entry.nnz * tokens, future.result()), "feasible": True, "reason": ""}
-    except Infeasible as error:
-        return {**facts, "feasible": False, "reason": str(error)}
-    except UserError as error:
-        raise UserError(f"{entry.name}: {error}") from None
 
 
-def _figures(target: Target, macs: int, outcome: Outcome) -> dict[str, Any]:
-    """The columns that hold cycles, bytes and what follows from them; `macs` are useful multiplications."""
+def _figures(target: Target, outcome: Outcome) -> dict[str, Any]:
+    """The columns that hold cycles, bytes and what follows from them."""
     sparse, dense, published = outcome.sparse, outcome.dense, outcome.published_dense_cycles
     return {
         "weight_bits": outcome.weight_bits,
@@ -101,7 +200,10 @@ def _figures(target: Target, macs: int, outcome: Outcome) -> dict[str, Any]:
         "ideal_cycles": sparse.ideal_cycles,
         "imbalance_cycles": sparse.imbalance_cycles,
         "stall_cycles": sparse.stall_cycles,
+        "buffer_stall_cycles": sparse.buffer_cycles,
         "transfer_cycles": sparse.transfer_cycles,
+        "folds": sparse.folds,
+        "distribution_cycles": sparse.distribution_cycles,
         "dense_cycles": dense.cycles,
         "dense_compute_cycles": dense.compute_cycles,
         "published_dense_cycles": published,
@@ -110,14 +212,48 @@ def _figures(target: Target, macs: int, outcome: Outcome) -> dict[str, Any]:
         "published_speedup": _ratio(published, sparse.cycles),
         "weight_bytes": sparse.weight_bytes,
         "metadata_bytes": sparse.metadata_bytes,
+        "scale_bytes": sparse.scale_bytes,
         "activation_bytes": sparse.activation_bytes,
         "output_bytes": sparse.output_bytes,
         "dense_bytes": dense.total_bytes,
-        "utilisation": _ratio(macs, sparse.cycles * target.spec.array.width * target.spec.array.height),
+        "utilisation": _ratio(sparse.ideal_cycles, sparse.cycles),
         "bound": sparse.bound,
         "mapping": sparse.mapping,
         "latency_us": sparse.cycles / target.spec.clock.mhz,
+        "dense_latency_us": dense.cycles / target.spec.clock.mhz,
     }
+
+
+def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
+    """Energy, energy-delay product and area; nothing where the level counts no actions."""
+    spec = target.spec
+    if not isinstance(spec, Machine) or outcome.sparse.actions is None or outcome.dense.actions is None:
+        return {}
+    width = outcome.weight_bits or spec.number.weight_bits
+    area = area_mm2(spec.energy, spec.macs, _bits(spec, spec.number.weight_bits), spec.buffers.capacities)
+    energy, dense = energy_of(spec, outcome.sparse, width), energy_of(spec, outcome.dense, width)
+    return {
+        "energy_pj": energy.total_pj,
+        "mac_pj": energy.mac_pj,
+        "idle_pj": energy.idle_pj,
+        "register_pj": energy.register_pj,
+        "buffer_pj": energy.buffer_pj,
+        "dram_pj": energy.dram_pj,
+        "dense_energy_pj": dense.total_pj,
+        "energy_ratio": _ratio(dense.total_pj, energy.total_pj),
+        "edp_pj_us": energy.total_pj * outcome.sparse.cycles / spec.clock.mhz,
+        "dense_edp_pj_us": dense.total_pj * outcome.dense.cycles / spec.clock.mhz,
+        "area_mm2": area.total_mm2,
+    }
+
+
+def energy_of(spec: Machine, layer: LayerCycles, weight_bits: int) -> Energy:
+    assert layer.actions is not None
+    return layer_energy(spec.energy, layer.actions, _bits(spec, weight_bits), spec.buffers.bank_bytes)
+
+
+def _bits(spec: Machine, weight_bits: int) -> tuple[int, int, int]:
+    return weight_bits, spec.number.activation_bits, spec.number.accumulator_bits
 
 
 def _ratio(over: float | None, under: float) -> float | None:

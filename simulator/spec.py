@@ -1,12 +1,14 @@
 """Accelerator descriptions: TOML presets, checked against the model's spec dataclass, with `--set key=value` on top."""
 
+import copy
 import dataclasses
 import json
 import re
 import tomllib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,12 +22,22 @@ def preset_path(name: str) -> Path:
     return Path(__file__).parent / "presets" / f"{name}.toml"
 
 
+@lru_cache
+def _preset(name: str) -> dict[str, Any]:
+    return tomllib.loads(preset_path(name).read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _adapter(spec_type: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(spec_type)
+
+
 def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -> Spec:
     """The preset `name` as `spec_type`, each "key=value" of `overrides` applied (dotted keys, TOML values).
 
     Raises UserError naming the key for unknown keys, wrong types and values out of range.
     """
-    values = tomllib.loads(preset_path(name).read_text(encoding="utf-8"))
+    values = copy.deepcopy(_preset(name))
     known = flat(values)
     for override in overrides:
         key, value = parse_override(override)
@@ -37,7 +49,8 @@ def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -
             section = section[parent]
         section[last] = value
     try:
-        return TypeAdapter(spec_type).validate_json(json.dumps(values), strict=True, extra="forbid")
+        adapter: TypeAdapter[Spec] = _adapter(cast(Any, spec_type))
+        return adapter.validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simulator.simulate import Conditions, Target
+from simulator.spec import flat
 from studies.masks import generated, write_bundle
 from studies.method_entry import GENERATED, StudyMethod
 from studies.progress import ProgressLine, warn
-from studies.report import notes_for
+from studies.report import constants_for, notes_for
 from studies.settings import density_of
-from studies.simulate import Source, simulate_frame
+from studies.simulate import bundle_source, combined, simulate_frame, utilisation_frame
 from studies.steps import Steps
 from studies.study import Study, StudyAccelerator, StudyModel
 from workloads import __version__
@@ -43,6 +45,7 @@ class StudyRunner:
         self.out = out
         self.progress = ProgressLine()
         self.left_out: list[str] = []
+        self.timelines: list[pd.DataFrame] = []
         self.places = [(on, tokens) for on in study.file.accelerators for tokens in on.tokens]
         count = sum(
             model.evaluated + len(study.methods) * (1 + model.evaluated + len(self.places)) for model in study.models
@@ -51,12 +54,12 @@ class StudyRunner:
 
     def check(self) -> None:
         """Everything that can be known to be wrong before the first step runs. Raises UserError."""
-        from simulator.simulate import open_target
-
         for accelerator, tokens in self.places:
-            target = open_target(accelerator.name, overrides(accelerator.set))
-            if tokens < 1 or (target.model.level == "paper" and tokens != 1):
+            targets = targets_of(accelerator)
+            if tokens < 1 or targets[0].model.tokens not in (None, tokens):
                 raise UserError(f"{self.study.path}: {accelerator.name} cannot run tokens = {tokens}")
+            if accelerator.trace and len(targets) > 1:
+                raise UserError(f"{self.study.path}: {accelerator.name}: `trace` shows one design; leave `sweep` out")
         for method in self.study.methods:
             try:
                 check_method(method)
@@ -113,7 +116,8 @@ class StudyRunner:
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
         notes += [f"Left out: {text}." for text in self.left_out]
         notes += [] if rows is None else notes_for(rows)
-        files = write_report(rows, quality, self.out, self.study.file.title, notes)
+        constants = None if rows is None else constants_for(rows)
+        files = write_report(rows, quality, self.out, self.study.file.title, notes, joined(self.timelines), constants)
         print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)
         print(f"\nreport: {files['report.html']}")
         return files
@@ -168,16 +172,26 @@ class StudyRunner:
     def cycles_step(
         self, model: StudyModel, method: StudyMethod, bundle: MaskBundle, accelerator: StudyAccelerator, tokens: int
     ) -> pd.DataFrame:
-        from simulator.simulate import open_target
-
         self.steps.begin(f"cycles of {model.name}, {described(method)} on {accelerator.name}, tokens {tokens}")
-        sets = overrides(accelerator.set)
-        key = [bundle.sha256, open_target(accelerator.name, sets).sha256, tokens, __version__, model.name, method.title]
-        name = slug("cycles", bundle.folder.name, accelerator.name, sha256_of(sets)[:8] if sets else "", tokens)
+        targets = targets_of(accelerator)
+        conditions = Conditions(tokens, accelerator.activation_density)
+        shas = [target.sha256 for target in targets]
+        key = [bundle.sha256, shas, tokens, accelerator.activation_density, __version__, model.name, method.title]
+        settings = sha256_of([accelerator.set, accelerator.sweep, accelerator.activation_density])[:8]
+        plain = not accelerator.set and not accelerator.sweep and accelerator.activation_density == 1
+        name = slug("cycles", bundle.folder.name, accelerator.name, "" if plain else settings, tokens)
+        source = bundle_source(bundle)
+        if accelerator.trace:
+            frame = utilisation_frame(source, targets[0], conditions, accelerator.trace)
+            facts = {
+                "pattern": bundle.header.pattern,
+                "target_sparsity": bundle.header.target_sparsity,
+                "seed": bundle.header.seed,
+            }
+            self.timelines.append(frame.assign(model=model.name, method=method.title, **facts))
 
         def make() -> pd.DataFrame:
-            source = Source(bundle.header, len(bundle), bundle)
-            frame = simulate_frame(source, accelerator.name, sets, tokens, self.progress)
+            frame = simulate_frame(source, targets, conditions, self.progress)
             return frame.assign(model=model.name, method=method.title)
 
         return self.steps.rows(name, key, LAYER_COLUMNS, make)
@@ -193,6 +207,14 @@ class StudyRunner:
         folder = find_model_folder(self.beside_or_name(model.path))
         files = [folder / "config.json", *weight_files(folder)]
         return sha256_of([[file.name, self.steps.sha256(file)] for file in files])
+
+
+def targets_of(accelerator: StudyAccelerator) -> list[Target]:
+    """The accelerator, once for every combination of the values it sweeps."""
+    sweeps = [
+        [f"{key}={pretty_json(value).strip()}" for value in values] for key, values in flat(accelerator.sweep).items()
+    ]
+    return combined(accelerator.name, overrides(accelerator.set), sweeps)
 
 
 def check_method(method: StudyMethod) -> None:

@@ -1,30 +1,57 @@
-"""Masks from anywhere onto an accelerator: a frame of result rows."""
+"""Masks from anywhere onto accelerators: a frame of result rows, and the trace of one layer."""
 
-from collections.abc import Iterable
+import itertools
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from simulator.simulate import open_target, simulate_layers
+from simulator.accelerators import ACCELERATORS
+from simulator.cycles import Infeasible
+from simulator.gpu import GPUS
+from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
+from simulator.simulate import (
+    Conditions,
+    LayerInput,
+    Target,
+    bundle_layers,
+    evaluate,
+    mask_layers,
+    open_target,
+    simulate_layers,
+)
+from simulator.statistics import StatisticsStore
+from simulator.trace import busy_shares, timeline, trace_events
 from studies.masks import generated, in_memory
 from studies.progress import ProgressLine, warn
 from studies.settings import density_of
-from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
-from workloads.errors import UserError
+from workloads.bundle import BundleHeader, MaskBundle
+from workloads.bundle_writer import STATISTICS
+from workloads.errors import UserError, unknown
+from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
-from workloads.mask import PackedMask
 from workloads.rows import to_frame
 
 
 @dataclass(frozen=True)
 class Source:
-    """Masks to simulate, streamed."""
+    """Masks to simulate, read when needed; statistics of a bundle's masks are kept in its folder."""
 
     header: BundleHeader
     count: int
-    layers: Iterable[tuple[LayerEntry, PackedMask]]
+    layers: Iterable[LayerInput]
+    folder: Path | None = None
+
+    @property
+    def store(self) -> StatisticsStore:
+        return StatisticsStore(self.folder / STATISTICS if self.folder else None)
+
+
+def bundle_source(bundle: MaskBundle) -> Source:
+    return Source(bundle.header, len(bundle), list(bundle_layers(bundle)), bundle.folder)
 
 
 def open_source(
@@ -34,30 +61,123 @@ def open_source(
     if sum(given is not None for given in (bundle, mask, model)) != 1:
         raise UserError("simulate: give exactly one of BUNDLE, --mask FILE.npy and --model CONFIG")
     if bundle is not None:
-        opened = MaskBundle.open(bundle)
-        return Source(opened.header, len(opened), opened)
+        return bundle_source(MaskBundle.open(bundle))
     if mask is not None:
         packed = read_mask(mask)
         header = BundleHeader(mask.stem, "imported-arrays")
         layer = Layer(mask.stem, "other", -1, packed.rows, packed.cols)
-        return Source(header, 1, in_memory(header, [(layer, packed)]))
+        return Source(header, 1, list(mask_layers(in_memory(header, [(layer, packed)]))))
     assert model is not None
     header, count, masks = generated(model, pattern, density_of(pattern, density), seed, {})
-    return Source(header, count, in_memory(header, masks))
+    return Source(header, count, mask_layers(in_memory(header, masks)))
 
 
-def simulate_frame(source: Source, on: str, sets: list[str], tokens: int, progress: ProgressLine) -> pd.DataFrame:
-    """Result rows of every layer, in order."""
-    target = open_target(on, sets)
+def find_layer(source: Source, name: str) -> str:
+    """The layer of that name, or the first of that role. Raises UserError if there is none."""
+    for layer in source.layers:
+        if name in (layer.entry.name, layer.entry.role):
+            return layer.entry.name
+    first = next(iter(source.layers)).entry.name
+    raise UserError(f"no layer or role {name!r} to trace; there are {source.count} layers, the first is {first!r}")
+
+
+def open_any(on: str, sets: Sequence[str], sweeps: Sequence[str], dtype: str) -> list[Target] | GpuTarget:
+    """An accelerator's designs, or a GPU. Raises UserError for unknown names and keys, and for what a GPU cannot do."""
+    if on not in GPUS:
+        if dtype:
+            raise UserError(
+                f"--dtype is for GPUs ({', '.join(GPUS)}); {on} has number.weight_bits and number.activation_bits"
+            )
+        if on not in ACCELERATORS:
+            raise unknown("accelerator or GPU", on, [*ACCELERATORS, *GPUS])
+        return open_targets(on, sets, sweeps)
+    if sweeps:
+        raise UserError(f"--sweep is for accelerators; run {on} once for each --set")
+    return open_gpu(on, list(sets), dtype or "fp16")
+
+
+def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str]) -> list[Target]:
+    """The accelerator with `sets`, once for every combination of the swept values ("key=v1,v2,..."). Raises UserError."""
+    return combined(on, sets, [parse_sweep(sweep) for sweep in sweeps])
+
+
+def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Target]:
+    """A target for every combination of one "key=value" of each of `choices`."""
+    return [open_target(on, [*sets, *chosen]) for chosen in itertools.product(*choices)]
+
+
+def parse_sweep(text: str) -> list[str]:
+    """ "array.rows=16,32" -> ["array.rows=16", "array.rows=32"]; commas within brackets or quotes do not part values."""
+    key, separator, values = text.partition("=")
+    parts = [part.strip() for part in re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,\["])+', values)]
+    if not separator or not key.strip() or not parts or not all(parts):
+        raise UserError(f"--sweep {text!r}: expected key=value,value,... such as dram.bandwidth_gbps=25.6,51.2")
+    return [f"{key.strip()}={part}" for part in parts]
+
+
+def gpu_frame(source: Source, target: GpuTarget, conditions: Conditions, progress: ProgressLine) -> pd.DataFrame:
+    """Predicted rows of every layer, in order."""
     rows = []
-    for row in simulate_layers(target, source.header, source.layers, tokens):
+    for row in predict_layers(target, source.header, source.layers, conditions.tokens):
         rows.append(row)
-        progress(f"simulating on {on}", len(rows), source.count)
+        progress(f"predicting on {target.name}", len(rows), source.count)
+    return to_frame(rows)
+
+
+def simulate_frame(
+    source: Source, targets: Sequence[Target] | GpuTarget, conditions: Conditions, progress: ProgressLine
+) -> pd.DataFrame:
+    """Result rows of every layer on every target, in order."""
+    if isinstance(targets, GpuTarget):
+        return gpu_frame(source, targets, conditions, progress)
+    rows = []
+    name = targets[0].name if len(targets) == 1 else f"{len(targets):,} designs of {targets[0].name}"
+    for row in simulate_layers(targets, source.header, source.layers, conditions, source.store):
+        rows.append(row)
+        progress(f"simulating on {name}", len(rows), source.count * len(targets))
     frame = to_frame(rows)
     refused = frame[~frame["feasible"]]
     if len(refused):
         progress.close()
+        first = refused.iloc[0]
         warn(
-            f"{len(refused)} of {len(frame)} layers cannot run on {on}; {refused['layer'].iloc[0]}: {refused['reason'].iloc[0]}"
+            f"{len(refused)} of {len(frame)} rows cannot run on {first['target']}; {first['layer']}: {first['reason']}"
         )
     return frame
+
+
+def layer_timeline(source: Source, target: Target, conditions: Conditions, name: str):
+    """(LayerInput, Timeline) of a masked layer, given by name or role; "": the first. Raises UserError for an unknown layer, a level
+    without tiles, and a layer that cannot run."""
+    layers = {layer.entry.name: layer for layer in source.layers}
+    name = find_layer(source, name) if name else next(iter(layers))
+    try:
+        outcome = evaluate(target, layers[name], conditions, source.store)
+    except Infeasible as error:
+        raise UserError(f"{name} cannot run on {target.name}, so there is nothing to trace: {error}") from None
+    if outcome.sparse.stream is None:
+        raise UserError(
+            f"{target.name} is a formula of level {target.model.level!r} without tiles; there is nothing to trace"
+        )
+    return layers[name], timeline(outcome.sparse.stream, target.spec.buffers.double)
+
+
+def write_trace(source: Source, target: Target, conditions: Conditions, layer: str, path: Path) -> None:
+    """Perfetto reads the file (ui.perfetto.dev), and chrome://tracing."""
+    traced, line = layer_timeline(source, target, conditions, layer)
+    title = f"{traced.entry.name} on {target.name}, {conditions.tokens} tokens"
+    write_text(path, canonical_json(trace_events(line, target.spec.clock.mhz, title)) + "\n")
+
+
+def utilisation_frame(source: Source, target: Target, conditions: Conditions, layer: str) -> pd.DataFrame:
+    """busy_shares of a layer as a frame for reports, with what it holds for in every line."""
+    traced, line = layer_timeline(source, target, conditions, layer)
+    frame = pd.DataFrame(busy_shares(line))
+    frame.insert(0, "begin_us", frame.pop("begin_cycles") / target.spec.clock.mhz)
+    facts = {
+        "layer": traced.entry.name,
+        "target": target.name,
+        "settings": target.settings,
+        "tokens": conditions.tokens,
+    }
+    return frame.assign(**facts)

@@ -36,9 +36,15 @@ class StudyModel:
 
 @dataclass(frozen=True)
 class StudyAccelerator:
+    """`sweep` maps keys to lists of values: a design for each combination. `trace` names a layer, or a role (its first layer), whose
+    utilisation over time the report shows."""
+
     name: str
     tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    activation_density: Annotated[float, Field(gt=0, le=1)] = 1.0
     set: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True)

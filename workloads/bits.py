@@ -150,6 +150,30 @@ def largest_run(words: np.ndarray, cols: int, m: int) -> int:
     return largest
 
 
+@njit(cache=True, nogil=True)
+def field_exceeds(words: np.ndarray, n: int, m: int) -> bool:
+    """Whether any aligned run of m = 4, 8 or 16 columns keeps more than n; all runs of a word are counted side by side."""
+    pairs, fours = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
+    bytes_, shorts = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x00FF00FF00FF00FF)
+    ones = ~np.uint64(0) // ((np.uint64(1) << np.uint64(m)) - np.uint64(1))  # 1 in every field of m bits
+    top = ones << np.uint64(m - 1)
+    add = ones * np.uint64((1 << (m - 1)) - 1 - n)  # carries into the top bit from n + 1 on
+    for r in range(words.shape[0]):
+        seen = np.uint64(0)
+        for w in range(words.shape[1]):
+            x = words[r, w]
+            x = x - ((x >> np.uint64(1)) & pairs)
+            x = (x & fours) + ((x >> np.uint64(2)) & fours)
+            if m > 4:
+                x = (x + (x >> np.uint64(4))) & bytes_
+            if m > 8:
+                x = (x + (x >> np.uint64(8))) & shorts
+            seen |= x + add
+        if seen & top:
+            return True
+    return False
+
+
 def pack(dense: np.ndarray) -> np.ndarray:
     """Boolean (rows, cols) -> words (rows, ceil(cols / 64)) uint64."""
     rows, cols = dense.shape
@@ -163,3 +187,36 @@ def unpack(words: np.ndarray, cols: int) -> np.ndarray:
     """Words -> boolean (rows, cols)."""
     octets = np.ascontiguousarray(words, dtype="<u8").view(np.uint8)
     return np.unpackbits(octets, axis=1, count=cols, bitorder="little").astype(bool)
+
+
+@njit(cache=True, nogil=True)
+def count_and_checksum(words: np.ndarray) -> tuple[int, int]:
+    """(kept weights, a 64-bit checksum of the words and their order), in one pass at memory speed.
+
+    FNV-1a on whole words in four interleaved lanes: a step is a bijection of the lane, so that any change of a single word, and
+    almost any other damage, changes the result. It guards against accidents, not against intent; sha256 does.
+    """
+    flat = words.ravel()
+    prime = np.uint64(0x100000001B3)
+    lanes = np.full(4, 0xCBF29CE484222325, dtype=np.uint64)
+    a, b, c, d = lanes[0], lanes[1] + np.uint64(1), lanes[2] + np.uint64(2), lanes[3] + np.uint64(3)
+    kept = np.uint64(0)
+    whole = len(flat) // 4 * 4
+    for i in range(0, whole, 4):
+        kept += popcount(flat[i]) + popcount(flat[i + 1]) + popcount(flat[i + 2]) + popcount(flat[i + 3])
+        a = (a ^ flat[i]) * prime
+        b = (b ^ flat[i + 1]) * prime
+        c = (c ^ flat[i + 2]) * prime
+        d = (d ^ flat[i + 3]) * prime
+        a ^= a >> np.uint64(29)
+        b ^= b >> np.uint64(29)
+        c ^= c >> np.uint64(29)
+        d ^= d >> np.uint64(29)
+    for i in range(whole, len(flat)):
+        kept += popcount(flat[i])
+        a = (a ^ flat[i]) * prime
+        a ^= a >> np.uint64(29)
+    for lane in (b, c, d):
+        a = (a ^ lane) * prime
+        a ^= a >> np.uint64(29)
+    return int(kept), int(a)

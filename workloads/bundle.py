@@ -6,7 +6,8 @@
     values-00000.safetensors ...  only of methods that change surviving weights, or quantize: the tensors of each such layer,
                            named LAYER.KIND (kinds: see LayerEntry)
 
-Every layer carries the hash of its mask and of its values, checked whenever they are read.
+Every layer carries the hashes of its mask and of its values. Reading checks values by their hash, masks by their checksum, which
+costs no more than counting them (by their hash in bundles that have none); `validate` checks every hash.
 """
 
 import dataclasses
@@ -21,15 +22,17 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from workloads import bits
 from workloads.errors import UserError
 from workloads.files import plain, read_json, sha256_of
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 
 FORMAT = "prunesim-mask-bundle"
-VERSION = 2  # 2: values
-READABLE = (1, 2)
+VERSION = 3  # 2: values; 3: checksums
+READABLE = (1, 2, 3)
 HEADER_FILE = "bundle.json"
+VALUES_KEYS = ("group_size", "values", "values_sha256")  # of LayerEntry, since version 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class LayerEntry:
     group_size: int | None = None
     values: str = ""
     values_sha256: str = ""
+    checksum: str = ""  # of the mask's words (bits.count_and_checksum), hexadecimal; "" in older bundles
 
     @property
     def layer(self) -> Layer:
@@ -110,12 +114,12 @@ class BundleFile:
         return sha256_of(self.plain() | {"sha256": ""})
 
     def plain(self) -> dict[str, Any]:
-        """As JSON: version 1, which knew no values, had no keys for them."""
+        """As JSON: older versions had no keys for what they did not know."""
         content = dataclasses.asdict(self)
-        if self.version == 1:
-            for layer in content["layers"]:
-                for name in ("group_size", "values", "values_sha256"):
-                    del layer[name]
+        unknown = [*(["checksum"] if self.version < 3 else []), *(VALUES_KEYS if self.version < 2 else [])]
+        for layer in content["layers"]:
+            for name in unknown:
+                del layer[name]
         return content
 
 
@@ -211,6 +215,11 @@ class MaskBundle:
                 pattern = parse_pattern(entry.pattern)
             except UserError as error:
                 raise UserError(f"{self.folder}: layer {entry.name}: {error}") from None
+            if mask.sha256() != entry.sha256:
+                raise UserError(
+                    f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is damaged; make the "
+                    "bundle again"
+                )
             if pattern is not None and not mask.follows(pattern.n, pattern.m):
                 raise UserError(
                     f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {pattern}; make the bundle again"
@@ -238,12 +247,13 @@ class MaskBundle:
             mask = PackedMask(octets.view("<u8").astype(np.uint64, copy=False), entry.in_features)
         except UserError as error:
             raise UserError(f"{where}: {error}; make the bundle again") from None
-        if mask.sha256() != entry.sha256:
+        kept, checksum = bits.count_and_checksum(mask.words)
+        if f"{checksum:016x}" != entry.checksum if entry.checksum else mask.sha256() != entry.sha256:
             raise UserError(
                 f"{where}: the mask's hash differs from bundle.json: the file is damaged; make the bundle again"
             )
-        if mask.nnz != entry.nnz:
-            raise UserError(f"{where}: keeps {mask.nnz} weights, bundle.json says {entry.nnz}; make the bundle again")
+        if kept != entry.nnz:
+            raise UserError(f"{where}: keeps {kept} weights, bundle.json says {entry.nnz}; make the bundle again")
         return mask
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import save_file
 
+from workloads import bits
 from workloads.bundle import (
     FORMAT,
     HEADER_FILE,
@@ -26,6 +27,7 @@ from workloads.layers import Layer
 from workloads.mask import PackedMask
 
 PROGRESS_FILE = "progress.json"
+STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
 OWN_FILE = re.compile(
     r"\.?(masks|values|hidden|gradients|states)-\d+\.safetensors(\.part)?$|\.(bundle|progress)\.json\.part$|\.?allocation\.json(\.part)?$"
 )  # of a killed run
@@ -74,7 +76,9 @@ class BundleWriter:
                         f"{self.folder}: {shard} of the unfinished run is missing; delete it and start again"
                     )
         else:
-            if self.folder.is_dir() and any(not OWN_FILE.match(file.name) for file in self.folder.iterdir()):
+            if self.folder.is_dir() and any(
+                not OWN_FILE.match(file.name) and file.name != STATISTICS for file in self.folder.iterdir()
+            ):
                 raise UserError(f"{self.folder} holds other files and is no mask bundle; choose a new or empty folder")
             check_writable_folder(self.folder)
 
@@ -101,11 +105,12 @@ class BundleWriter:
         for kind, tensor in (values or {}).items():
             self._pending_values[f"{layer.name}.{kind}"] = np.ascontiguousarray(tensor)
         number = f"{self._progress.shards:05d}.safetensors"
+        kept, checksum = bits.count_and_checksum(mask.words)
         self._pending_entries.append(
-            LayerEntry(**dataclasses.asdict(layer), pattern=pattern, nnz=mask.nnz, weight_bits=weight_bits,
+            LayerEntry(**dataclasses.asdict(layer), pattern=pattern, nnz=int(kept), weight_bits=weight_bits,
                        sha256=mask.sha256(), shard=f"masks-{number}", group_size=group_size,
                        values=f"values-{number}" if values else "",
-                       values_sha256=values_sha256(values) if values else "")
+                       values_sha256=values_sha256(values) if values else "", checksum=f"{checksum:016x}")
         )  # fmt: skip
 
     def begin(self) -> None:

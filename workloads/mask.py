@@ -116,6 +116,8 @@ class PackedMask:
         """Whether every aligned run of m inputs keeps at most n (a shorter last run counts as well)."""
         if not 1 <= n <= m <= 64:
             raise UserError(f"pattern {n}:{m} is not possible: needs 1 <= N <= M <= 64")
+        if m in (4, 8, 16):
+            return n == m or not bits.field_exceeds(self.words, n, m)
         return int(bits.largest_run(self.words, self.cols, m)) <= n
 
     def sha256(self) -> str:

@@ -1,27 +1,47 @@
 """The table of accelerators: one line each."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
-from simulator.accelerators import vitcod, vitcod_paper
-from simulator.cycles import Outcome
-from workloads.mask import PackedMask
+from simulator.accelerators import (
+    bitwave,
+    dstc,
+    eie,
+    highlight,
+    sigma,
+    sparten,
+    stc,
+    stripes,
+    systolic,
+    vegeta,
+    vitcod,
+    vitcod_paper,
+)
+from simulator.accelerators.model import Model
+
+__all__ = ["ACCELERATORS", "Model"]
 
 
-@dataclass(frozen=True)
-class Model:
-    """A cycle model: its level, its spec dataclass, and (spec, mask, tokens, weight_bits) -> Outcome."""
-
-    level: str
-    spec_type: type
-    simulate: Callable[[Any, PackedMask, int, int | None], Outcome]
-    documentation: str
-    notes: tuple[str, ...]  # deviations and approximations, one sentence each, for reports
+def _cycle(module: ModuleType, spec_type: type, reads_values: bool = False) -> Model:
+    """A cycle model by the names its file has."""
+    documentation = module.__doc__ or ""
+    functions = module.geometry, module.gather, module.evaluate
+    return Model("cycle", spec_type, *functions, documentation, module.NOTES, reads_values)
 
 
 ACCELERATORS = {
-    "vitcod-paper": Model("paper", vitcod_paper.VitcodPaperSpec, vitcod_paper.simulate, vitcod_paper.__doc__ or "",
-                          vitcod_paper.NOTES),
-    "vitcod": Model("cycle", vitcod.VitcodSpec, vitcod.simulate, vitcod.__doc__ or "", vitcod.NOTES),
+    "vitcod-paper": Model("paper", vitcod_paper.VitcodPaperSpec, vitcod_paper.geometry, vitcod_paper.gather, vitcod_paper.evaluate,
+                          vitcod_paper.__doc__ or "", vitcod_paper.NOTES, tokens=vitcod_paper.TOKENS),
+    "vitcod": _cycle(vitcod, vitcod.VitcodSpec),
+    "systolic": _cycle(systolic, systolic.SystolicSpec),
+    "tpu-v4": _cycle(systolic, systolic.SystolicSpec),
+    "tpu-v5e": _cycle(systolic, systolic.SystolicSpec),
+    "stc": _cycle(stc, stc.StcSpec),
+    "sparten": _cycle(sparten, sparten.SpartenSpec),
+    "eie": _cycle(eie, eie.EieSpec),
+    "sigma": _cycle(sigma, sigma.SigmaSpec),
+    "dstc": _cycle(dstc, dstc.DstcSpec),
+    "highlight": _cycle(highlight, highlight.HighlightSpec),
+    "vegeta": _cycle(vegeta, vegeta.VegetaSpec),
+    "bitwave": _cycle(bitwave, bitwave.BitWaveSpec, reads_values=True),
+    "stripes": _cycle(stripes, stripes.StripesSpec),
 }  # fmt: skip

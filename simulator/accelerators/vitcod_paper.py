@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.accelerators.model import Values
 from simulator.cycles import LayerCycles, Outcome, ceil_div
 from simulator.machine import Array, Clock
 from simulator.relabel import count_right_of, relabel
-from workloads.errors import UserError
+from simulator.statistics import Statistics
+from simulator.work import Work
 from workloads.mask import PackedMask
 
 NOTES = (
@@ -32,16 +34,25 @@ NOTES = (
 )
 
 
+TOKENS = 1  # that the formula knows
+
+
 @dataclass(frozen=True)
 class VitcodPaperSpec:
     array: Array
     clock: Clock
 
+    @property
+    def macs(self) -> int:
+        return self.array.width * self.array.height
 
-def simulate(spec: VitcodPaperSpec, mask: PackedMask, tokens: int, weight_bits: int | None) -> Outcome:
-    """Cycles of one masked layer; weight_bits has no influence. Raises UserError unless tokens is 1."""
-    if tokens != 1:
-        raise UserError(f"vitcod-paper models one token, not {tokens}; use --tokens 1, or --on vitcod for more")
+
+def geometry(spec: VitcodPaperSpec) -> list[int]:
+    return [spec.array.width, spec.array.height]
+
+
+def gather(spec: VitcodPaperSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+    """The formula needs the mask itself, so that its results are the statistics."""
     width, height = spec.array.width, spec.array.height
     total = 0
     published_dense = 0
@@ -50,12 +61,15 @@ def simulate(spec: VitcodPaperSpec, mask: PackedMask, tokens: int, weight_bits: 
         patch = mask if stop - start == mask.cols else mask.columns(start, stop)
         total += search(patch, width, height)
         published_dense += ceil_div(patch.cols * patch.cols, width * height)
-    macs = width * height
-    dense_cycles = ceil_div(mask.rows * mask.cols, macs)
+    return {"cycles": np.array([total]), "published_dense": np.array([published_dense])}
+
+
+def evaluate(spec: VitcodPaperSpec, work: Work, statistics: Statistics) -> Outcome:
+    """Weight bits, scales and activation density have no influence."""
     return Outcome(
-        sparse=_formula(total, mask.nnz / macs),
-        dense=_formula(dense_cycles, mask.rows * mask.cols / macs),
-        published_dense_cycles=published_dense,
+        sparse=_formula(int(statistics["cycles"][0]), work.nnz / spec.macs),
+        dense=_formula(ceil_div(work.rows * work.cols, spec.macs), work.rows * work.cols / spec.macs),
+        published_dense_cycles=int(statistics["published_dense"][0]),
     )
 
 

@@ -1,197 +1,169 @@
-"""How the cycle model of ViTCoD cuts a layer into tiles: every shape that fits, its cost, and the best one."""
+"""How the cycle model of ViTCoD maps a layer: every tiling that fits, a lower bound of its cycles, and the best one.
 
-import math
-from collections.abc import Iterator
+A design costs a table of bounds over all (tile shape, token tile) and a walk through the few tilings that can be the best.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
+from simulator.accelerators.vitcod_shapes import (
+    METADATA,
+    MOST_HELD,
+    MOST_METADATA,
+    READS,
+    SCALES,
+    SUMS,
+    WEIGHTS,
+    WORD,
+    Shape,
+    Shapes,
+    Storage,
+)
+from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
-from simulator.pipeline import end_of, walk
-from simulator.tiles import group_sums, lane_cycles, word_sums
+from simulator.engine import Stream, run
+from simulator.mapper import NEAR, token_tiles
+from simulator.port import port_of
+from simulator.tiles import byte_facts, load_cycles
+from simulator.work import Work
 
 if TYPE_CHECKING:
     from simulator.accelerators.vitcod import VitcodSpec
 
-NEAR = 1 / 64  # candidates this close in cycles count as equal; the one with the least compute wins
+SHAPE, TILE_TOKENS, RESIDENT, BOUND, TRANSFER, ENDS, COMPUTE = range(7)  # columns of candidate_table
 
 
-@dataclass(frozen=True)
-class Split:
-    """A layer's work under one threshold: w = `dense_lanes` lanes take the dense columns, the others the rest."""
+def best_mapping(spec: "VitcodSpec", shapes: Shapes, work: Work, rival: LayerCycles | None = None) -> LayerCycles:
+    """The tiling with the fewest cycles; of those within NEAR of the fewest, the one that computes least. `rival`, if that takes
+    no more cycles.
 
-    counts: np.ndarray  # (rows, n_words) kept weights of the sparse columns in each run of 64 columns
-    dense_cols: np.ndarray  # (n_words,) dense columns in each run of 64
-    cols: int
-    dense_lanes: int
-    kept: int  # kept weights of the whole layer
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """One tile shape: what each tile, (row groups, column tiles), costs. Columns of a tile: 64 * tile_words."""
-
-    tile_rows: int
-    tile_words: int
-    cycles: np.ndarray  # compute a token
-    weight_bytes: np.ndarray
-    metadata_bytes: np.ndarray
-    cols: np.ndarray  # (column tiles,) inputs of each
-    rows: np.ndarray  # (row groups,) outputs of each
-
-
-def best_mapping(spec: "VitcodSpec", split: Split, tokens: int, weight_bits: int) -> LayerCycles:
-    """The tile sizes with the fewest cycles; among those within NEAR of the fewest, the ones that compute least.
-
-    Candidates are walked through tile by tile in the order of a lower bound, max(compute, transfer), so few are.
+    Raises Infeasible where not even the smallest tile fits.
     """
-    schedules = [
-        Schedule.of(spec, split, tiles, tile_tokens, tokens)
-        for tiles in tile_shapes(spec, split, weight_bits)
-        for tile_tokens in token_tiles(tokens)
-        if fits_tokens(spec, split, tiles, tile_tokens, tokens)
-    ]
-    if not schedules:
-        raise Infeasible(smallest_tile_text(spec, split, weight_bits))
-    schedules.sort(key=lambda schedule: schedule.lower_bound)
-    walked: list[LayerCycles] = []
-    fewest = math.inf
-    for schedule in schedules:
-        if schedule.lower_bound > fewest * (1 + NEAR):
-            break
-        walked.append(schedule.walk(split))
-        fewest = min(fewest, walked[-1].cycles)
-    near = [cycles for cycles in walked if cycles.cycles <= fewest * (1 + NEAR)]
-    return min(near, key=lambda cycles: (cycles.compute_cycles, cycles.cycles))
+    storage = Storage.of(spec, work)
+    facts = shapes.facts(storage)
+    capacities = np.array(spec.buffers.capacities)
+    room = capacities / 2 if spec.buffers.double else capacities
+    fits = (facts[:, MOST_HELD] <= room[0]) & (facts[:, MOST_METADATA] <= room[1])
+    totals = shapes.totals(spec.array.height, fits)
+    tiles = np.array(token_tiles(spec, work.tokens, 1), dtype=np.int64)
+    number, port = spec.number, port_of(spec.dram, spec.clock.mhz)
+    table = candidate_table(
+        *(facts, np.flatnonzero(fits), totals, tiles, work.rows, work.cols, work.tokens),
+        *(number.activation_bits, number.accumulator_bits, capacities, room, np.array(spec.buffers.widths)),
+        *(spec.buffers.double, port.bytes_per_cycle, port.turnaround_cycles),
+    )
+    if not len(table):
+        raise Infeasible(smallest_tile_text(spec, shapes.list[0], storage, int(tiles.min())))
+    if rival is not None and table[:, BOUND].min() >= rival.cycles:
+        return rival
+
+    @cache
+    def walked(i: int) -> Schedule:
+        shape, tokens, resident = (int(n) for n in table[i, : RESIDENT + 1])
+        return Schedule(spec, shapes, shape, storage, work, tokens, bool(resident))
+
+    def tightened(chosen: np.ndarray) -> np.ndarray:
+        schedules = [walked(int(i)) for i in chosen]
+        transfer = np.array([schedule.transfer_cycles for schedule in schedules])
+        busy = np.array([schedule.busy_cycles for schedule in schedules])
+        return np.maximum(transfer, table[chosen, ENDS] + busy) if spec.buffers.double else transfer + busy
+
+    best = choose(table[:, BOUND], table[:, TRANSFER], table[:, COMPUTE], walked, tightened)
+    return rival if rival is not None and best.cycles >= rival.cycles else best.layer()
 
 
-def tile_widths(n_words: int) -> list[int]:
-    """Tile widths to try, in words of 64 columns: every one up to 16, then steps of a half power of two, then the whole."""
-    wider = [width << shift for shift in range(20) for width in (24, 32)]
-    return sorted({min(width, n_words) for width in [*range(1, 17), *wider]})
+@njit(cache=True, nogil=True)
+def candidate_table(
+    facts, fitting, totals, tiles, rows, cols, tokens,
+    act_bits, sum_bits, capacities, room, widths, double, bandwidth, turnaround,
+):  # fmt: skip
+    """What fits, (n, 7): shape, token tile, inputs resident; lower bounds of its cycles, of transferring, and of its first load
+    and last store; compute cycles.
+
+    The bound is the longer of transferring everything and of first load, busiest of array and buffers, last store; their sum where
+    buffers are single. Inputs that stay on chip for a token tile take the whole buffer if there is no other token tile.
+    """
+    table = np.empty((len(fitting) * len(tiles), 7))
+    n = 0
+    for i in fitting:
+        tile_rows, tile_cols, row_tiles, _, last_rows, reads, sums, _, _, weights, metadata, scales, first_bytes = (
+            facts[i]
+        )
+        compute = totals[i] * tokens
+        volumes = (
+            float(weights + scales) * tokens,
+            float(metadata) * tokens,
+            reads * tokens * act_bits / 8,
+            2 * sums * tokens * sum_bits / 8,
+        )
+        busy = float(compute)
+        for b in range(4):
+            if widths[b] > 0:
+                busy = max(busy, volumes[b] / widths[b])
+        for t in tiles:
+            if tile_rows * t * sum_bits / 8 > room[3]:
+                continue
+            resident = cols * t * act_bits / 8 <= (capacities[2] if t == tokens else room[2])
+            if not resident and tile_cols * t * act_bits / 8 > room[2]:
+                continue
+            count = -(-tokens // t)
+            inputs = cols * tokens * act_bits / 8 * (1 if resident else row_tiles)
+            moved = float(weights + metadata + scales) * count + inputs + rows * tokens * act_bits / 8
+            transfer = moved / bandwidth + turnaround * row_tiles * count
+            first = (first_bytes + tile_cols * t * act_bits / 8) / bandwidth
+            last = last_rows * (tokens - (count - 1) * t) * act_bits / 8 / bandwidth + turnaround
+            table[n, SHAPE], table[n, TILE_TOKENS], table[n, RESIDENT] = i, t, resident
+            table[n, BOUND] = max(transfer, busy + first + last) if double else transfer + busy
+            table[n, TRANSFER], table[n, ENDS], table[n, COMPUTE] = transfer, first + last, compute
+            n += 1
+    return table[:n]
 
 
-def tile_shapes(spec: "VitcodSpec", split: Split, weight_bits: int) -> Iterator[Tiles]:
-    """Tile shapes that fit half the weight and index buffers: `tile_widths` by lanes * 2^j rows."""
-    rows, n_words = split.counts.shape
-    cols = np.minimum(64, split.cols - 64 * np.arange(n_words))
-    for tile_words in tile_widths(n_words):
-        starts = np.arange(0, n_words, tile_words)
-        counts = word_sums(split.counts, tile_words)
-        tile_cols, dense_cols = np.add.reduceat(cols, starts), np.add.reduceat(split.dense_cols, starts)
-        tile_rows = spec.array.width
+def choose(
+    bounds: np.ndarray,
+    transfer: np.ndarray,
+    compute: np.ndarray,
+    walked: "Callable[[int], Schedule]",
+    tightened: Callable[[np.ndarray], np.ndarray],
+) -> "Schedule":
+    """Of all candidates within NEAR of the fewest cycles the one with the least compute, then the fewest cycles, then the least
+    transfer. Only candidates that can matter are walked through (`Schedule.cycles`); where rounding to whole cycles leaves too many,
+    their bounds are made tighter first.
+    """
+    bounds = bounds.copy()
+    order = np.lexsort((transfer, bounds))
+    fewest = walked(int(order[0])).cycles
+    order = order[bounds[order] <= fewest * (1 + NEAR)]  # no other can be near
+    sure = 0  # order[:sure] are walked through; no other takes fewer cycles than its bound
+    tight = False
+    for least in np.unique(compute[order]):
+        members = order[compute[order] == least]
+        best = int(members[0])
+        for i in members[1:]:
+            if bounds[i] > walked(best).cycles:
+                break
+            best = min(best, int(i), key=lambda k: (walked(k).cycles, transfer[k]))
+        candidate = walked(best)
+        fewest = min(fewest, candidate.cycles)
         while True:
-            tiles = shape_tiles(spec, split, counts, dense_cols, tile_cols, tile_rows, tile_words, weight_bits)
-            if tiles is None:
-                break
-            yield tiles
-            if tile_rows >= rows:
-                break
-            tile_rows *= 2
-        if tile_rows == spec.array.width and tiles is None:
-            break  # not even one row a lane fits; wider tiles hold more
-
-
-def shape_tiles(
-    spec: "VitcodSpec",
-    split: Split,
-    counts: np.ndarray,
-    dense_cols: np.ndarray,
-    cols: np.ndarray,
-    tile_rows: int,
-    tile_words: int,
-    weight_bits: int,
-) -> Tiles | None:
-    """Costs of every tile of one shape, or None where the largest tile does not fit. `counts` is (rows, column tiles)
-    kept weights of sparse columns; `dense_cols` and `cols` are (column tiles,)."""
-    width, height = spec.array.width, spec.array.height
-    n_rows = len(counts)
-    group_rows = np.minimum(tile_rows, n_rows - np.arange(0, n_rows, tile_rows))
-    kept = group_sums(counts, tile_rows)
-    weight_bytes = _bytes((kept + group_rows[:, None] * dense_cols) * weight_bits)
-    metadata_bytes = _bytes(metadata_bits(spec.engines.metadata, kept, group_rows, cols, dense_cols, 64 * tile_words))
-    if weight_bytes.max() > spec.buffers.weight_kib * 512 or metadata_bytes.max() > spec.buffers.index_kib * 512:
-        return None
-    sparse = lane_cycles(counts, tile_rows, width - split.dense_lanes, height)
-    if split.dense_lanes:
-        dense = -(-group_rows[:, None] // split.dense_lanes) * -(-dense_cols // height)
-        cycles = np.maximum(sparse, dense)
-    else:
-        cycles = sparse
-    return Tiles(tile_rows, tile_words, cycles, weight_bytes, metadata_bytes, cols, group_rows)
-
-
-def metadata_bits(
-    kind: str, kept: np.ndarray, rows: np.ndarray, cols: np.ndarray, dense_cols: np.ndarray, tile_cols: int
-):
-    """Metadata of every tile (row groups, column tiles), in bits.
-
-    bitmap: one bit per position of the sparse columns. coordinate: a column number per kept weight and a count per row.
-    Where dense and sparse columns mix, one bit a column tells them apart.
-    """
-    sparse_cols = cols - dense_cols
-    mixed = np.where((dense_cols > 0) & (sparse_cols > 0), cols, 0)
-    if kind == "bitmap":
-        return rows[:, None] * sparse_cols + mixed
-    index = max(1, (tile_cols - 1).bit_length())
-    return kept * index + np.where(sparse_cols > 0, rows[:, None] * (index + 1), 0) + mixed
-
-
-def smallest_tile_text(spec: "VitcodSpec", split: Split, weight_bits: int) -> str:
-    """Why not even the smallest tile fits: the first buffer whose half is too small for it."""
-    rows, cols = min(spec.array.width, len(split.counts)), min(64, split.cols)
-    kept = group_sums(split.counts, spec.array.width)
-    dense = split.dense_cols
-    group_rows = np.minimum(spec.array.width, len(split.counts) - np.arange(0, len(split.counts), spec.array.width))
-    columns = np.minimum(64, split.cols - 64 * np.arange(len(dense)))
-    metadata = metadata_bits(spec.engines.metadata, kept, group_rows, columns, dense, 64)
-    needs = {
-        "weight_kib": int(_bytes((kept + group_rows[:, None] * dense) * weight_bits).max()),
-        "index_kib": int(_bytes(metadata).max()),
-        "output_kib": math.ceil(rows * spec.number.accumulator_bits / 8),
-        "activation_kib": math.ceil(cols * spec.number.activation_bits / 8),
-    }
-    for buffer, need in needs.items():
-        half = getattr(spec.buffers, buffer) * 512
-        if need > half:
-            return (
-                f"the smallest tile, {rows} outputs x {cols} inputs x 1 token, needs {need:,} B in half of "
-                f"buffers.{buffer}, which holds {half:,.0f} B; raise it to {need / 512:.4g} or lower array.width"
-            )
-    raise AssertionError("a tile that fits every buffer was refused")
-
-
-def token_tiles(tokens: int) -> list[int]:
-    """All tokens at once, or powers of two below."""
-    return [tokens, *(1 << i for i in range(tokens.bit_length()) if 1 << i < tokens)]
-
-
-def is_resident(spec: "VitcodSpec", cols: int, tile_tokens: int, tokens: int) -> bool:
-    """Whether the inputs of a token tile stay on chip; the next token tile's need the other half of the buffer."""
-    capacity = spec.buffers.activation_kib * (1024 if tile_tokens == tokens else 512)
-    return cols * tile_tokens * spec.number.activation_bits / 8 <= capacity
-
-
-def fits_tokens(spec: "VitcodSpec", split: Split, tiles: Tiles, tile_tokens: int, tokens: int) -> bool:
-    """Whether partial sums and inputs of a token tile fit half their buffers (or the inputs are resident)."""
-    sums = int(tiles.rows.max()) * tile_tokens * spec.number.accumulator_bits / 8
-    inputs = int(tiles.cols.max()) * tile_tokens * spec.number.activation_bits / 8
-    streamed = inputs <= spec.buffers.activation_kib * 512
-    return sums <= spec.buffers.output_kib * 512 and (streamed or is_resident(spec, split.cols, tile_tokens, tokens))
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One walk over all weights with `tokens` tokens, done `times` times; cycles per tile, (row groups, column tiles)."""
-
-    times: int
-    load: np.ndarray
-    compute: np.ndarray
-    store: np.ndarray
-    activation_bytes: int
-    output_bytes: int
+            unseen = bounds[order[sure]] if sure < len(order) else np.inf
+            if candidate.cycles <= min(fewest, unseen) * (1 + NEAR):
+                return candidate
+            if unseen >= fewest:
+                break  # the fewest cycles are known, and this is not near them
+            if tight:
+                fewest = min(fewest, walked(int(order[sure])).cycles)
+                sure += 1
+            else:
+                bounds[order] = tightened(order)
+                order = order[np.lexsort((transfer[order], bounds[order]))]
+                tight = True
+    raise AssertionError("the fewest cycles are near themselves")
 
 
 @dataclass(frozen=True)
@@ -199,68 +171,157 @@ class Schedule:
     """A layer under one tiling: the token tiles in order, a shorter last one as a pass of its own."""
 
     spec: "VitcodSpec"
-    tiles: Tiles
-    tokens: int
+    shapes: Shapes
+    index: int
+    storage: Storage
+    work: Work
     tile_tokens: int
-    passes: tuple[Pass, ...]
-
-    @classmethod
-    def of(cls, spec: "VitcodSpec", split: Split, tiles: Tiles, tile_tokens: int, tokens: int) -> "Schedule":
-        resident = is_resident(spec, split.cols, tile_tokens, tokens)
-        full, rest = divmod(tokens, tile_tokens)
-        sizes = [(tile_tokens, full)] + ([(rest, 1)] if rest else [])
-        passes = tuple(make_pass(spec, tiles, n, times, resident) for n, times in sizes)
-        return cls(spec, tiles, tokens, tile_tokens, passes)
+    resident: bool  # the inputs of a token tile are loaded once, with the first row tile
 
     @property
-    def compute_cycles(self) -> int:
-        return sum(p.times * int(p.compute.sum()) for p in self.passes)
+    def shape(self) -> Shape:
+        return self.shapes.list[self.index]
+
+    @cached_property
+    def cycles(self) -> int:
+        return run(self.stream, self.spec.buffers.double)
 
     @property
     def transfer_cycles(self) -> int:
-        return sum(p.times * int(p.load.sum() + p.store.sum()) for p in self.passes)
+        """Of all loads and stores, without walking."""
+        port = port_of(self.spec.dram, self.spec.clock.mhz)
+        loaded = self.shapes.loaded(self.storage, self.index)
+        total = 0
+        for tokens, times in self._runs:
+            loads = load_cycles(loaded, self._inputs(tokens), self.resident, port.burst_bytes, port.bytes_per_cycle)
+            total += times * (loads + int(port.store_cycles(self._outputs(tokens)).sum()))
+        return total
+
+    @property
+    def compute_cycles(self) -> int:
+        """Of the array."""
+        return int(self.shapes.totals(self.spec.array.height)[self.index]) * self.work.tokens
+
+    @property
+    def busy_cycles(self) -> int:
+        """Of the array, or of the slowest buffer where that is longer, tile by tile; without walking."""
+        return self.stream.total(self.stream.compute) if any(self.spec.buffers.widths) else self.compute_cycles
 
     @cached_property
-    def lower_bound(self) -> int:
-        return max(self.compute_cycles, self.transfer_cycles)
+    def stream(self) -> Stream:
+        loads, computes, stores = zip(*(self._pass(tokens) for tokens, _ in self._runs), strict=True)
+        tiles = self.shape.kept.size
+        passes = [[i * tiles, (i + 1) * tiles, times] for i, (_, times) in enumerate(self._runs)]
+        return Stream(
+            np.concatenate(loads), np.concatenate(computes), np.concatenate(stores), np.array(passes, dtype=np.int64)
+        )
 
-    def walk(self, split: Split) -> LayerCycles:
+    @property
+    def _runs(self) -> list[tuple[int, int]]:
+        """(tokens of a token tile, how many of them)."""
+        full, rest = divmod(self.work.tokens, self.tile_tokens)
+        return [(self.tile_tokens, full)] + ([(rest, 1)] if rest else [])
+
+    def _pass(self, tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(tiles,) cycles of load, compute and store of one token tile."""
+        spec = self.spec
+        port = port_of(spec.dram, spec.clock.mhz)
+        loaded = self.shapes.loaded(self.storage, self.index).astype(np.int64)
+        loaded[: 1 if self.resident else None] += self._inputs(tokens)
+        compute = self.shapes.cycles(spec.array.height, self.index) * np.int64(tokens)
+        if any(spec.buffers.widths):
+            compute = np.maximum(compute, self._buffer_cycles(tokens))
+        store = np.zeros_like(loaded)
+        store[:, -1] = port.store_cycles(self._outputs(tokens))
+        return port.cycles(loaded).ravel(), compute.ravel(), store.ravel()
+
+    def _inputs(self, tokens: int) -> np.ndarray:
+        """Bytes of the inputs of every column tile."""
+        return -(-self.shape.cols * (tokens * self.spec.number.activation_bits) // 8)
+
+    def _outputs(self, tokens: int) -> np.ndarray:
+        """Bytes of the outputs of every row tile."""
+        return -(-self.shape.rows * (tokens * self.spec.number.activation_bits) // 8)
+
+    def _buffer_cycles(self, tokens: int) -> np.ndarray:
+        """Cycles that the slowest buffer needs for every tile; single-ported ones are filled in the same cycles."""
+        shape, number, buffers = self.shape, self.spec.number, self.spec.buffers
+        weight, metadata, scale = 8 * shape.parts(self.storage)
+        inputs = np.zeros_like(weight)
+        inputs[: 1 if self.resident else None] = 8 * self._inputs(tokens)
+        fills = [weight + scale, metadata, inputs, 0] if buffers.ports == 1 else [0, 0, 0, 0]
+        inputs_read = shape.kept + np.outer(shape.rounds(self.shapes.split), shape.dense_cols)
+        sums = 2 * np.outer(shape.rows, shape.engines())
+        sums[:, 0] -= shape.rows  # nothing to add to yet
+        sums[:, -1] += shape.rows  # leaving for DRAM
+        reads = [weight + scale, metadata, inputs_read * number.activation_bits, sums * number.accumulator_bits]
+        slowest = np.zeros_like(weight)
+        for width, bits, fill in zip(buffers.widths, reads, fills, strict=True):
+            if width:
+                slowest = np.maximum(slowest, np.ceil((bits * tokens + fill) / (8 * width)).astype(np.int64))
+        return slowest
+
+    def layer(self) -> LayerCycles:
+        """What the rows say of it."""
+        spec, work, shape, split = self.spec, self.work, self.shape, self.shapes.split
+        facts = self.shapes.facts(self.storage)[self.index]
+        reads, sums = int(facts[READS]), int(facts[SUMS])
         compute_cycles = self.compute_cycles
-        state = np.zeros(5, dtype=np.int64)
-        for p in self.passes:
-            walk(p.load.ravel(), p.compute.ravel(), p.store.ravel(), p.times, state)
-        weight_passes = ceil_div(self.tokens, self.tile_tokens)
-        array = self.spec.array
+        passes = ceil_div(work.tokens, self.tile_tokens)
+        weight_bytes, metadata_bytes, scale_bytes = (int(facts[k]) * passes for k in (WEIGHTS, METADATA, SCALES))
+        input_loads = 1 if self.resident else len(shape.rows)
+        activation_bytes = sum(int(self._inputs(tokens).sum()) * times for tokens, times in self._runs) * input_loads
+        output_bytes = sum(int(self._outputs(tokens).sum()) * times for tokens, times in self._runs)
+        useful = work.nnz * work.tokens * work.activation_density
+        sum_bits = 1.0 * sums * work.tokens * spec.number.accumulator_bits
         return LayerCycles(
             compute_cycles=compute_cycles,
-            stall_cycles=end_of(state) - compute_cycles,
+            stall_cycles=self.cycles - compute_cycles,
+            buffer_cycles=self.busy_cycles - compute_cycles,
             transfer_cycles=self.transfer_cycles,
-            ideal_cycles=split.kept * self.tokens / (array.width * array.height),
-            weight_bytes=int(self.tiles.weight_bytes.sum()) * weight_passes,
-            metadata_bytes=int(self.tiles.metadata_bytes.sum()) * weight_passes,
-            activation_bytes=sum(p.times * p.activation_bytes for p in self.passes),
-            output_bytes=sum(p.times * p.output_bytes for p in self.passes),
-            mapping=f"tile {self.tiles.tile_rows}x{64 * self.tiles.tile_words}x{self.tile_tokens}, "
-            f"{int(split.dense_cols.sum())} dense columns on {split.dense_lanes} lanes",
+            ideal_cycles=useful / spec.macs,
+            weight_bytes=weight_bytes,
+            metadata_bytes=metadata_bytes,
+            scale_bytes=scale_bytes,
+            activation_bytes=activation_bytes,
+            output_bytes=output_bytes,
+            mapping=f"tile {shape.tile_rows}x{WORD * shape.tile_words}x{self.tile_tokens}, "
+            f"{self.shapes.n_dense} dense columns on {split.dense_lanes} lanes",
+            actions=Actions(
+                macs=useful,
+                idle_macs=max(compute_cycles * spec.macs - useful, 0.0),
+                read_bits=(
+                    8.0 * int(facts[WEIGHTS] + facts[SCALES]) * work.tokens,
+                    8.0 * int(facts[METADATA]) * work.tokens,
+                    1.0 * reads * work.tokens * spec.number.activation_bits,
+                    sum_bits,
+                ),
+                write_bits=(8.0 * (weight_bytes + scale_bytes), 8.0 * metadata_bytes, 8.0 * activation_bytes, sum_bits),
+                dram_bits=8.0 * (weight_bytes + metadata_bytes + scale_bytes + activation_bytes + output_bytes),
+            ),
+            stream=self.stream,
         )
 
 
-def make_pass(spec: "VitcodSpec", tiles: Tiles, tokens: int, times: int, resident: bool) -> Pass:
-    """Resident inputs are loaded with the first row group only."""
-    inputs = np.zeros(tiles.cycles.shape, dtype=np.int64)
-    inputs[: 1 if resident else None] = _bytes(tiles.cols * tokens * spec.number.activation_bits)
-    outputs = np.zeros(tiles.cycles.shape, dtype=np.int64)
-    outputs[:, -1] = _bytes(tiles.rows * tokens * spec.number.activation_bits)
-    loaded = tiles.weight_bytes + tiles.metadata_bytes + inputs
-    return Pass(
-        times=times,
-        load=np.ceil(loaded / spec.bytes_per_cycle).astype(np.int64),
-        compute=tiles.cycles * tokens,
-        store=np.ceil(outputs / spec.bytes_per_cycle).astype(np.int64),
-        activation_bytes=int(inputs.sum()),
-        output_bytes=int(outputs.sum()),
+def smallest_tile_text(spec: "VitcodSpec", shape: Shape, storage: Storage, tokens: int) -> str:
+    """Why not even the smallest tile fits: the first buffer that is too small for it."""
+    rows, cols = int(shape.rows[0]), int(shape.cols[0])
+    most_held, most_metadata, *_ = byte_facts(shape.parts(storage))
+    needs = (
+        most_held,
+        most_metadata,
+        ceil_div(cols * tokens * spec.number.activation_bits, 8),
+        ceil_div(rows * tokens * spec.number.accumulator_bits, 8),
     )
-
-
-def _bytes(number_of_bits: np.ndarray) -> np.ndarray:
-    return -(-number_of_bits // 8)
+    halves = 2 if spec.buffers.double else 1
+    for i in (0, 1, 3, 2):
+        need, bound = needs[i], spec.buffers.capacities[i] / halves
+        if need > bound:
+            buffer = f"buffers.{BUFFERS[i]}_kib"
+            fixed = any((spec.mapping.tile_rows, spec.mapping.tile_cols, spec.mapping.tile_tokens))
+            return (
+                f"the smallest tile{' that mapping.* allows' if fixed else ''}, {rows} outputs x {cols} inputs x {tokens} "
+                f"token{'s' if tokens > 1 else ''}, needs {need:,} B in {'half of ' if halves == 2 else ''}{buffer}, which holds "
+                f"{bound:,.0f} B; raise it to {need * halves / 1024:.4g} or lower {'mapping.tile_*' if fixed else 'array.width'}"
+            )
+    raise AssertionError("a tile that fits every buffer was refused")

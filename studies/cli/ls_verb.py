@@ -13,9 +13,14 @@ def ls(kind: str, /) -> None:
     """
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
+        from simulator.attention import ATTENTION_MODELS
 
         lines = [
             (name, f"level {model.level}: {first_line(model.documentation)}") for name, model in ACCELERATORS.items()
+        ]
+        lines += [
+            (name, f"attention (the verb `attention`), level {model.level}: {first_line(model.documentation)}")
+            for name, model in ATTENTION_MODELS.items()
         ]
     elif kind == "methods":
         from pruning.methods import METHODS

@@ -25,6 +25,10 @@ TABLE_COLUMNS = (
     "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "cycles", "compute_cycles",
     "stall_cycles", "dense_cycles", "speedup", "bound",
 )  # fmt: skip
+GPU_COLUMNS = (
+    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us", "dense_latency_us",
+    "speedup", "latency_error_p90", "bound",
+)  # fmt: skip
 
 
 def check_format(name: str) -> None:

@@ -17,7 +17,7 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     import pandas as pd
 
     from reports import write_report
-    from studies.report import notes_for, read_rows
+    from studies.report import constants_for, notes_for, read_rows
     from workloads.errors import UserError
     from workloads.rows import QUALITY_COLUMNS
 
@@ -25,5 +25,6 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
         raise UserError("report: give at least one file of rows, or --quality")
     frame = pd.concat([read_rows(path) for path in rows], ignore_index=True) if rows else None
     perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
-    files = write_report(frame, perplexities, out, title, notes_for(frame) if frame is not None else [])
+    notes = notes_for(frame) if frame is not None else []
+    files = write_report(frame, perplexities, out, title, notes, constants=constants_for(frame))
     sys.stderr.write(f"wrote {files['report.html']}\n")

@@ -7,14 +7,21 @@ import typing
 
 from workloads.errors import unknown
 
+ENERGY = "energy"
+
 
 def show(name: str, /) -> None:
-    """Describe an accelerator, method, quantizer or allocation (what it does, its keys for --set), or a model (its config)."""
+    """Describe an accelerator, method, quantizer or allocation (what it does, its keys for --set), a model (its config), or
+    energy (the constants of energy and area, with their sources)."""
     from simulator.accelerators import ACCELERATORS
+    from simulator.attention import ATTENTION_MODELS
     from workloads.catalog import catalog_config, catalog_names
 
-    if name in ACCELERATORS:
+    if name in ACCELERATORS or name in ATTENTION_MODELS:
         show_accelerator(name)
+        return
+    if name == ENERGY:
+        show_energy()
         return
     if name in catalog_names():
         print(json.dumps(catalog_config(name), indent=1))
@@ -37,7 +44,11 @@ def show(name: str, /) -> None:
         print(ALLOCATORS[name].documentation.strip())
         show_parameters(ALLOCATORS[name].parameters_type, "allocation.")
     else:
-        raise unknown("name", name, [*ACCELERATORS, *METHODS, *QUANTIZERS, *ALLOCATORS, *catalog_names()])
+        raise unknown(
+            "name",
+            name,
+            [*ACCELERATORS, *ATTENTION_MODELS, ENERGY, *METHODS, *QUANTIZERS, *ALLOCATORS, *catalog_names()],
+        )
 
 
 def show_parameters(kind: type, prefix: str) -> None:
@@ -56,9 +67,27 @@ def show_parameters(kind: type, prefix: str) -> None:
 
 def show_accelerator(name: str) -> None:
     from simulator.accelerators import ACCELERATORS
+    from simulator.attention import ATTENTION_MODELS
     from simulator.spec import preset_path
 
-    model = ACCELERATORS[name]
+    model = ACCELERATORS[name] if name in ACCELERATORS else ATTENTION_MODELS[name]
     print(model.documentation.strip())
-    print(f"\nLevel: {model.level}. Keys (--set section.key=value) and their values:\n")
+    print("\nNotes, as reports print them:")
+    for note in model.notes:
+        print(f"  - {note}")
+    verb = "simulate" if name in ACCELERATORS else "attention"
+    print(
+        f"\nUsed by `prunesim {verb} --on {name}`. Level: {model.level}. Keys (--set section.key=value) and their values:\n"
+    )
     print(preset_path(name).read_text(encoding="utf-8").strip())
+
+
+def show_energy() -> None:
+    from simulator.energy import sources
+
+    print("Constants of energy and area. Logic and SRAM are scaled from their node to the design's, at 0.8 V.\n")
+    rows = sources()
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        node = "" if row["node_nm"] is None else f"{row['node_nm']} nm"
+        print(f"{row['name']:<{width}}  {row['value']:>8.4g} {row['unit']:<8}  {node:<5}  {row['source']}")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from studies.cli.output import Whole, check_format, emit
+from studies.cli.output import GPU_COLUMNS, TABLE_COLUMNS, Whole, check_format, emit
 from studies.progress import ProgressLine
+from workloads.errors import UserError
 
 
 def simulate(
@@ -20,34 +21,69 @@ def simulate(
     density: float | None = None,
     seed: Whole = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    sweep: Annotated[list[str] | None, Parameter(negative="")] = None,
     tokens: Whole = 1,
+    activation_density: float = 1.0,
+    dtype: str = "",
+    trace: Path | None = None,
+    layer: str = "",
     format: str = "table",
     out: Path | None = None,
 ) -> None:
-    """Cycles of every layer of BUNDLE (or of --mask, or of generated masks for --model) on an accelerator.
+    """Cycles, bytes and energy of every layer of BUNDLE (or of --mask, or of generated masks for --model) on an accelerator.
 
     Parameters
     ----------
     on
-        The accelerator (prunesim ls accelerators).
+        The accelerator (prunesim ls accelerators), or a GPU, whose times are predicted.
     mask
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     model
         A catalog name, config.json or model folder; its masks are generated with --pattern, --density and --seed.
     set_
         key=value of the accelerator, e.g. array.height=16 (prunesim show NAME).
+    sweep
+        key=value,value,...: every layer on a design for each value, and for each combination where given more than once.
     tokens
         Tokens that pass through each layer together: 1 for decoding one sequence, more for batches and prefill.
+    activation_density
+        Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
+    dtype
+        On a GPU (a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200): fp16, bf16, int8 or fp8; fp16 unless given.
+    trace
+        Also write the tiles of --layer over time to this file, for Perfetto (ui.perfetto.dev) or chrome://tracing.
+    layer
+        The layer to trace, by name or role (the first of that role); the first layer unless given.
     format
         json, csv or table.
     out
         Write to this file instead of stdout.
     """
     check_format(format)
-    from studies.simulate import open_source, simulate_frame
+    from simulator.simulate import Conditions
+    from studies.simulate import open_any, open_source, simulate_frame, write_trace
 
+    conditions = Conditions(tokens, activation_density)
+    targets = open_any(on, set_ or [], sweep or [], dtype)
+    gpu = not isinstance(targets, list)
+    if gpu and (trace is not None or activation_density != 1):
+        raise UserError(
+            f"{on} is a GPU, whose times are predicted: it has no --trace and gains nothing from --activation-density"
+        )
+    if isinstance(targets, list) and trace is not None and len(targets) > 1:
+        raise UserError("--trace shows one design; leave --sweep out")
+    if trace is not None and model is not None:
+        raise UserError("--trace needs a BUNDLE or --mask; prunesim generate makes a bundle of generated masks")
+    if layer and trace is None:
+        raise UserError("--layer names the layer of --trace FILE; give that too")
     source = open_source(bundle, mask, model, pattern, density, seed)
     progress = ProgressLine()
-    frame = simulate_frame(source, on, set_ or [], tokens, progress)
+    frame = simulate_frame(source, targets, conditions, progress)
     progress.close()
-    emit(frame, format, out)
+    if trace is not None and isinstance(targets, list):
+        write_trace(source, targets[0], conditions, layer, trace)
+    if isinstance(targets, list):
+        columns = TABLE_COLUMNS if len(targets) == 1 else ("settings", *TABLE_COLUMNS)
+    else:
+        columns = GPU_COLUMNS
+    emit(frame, format, out, columns)

@@ -26,6 +26,29 @@ def row(dense: int, cycles: int, stall: int = 0, ideal: int | None = None, **oth
     }  # fmt: skip
 
 
+def powered(made: dict, dense_pj: float, *parts_pj: float, area_mm2: float = 2.0) -> dict:
+    """The row with energies: its MACs', idle slots', registers', buffers' and DRAM's."""
+    energy_pj = sum(parts_pj)
+    names = ("mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj")
+    return {
+        **made, **dict(zip(names, parts_pj, strict=True)), "energy_pj": energy_pj, "dense_energy_pj": dense_pj,
+        "energy_ratio": dense_pj / energy_pj, "area_mm2": area_mm2,
+    }  # fmt: skip
+
+
+def two_powered(**others) -> list[dict]:
+    """two_layers with 900 pJ dense and 450 pJ masked (2x), and 100 pJ dense and 150 pJ masked (less than 1x)."""
+    small, big = two_layers(**others)
+    return [powered(small, 900, 200, 50, 50, 50, 100), powered(big, 100, 10, 20, 30, 40, 50)]
+
+
+def trace(shares: list[tuple[float, float, float]], step_us: float = 2.0, **others) -> pd.DataFrame:
+    """(array, loads, stores) of steps of equal length, as the steps of a study that trace a layer hand them in."""
+    lines = [{"begin_us": n * step_us, "array": a, "loads": ld, "stores": st} for n, (a, ld, st) in enumerate(shares)]
+    facts = {"layer": "layers.0.q", "target": "stc", "settings": "", "tokens": 4, "model": "tiny", "method": "wanda"}
+    return pd.DataFrame(lines).assign(**{**facts, **others})
+
+
 def barred(**others) -> dict:
     """A row of a layer that its target cannot run."""
     return {**CELL, "layer": "layers.0.down", "role": "down", "feasible": False, "reason": "no room", **others}

@@ -2,12 +2,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from reports.bars import bars_figure, energy_figure
 from reports.drawing import png_bytes, safe, svg_bytes
-from reports.figures import PARTS, bars_figure, heatmap_figure, scatter_figure
-from tests.reports.samples import barred, frame, row, two_layers
+from reports.figures import heatmap_figure, scatter_figure
+from tests.reports.samples import barred, frame, powered, row, two_layers, two_powered
 from workloads.layers import ROLES
 
-FIGURES = [bars_figure, heatmap_figure, scatter_figure]
+FIGURES = [bars_figure, energy_figure, heatmap_figure, scatter_figure]
 
 
 def many(blocks: int, roles=ROLES[:7]) -> list[dict]:
@@ -42,11 +43,11 @@ def test_every_figure_copes(draw, rows):
 
 @pytest.mark.parametrize("draw", FIGURES)
 def test_the_same_rows_give_the_same_bytes(draw):
-    rows = frame([*two_layers(), *two_layers(method="magnitude"), barred()])
+    rows = frame([*two_powered(), *two_powered(method="magnitude"), barred()])
     first, again = draw(rows), draw(rows)
     assert svg_bytes(first) == svg_bytes(again)
     assert png_bytes(first) == png_bytes(again)
-    assert svg_bytes(draw(frame([row(100, 51), *two_layers()[1:]]))) != svg_bytes(first)
+    assert svg_bytes(draw(frame([powered(row(100, 51), 900, 1, 1, 1, 1, 1), *two_powered()[1:]]))) != svg_bytes(first)
 
 
 @pytest.mark.parametrize("draw", FIGURES)
@@ -65,9 +66,42 @@ def test_control_letters_and_dollars_are_made_safe():
 def test_bars_stack_to_the_mean_cycles_of_the_role():
     rows = [row(400, 200, stall=50, ideal=100), row(400, 400, stall=150, ideal=200, layer="b", block=1)]
     axes = bars_figure(frame(rows)).axes[0]
-    sparse = [p for p in axes.patches if p.get_facecolor() != axes.patches[0].get_facecolor()][-len(PARTS) :]
+    sparse = axes.patches[2:]  # behind the two parts of the dense bar
     assert [p.get_width() for p in sparse] == [150, 50, 100]
     assert sparse[-1].get_x() + sparse[-1].get_width() == 300
+
+
+def test_waiting_for_buffers_is_a_part_of_its_own_where_there_is_any():
+    plain = row(400, 400, stall=150, ideal=200)
+    some = {**plain, "buffer_stall_cycles": 60, "bound": "buffer"}
+    widths = {}
+    for name, made in (("none", plain), ("some", some), ("zero", {**plain, "buffer_stall_cycles": 0})):
+        figure = bars_figure(frame([made]))
+        widths[name] = [p.get_width() for p in figure.axes[0].patches[2:]]
+        labels = [t.get_text() for t in figure.legends[0].get_texts()]
+        assert ("buffer stall" in labels) == (name == "some")
+    assert widths["none"] == widths["zero"] == [200, 50, 150]
+    assert widths["some"] == [200, 50, 90, 60]
+
+
+def test_energy_bars_stack_to_the_mean_energy_in_the_unit_on_the_axis():
+    rows = [
+        powered(row(100, 50), 9e6, 1e6, 0, 2e6, 1e6, 2e6),
+        powered(row(100, 50, layer="b", block=1), 5e6, 3e6, 0, 0, 1e6, 0),
+    ]
+    figure = energy_figure(frame(rows))
+    dense, *parts = figure.axes[0].patches
+    assert dense.get_width() == 7
+    assert [p.get_width() for p in parts] == [2, 1, 1, 1]  # no idle slots, no bar
+    assert "(µJ)" in figure.axes[0].get_xlabel()
+    assert "1.40x" in texts(figure)  # 14 / 10
+
+
+def test_energy_bars_mark_what_takes_more_than_dense_and_what_is_not_known():
+    rows = [powered(row(100, 50), 90, 100, 0, 0, 0, 0), row(100, 50, layer="u", role="up")]
+    shown = texts(energy_figure(frame(rows)))
+    assert "0.90x (more energy)" in shown
+    assert "cannot run" in shown
 
 
 def test_bars_name_slowdowns_and_what_cannot_run():
@@ -98,3 +132,6 @@ def test_scatter_shows_break_even_and_ideal_line_whatever_the_data():
 def test_what_must_not_be_compared_is_not_drawn_together():
     with pytest.raises(ValueError, match="one configuration"):
         bars_figure(frame([*two_layers(), *two_layers(tokens=2)]))
+    for other in ({"settings": "array.rows=8"}, {"activation_density": 0.5}):
+        with pytest.raises(ValueError, match="one configuration"):
+            heatmap_figure(frame([*two_layers(), *two_layers(**other)]))

@@ -34,9 +34,9 @@ def test_cells(column, value, text):
 
 
 def test_only_speedups_below_one_are_marked():
-    assert cell("speedup", 0.999).slower
-    assert not cell("speedup", 1.0).slower
-    assert not cell("sparsity", 0.5).slower
+    assert cell("speedup", 0.999).worse
+    assert not cell("speedup", 1.0).worse
+    assert not cell("sparsity", 0.5).worse
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,37 @@ def test_spreads_stand_behind_their_values_and_are_never_rounded_to_none(column,
     assert cell(column, value, spread).text == text
     table = pd.DataFrame({column: [value], f"{column}_spread": [spread]})
     assert next(cells(table, [column]))[0].text == text
+
+
+def test_more_energy_and_a_higher_energy_delay_product_are_marked_like_slowdowns():
+    assert cell("energy_ratio", 0.9).text == "0.90x (more energy)"
+    assert cell("energy_ratio", 0.9, 0.04).text == "0.90x ± 0.04 (more energy)"
+    assert cell("edp_ratio", 0.9996).text == "0.9996x (higher EDP)"
+    assert cell("energy_ratio", 0.9).worse
+    assert not cell("energy_ratio", 1.0).worse
+    assert cell("published_speedup", 0.9).text == "0.90x"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1234.5, "1,234"), (12.34, "12.3"), (1.0, "1.00"), (0.01234, "0.0123"), (1.24e-6, "1.2e-06")],
+)
+def test_quantities_have_three_digits(value, text):
+    assert cell("area_mm2", value).text == text
+
+
+def test_a_unit_stands_in_the_heading():
+    assert heading("dram_pj").flat == "DRAM (pJ)"
+    assert heading("dram_mj").flat == "DRAM (mJ)"
+    assert heading("edp_uj_us").flat == "EDP (µJ µs)"
+    assert heading("latency_ms").flat == "Latency (ms)"
+
+
+def test_waiting_for_buffers_and_dense_activations_need_no_column():
+    table = pd.DataFrame({"buffer_stall_share": [0.0, None], "activation_density": [1.0, 1.0], "settings": ["", ""]})
+    assert filled(table, table.columns) == []
+    table.loc[0] = [0.1, 0.5, "a.b=1"]
+    assert filled(table, table.columns) == list(table.columns)
 
 
 def test_a_column_of_a_method_stands_below_its_name():

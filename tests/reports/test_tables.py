@@ -32,6 +32,27 @@ def test_bound_shares_weigh_layers_by_their_cycles():
     assert (line.slowest_role, line.slowest_role_share) == ("up", pytest.approx(300 / 350))
 
 
+def test_waiting_for_buffers_is_told_apart():
+    rows = [row(100, 50), row(300, 150, stall=100, layer="u", role="up", bound="buffer", buffer_stall_cycles=60)]
+    rows[0]["buffer_stall_cycles"] = 0
+    line = headline_table(frame(rows)).iloc[0]
+    assert line.bound_buffer_share == pytest.approx(150 / 200)
+    assert line.bound_memory_share == 0
+    assert (line.stall_share, line.buffer_stall_share) == (pytest.approx(100 / 200), pytest.approx(60 / 200))
+
+
+def test_other_settings_and_other_activations_are_other_configurations():
+    rows = [r for s in ("", "array.rows=8") for d in (1.0, 0.5) for r in two_layers(settings=s, activation_density=d)]
+    table = headline_table(frame(rows))
+    assert table[["settings", "activation_density"]].values.tolist() == [
+        ["", 1.0], ["", 0.5], ["array.rows=8", 1.0], ["array.rows=8", 0.5],
+    ]  # fmt: skip
+    assert table["cycles"].tolist() == [350] * 4
+    roles = role_table(frame(rows))
+    assert roles.loc[roles["role"] == "all", "cycles_share"].tolist() == [1.0] * 4
+    assert len(layer_table(frame(rows))) == 8
+
+
 def test_sparsity_is_weighted_by_weights():
     small = row(10, 10, out_features=1, in_features=10, nnz=10, sparsity=0.0)
     big = row(10, 10, layer="b", out_features=9, in_features=10, nnz=0, sparsity=1.0)
@@ -130,6 +151,20 @@ def test_levels_pair_the_same_mask_and_tokens_only():
     line = table.iloc[0]
     assert (line.paper_speedup, line.cycle_speedup, line.published_speedup) == (2.0, 0.8, 2.4)
     assert (line.cycle_stall_share, line.tokens, line.layers) == (0.8, 1, 1)
+
+
+def test_the_formula_of_one_design_is_not_held_against_another_design():
+    rows = [row(100, 50, target="vitcod-paper", level="paper"), row(400, 500), row(400, 300, target="stc")]
+    assert levels_table(frame(rows))["target_cycle"].tolist() == ["vitcod", "vitcod"]
+
+
+def test_levels_are_paired_for_each_setting():
+    rows = [row(100, 50, target="vitcod-paper", level="paper")]
+    rows += [row(400, c, settings=s) for s, c in (("", 200), ("array.width=8", 400))]
+    table = levels_table(frame(rows))
+    assert table[["settings_cycle", "role", "cycle_speedup"]].values.tolist() == [
+        ["", "q", 2.0], ["", "all", 2.0], ["array.width=8", "q", 1.0], ["array.width=8", "all", 1.0],
+    ]  # fmt: skip
 
 
 def test_levels_table_is_empty_with_one_level():

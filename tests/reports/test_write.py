@@ -87,8 +87,8 @@ def test_a_title_cannot_leave_the_latex_comment(tmp_path):
 
 def test_the_page_shows_slowdowns_first_and_in_words(tmp_path):
     page = write(tmp_path, [row(87, 100)])["report.html"].read_text()
-    assert '<li class="slower">tiny, vitcod (cycle level), 1 token: slower than dense: wanda 2:4 0.87x.</li>' in page
-    assert re.search(r'<td class="n slower" data-v="0\.87">0\.87x \(slower\)</td>', page)
+    assert '<li class="worse">tiny, vitcod (cycle level), 1 token: slower than dense: wanda 2:4 0.87x.</li>' in page
+    assert re.search(r'<td class="n worse" data-v="0\.87">0\.87x \(slower\)</td>', page)
     assert "slower than dense:" not in write(tmp_path, [row(100, 87)])["report.html"].read_text()
 
 

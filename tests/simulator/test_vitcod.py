@@ -8,22 +8,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators.vitcod import splits
-from simulator.accelerators.vitcod_tiling import NEAR, best_mapping, tile_shapes
+from simulator.accelerators import vitcod, vitcod_tiling
+from simulator.accelerators.vitcod_shapes import shapes_of
+from simulator.accelerators.vitcod_tiling import choose
 from simulator.cycles import Infeasible
-from simulator.pipeline import double_buffered, end_of, walk
-from simulator.simulate import open_target, simulate_layers
-from tests.simulator.vitcod_twin import parse_mapping, run_twin, slow_double_buffer
+from simulator.engine import run
+from simulator.mapper import NEAR
+from simulator.port import Port
+from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
+from simulator.statistics import Statistics
+from simulator.work import Work
+from tests.simulator.twins.vitcod import Bus, assert_agrees, parse_mapping, twin_of
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
+from workloads.errors import UserError
 
 SMALL = ["array.width=4", "array.height=3", "buffers.weight_kib=2", "buffers.index_kib=0.5", "buffers.output_kib=0.25",
          "buffers.activation_kib=0.5", "dram.bandwidth_gbps=2.5"]  # fmt: skip
 
 
-def simulate(kept: np.ndarray, sets: list[str], tokens: int = 1, weight_bits: int | None = None):
-    target = open_target("vitcod", sets)
-    return target.model.simulate(target.spec, PackedMask.from_dense(kept), tokens, weight_bits), target.spec
+def work_of(kept: np.ndarray, tokens: int = 1, weight_bits: int | None = None, group_size: int | None = None) -> Work:
+    return Work(*kept.shape, int(kept.sum()), tokens, weight_bits, group_size)
+
+
+def gathered(spec: vitcod.VitcodSpec, kept: np.ndarray) -> Statistics:
+    return Statistics(vitcod.gather(spec, PackedMask.from_dense(kept), dict))
+
+
+def simulate(
+    kept: np.ndarray, sets: list[str], tokens: int = 1, weight_bits: int | None = None, group_size: int | None = None
+):
+    spec = open_target("vitcod", sets).spec
+    return vitcod.evaluate(spec, work_of(kept, tokens, weight_bits, group_size), gathered(spec, kept)), spec
 
 
 def random_mask(seed: int, rows: int, cols: int, density: float) -> np.ndarray:
@@ -32,25 +48,92 @@ def random_mask(seed: int, rows: int, cols: int, density: float) -> np.ndarray:
     return rng.random((rows, cols)) < column_density
 
 
+LIMITED = ["buffers.weight_bytes_per_cycle=3", "buffers.index_bytes_per_cycle=0.5", "buffers.activation_bytes_per_cycle=5",
+           "buffers.output_bytes_per_cycle=2.5"]  # fmt: skip
+
+
 @pytest.mark.parametrize("metadata", ["bitmap", "coordinate"])
+@pytest.mark.parametrize("machine", [[], ["buffers.double=false"], LIMITED, [*LIMITED, "buffers.ports=1"], ["buffers.double=false", *LIMITED]],
+                         ids=["plain", "single", "narrow", "narrow-one-port", "narrow-single"])  # fmt: skip
 @pytest.mark.parametrize(
-    ("rows", "cols", "density", "tokens"),
-    [(10, 150, 0.5, 1), (13, 64, 0.9, 3), (4, 200, 0.1, 1), (9, 130, 0.6, 7), (1, 1, 1.0, 1), (21, 70, 0.0, 2)],
+    ("rows", "cols", "density", "tokens", "group_size"),
+    [
+        (10, 150, 0.5, 1, None),
+        (13, 64, 0.9, 3, 32),
+        (4, 200, 0.1, 1, 100),
+        (9, 130, 0.6, 7, 64),
+        (1, 1, 1.0, 1, None),
+        (21, 70, 0.0, 2, 16),
+    ],
 )
-def test_agrees_with_the_functional_twin_to_the_cycle(rows, cols, density, tokens, metadata):
+def test_agrees_with_the_functional_twin_to_the_cycle(rows, cols, density, tokens, group_size, machine, metadata):
     kept = random_mask(rows * cols, rows, cols, density)
-    outcome, spec = simulate(kept, [*SMALL, f"engines.metadata={metadata}"], tokens, weight_bits=5)
-    rng = np.random.default_rng(1)
-    weights, inputs = rng.integers(-50, 50, (rows, cols)), rng.integers(-50, 50, (tokens, cols))
-    twin = run_twin(spec, weights, kept, inputs, parse_mapping(outcome.sparse.mapping), weight_bits=5)
-    assert (twin.outputs == inputs @ (weights * kept).T).all()
-    assert (twin.uses == kept * tokens).all()
-    found = outcome.sparse
-    assert (found.cycles, found.compute_cycles) == (twin.cycles, twin.compute_cycles)
-    assert found.weight_bytes == twin.weight_bytes
-    assert found.metadata_bytes == twin.metadata_bytes
-    assert found.activation_bytes == twin.activation_bytes
-    assert found.output_bytes == twin.output_bytes
+    outcome, spec = simulate(kept, [*SMALL, f"engines.metadata={metadata}", *machine], tokens, 5, group_size)
+    work = work_of(kept, tokens, 5, group_size)
+    assert_agrees(outcome.sparse, twin_of(spec, kept, outcome.sparse.mapping, work))
+    full = np.ones_like(kept)
+    assert_agrees(outcome.dense, twin_of(spec, full, outcome.dense.mapping, work_of(full, tokens, 5, group_size)))
+
+
+def test_bursts_and_turnarounds_agree_with_the_twin(monkeypatch):
+    port = Port(bytes_per_cycle=5.0, burst_bytes=64, turnaround_cycles=7, store_share=0.5)
+    monkeypatch.setattr(vitcod_tiling, "port_of", lambda dram, clock_mhz: port)
+    kept = random_mask(5, 14, 200, 0.5)
+    for tokens in (1, 5):
+        outcome, spec = simulate(kept, SMALL, tokens)
+        twin = twin_of(spec, kept, outcome.sparse.mapping, work_of(kept, tokens), Bus(5.0, 64, 7, store_share=0.5))
+        assert_agrees(outcome.sparse, twin)
+
+
+def test_a_named_device_takes_its_port():
+    """The same layer waits longer for one channel of DDR4 than for twelve."""
+    kept = random_mask(5, 128, 512, 0.5)
+    one, many = (simulate(kept, ["dram.device=DDR4-3200", f"dram.channels={n}"])[0].sparse for n in (1, 12))
+    assert one.total_bytes == pytest.approx(many.total_bytes, rel=0.1)
+    assert one.transfer_cycles > 8 * many.transfer_cycles
+    for layer in (one, many):
+        assert layer.transfer_cycles == layer.stream.total(layer.stream.load) + layer.stream.total(layer.stream.store)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 300), st.floats(0.05, 1), st.integers(1, 9),
+    st.booleans(), st.sampled_from([0.3, 2.5, 40]), st.sampled_from([[], LIMITED]),
+)  # fmt: skip
+def test_the_choice_is_what_walking_every_tiling_gives(seed, rows, cols, density, tokens, double, gbps, limits):
+    """Of all tilings within NEAR of the fewest cycles, the least compute, then the fewest cycles; every bound is one."""
+    kept = random_mask(seed, rows, cols, density)
+    spec = open_target(
+        "vitcod", [*SMALL, *limits, f"buffers.double={str(double).lower()}", f"dram.bandwidth_gbps={gbps}"]
+    ).spec
+    work = work_of(kept, tokens)
+    seen = []
+
+    def spying(bounds, transfer, compute, walked, tightened):
+        tight = tightened(np.arange(len(bounds)))
+        assert (tight >= bounds * (1 - 1e-12)).all()
+        everything = [(walked(i).cycles, int(compute[i]), float(tight[i])) for i in range(len(bounds))]
+        seen.append((everything, choose(bounds, transfer, compute, walked, tightened)))
+        for i in range(len(bounds)):
+            layer = walked(i).layer()
+            assert layer.transfer_cycles == layer.stream.total(layer.stream.load) + layer.stream.total(
+                layer.stream.store
+            )
+            assert double or tight[i] == layer.cycles
+        return seen[-1][1]
+
+    vitcod_tiling.choose = spying
+    try:
+        vitcod.layer(spec, work, gathered(spec, kept))
+    finally:
+        vitcod_tiling.choose = choose
+    assert seen
+    for everything, chosen in seen:
+        assert all(bound <= cycles * (1 + 1e-12) for cycles, _, bound in everything)
+        fewest = min(cycles for cycles, _, _ in everything)
+        near = [(compute, cycles) for cycles, compute, _ in everything if cycles <= fewest * (1 + NEAR)]
+        layer = chosen.layer()
+        assert (layer.compute_cycles, layer.cycles) == min(near)
 
 
 def test_a_mask_with_two_kinds_of_columns_uses_both_engines():
@@ -61,44 +144,7 @@ def test_a_mask_with_two_kinds_of_columns_uses_both_engines():
     mapping = parse_mapping(outcome.sparse.mapping)
     assert mapping.n_dense == 64
     assert 0 < mapping.dense_lanes < 8
-    weights, inputs = np.ones((64, 128), dtype=int), np.arange(4 * 128).reshape(4, 128)
-    twin = run_twin(spec, weights, kept, inputs, mapping, weight_bits=8)
-    assert twin.cycles == outcome.sparse.cycles
-    assert (twin.outputs == inputs @ kept.T.astype(int)).all()
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0, 1, 4, 9])), min_size=1, max_size=14
-    )
-)
-def test_double_buffering_equals_a_stepped_clock(tiles):
-    load, compute, store = (np.array(column, dtype=np.int64) for column in zip(*tiles, strict=True))
-    assert double_buffered(load, compute, store) == slow_double_buffer(load.tolist(), compute.tolist(), store.tolist())
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0, 1, 4, 9])), min_size=1, max_size=6
-    ),
-    st.integers(1, 30),
-    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 3])), max_size=4),
-)
-def test_repeated_passes_are_added_up_exactly(tiles, times, rest):
-    """A steady pass is not walked again; the total must be that of walking every one of them."""
-    columns = [np.array(column, dtype=np.int64) for column in zip(*tiles, strict=True)]
-    tail = (
-        [np.array(column, dtype=np.int64) for column in zip(*rest, strict=True)]
-        if rest
-        else [np.zeros(0, dtype=np.int64)] * 3
-    )
-    state = np.zeros(5, dtype=np.int64)
-    walk(*columns, times, state)
-    walk(*tail, 1, state)
-    whole = [np.concatenate([*([column] * times), end]) for column, end in zip(columns, tail, strict=True)]
-    assert end_of(state) == slow_double_buffer(*(part.tolist() for part in whole))
+    assert_agrees(outcome.sparse, twin_of(spec, kept, outcome.sparse.mapping, work_of(kept, 4)))
 
 
 def test_a_billion_tokens_take_no_longer_than_a_thousand():
@@ -106,13 +152,6 @@ def test_a_billion_tokens_take_no_longer_than_a_thousand():
     kept = random_mask(1, 64, 128, 0.5)
     few, many = (simulate(kept, SMALL, tokens)[0].sparse.cycles for tokens in (2**12, 2**30))
     assert many / 2**18 == pytest.approx(few, rel=0.01)
-
-
-def test_double_buffering_closed_forms():
-    tiles = 10
-    load, compute, none = np.full(tiles, 5), np.full(tiles, 20), np.zeros(tiles, dtype=np.int64)
-    assert double_buffered(load, compute, none) == 5 + 200  # compute bound: only the first load is seen
-    assert double_buffered(compute, load, none) == 200 + 5  # memory bound: only the last compute is seen
 
 
 @pytest.mark.parametrize(("rows", "cols", "tokens"), [(64, 64, 1), (100, 300, 1), (4096, 4096, 1), (130, 4096, 100)])
@@ -149,14 +188,14 @@ def test_uneven_rows_cost_more_than_even_ones():
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 200), st.floats(0.05, 1), st.integers(1, 9))
 def test_parts_sum_to_the_whole_and_bounds_hold(seed, rows, cols, density, tokens):
     kept = random_mask(seed, rows, cols, density)
-    outcome, spec = simulate(kept, SMALL, tokens)
+    outcome, _ = simulate(kept, SMALL, tokens)
     found = outcome.sparse
     assert found.cycles == found.compute_cycles + found.stall_cycles
     assert found.compute_cycles == pytest.approx(found.ideal_cycles + found.imbalance_cycles)
     assert found.ideal_cycles == kept.sum() * tokens / 12
     assert found.imbalance_cycles >= 0
     assert found.stall_cycles >= 0
-    assert found.cycles >= found.transfer_cycles >= found.total_bytes / spec.bytes_per_cycle - 1e-9
+    assert found.cycles >= found.transfer_cycles >= found.total_bytes / (2.5e3 / 500) - 1e-9
     assert found.output_bytes == rows * tokens
 
 
@@ -207,10 +246,10 @@ def test_lane_maxima_match_order_statistics_of_binomials():
 def test_no_tile_width_of_whole_words_is_better():
     """The search skips none of the widths that fit here."""
     kept = np.random.default_rng(0).random((128, 640)) < 0.5
-    target = open_target("vitcod", ["engines.dense_thresholds=[1.0]"])
-    split = next(splits(target.spec, PackedMask.from_dense(kept)))
-    found = {tiles.tile_words for tiles in tile_shapes(target.spec, split, 8)}
-    assert found == set(range(1, 11))
+    spec = open_target("vitcod", ["engines.dense_thresholds=[1.0]"]).spec
+    (shapes,) = shapes_of(spec, gathered(spec, kept), work_of(kept))
+    assert {shape.tile_words for shape in shapes.list} == set(range(1, 11))
+    assert {shape.tile_rows for shape in shapes.list} == {64, 128}
 
 
 def test_a_threshold_that_does_not_fit_leaves_the_others():
@@ -245,30 +284,125 @@ def test_nothing_kept_takes_no_compute():
     assert outcome.sparse.weight_bytes == 0
 
 
+@pytest.mark.parametrize("double", [True, False])
 @pytest.mark.parametrize(
     ("key", "need_bytes"),
     [("weight_kib", 64 * 64), ("index_kib", 64 * 64 // 8), ("output_kib", 64 * 4), ("activation_kib", 64)],
 )
-def test_a_tile_that_does_not_fit_names_the_buffer_and_the_bound(key, need_bytes):
-    """Fits at exactly twice the need (double buffering), not one byte below."""
-    kept = np.ones((64, 64), dtype=bool)
+def test_a_tile_that_does_not_fit_names_the_buffer_and_the_bound(key, need_bytes, double):
+    """Fits at exactly twice the need (single buffers: at the need), not one byte below."""
+    kept = np.ones((64, 128), dtype=bool)  # two column tiles, so that the inputs cannot take the whole buffer
     kept[::2] = False  # half kept, so a bitmap is needed; weights: 32 rows x 64
     need = need_bytes // 2 if key == "weight_kib" else need_bytes
-    sets = ["engines.dense_thresholds=[1.0]"]
-    target = open_target("vitcod", sets)
-    split = next(splits(target.spec, PackedMask.from_dense(kept)))
-    fitting = open_target("vitcod", [*sets, f"buffers.{key}={need / 512}"]).spec
-    small = open_target("vitcod", [*sets, f"buffers.{key}={(need - 1) / 512}"]).spec
-    assert best_mapping(fitting, split, 2, 8).cycles > 0
-    with pytest.raises(Infeasible, match=rf"needs {need:,} B in half of buffers\.{key}"):
-        best_mapping(small, split, 2, 8)
+    halves = 2 if double else 1
+    sets = ["engines.dense_thresholds=[1.0]", f"buffers.double={str(double).lower()}"]
+    fitting = open_target("vitcod", [*sets, f"buffers.{key}={need * halves / 1024}"]).spec
+    small = open_target("vitcod", [*sets, f"buffers.{key}={(need - 1) * halves / 1024}"]).spec
+    work, statistics = work_of(kept, 2), gathered(fitting, kept)
+    assert vitcod.layer(fitting, work, statistics).cycles > 0
+    with pytest.raises(
+        Infeasible, match=rf"needs {need:,} B in {'half of ' if double else ''}buffers\.{key}"
+    ) as refusal:
+        vitcod.layer(small, work, statistics)
+    assert f"raise it to {need * halves / 1024:.4g}" in str(refusal.value)
+
+
+def test_scales_take_their_share_of_the_weight_buffer():
+    """64 rows x 64 weights of 4 bits, and a 16-bit scale and a 4-bit zero point for each 16 of them."""
+    kept = np.ones((64, 64), dtype=bool)
+    need = 64 * 64 // 2 + 64 * 4 * 20 // 8
+    spec = [
+        open_target("vitcod", ["engines.dense_thresholds=[1.0]", f"buffers.weight_kib={n / 512}"]).spec
+        for n in (need, need - 1)
+    ]
+    statistics = gathered(spec[0], kept)
+    assert vitcod.layer(spec[0], work_of(kept, 1, 4, 16), statistics).scale_bytes == 640
+    with pytest.raises(Infeasible, match=rf"needs {need:,} B in half of buffers\.weight_kib"):
+        vitcod.layer(spec[1], work_of(kept, 1, 4, 16), statistics)
+    assert vitcod.layer(spec[1], work_of(kept, 1, 4, None), statistics).scale_bytes == 64 * 20 // 8
 
 
 def test_a_layer_that_does_not_fit_is_a_row_with_its_reason():
     kept = PackedMask.dense(64, 64)
     entry = LayerEntry("a", "q", 0, 64, 64, "unstructured", 4096, None, kept.sha256(), "")
     target = open_target("vitcod", ["buffers.weight_kib=1"])
-    (row,) = simulate_layers(target, BundleHeader("m", "x"), [(entry, kept)], tokens=1)
+    (row,) = simulate_layers([target], BundleHeader("m", "x"), mask_layers([(entry, kept)]), Conditions(1))
     assert not row["feasible"]
     assert "buffers.weight_kib" in row["reason"]
     assert "cycles" not in row
+
+
+@pytest.mark.parametrize(
+    ("sets", "mapping"),
+    [
+        (["mapping.tile_rows=192"], "tile 192x"),
+        (["mapping.tile_cols=192"], "x192x"),
+        (
+            ["mapping.tile_rows=128", "mapping.tile_cols=64", "mapping.tile_tokens=3", "mapping.order=tokens-outer"],
+            "tile 128x64x3,",
+        ),
+        (
+            ["mapping.tile_rows=6400", "mapping.tile_cols=6400", "mapping.tile_tokens=99"],
+            "tile 320x640x5,",
+        ),  # as much as there is
+    ],
+)
+def test_a_mapping_can_be_asked_for(sets, mapping):
+    kept = random_mask(1, 300, 600, 0.5)
+    roomy = [f"buffers.{name}_kib=1000" for name in ("weight", "index", "activation", "output")]
+    outcome, _ = simulate(kept, [*roomy, *sets], tokens=5)
+    assert mapping in outcome.sparse.mapping
+    assert mapping in outcome.dense.mapping
+    free, _ = simulate(kept, roomy, tokens=5)
+    assert free.sparse.cycles <= outcome.sparse.cycles * (1 + NEAR)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("mapping.tile_rows=32", r"tile_rows = 32 is no multiple of 64"),
+        ("mapping.tile_cols=96", r"tile_cols = 96 is no multiple of 64"),
+        ("mapping.order=rows-outer", r"mapping\.order = rows-outer"),
+    ],
+)
+def test_a_mapping_it_cannot_have_is_a_mistake(override, said):
+    with pytest.raises(UserError, match=said) as error:
+        simulate(np.ones((64, 64), dtype=bool), [override])
+    assert "\n" not in str(error.value)
+
+
+def test_an_asked_mapping_that_does_not_fit_says_so():
+    with pytest.raises(
+        Infeasible,
+        match=r"that mapping\.\* allows, 128 outputs x 640 inputs x 1 token, needs 81,920 B in half of buffers\.weight_kib",
+    ):
+        simulate(
+            np.ones((128, 640), dtype=bool),
+            ["mapping.tile_rows=128", "mapping.tile_cols=640", "engines.dense_thresholds=[0.5]"],
+        )
+
+
+def test_further_designs_agree_with_first_ones():
+    """What is kept with the statistics depends on nothing that may differ: the order of designs changes no figure."""
+    kept = random_mask(2, 200, 400, 0.5)
+    designs = [[], ["array.height=16"], ["engines.metadata=coordinate"], ["buffers.weight_kib=9"], ["number.weight_bits=4"],
+               ["dram.bandwidth_gbps=3"], ["buffers.double=false"], ["mapping.tile_cols=128"], ["number.scale_bits=32"]]  # fmt: skip
+    specs = [open_target("vitcod", sets).spec for sets in designs]
+    shared = gathered(specs[0], kept)
+    work = work_of(kept, 3, 4, 32)
+    for spec in [*specs, *reversed(specs)]:
+        assert vitcod.layer(spec, work, shared) == vitcod.layer(spec, work, gathered(spec, kept))
+
+
+def test_what_energy_and_traces_are_made_from():
+    kept = random_mask(4, 100, 300, 0.5)
+    outcome, spec = simulate(kept, [], tokens=5)
+    for layer, macs in ((outcome.sparse, int(kept.sum()) * 5), (outcome.dense, kept.size * 5)):
+        assert layer.actions.macs == macs
+        assert layer.actions.macs + layer.actions.idle_macs == layer.compute_cycles * spec.macs
+        assert layer.actions.dram_bits == 8 * layer.total_bytes
+        if layer.stream is None:
+            assert layer is outcome.dense  # one of many baselines that are kept; none is traced
+            continue
+        assert run(layer.stream, double=True) == layer.cycles
+        assert layer.stream.total(layer.stream.compute) == layer.compute_cycles

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 import workloads
 from simulator.relabel import count_right_of, relabel
-from simulator.simulate import open_target
+from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
+from simulator.statistics import Statistics
+from simulator.work import Work
+from workloads.bundle import LayerEntry
 
 SPARE = 200  # the label that the published walk parks entries on, a real label in large matrices
 DEIT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
@@ -106,9 +109,11 @@ def target(W, H):
     return open_target("vitcod-paper", [f"array.width={W}", f"array.height={H}"])
 
 
-def simulate(mask, W=64, H=64, tokens=1):
+def simulate(mask, W=64, H=64):
     opened = target(W, H)
-    return opened.model.simulate(opened.spec, workloads.PackedMask.from_dense(mask), tokens, None)
+    packed = workloads.PackedMask.from_dense(mask)
+    statistics = Statistics(opened.model.gather(opened.spec, packed, dict))
+    return opened.model.evaluate(opened.spec, Work(*packed.shape, packed.nnz, tokens=1), statistics)
 
 
 def check(mask, W, H, right_of=right_of_dense):
@@ -323,8 +328,15 @@ def test_share_is_the_published_floating_point_one():
 
 @pytest.mark.parametrize("tokens", [2, 16, 2048])
 def test_more_tokens_than_one_are_refused(tokens):
-    with pytest.raises(workloads.UserError):
-        simulate(np.ones((8, 8), bool), tokens=tokens)
+    mask = workloads.PackedMask.dense(8, 8)
+    entry = LayerEntry("a", "q", 0, 8, 8, "unstructured", 64, None, mask.sha256(), "")
+    with pytest.raises(workloads.UserError, match="models 1 token") as error:
+        list(
+            simulate_layers(
+                [target(8, 8)], workloads.BundleHeader("m", "x"), mask_layers([(entry, mask)]), Conditions(tokens)
+            )
+        )
+    assert "\n" not in str(error.value)
 
 
 # Published figures.

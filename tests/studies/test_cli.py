@@ -227,7 +227,7 @@ def test_bad_words(tmp_path, capsys, small_bundle, tiny_model):
         (["simulate", small_bundle, "--on", "vitcot"], "did you mean 'vitcod'"),
         (["simulate", small_bundle, "--on", "vitcod", "--set", "array.heigth=3"], "array.heigth"),
         (["simulate", small_bundle, "--on", "vitcod", "--tokens", 0], "tokens"),
-        (["simulate", small_bundle, "--on", "vitcod-paper", "--tokens", 2], "one token"),
+        (["simulate", small_bundle, "--on", "vitcod-paper", "--tokens", 2], "--tokens 1"),
         (["simulate", small_bundle, "--on", "vitcod", "--format", "xml"], "xml"),
         (["simulate", "--on", "vitcod"], "exactly one"),
         (["simulate", tmp_path, "--on", "vitcod"], "not a mask bundle"),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workloads import bits
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
@@ -215,3 +216,30 @@ def test_same_words_of_another_width_are_another_mask() -> None:
     words = np.array([[1]], dtype=np.uint64)
     assert PackedMask(words, 5) != PackedMask(words, 6)
     assert PackedMask(words, 5).sha256() != PackedMask(words, 6).sha256()
+
+
+@given(st.integers(1, 40), st.integers(0, 10**6), st.data())
+@FEW
+def test_checksums_see_any_changed_or_exchanged_word(n: int, seed: int, data: st.DataObject) -> None:
+    words = np.random.default_rng(seed).integers(0, 1 << 64, (1, n), dtype=np.uint64)
+    kept, checksum = bits.count_and_checksum(words)
+    assert kept == sum(int(word).bit_count() for word in words[0])
+    assert bits.count_and_checksum(words.reshape(n, 1)) == (kept, checksum)
+    place = data.draw(st.integers(0, n - 1))
+    flipped = words.copy()
+    flipped[0, place] ^= np.uint64(1 << data.draw(st.integers(0, 63)))
+    assert bits.count_and_checksum(flipped)[1] != checksum
+    other = data.draw(st.integers(0, n - 1))
+    swapped = words.copy()
+    swapped[0, [place, other]] = swapped[0, [other, place]]
+    assert (bits.count_and_checksum(swapped)[1] == checksum) == (words[0, place] == words[0, other])
+
+
+@pytest.mark.parametrize("m", [4, 8, 16])
+@given(dense=dense_masks(), seed=st.integers(0, 10**6))
+@FEW
+def test_runs_counted_side_by_side_are_the_largest_run(m: int, dense: np.ndarray, seed: int) -> None:
+    mask = PackedMask.from_dense(dense)
+    largest = int(bits.largest_run(mask.words, mask.cols, m))
+    for n in range(1, m + 1):
+        assert mask.follows(n, m) == (largest <= n)

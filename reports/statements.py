@@ -1,0 +1,83 @@
+"""What a report says the same way every time: how its numbers are got, and what is left out of them."""
+
+WHY_LEVELS_DIFFER = (
+    "Both levels see the same masks and the same tokens. The paper level evaluates a publication's formula: it has no "
+    "memory, so its stall cycles are zero by construction, and its published baseline is the number which the "
+    "publication's program prints for the unpruned layer, not necessarily what the same formula gives for a mask "
+    "without zeros. The cycle level moves tiles from DRAM through buffers into the array and counts the cycles in "
+    "which the array waits. With one token every weight is fetched for a single use, so the bytes moved set the time: "
+    "skipped multiplications are hidden behind transfers, and the mask itself has to be fetched too. Compare "
+    "paper with compute-only to see what the array alone differs by, and compute-only with the cycle speedup to see "
+    "what memory takes away."
+)
+
+LEVELS = {
+    "paper": "a publication's own formula, quirks included; no memory, hence no stalls",
+    "cycle": "tiles, lanes, buffers and DRAM; stalls are cycles in which the array waits for DRAM or buffers",
+}
+
+SOURCES = {
+    "simulated": "computed from the mask by a cycle model",
+    "predicted": "extrapolated by a fitted model, not run",
+    "measured": "timed on a device",
+    "published": "copied from a publication",
+}
+
+HOW_SUMMED = (
+    "Speedup is dense cycles / cycles on the same target with the same tokens, so below 1 is a slowdown. For several "
+    "layers it is sum / sum over the same layers, never a mean of ratios. Layers that a target cannot run are counted "
+    "as left out and enter no sum. Only the pruned linear layers are in the sums: attention, normalisation and all "
+    "else that is not in the rows take time on top."
+)
+
+HOW_ENERGY = (
+    "Counted actions x energy per action, published or assumed (`prunesim show energy` has the source of each): "
+    "multiply-accumulates of kept weights, MAC slots without one, operand registers, reads and writes of on-chip buffers, bits moved from and to DRAM. "
+    "Energy ratio is dense energy / energy, sum / sum over the same layers, so below 1 the masked layers take more."
+)
+
+NOT_IN_ENERGY = (
+    "Left out of energies: leakage, clock tree, the network between buffers and MACs, control, decoders and sorters of "
+    "sparse formats, and DRAM's background power, refresh, controller and PHY. So absolute values are mostly below a chip's, and a "
+    "sparse machine is flattered by what its control costs. Publications disagree by factors of two and more about single "
+    "constants; ratios suffer less from that than absolute values, but are not exact either."
+)
+
+HOW_EDP = (
+    "energy-delay product. Layers run one after another, so that of a model is its summed energy x its summed latency, and its "
+    "ratio (dense / masked) is energy ratio x speedup."
+)
+
+HOW_AREA = (
+    "MACs with their registers and on-chip buffers alone, scaled from published cells; no control, network, wiring between them "
+    "or PHY, so a chip is mostly larger."
+)
+
+HOW_PARETO = (
+    "A target with more than three settings is a sweep: its designs are lines of one table, without tables and figures of "
+    "each (rows.csv has their layers). A design is on a front if no other one with the same masks is at least as good in both "
+    "and better in one. The front is that of the designs that were tried, not of all there could be. Designs that cannot run "
+    "every layer stand last, without a number: their sums run over fewer layers."
+)
+
+HOW_TIMELINE = (
+    "Share of each span of time in which a tile is in the array, and in which the DRAM port loads or stores, for one layer. A tile in "
+    "the array counts as busy from its begin to its end: idle lanes, multiplied zeros and waiting for on-chip buffers are "
+    "inside, so this share is at or above the utilisation in the tables."
+)
+
+HOW_ACTIVATIONS = (
+    "the share of nonzero inputs, assumed and not measured. Designs that skip zero inputs gain from it; the notes of each say how. "
+    "The others multiply all inputs; the dense baseline has the same activations."
+)
+
+HOW_EVALUATED = (
+    "exp of the mean loss per token over whole windows of the text, no overlap, each window on its own. Only perplexities "
+    "from the same text, cut the same way, stand in one table. A run that diverged is shown with the number it gave."
+)
+
+HOW_SEEDS = (
+    "Runs that differ in their seed alone (it draws the calibration sequences) are one method: cycles, perplexity and sparsity "
+    "are means over the seeds, speedup is the ratio of the means, ± is the sample standard deviation over the seeds. A line "
+    "without ± comes from one seed."
+)

@@ -1,0 +1,93 @@
+"""Result rows of a bundle's layers on a GPU: predicted times of the library kernels that would run them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from simulator.gpu.prediction import Prediction, precision_of, predict
+from simulator.gpu.spec import GpuSpec, load_gpu
+from simulator.simulate import LayerInput, layer_facts
+from simulator.spec import spec_sha256
+from workloads.bundle import BundleHeader
+from workloads.errors import UserError
+
+NOTES = (
+    "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; latency_error_p90 is what nine "
+    "of ten stayed within on shapes outside the fit.",
+    "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so those layers are "
+    "predicted dense.",
+    "A GEMM of the type --dtype on both sides; weights of fewer bits are not predicted. Launch overhead of the framework, activations' "
+    "quantization and everything between the layers come on top.",
+)
+N, M = 2, 4
+
+
+@dataclass(frozen=True)
+class GpuTarget:
+    """A GPU with its settings and number type."""
+
+    name: str
+    spec: GpuSpec
+    dtype: str
+    settings: str = ""
+
+
+def open_gpu(name: str, overrides: list[str], dtype: str) -> GpuTarget:
+    """Raises UserError for an unknown GPU, key or a type that its tensor cores lack."""
+    spec = load_gpu(name, overrides)
+    precision_of(spec, dtype)
+    return GpuTarget(name, spec, dtype, " ".join([f"dtype={dtype}", *overrides]))
+
+
+def predict_layers(
+    target: GpuTarget, header: BundleHeader, layers: Iterable[LayerInput], tokens: int
+) -> Iterator[dict[str, Any]]:
+    """One row a layer, source "predicted", in order; a shape that no 2:4 kernel takes runs dense, and `mapping` says so. Masks are
+    read only where their pattern is not stated to be 2:4. Raises UserError for tokens out of range."""
+    sha256 = spec_sha256(target.name, target.spec)
+
+    @lru_cache
+    def predicted(rows: int, cols: int) -> Prediction:
+        return predict(target.spec, tokens, rows, cols, target.dtype)
+
+    for layer in layers:
+        entry = layer.entry
+        try:
+            found = predicted(entry.out_features, entry.in_features)
+            follows = entry.pattern == f"{N}:{M}" or layer.mask().follows(N, M)
+        except UserError as error:
+            raise UserError(f"{entry.name}: {error}") from None
+        yield {
+            **layer_facts(header, entry),
+            "target": target.name,
+            "settings": target.settings,
+            "level": "kernel",
+            "source": "predicted",
+            "tokens": tokens,
+            "activation_density": 1.0,
+            "spec_sha256": sha256,
+            **figures(found, follows),
+        }
+
+
+def figures(found: Prediction, follows: bool) -> dict[str, Any]:
+    """The 2:4 kernel where the mask and the shape allow it, else the dense one."""
+    dense_us = float(found.dense.time_us[0])
+    sparse = follows and not found.reason[0]
+    kernel = found.sparse24 if sparse else found.dense
+    why = (
+        "2:4" if sparse else f"dense: {found.reason[0] or 'the mask is not 2:4, and there is no faster kernel for it'}"
+    )
+    return {
+        "kernel": "sparse24" if sparse else "dense",
+        "latency_us": float(kernel.time_us[0]),
+        "dense_latency_us": dense_us,
+        "speedup": dense_us / float(kernel.time_us[0]),
+        "latency_error_p90": found.error.sparse24_p90 if sparse else found.error.dense_p90,
+        "bound": str(kernel.bound[0]),
+        "mapping": f"{why}, tile {kernel.tile[0]}",
+        "clock_mhz": float(kernel.clock_mhz[0]),
+        "feasible": True,
+        "reason": "",
+    }

@@ -1,0 +1,180 @@
+"""Dense and 2:4 times of GEMMs on a GPU, with what bounds them and the stated error."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simulator.gpu.gemm import BOUNDS, Machine, best_candidates
+from simulator.gpu.spec import Error, GpuSpec, KernelFamily, Precision
+from workloads.errors import UserError, unknown
+
+DTYPES = ("fp16", "bf16", "int8", "fp8")
+MAX_SIZE = 1 << 24  # of m, n and k: products of three stay exact enough in float64
+HARDWARE_LIMIT = 2.0  # 2:4 doubles the MAC rate and at best halves the bytes
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The best candidate of each GEMM; arrays (shapes,). NaN and "" where the kernel cannot run.
+
+    bound: tensor (MAC rate at the clock reached), dram, l2 (bytes, latency, start and end of tiles), launch (floor and
+    split-k sums) or wave_tail (SMs idle in the last wave, padding of edge tiles): the largest part of the time.
+    """
+
+    time_us: np.ndarray
+    bound: np.ndarray
+    tile: np.ndarray  # "tokens x features / split-k"
+    clock_mhz: np.ndarray  # after the power limit
+    dram_bytes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Arrays (shapes,). speedup = dense / sparse24; speedup_capped stops at 2, what 2:4 itself can give: more than that means
+    that the library's dense kernel is weak. reason says why there is no 2:4 time, else "". error: of any row, outside the fit.
+    """
+
+    m: np.ndarray
+    n: np.ndarray
+    k: np.ndarray
+    dtype: str
+    dense: Kernel
+    sparse24: Kernel
+    speedup: np.ndarray
+    speedup_capped: np.ndarray
+    reason: np.ndarray
+    error: Error
+
+    def columns(self) -> dict[str, Any]:
+        """One value or array a column, units in the names; bound, tile and clock without a prefix are the 2:4 kernel's."""
+        return {
+            "dense_us": self.dense.time_us,
+            "sparse24_us": self.sparse24.time_us,
+            "speedup": self.speedup,
+            "speedup_capped": self.speedup_capped,
+            "bound": self.sparse24.bound,
+            "dense_bound": self.dense.bound,
+            "tile": self.sparse24.tile,
+            "dense_tile": self.dense.tile,
+            "clock_mhz": self.sparse24.clock_mhz,
+            "dense_clock_mhz": self.dense.clock_mhz,
+            "dense_error_p90": self.error.dense_p90,
+            "sparse24_error_p90": self.error.sparse24_p90,
+            "speedup_error_p90": self.error.speedup_p90,
+            "error_basis": self.error.basis,
+            "reason": self.reason,
+        }
+
+
+def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "fp16") -> Prediction:
+    """Times of Y[m, n] = X[m, k] W[n, k]^T with W dense and with W 2:4; sizes are integers or integer arrays that broadcast.
+
+    Raises UserError for sizes that are not whole numbers from 1 to 2^24 and for a dtype the GPU lacks.
+    The model and its approximations stand in simulator/gpu/gemm.py; bias, activation and compression of W are not in it.
+    """
+    precision = precision_of(spec, dtype)
+    ms, ns, ks = sizes(m, n, k)
+    allowed, reason = sparse24_rules(ns, ks, precision)
+    dense = run_kernel(ms, ns, ks, machine(spec, precision, sparse24=False), tiles_of(spec, sparse24=False))
+    pad = 16 // precision.input_bytes
+    padded_m = -(-ms // pad) * pad
+    sparse = run_kernel(
+        padded_m, ns, ks, machine(spec, precision, sparse24=True), tiles_of(spec, sparse24=True), allowed
+    )
+    speedup = dense.time_us / sparse.time_us
+    capped = np.minimum(speedup, HARDWARE_LIMIT)
+    return Prediction(ms, ns, ks, dtype, dense, sparse, speedup, capped, reason, precision.error)
+
+
+def precision_of(spec: GpuSpec, dtype: str) -> Precision:
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    precision: Precision | None = getattr(spec, "fp16" if dtype == "bf16" else dtype)
+    if precision is None:
+        known = [name for name in DTYPES if getattr(spec, "fp16" if name == "bf16" else name) is not None]
+        raise UserError(f"this GPU's tensor cores have no {dtype}; they have: {', '.join(known)}")
+    return precision
+
+
+def sizes(m: ArrayLike, n: ArrayLike, k: ArrayLike) -> list[np.ndarray]:
+    checked = []
+    for name, value in (("m", m), ("n", n), ("k", k)):
+        array = np.asarray(value)
+        if not np.issubdtype(array.dtype, np.integer):
+            raise UserError(f"{name} must be whole numbers, not {array.dtype}")
+        if array.size and (array.min() < 1 or array.max() > MAX_SIZE):
+            bad = array.min() if array.min() < 1 else array.max()
+            raise UserError(f"{name} = {bad}: sizes go from 1 to {MAX_SIZE}")
+        checked.append(np.atleast_1d(array).astype(np.int64))
+    return [np.ascontiguousarray(array) for array in np.broadcast_arrays(*checked)]
+
+
+def sparse24_rules(n: np.ndarray, k: np.ndarray, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
+    """(shapes,) bool and reasons. PyTorch 2.13's cuSPARSELt back end (torch/sparse/semi_structured.py) never pads the sparse
+    matrix: its sides must be multiples of 16 with 2-byte values, of 32 with 1-byte values. Tokens it pads, to 8 and 16.
+    """
+    step = 32 // precision.input_bytes
+    allowed = (n % step == 0) & (k % step == 0)
+    reason = np.full(n.shape, "", dtype=object)
+    for i in np.flatnonzero(~allowed):
+        reason[i] = f"2:4 needs n and k in multiples of {step}, not {n[i]} x {k[i]}"
+    return allowed, reason
+
+
+def compressed_bytes(input_bytes: float) -> float:
+    """Bytes a weight of a 2:4 matrix: half of the values and 2 bits of index for each (NVIDIA's 2:4 format)."""
+    return input_bytes / 2 + 0.5 * 2 / 8
+
+
+def machine(spec: GpuSpec, precision: Precision, sparse24: bool) -> Machine:
+    family: KernelFamily = precision.sparse24 if sparse24 else precision.dense
+    values = float(precision.input_bytes)
+    return Machine(
+        sms=float(spec.chip.sms),
+        clock_ghz=spec.chip.clock_mhz / 1e3,
+        macs_per_cycle=precision.macs_per_cycle * (2.0 if sparse24 else 1.0) * family.efficiency,
+        x_bytes=values,
+        w_bytes=compressed_bytes(values) if sparse24 else values,
+        y_bytes=float(precision.output_bytes),
+        dram_bytes_per_us=spec.memory.bandwidth_gbps * 1e3 * spec.memory.efficiency,
+        l2_bytes=spec.memory.l2_mib * 2**20 * spec.memory.l2_usable,
+        l2_bytes_per_cycle=float(spec.memory.l2_bytes_per_cycle),
+        l2_warm=float(spec.memory.l2_warm),
+        dynamic_w=float(spec.power.limit_w - spec.power.static_w),
+        dram_pj_per_byte=float(spec.power.dram_pj_per_byte),
+        response_us=float(spec.power.response_us),
+        launch_us=float(family.launch_us),
+        pj_per_flop=float(family.pj_per_flop),
+        raster_tiles=float(family.raster_tiles),
+        step_cycles=float(family.step_cycles),
+        fill_cycles=float(family.fill_cycles),
+        reduce_us=float(family.reduce_us),
+    )
+
+
+def tiles_of(spec: GpuSpec, sparse24: bool) -> np.ndarray:
+    """(candidates, 2) int64: tokens, features."""
+    tiles = spec.tiles
+    tokens, features = (
+        (tiles.sparse24_tokens, tiles.sparse24_features) if sparse24 else (tiles.dense_tokens, tiles.dense_features)
+    )
+    pairs = [(t, f) for t in tokens for f in features if t * f <= tiles.max_outputs]
+    if not pairs:
+        raise UserError(
+            f"tiles.max_outputs = {tiles.max_outputs} is below every tile; raise it to {tokens[0] * features[0]}"
+        )
+    return np.array(pairs, dtype=np.int64)
+
+
+def run_kernel(
+    m: np.ndarray, n: np.ndarray, k: np.ndarray, p: Machine, tiles: np.ndarray, allowed: np.ndarray | None = None
+) -> Kernel:
+    numbers, choices = best_candidates(m, n, k, p, tiles)
+    bound = np.array(BOUNDS, dtype=object)[choices[:, 0]]
+    tile = np.array([f"{tm}x{tn}/{split}" for _, tm, tn, split in choices.tolist()], dtype=object)
+    if allowed is not None:
+        numbers[~allowed] = np.nan
+        bound[~allowed] = tile[~allowed] = ""
+    return Kernel(numbers[:, 0], bound, tile, numbers[:, 1] * 1e3, numbers[:, 2])

@@ -1,0 +1,129 @@
+"""A GPU in the few numbers its matrix products depend on: data sheet, fitted efficiencies, stated error."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from simulator.machine import Fraction, PositiveFloat, PositiveInt
+from simulator.spec import load_spec
+from workloads.errors import UserError, unknown
+
+GPUS = ("a100-pcie", "a100-sxm", "h100-pcie", "h100-sxm", "h200")
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Sides = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Data sheet: streaming multiprocessors and the clock a short kernel reaches."""
+
+    sms: PositiveInt
+    clock_mhz: PositiveFloat
+
+
+@dataclass(frozen=True)
+class Memory:
+    """DRAM bandwidth (data sheet) x the share of it that GEMM streams reach (fitted); GB = 1e9 bytes.
+
+    l2_usable is the share of the L2 that holds data of one GEMM before lines are lost (fitted). l2_warm: the data of the
+    same GEMM, run just before, may still be in the L2, as in any back-to-back benchmark; false: every first read comes
+    from DRAM, as when a model's layers follow each other.
+    """
+
+    bandwidth_gbps: PositiveFloat
+    efficiency: Fraction
+    l2_mib: PositiveFloat
+    l2_usable: PositiveFloat
+    l2_bytes_per_cycle: PositiveFloat  # from L2 into one SM, fitted
+    l2_warm: bool
+
+
+@dataclass(frozen=True)
+class Power:
+    """Board limit (data sheet), what the idle card takes, DRAM energy (both assumed), and the regulator's delay (fitted).
+
+    Kernels much shorter than response_us run at the full clock, as in a burst of some 75 launches; 0 is the steady state
+    of a card that has been busy for long.
+    """
+
+    limit_w: PositiveFloat
+    static_w: NonNegative
+    dram_pj_per_byte: NonNegative
+    response_us: NonNegative
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Sides of the output tiles that the library's kernels have, in tokens and out_features; at most max_outputs."""
+
+    dense_tokens: Sides
+    dense_features: Sides
+    sparse24_tokens: Sides
+    sparse24_features: Sides
+    max_outputs: PositiveInt
+
+
+@dataclass(frozen=True)
+class KernelFamily:
+    """Fitted, one for dense and one for 2:4 kernels of a precision."""
+
+    launch_us: PositiveFloat  # floor: an empty kernel, back to back
+    efficiency: Fraction  # share of the peak MAC rate that the main loop reaches
+    pj_per_flop: PositiveFloat  # energy at the full clock; FLOPs count the dense product
+    raster_tiles: Annotated[float, Field(ge=1)]  # token tiles that walk over the features together
+    step_cycles: NonNegative  # latency of one 128-byte step along k
+    fill_cycles: NonNegative  # start and end of a tile: first loads, drain
+    reduce_us: NonNegative  # adding up the parts of a split k: the second kernel
+
+
+@dataclass(frozen=True)
+class Error:
+    """Relative error, median and 90th percentile, of shapes outside the fit (cross-validated, or assumed where untested)."""
+
+    dense_median: Fraction
+    dense_p90: Fraction
+    sparse24_median: Fraction
+    sparse24_p90: Fraction
+    speedup_median: Fraction
+    speedup_p90: Fraction
+    basis: str
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A number format: MACs of one SM in a cycle (data sheet, dense; 2:4 doubles them), bytes of values."""
+
+    macs_per_cycle: PositiveInt
+    input_bytes: PositiveInt
+    output_bytes: PositiveInt
+    dense: KernelFamily
+    sparse24: KernelFamily
+    error: Error
+
+
+@dataclass(frozen=True)
+class GpuSpec:
+    """Everything `predict` needs; bf16 uses the fp16 section (same rate, same bytes). A format left out is unsupported."""
+
+    chip: Chip
+    memory: Memory
+    power: Power
+    tiles: Tiles
+    fp16: Precision
+    int8: Precision | None = None
+    fp8: Precision | None = None
+
+    def __post_init__(self) -> None:
+        if self.power.static_w >= self.power.limit_w:
+            raise UserError(
+                f"power.static_w = {self.power.static_w} leaves nothing of power.limit_w = {self.power.limit_w}"
+            )
+
+
+def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:
+    """The preset `name` with "key=value" overrides applied. Raises UserError for unknown names, keys and bad values."""
+    if name not in GPUS:
+        raise unknown("GPU", name, GPUS)
+    return load_spec(name, GpuSpec, overrides)

@@ -1,0 +1,160 @@
+"""Granules: the smallest pieces into which a design cuts a layer, what each costs, and their sums over tiles."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numba import njit
+
+from simulator.formats import block_sides, stored
+from simulator.statistics import Statistics
+from workloads.errors import UserError
+from workloads.mask import PackedMask
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A layer as (row groups, column groups) of granules; tiles are rectangles of whole granules, so that costs add up.
+
+    A visit of a granule with t tokens takes visit_cycles + ceil(t / token_step) * step_cycles / step_unit. stationary "weight":
+    weights are read from their buffer once a visit, partial sums are read and written in theirs. "output": weights are read
+    at every step, sums stay in the array until a tile is done. `act_reads` is how often an input of a granule leaves its
+    buffer for one token. step_unit > 1 keeps expected cycles (sparse activations) as whole numbers.
+    """
+
+    rows: np.ndarray  # (row groups,) outputs of each
+    cols: np.ndarray  # (column groups,) inputs of each
+    values: np.ndarray  # (row groups, column groups) stored weight values
+    metadata_bits: np.ndarray
+    step_cycles: np.ndarray
+    visit_cycles: np.ndarray
+    token_step: int = 1
+    step_unit: int = 1
+    stationary: Literal["weight", "output"] = "weight"
+    act_reads: float = 1.0
+
+    @property
+    def granule(self) -> tuple[int, int]:
+        return int(self.rows[0]), int(self.cols[0])
+
+
+@dataclass(frozen=True)
+class Level:
+    """A grid's granules summed over tiles of `row_granules` x `col_granules`; all arrays (row tiles, column tiles) int64."""
+
+    row_granules: int
+    col_granules: int
+    rows: np.ndarray
+    cols: np.ndarray
+    row_groups: np.ndarray  # (row tiles,) granules of each
+    col_groups: np.ndarray
+    values: np.ndarray
+    metadata_bits: np.ndarray
+    step_cycles: np.ndarray
+    visit_cycles: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def tile_sums(cells: np.ndarray, row_granules: int, col_granules: int) -> np.ndarray:
+    """(r, c) -> (ceil(r / row_granules), ceil(c / col_granules)) sums."""
+    r, c = cells.shape
+    sums = np.zeros((-(-r // row_granules), -(-c // col_granules)), dtype=np.int64)
+    for i in range(r):
+        for j in range(c):
+            sums[i // row_granules, j // col_granules] += cells[i, j]
+    return sums
+
+
+def level_of(grid: Grid, row_granules: int, col_granules: int) -> Level:
+    def sums(cells: np.ndarray) -> np.ndarray:
+        return tile_sums(cells, row_granules, col_granules)
+
+    row_starts = np.arange(0, len(grid.rows), row_granules)
+    col_starts = np.arange(0, len(grid.cols), col_granules)
+    return Level(
+        row_granules,
+        col_granules,
+        np.add.reduceat(grid.rows, row_starts),
+        np.add.reduceat(grid.cols, col_starts),
+        np.minimum(row_granules, len(grid.rows) - row_starts),
+        np.minimum(col_granules, len(grid.cols) - col_starts),
+        sums(grid.values),
+        sums(grid.metadata_bits),
+        sums(grid.step_cycles),
+        sums(grid.visit_cycles),
+    )
+
+
+def halved(level: Level, rows: bool) -> Level:
+    """The level with tiles twice as high (rows) or twice as wide."""
+    a, b = (2, 1) if rows else (1, 2)
+
+    def pairs(values: np.ndarray, by: int) -> np.ndarray:
+        return values if by == 1 else np.add.reduceat(values, np.arange(0, len(values), 2))
+
+    return Level(
+        level.row_granules * a,
+        level.col_granules * b,
+        pairs(level.rows, a),
+        pairs(level.cols, b),
+        pairs(level.row_groups, a),
+        pairs(level.col_groups, b),
+        tile_sums(level.values, a, b),
+        tile_sums(level.metadata_bits, a, b),
+        tile_sums(level.step_cycles, a, b),
+        tile_sums(level.visit_cycles, a, b),
+    )
+
+
+def fingerprint(grid: Grid) -> tuple[int, int]:
+    """Tells apart grids of one layer's statistics whose cycles differ: they may follow from more of a spec than its geometry."""
+    return hash(grid.step_cycles.tobytes()), hash(grid.visit_cycles.tobytes())
+
+
+def levels_of(statistics: Statistics, grid: Grid) -> list[Level]:
+    """Tiles of 2^i x 2^j granules up to the whole layer, kept with the statistics."""
+    key = ("levels", *fingerprint(grid))
+    if key not in statistics.memo:
+        levels = []
+        narrow = level_of(grid, 1, 1)
+        while True:
+            wide = narrow
+            levels.append(wide)
+            while wide.values.shape[1] > 1:
+                wide = halved(wide, rows=False)
+                levels.append(wide)
+            if narrow.values.shape[0] == 1:
+                break
+            narrow = halved(narrow, rows=True)
+        statistics.memo[key] = levels
+    return statistics.memo[key]
+
+
+def storage_arrays(weight_format: str, mask: PackedMask, block_rows: int, block_cols: int) -> dict[str, np.ndarray]:
+    """What every grid design gathers beside its cycles: sides, stored values and metadata of the granules."""
+    values, metadata_bits = stored(weight_format, mask, block_rows, block_cols)
+    return {
+        "rows": block_sides(mask.rows, block_rows),
+        "cols": block_sides(mask.cols, block_cols),
+        "values": values,
+        "metadata_bits": metadata_bits,
+    }
+
+
+def dense_storage(rows: int, cols: int, block_rows: int, block_cols: int) -> dict[str, np.ndarray]:
+    """The same of an unpruned layer: every value, no metadata."""
+    row_sides, col_sides = block_sides(rows, block_rows), block_sides(cols, block_cols)
+    values = row_sides[:, None] * col_sides
+    return {"rows": row_sides, "cols": col_sides, "values": values, "metadata_bits": np.zeros_like(values)}
+
+
+def check_override(name: str, tile: int, granule: int, whole: int | None = None) -> int:
+    """Granules in a tile of `tile` outputs, inputs or tokens of `whole`. Raises UserError unless it is a multiple of the granule, or
+    takes in everything."""
+    if whole is not None and tile >= whole:
+        return -(-whole // granule)
+    if tile % granule:
+        raise UserError(
+            f"mapping.{name} = {tile} is no multiple of {granule}, the smallest piece of this design; 0 lets the mapper choose"
+        )
+    return tile // granule

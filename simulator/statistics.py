@@ -1,0 +1,78 @@
+"""Tile statistics of a layer: gathered once from its mask, kept beside the bundle, evaluated for any number of designs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from workloads.bundle import values_sha256
+from workloads.errors import UserError
+from workloads.files import replacing, sha256_of
+
+FORMAT = 1  # raise when the meaning of any model's arrays changes
+
+
+class Statistics:
+    """Named arrays, as stored, and `memo`: what evaluations derived from them, kept while the object lives."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        self.arrays = arrays
+        self.memo: dict[Any, Any] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+
+class StatisticsStore:
+    """Statistics by (layer content, geometry): kept in `folder`, where one is given, and in memory where `hold` says so.
+
+    A file that cannot be read is gathered again; a folder that cannot be written (read-only bundle, full disk) is done without.
+    """
+
+    def __init__(self, folder: Path | None = None, hold: bool = False):
+        self.folder = folder
+        self.hold = hold
+        self._held: dict[str, Statistics] = {}
+
+    def get(self, content: str, geometry: Any, gather: Callable[[], dict[str, np.ndarray]]) -> Statistics:
+        """`content` is the hash of mask (and values); `geometry` whatever else the arrays depend on, as JSON can say it."""
+        key = sha256_of({"format": FORMAT, "content": content, "geometry": geometry})[:32]
+        if key in self._held:
+            return self._held[key]
+        statistics = self._load(key)
+        if statistics is None:
+            statistics = Statistics(gather())
+            self._save(key, statistics)
+        if self.hold:
+            self._held[key] = statistics
+        return statistics
+
+    def within(self) -> "StatisticsStore":
+        """The same, that also holds whatever it hands out: for the designs evaluated on one layer."""
+        store = StatisticsStore(self.folder, hold=True)
+        store._held = self._held if self.hold else {}
+        return store
+
+    def _load(self, key: str) -> Statistics | None:
+        if self.folder is None:
+            return None
+        try:
+            with safe_open(self.folder / f"{key}.safetensors", framework="np") as file:
+                arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+                whole = (file.metadata() or {}).get("sha256") == values_sha256(arrays)
+        except (OSError, SafetensorError):
+            return None
+        return Statistics(arrays) if whole else None
+
+    def _save(self, key: str, statistics: Statistics) -> None:
+        if self.folder is None:
+            return
+        try:
+            arrays = {name: np.ascontiguousarray(array) for name, array in statistics.arrays.items()}
+            with replacing(self.folder / f"{key}.safetensors") as temporary:
+                save_file(arrays, temporary, metadata={"sha256": values_sha256(arrays)})
+        except UserError:
+            self.folder = None

@@ -1,0 +1,51 @@
+"""prunesim predict"""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from studies.cli.output import check_format, emit
+
+
+def predict(
+    gemms: Path | None = None,
+    /,
+    *,
+    on: str,
+    dtype: str = "fp16",
+    shapes: Annotated[list[str] | None, Parameter(negative="")] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    format: str = "table",
+    out: Path | None = None,
+) -> None:
+    """Dense and 2:4 time of GEMMs on a GPU, what bounds them, and the error to expect.
+
+    Nothing is measured: figures come from a tile-level model fitted to published measurements of best library kernels run
+    back to back (simulator/gpu/gemm.py states what it leaves out). error_basis says what a preset's stated error rests on.
+
+    Parameters
+    ----------
+    gemms
+        A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept.
+    on
+        a100-pcie, a100-sxm, h100-pcie, h100-sxm or h200.
+    dtype
+        fp16, bf16, int8 or fp8 (no fp8 on A100).
+    shapes
+        m,n,k instead of a file; may be given several times.
+    set_
+        key=value of the GPU, e.g. power.limit_w=250, or memory.l2_warm=false for layers that follow each other.
+    format
+        json, csv or table (the table leaves columns out).
+    out
+        Write to this file instead of stdout.
+    """
+    check_format(format)
+    from studies.predict import PREDICT_TABLE, parse_shapes, predict_frame, read_gemms
+    from workloads.errors import UserError
+
+    if (gemms is None) == (not shapes):
+        raise UserError("predict: give either GEMMS.csv or --shapes m,n,k")
+    sizes = read_gemms(gemms) if gemms is not None else parse_shapes(shapes or [])
+    emit(predict_frame(sizes, on, dtype, set_ or []), format, out, PREDICT_TABLE)

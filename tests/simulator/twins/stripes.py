@@ -1,0 +1,63 @@
+"""The slow bit-serial array: one bit of every weight of a step a cycle, two's complement."""
+
+import numpy as np
+
+from simulator.accelerators.stripes import StripesSpec
+from tests.simulator.twins.case import Case, TileRun
+
+
+def run_arranged(
+    spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, bits: int, outputs: int, tokens: int
+) -> TileRun:
+    size = spec.array.group
+    rows, cols = kept.shape
+    run = TileRun(np.zeros((len(inputs), rows), dtype=np.int64), np.zeros((rows, cols), dtype=np.int64), 0)
+    for r0 in range(0, rows, outputs):
+        for t0 in range(0, len(inputs), tokens):
+            for c0 in range(0, cols, size):
+                some = slice(c0, min(c0 + size, cols))
+                for bit in range(bits):
+                    worth = -(1 << bit) if bit == bits - 1 else 1 << bit
+                    for r in range(r0, min(r0 + outputs, rows)):
+                        for t in range(t0, min(t0 + tokens, len(inputs))):
+                            pairs = zip(weights[r, some], inputs[t, some], strict=True)
+                            run.outputs[t, r] += worth * sum(int(x) for w, x in pairs if int(w) >> bit & 1)
+                    run.cycles += 1
+                run.uses[r0 : r0 + outputs, some] += min(tokens, len(inputs) - t0)
+    run.uses *= kept
+    return run
+
+
+def run_layer_at(spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, bits: int) -> TileRun:
+    """Weights of `bits` bits, under the arrangement that takes fewer cycles. Raises where a weight has more."""
+    assert -(1 << bits - 1) <= int(weights.min())
+    assert int(weights.max()) < 1 << bits - 1
+    array = spec.array
+    many = run_arranged(spec, weights, kept, inputs, bits, array.outputs, array.tokens)
+    single = run_arranged(spec, weights, kept, inputs, bits, array.single_outputs, 1)
+    return many if many.cycles <= single.cycles else single
+
+
+def run_layer(spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray) -> TileRun:
+    """At the machine's bits, as a layer of floats runs."""
+    return run_layer_at(spec, weights, kept, inputs, spec.number.weight_bits)
+
+
+def dense_compute(spec: StripesSpec, rows: int, cols: int, tokens: int) -> int:
+    array = spec.array
+    many = -(-rows // array.outputs) * -(-tokens // array.tokens)
+    single = -(-rows // array.single_outputs) * tokens
+    return spec.number.weight_bits * -(-cols // array.group) * min(many, single)
+
+
+CASE = Case(
+    name="stripes",
+    weight_bits=((None, None),),  # cycles follow them: test_bitserial.py runs the twin at others
+    sets=(
+        ("array.group=4", "array.outputs=4", "array.tokens=4", "array.single_outputs=16", "array.depth=8", "buffers.weight_kib=1", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
+    ),
+    dense_compute=dense_compute,
+    fewer_is_faster=True,
+    granules=False,
+    run_layer=run_layer,
+)  # fmt: skip
