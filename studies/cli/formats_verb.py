@@ -1,0 +1,69 @@
+"""prunesim formats"""
+
+import re
+from pathlib import Path
+
+from studies.cli.output import Whole, check_format, emit
+from workloads.errors import UserError
+
+COLUMNS = (
+    "layer", "out_features", "in_features", "sparsity", "format", "block", "weight_bits", "value_bytes", "metadata_bytes",
+    "scale_bytes", "total_bytes", "bits_per_weight", "compression", "reason",
+)  # fmt: skip
+
+
+def formats(
+    bundle: Path | None = None,
+    /,
+    *,
+    mask: Path | None = None,
+    formats: str = "dense,bitmap,csr,csc,coo,rle,2:4",
+    block: str = "64x64",
+    bits: Whole = 16,
+    format: str = "table",
+    out: Path | None = None,
+) -> None:
+    """Exact bytes of every layer of BUNDLE (or of --mask) in each weight format: values, metadata, group scales.
+
+    Parameters
+    ----------
+    mask
+        One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
+    formats
+        Comma separated: dense, bitmap, csr, csc, coo, rle (4-bit runs), and any N:M.
+    block
+        OUTPUTSxINPUTS that are compressed on their own, or "whole".
+    bits
+        Bits of a value where the bundle keeps floats; quantized layers take their own.
+    format
+        json, csv or table.
+    out
+        Write to this file instead of stdout.
+    """
+    check_format(format)
+    from simulator.storage import storage_rows
+    from studies.simulate import open_source
+    from workloads.rows import FORMAT_COLUMNS, to_frame
+
+    if (bundle is None) == (mask is None):
+        raise UserError("formats: give either BUNDLE or --mask FILE.npy")
+    if not 1 <= bits <= 64:
+        raise UserError(f"--bits {bits}: a value has 1 to 64 bits")
+    source = open_source(bundle, mask, None, "unstructured", None, 0)
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    if not names:
+        raise UserError("--formats names no format; such as dense,bitmap")
+    rows = storage_rows(source.header, source.layers, names, parse_block(block), bits)
+    emit(to_frame(rows, FORMAT_COLUMNS), format, out, COLUMNS)
+
+
+def parse_block(text: str) -> tuple[int, int]:
+    """ "64x128" -> (64, 128); "whole" -> larger than any matrix. Raises UserError for anything else."""
+    from simulator.storage import WHOLE
+
+    if text == "whole":
+        return WHOLE, WHOLE
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text)
+    if not match:
+        raise UserError(f"--block {text!r}: expected OUTPUTSxINPUTS such as 64x64, or whole")
+    return int(match[1]), int(match[2])
