@@ -7,7 +7,6 @@ import numpy as np
 from numba import njit
 
 from simulator.formats import block_sides, stored
-from simulator.statistics import Statistics
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
@@ -85,49 +84,17 @@ def level_of(grid: Grid, row_granules: int, col_granules: int) -> Level:
     )
 
 
-def halved(level: Level, rows: bool) -> Level:
-    """The level with tiles twice as high (rows) or twice as wide."""
-    a, b = (2, 1) if rows else (1, 2)
-
-    def pairs(values: np.ndarray, by: int) -> np.ndarray:
-        return values if by == 1 else np.add.reduceat(values, np.arange(0, len(values), 2))
-
-    return Level(
-        level.row_granules * a,
-        level.col_granules * b,
-        pairs(level.rows, a),
-        pairs(level.cols, b),
-        pairs(level.row_groups, a),
-        pairs(level.col_groups, b),
-        tile_sums(level.values, a, b),
-        tile_sums(level.metadata_bits, a, b),
-        tile_sums(level.step_cycles, a, b),
-        tile_sums(level.visit_cycles, a, b),
-    )
-
-
 def fingerprint(grid: Grid) -> tuple[int, int]:
     """Tells apart grids of one layer's statistics whose cycles differ: they may follow from more of a spec than its geometry."""
     return hash(grid.step_cycles.tobytes()), hash(grid.visit_cycles.tobytes())
 
 
-def levels_of(statistics: Statistics, grid: Grid) -> list[Level]:
-    """Tiles of 2^i x 2^j granules up to the whole layer, kept with the statistics."""
-    key = ("levels", *fingerprint(grid))
-    if key not in statistics.memo:
-        levels = []
-        narrow = level_of(grid, 1, 1)
-        while True:
-            wide = narrow
-            levels.append(wide)
-            while wide.values.shape[1] > 1:
-                wide = halved(wide, rows=False)
-                levels.append(wide)
-            if narrow.values.shape[0] == 1:
-                break
-            narrow = halved(narrow, rows=True)
-        statistics.memo[key] = levels
-    return statistics.memo[key]
+def doubled(granules: int) -> list[int]:
+    """Tile sides to try, in granules: powers of two up to the first that takes in all of them."""
+    sides = [1]
+    while sides[-1] < granules:
+        sides.append(2 * sides[-1])
+    return sides
 
 
 def storage_arrays(weight_format: str, mask: PackedMask, block_rows: int, block_cols: int) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from numba import njit
 
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.formats import scale_bits
-from simulator.grid import Grid, Level, check_override, fingerprint, level_of, levels_of
+from simulator.grid import Grid, check_override, doubled, fingerprint, level_of, tile_sums
 from simulator.machine import Machine
 from simulator.port import Port, port_of
 from simulator.schedule import ORDERS, Candidate, Sizes, schedule
@@ -35,18 +35,18 @@ def best_layer(
     Raises Infeasible when not even the smallest tile fits, UserError for an override that is no multiple of the granule.
     """
     port = port_of(machine.dram, machine.clock.mhz)
-    sizes, facts = sizes_of(machine, grid, statistics, work)
+    shapes = shapes_of(machine, grid, statistics, work)
     tiles = token_tiles(machine, work.tokens, grid.token_step)
-    table = candidate_table(facts, np.array(tiles), *_scalars(machine, port, grid, work))
+    table = candidate_table(shapes.facts, np.array(tiles), *_scalars(machine, port, grid, work))
     if not len(table):
-        raise Infeasible(smallest_tile_text(machine, grid, sizes[0], work))
+        raise Infeasible(smallest_tile_text(machine, grid, shapes.sizes(0), work))
     table = table[np.argsort(table[:, 5], kind="stable")]
     lowest = np.minimum.accumulate(table[::-1, 4])[::-1]  # of this candidate and all after it
     best: LayerCycles | None = None
     for row, bound in zip(table, lowest, strict=True):
         if best is not None and best.cycles <= bound * (1 + NEAR):
             break
-        candidate = Candidate(sizes[int(row[0])], int(row[1]), row[2] == 0, bool(row[3]))
+        candidate = Candidate(shapes.sizes(int(row[0])), int(row[1]), row[2] == 0, bool(row[3]))
         layer = schedule(machine, port, macs, grid, candidate, work, note)
         if best is None or layer.cycles < best.cycles:
             best = layer
@@ -54,37 +54,99 @@ def best_layer(
     return best
 
 
-def chosen_levels(machine: Machine, grid: Grid, statistics: Statistics) -> list[Level]:
-    """All levels, or the ones that the overrides leave."""
-    tile_rows, tile_cols = machine.mapping.tile_rows, machine.mapping.tile_cols
-    levels = levels_of(statistics, grid)
-    if not tile_rows and not tile_cols:
-        return levels
-    granule_rows, granule_cols = grid.granule
-    row_options = {level.row_granules for level in levels}
-    col_options = {level.col_granules for level in levels}
-    if tile_rows:
-        row_options = {check_override("tile_rows", tile_rows, granule_rows, int(grid.rows.sum()))}
-    if tile_cols:
-        col_options = {check_override("tile_cols", tile_cols, granule_cols, int(grid.cols.sum()))}
-    return [level_of(grid, a, b) for a in sorted(row_options) for b in sorted(col_options)]
+class Shapes:
+    """The tile shapes of a layer: facts of all of them as one table (shapes, 10), and the bytes of single ones when asked for."""
+
+    def __init__(self, machine: Machine, grid: Grid, work: Work):
+        number, (tile_rows, tile_cols) = machine.number, (machine.mapping.tile_rows, machine.mapping.tile_cols)
+        granule_rows, granule_cols = grid.granule
+        self.grid = grid
+        self.width = work.width(number.weight_bits)
+        quantized = work.weight_bits is not None and work.weight_bits <= number.weight_bits
+        self.scale = number.scale_bits + self.width if quantized else 0  # of a group, with its zero point
+        self.groups = scale_bits(np.ones(1, dtype=np.int64), grid.cols, work.group_size, 1, 0)[0]
+        row_sides, col_sides = doubled(len(grid.rows)), doubled(len(grid.cols))
+        if tile_rows:
+            row_sides = [check_override("tile_rows", tile_rows, granule_rows, int(grid.rows.sum()))]
+        if tile_cols:
+            col_sides = [check_override("tile_cols", tile_cols, granule_cols, int(grid.cols.sum()))]
+        self.sides = [(a, b) for a in row_sides for b in col_sides]
+        arrays = (grid.values, grid.metadata_bits, grid.rows, grid.cols, self.groups, self.width, self.scale)
+        self.facts = shape_facts(*arrays, np.array(row_sides), np.array(col_sides))
+        self._sizes: dict[int, Sizes] = {}
+
+    def sizes(self, number: int) -> Sizes:
+        if number not in self._sizes:
+            level = level_of(self.grid, *self.sides[number])
+            groups = np.add.reduceat(self.groups, np.arange(0, len(self.groups), self.sides[number][1]))
+            bits = (level.values * self.width, level.metadata_bits, level.rows[:, None] * groups * self.scale)
+            self._sizes[number] = Sizes(level, *(-(-b // 8) for b in bits))
+        return self._sizes[number]
 
 
-def sizes_of(machine: Machine, grid: Grid, statistics: Statistics, work: Work) -> tuple[list[Sizes], np.ndarray]:
-    """Every level's bytes, and its facts as one table (levels, 10) int64; kept with the statistics."""
+def shapes_of(machine: Machine, grid: Grid, statistics: Statistics, work: Work) -> Shapes:
+    """Kept with the statistics."""
     number = machine.number
-    width = work.width(number.weight_bits)
-    quantized = work.weight_bits is not None and work.weight_bits <= number.weight_bits
-    key = ("sizes", *fingerprint(grid), machine.mapping, width, quantized, work.group_size, number.scale_bits)
+    key = (
+        *fingerprint(grid),
+        machine.mapping,
+        number.weight_bits,
+        number.scale_bits,
+        work.weight_bits,
+        work.group_size,
+    )
     if key not in statistics.memo:
-        sizes = []
-        for level in chosen_levels(machine, grid, statistics):
-            scale, zero = (number.scale_bits, width) if quantized else (0, 0)
-            scales = scale_bits(level.rows, level.cols, work.group_size, scale, zero)
-            bits = (level.values * width, level.metadata_bits, scales)
-            sizes.append(Sizes(level, *(-(-b // 8) for b in bits)))
-        statistics.memo[key] = sizes, np.array([s.facts() for s in sizes], dtype=np.int64)
+        statistics.memo[key] = Shapes(machine, grid, work)
     return statistics.memo[key]
+
+
+@njit(cache=True, nogil=True)
+def shape_facts(values, metadata, rows, cols, groups, width, scale, row_sides, col_sides):
+    """What candidate_table must know of each shape, (shapes, 10) int64: outputs and inputs of the first tile; row and column tiles;
+    of weights with scales, and of metadata, in bytes: the most of a tile, the most of a row of tiles, all.
+
+    Sides that double are summed from the shape before.
+    """
+    facts = np.empty((len(row_sides) * len(col_sides), 10), dtype=np.int64)
+    high_v, high_m, high_r, had_rows = values.astype(np.int64), metadata.astype(np.int64), rows.astype(np.int64), 1
+    n = 0
+    for a in row_sides:
+        by = a // had_rows
+        high_v, high_m, high_r = _tile_sums(high_v, by, 1), _tile_sums(high_m, by, 1), _sums(high_r, by)
+        had_rows = a
+        v, m, c, g, had_cols = high_v, high_m, cols.astype(np.int64), groups.astype(np.int64), 1
+        for b in col_sides:
+            by = b // had_cols
+            v, m, c, g = _tile_sums(v, 1, by), _tile_sums(m, 1, by), _sums(c, by), _sums(g, by)
+            had_cols = b
+            most_w = most_m = row_w = row_m = all_w = all_m = 0
+            for i in range(v.shape[0]):
+                sum_w = sum_m = 0
+                for j in range(v.shape[1]):
+                    w = (v[i, j] * width + 7) // 8 + (high_r[i] * g[j] * scale + 7) // 8
+                    meta = (m[i, j] + 7) // 8
+                    most_w, most_m = max(most_w, w), max(most_m, meta)
+                    sum_w += w
+                    sum_m += meta
+                row_w, row_m = max(row_w, sum_w), max(row_m, sum_m)
+                all_w += sum_w
+                all_m += sum_m
+            facts[n] = (high_r[0], c[0], v.shape[0], v.shape[1], most_w, most_m, row_w, row_m, all_w, all_m)
+            n += 1
+    return facts
+
+
+@njit(cache=True, nogil=True)
+def _sums(cells: np.ndarray, by: int) -> np.ndarray:
+    sums = np.zeros(-(-len(cells) // by), dtype=np.int64)
+    for i in range(len(cells)):
+        sums[i // by] += cells[i]
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def _tile_sums(cells: np.ndarray, rows: int, cols: int) -> np.ndarray:
+    return cells if rows == 1 and cols == 1 else tile_sums(cells, rows, cols)
 
 
 def token_tiles(machine: Machine, tokens: int, step: int) -> list[int]:

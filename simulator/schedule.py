@@ -24,23 +24,6 @@ class Sizes:
     metadata_bytes: np.ndarray
     scale_bytes: np.ndarray
 
-    def facts(self) -> list[int]:
-        """A row of the table that `candidate_table` reads."""
-        held = self.weight_bytes + self.scale_bytes
-        level = self.level
-        return [
-            int(level.rows[0]),
-            int(level.cols[0]),
-            len(level.rows),
-            len(level.cols),
-            int(held.max()),
-            int(self.metadata_bytes.max()),
-            int(held.sum(axis=1).max()),
-            int(self.metadata_bytes.sum(axis=1).max()),
-            int(held.sum()),
-            int(self.metadata_bytes.sum()),
-        ]
-
 
 @dataclass(frozen=True)
 class Candidate:
