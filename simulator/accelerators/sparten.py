@@ -50,7 +50,7 @@ from simulator.accelerators.model import Values
 from simulator.cycles import Infeasible, LayerCycles, Outcome, ceil_div
 from simulator.formats import block_sides
 from simulator.grid import Grid, tile_sums
-from simulator.kernels.sparten import chunk_counts, expected_cycles, pack_units
+from simulator.kernels.sparten import chunk_counts, densest_first, expected_cycles, pack_units
 from simulator.machine import Machine, PositiveInt, Side
 from simulator.mapper import NEAR, best_layer
 from simulator.port import port_of
@@ -106,7 +106,7 @@ def gather(spec: SpartenSpec, mask: PackedMask, values: Values) -> dict[str, np.
 
 
 def dense(spec: SpartenSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    counts = np.tile(block_sides(cols, spec.array.chunk).astype(np.int32), (rows, 1))
+    counts = np.tile(block_sides(cols, spec.array.chunk).astype(np.uint16), (rows, 1))
     return arrays_of(spec, counts, cols) | {"masks": np.zeros(1, dtype=np.int64)}
 
 
@@ -115,10 +115,10 @@ def arrays_of(spec: SpartenSpec, counts: np.ndarray, cols: int) -> dict[str, np.
     weights, and cycles with dense inputs; counts (groups, chunks, units): kept weights of every CU; filters (groups,
     units)."""
     array = spec.array
-    order = grouped(counts.sum(axis=1), array.units, array.balancing)
+    order = grouped(counts.sum(axis=1, dtype=np.int64), array.units, array.balancing)
     groups, chunks = len(order), counts.shape[1]
-    unit_counts = np.zeros((groups, chunks, array.units), dtype=np.min_scalar_type(array.filters * array.chunk))
-    cycles, values = (np.zeros((groups, chunks), dtype=np.int64) for _ in range(2))
+    unit_counts = np.empty((groups, chunks, array.units), dtype=np.min_scalar_type(array.filters * array.chunk))
+    cycles, values = (np.empty((groups, chunks), dtype=np.int64) for _ in range(2))
     pack_units(counts, order, array.units, array.balancing == "gb-h", unit_counts, cycles, values)
     present = (order >= 0).reshape(groups, array.filters, array.units)
     return {
@@ -141,7 +141,7 @@ def grouped(kept: np.ndarray, units: int, balancing: str) -> np.ndarray:
     if balancing == "none":
         order[:rows] = np.arange(rows)
         return order.reshape(groups, size)
-    order[:rows] = np.argsort(-kept, kind="stable")
+    order[:rows] = densest_first(kept)
     half = len(order) // 2
     first, second = order[:half][::-1], order[half:]
     return np.concatenate([first.reshape(groups, units), second.reshape(groups, units)], axis=1)

@@ -2,7 +2,8 @@
 
 Source: Mishra et al., "Accelerating Sparse Deep Neural Networks" (arXiv 2104.08378) for 2:4 and its format; the SM's 1024 INT8
 MACs, its 256 KB shared memory and the 42 bytes a cycle between shared memory and the cores are those of the Sparseloop artifact's
-STC (Wu et al., MICRO 2022). One SM has its share of the DRAM bandwidth.
+STC (Wu et al., MICRO 2022). An A100's SM has twice as many INT8 MACs, and 1024 for fp16 (array.macs). One SM has its share of the
+DRAM bandwidth.
 
 The work is cut into granules of `rows` outputs x `depth` inputs, `tokens` tokens at a step. A step multiplies the whole granule:
 rows * depth * tokens / macs cycles, edges padded; of a 2:4 mask only two of four, so half. The inputs of a granule are read from

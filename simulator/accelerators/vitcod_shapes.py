@@ -12,7 +12,7 @@ from simulator.cycles import ceil_div
 from simulator.formats import block_sides, index_bits, scale_bits
 from simulator.grid import check_override
 from simulator.statistics import Statistics
-from simulator.tiles import byte_facts, group_sums, lane_cycles, lane_steps, running_sums, tile_bytes
+from simulator.tiles import group_sums, running_sums, shape_facts, tile_bytes, tile_cycles
 from simulator.work import Work
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WORD = 64
 
-# Columns of Shapes.facts that Python reads.
+# Columns of tiles.shape_facts that Python reads.
 READS, SUMS, MOST_HELD, MOST_METADATA, WEIGHTS, METADATA, SCALES = range(5, 12)
 
 
@@ -79,75 +79,77 @@ class Shape:
 
 
 class Shapes:
-    """The tile shapes of one split, smallest first, and what designs have asked of them so far."""
+    """The tile shapes of one split, narrow before wide and low before high, and what designs have asked of them so far.
+
+    What decides which shapes are looked at closer is one table over all of them; arrays over tiles exist for those only.
+    """
 
     def __init__(self, split: Split, widths: list[int], heights: list[int]):
         self.split = split
-        self.list: list[Shape] = []
+        self.widths, self.heights = widths, heights
+        self.sides = np.array([(height * split.lanes, width) for width in widths for height in heights])
+        self.n_dense = int(split.dense_cols.sum())
+        self._kept = group_sums(split.counts, split.lanes)
+        self._shapes: dict[int, Shape] = {}
         self._facts: dict[Storage, np.ndarray] = {}
         self._loaded: dict[tuple[Storage, int], np.ndarray] = {}
         self._cycles: dict[tuple[int, int], np.ndarray] = {}
         self._totals: dict[int, np.ndarray] = {}
-        self.n_dense = int(split.dense_cols.sum())
-        base = group_sums(split.counts, split.lanes)
-        word_cols = block_sides(split.cols, WORD)
-        for tile_words in widths:
-            starts = np.arange(0, len(word_cols), tile_words)
-            cols, dense_cols = np.add.reduceat(word_cols, starts), np.add.reduceat(split.dense_cols, starts)
-            wide = np.add.reduceat(base, starts, axis=1, dtype=np.int32)
-            for height in heights:
-                rows = block_sides(len(split.counts), height * split.lanes)
-                kept = group_sums(wide, height)
-                self.list.append(Shape(height * split.lanes, tile_words, rows, cols, dense_cols, kept))
-        self.kept = int(base.sum())
+
+    def __len__(self) -> int:
+        return len(self.sides)
+
+    def __getitem__(self, i: int) -> Shape:
+        if i not in self._shapes:
+            split, (tile_rows, tile_words) = self.split, self.sides[i].tolist()
+            starts = np.arange(0, len(split.dense_cols), tile_words)
+            self._shapes[i] = Shape(
+                tile_rows,
+                tile_words,
+                rows=block_sides(len(split.counts), tile_rows),
+                cols=block_sides(split.cols, WORD * tile_words),
+                dense_cols=np.add.reduceat(split.dense_cols, starts),
+                kept=group_sums(np.add.reduceat(self._kept, starts, axis=1, dtype=np.int32), tile_rows // split.lanes),
+            )
+        return self._shapes[i]
 
     def facts(self, storage: Storage) -> np.ndarray:
-        """(shapes, 13) int64: rows and columns of a tile, row tiles, column tiles, rows of the last row tile; inputs read and
-        sums written for a token; then `byte_facts`."""
+        """`tiles.shape_facts`, (shapes, 13) int64."""
         if storage not in self._facts:
-            table = np.empty((len(self.list), 13), dtype=np.int64)
-            for i, shape in enumerate(self.list):
-                sides = (shape.rows[0], shape.cols[0], len(shape.rows), len(shape.cols), shape.rows[-1])
-                rounds, engines = shape.rounds(self.split), shape.engines()
-                reads = self.kept + int(rounds.sum()) * self.n_dense
-                sums = len(self.split.counts) * int(engines.sum())
-                table[i] = (*sides, reads, sums, *byte_facts(shape.parts(storage)))
-            self._facts[storage] = table
+            split = self.split
+            index = [index_bits(WORD * width) if storage.metadata == "coordinate" else 0 for width in self.widths]
+            self._facts[storage] = shape_facts(
+                *(self._kept, len(split.counts), split.cols, split.dense_cols, split.lanes, split.dense_lanes),
+                *(np.array(self.widths), np.array(self.heights), np.array(index)),
+                *(storage.weight_bits, storage.scale_bits, storage.group_size or 0),
+            )
         return self._facts[storage]
 
     def totals(self, height: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Compute cycles of all tiles for a token, (shapes,) int64; computed for those `wanted`, -1 where never asked for."""
-        totals = self._totals.setdefault(height, np.full(len(self.list), -1, dtype=np.int64))
+        totals = self._totals.setdefault(height, np.full(len(self), -1, dtype=np.int64))
         if wanted is None:
             return totals
         missing = np.flatnonzero(wanted & (totals < 0))
         if len(missing):
-            before = running_sums(self.split.counts)
-            width, steps = 0, before
-        for i in missing:
-            shape = self.list[i]
-            if shape.tile_words != width:
-                width, steps = shape.tile_words, lane_steps(before, shape.tile_words, height)
-            self._cycles[height, int(i)] = self._tile_cycles(shape, steps, height)
-            totals[i] = self._cycles[height, int(i)].sum(dtype=np.int64)
+            split = self.split
+            cycles, starts = tile_cycles(
+                *(running_sums(split.counts), split.dense_cols, self.sides[missing]),
+                *(split.lanes, split.dense_lanes, height),
+            )
+            for i, start, stop in zip(missing.tolist(), starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+                self._cycles[height, i] = cycles[start:stop]
+            totals[missing] = np.add.reduceat(cycles, starts[:-1], dtype=np.int64)
         return totals
-
-    def _tile_cycles(self, shape: Shape, steps: np.ndarray, height: int) -> np.ndarray:
-        lanes = self.split.dense_lanes
-        sparse = lane_cycles(steps, shape.tile_rows, self.split.lanes - lanes)
-        if not lanes:
-            return sparse
-        dense = np.outer(-(-shape.rows // lanes), -(-shape.dense_cols // height))
-        return np.maximum(sparse, dense).astype(np.int32)
 
     def cycles(self, height: int, i: int) -> np.ndarray:
         """Compute cycles a token of every tile of shape i, (row tiles, column tiles) int32, once `totals` has them."""
-        return self._cycles[height, i]
+        return self._cycles[height, i].reshape(self[i].kept.shape)
 
     def loaded(self, storage: Storage, i: int) -> np.ndarray:
         """Bytes of weights, metadata and scales of every tile of shape i, int32."""
         if (storage, i) not in self._loaded:
-            self._loaded[storage, i] = self.list[i].parts(storage).sum(axis=0).astype(np.int32)
+            self._loaded[storage, i] = self[i].parts(storage).sum(axis=0).astype(np.int32)
         return self._loaded[storage, i]
 
 

@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 from numba import njit
-from scipy.special import gammaln
-from scipy.stats import binom
 
 from workloads.bits import popcount
 
@@ -17,13 +15,32 @@ NEGLIGIBLE = 1e-9
 
 @njit(cache=True, nogil=True)
 def chunk_counts(words: np.ndarray, width: int) -> np.ndarray:
-    """Kept weights of every row and chunk of `width` mask words: (rows, n_words) -> (rows, chunks) int32."""
+    """Kept weights of every row and chunk of `width` <= 4 mask words: (rows, n_words) -> (rows, chunks) uint16."""
     rows, n_words = words.shape
-    counts = np.zeros((rows, -(-n_words // width)), dtype=np.int32)
+    counts = np.zeros((rows, -(-n_words // width)), dtype=np.uint16)
+    whole = n_words // width
     for r in range(rows):
-        for w in range(n_words):
-            counts[r, w // width] += popcount(words[r, w])
+        for w in range(width):  # outside: the loop over chunks counts many at a time
+            for c in range(whole):
+                counts[r, c] += popcount(words[r, c * width + w])
+        for w in range(whole * width, n_words):
+            counts[r, whole] += popcount(words[r, w])
     return counts
+
+
+@njit(cache=True, nogil=True)
+def densest_first(kept: np.ndarray) -> np.ndarray:
+    """(rows,) kept weights -> the rows, the densest first, equals in order; sorted by counting."""
+    most = kept.max()
+    places = np.zeros(most + 2, dtype=np.int64)
+    for n in kept:
+        places[most - n + 1] += 1
+    places = np.cumsum(places)
+    order = np.empty(len(kept), dtype=np.int64)
+    for r in range(len(kept)):
+        order[places[most - kept[r]]] = r
+        places[most - kept[r]] += 1
+    return order
 
 
 @njit(cache=True, nogil=True)
@@ -33,28 +50,32 @@ def pack_units(
 ) -> None:  # fmt: skip
     """Fills unit_counts (groups, chunks, units), cycles and values (groups, chunks).
 
-    counts (rows, chunks) kept weights; order (groups, units or 2 * units): rows of CU u at u and units + u, -1: none.
+    counts (rows, chunks) uint16 kept weights; order (groups, units or 2 * units): rows of CU u at u and units + u, -1: none.
     by_chunk: in every chunk, the group's filters are sorted anew and the densest shares a CU with the sparsest.
     """
     groups, size = order.shape
     chunks = counts.shape[1]
-    members = np.empty(size, dtype=np.int64)
+    members = np.empty((chunks, size), dtype=np.int32)
     tally = np.zeros(counts.max() + 1, dtype=np.int64)
     for g in range(groups):
+        for i in range(size):
+            row = order[g, i]
+            for c in range(chunks):
+                members[c, i] = counts[row, c] if row >= 0 else -1
         for c in range(chunks):
-            for i in range(size):
-                members[i] = counts[order[g, i], c] if order[g, i] >= 0 else -1
             if by_chunk:
-                pair_by_count(members, tally, units)
+                pair_by_count(members[c], tally, units)
+            slowest, total = np.int32(0), np.int32(0)
             for u in range(units):
-                kept = busy = 0
-                for i in range(u, size, units):
-                    if members[i] >= 0:
-                        kept += members[i]
-                        busy += max(members[i], 1)
+                kept = np.int32(max(members[c, u], 0))
+                busy = np.int32(kept + (members[c, u] == 0))
+                if size > units:
+                    kept = np.int32(kept + max(members[c, units + u], 0))
+                    busy = np.int32(busy + max(members[c, units + u], 0) + (members[c, units + u] == 0))
                 unit_counts[g, c, u] = kept
-                values[g, c] += kept
-                cycles[g, c] = max(cycles[g, c], busy)
+                total = np.int32(total + kept)
+                slowest = max(slowest, busy)
+            cycles[g, c], values[g, c] = slowest, total
 
 
 @njit(cache=True, nogil=True)
@@ -96,6 +117,8 @@ def match_tables(side: int, density: float) -> tuple[np.ndarray, np.ndarray, np.
     """Weights (nodes,) of numbers a of nonzero inputs of `side`; P(busy cycles <= x) given a of a CU with one filter,
     (nodes, side + 1 kept, 2 * side + 1), and with two, taken as equally dense, (nodes, 2 * side + 1 kept, 2 * side +
     1); and the `_span` of both."""
+    from scipy.stats import binom  # only here: importing it takes a second
+
     mean, spread = side * density, np.sqrt(side * density * (1 - density))
     low, high = max(0, math.floor(mean - 3 * spread)), min(side, math.ceil(mean + 3 * spread))
     # few nonzero inputs: the expected maximum bends too much to be interpolated
@@ -122,6 +145,8 @@ def _span(table: np.ndarray) -> np.ndarray:
 
 def _busy_cycles(size: int, drawn: int) -> np.ndarray:
     """P(max(1, matches) = x) of a filter, `drawn` of `size` inputs being nonzero: (kept 0..size, x 0..size)."""
+    from scipy.special import gammaln
+
     kept, x = np.arange(size + 1)[:, None], np.arange(size + 1)
     possible = (x <= kept) & (x <= drawn) & (drawn - x <= size - kept)
     x = np.where(possible, x, np.maximum(0, drawn + kept - size))  # any possible value, for the logarithms

@@ -248,8 +248,8 @@ def test_no_tile_width_of_whole_words_is_better():
     kept = np.random.default_rng(0).random((128, 640)) < 0.5
     spec = open_target("vitcod", ["engines.dense_thresholds=[1.0]"]).spec
     (shapes,) = shapes_of(spec, gathered(spec, kept), work_of(kept))
-    assert {shape.tile_words for shape in shapes.list} == set(range(1, 11))
-    assert {shape.tile_rows for shape in shapes.list} == {64, 128}
+    assert {shapes[i].tile_words for i in range(len(shapes))} == set(range(1, 11))
+    assert {shapes[i].tile_rows for i in range(len(shapes))} == {64, 128}
 
 
 def test_a_threshold_that_does_not_fit_leaves_the_others():
