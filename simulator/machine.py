@@ -8,12 +8,14 @@ from pydantic import Field
 from simulator.energy import EnergySpec
 
 PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Side = Annotated[int, Field(gt=0, le=65536)]
 Bits = Annotated[int, Field(gt=0, le=64)]
 Whole = Annotated[int, Field(ge=0)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Mhz = Annotated[float, Field(ge=1, le=1e5)]
+Gbps = Annotated[float, Field(ge=1e-3, le=1e7)]
 
 DramDevice = Literal["generic", "DDR4-3200", "LPDDR5-6400", "GDDR6", "HBM2", "HBM3"]
 
@@ -28,7 +30,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Clock:
-    mhz: PositiveFloat
+    mhz: Mhz
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,12 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Dram:
-    """device "generic": bandwidth_gbps x efficiency; a named device: `channels` of it, by the bank model. GB = 1e9 bytes."""
+    """device "generic": bandwidth_gbps x efficiency, and the energy of energy.dram; a named device: `channels` of it, by the bank model,
+    with its own energy. GB = 1e9 bytes."""
 
     device: DramDevice
     channels: PositiveInt
-    bandwidth_gbps: PositiveFloat
+    bandwidth_gbps: Gbps
     efficiency: Fraction
 
 

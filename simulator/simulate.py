@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 from simulator.accelerators import ACCELERATORS, Model
 from simulator.accelerators.model import Values
 from simulator.cycles import Infeasible, LayerCycles, Outcome
-from simulator.energy import Energy, area_mm2, layer_energy
+from simulator.energy import Energy, EnergySpec, area_mm2, layer_energy
 from simulator.machine import Machine
 from simulator.spec import load_spec, spec_sha256
 from simulator.statistics import StatisticsStore
@@ -20,6 +20,7 @@ from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
 
 MOST_TOKENS = 10**9  # cycles of the largest layers still fit 64-bit integers
+MOST_CYCLES = 10**18
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: S
         conditions.tokens,
         entry.weight_bits,
         entry.group_size,
-        conditions.activation_density,
+        conditions.activation_density if model.skips_zero_inputs else 1.0,
     )
     return model.evaluate(target.spec, work, statistics)
 
@@ -167,6 +168,10 @@ def _row(
         outcome = evaluate(target, layer, conditions, store)
     except Infeasible as error:
         return {**facts, "feasible": False, "reason": str(error)}
+    if not 0 <= outcome.sparse.cycles < MOST_CYCLES or not 0 <= outcome.dense.cycles < MOST_CYCLES:
+        raise UserError(
+            f"{target.name} takes more than {MOST_CYCLES:.0e} cycles; give fewer tokens, or look at clock.mhz and dram.*"
+        )
     return {**facts, **_figures(target, outcome), **_energies(target, outcome), "feasible": True, "reason": ""}
 
 
@@ -249,7 +254,13 @@ def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
 
 def energy_of(spec: Machine, layer: LayerCycles, weight_bits: int) -> Energy:
     assert layer.actions is not None
-    return layer_energy(spec.energy, layer.actions, _bits(spec, weight_bits), spec.buffers.bank_bytes)
+    return layer_energy(_energy_spec(spec), layer.actions, _bits(spec, weight_bits), spec.buffers.bank_bytes)
+
+
+def _energy_spec(spec: Machine) -> EnergySpec:
+    """A named DRAM device costs its own energy; energy.dram is that of a generic one."""
+    device = spec.dram.device
+    return spec.energy if device == "generic" else replace(spec.energy, dram=device)
 
 
 def _bits(spec: Machine, weight_bits: int) -> tuple[int, int, int]:

@@ -62,7 +62,8 @@ class StatisticsStore:
         try:
             with safe_open(self.folder / f"{key}.safetensors", framework="np") as file:
                 arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-                whole = (file.metadata() or {}).get("sha256") == values_sha256(arrays)
+                said = file.metadata() or {}
+                whole = said.get("key") == key and said.get("sha256") == values_sha256(arrays)
         except (OSError, SafetensorError):
             return None
         return Statistics(arrays) if whole else None
@@ -73,6 +74,6 @@ class StatisticsStore:
         try:
             arrays = {name: np.ascontiguousarray(array) for name, array in statistics.arrays.items()}
             with replacing(self.folder / f"{key}.safetensors") as temporary:
-                save_file(arrays, temporary, metadata={"sha256": values_sha256(arrays)})
+                save_file(arrays, temporary, metadata={"key": key, "sha256": values_sha256(arrays)})
         except UserError:
             self.folder = None

@@ -1,5 +1,6 @@
 """GEMM sizes from a file or the command line, and what a GPU is predicted to take for them: one row a GEMM."""
 
+import csv
 import io
 import re
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def read_gemms(path: Path) -> pd.DataFrame:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read GEMMs from {path}: {getattr(error, 'strerror', None) or error}") from None
+    check_fields(path, text)
     try:
         frame = pd.read_csv(
             io.StringIO(text), dtype=dict.fromkeys(SIZES, str), skipinitialspace=True, skip_blank_lines=False
@@ -46,6 +48,18 @@ def read_gemms(path: Path) -> pd.DataFrame:
             whole_size(value, f"{path} line {line}: {name}") for line, value in enumerate(frame[name], start=2)
         ]
     return frame
+
+
+def check_fields(path: Path, text: str) -> None:
+    """Raises UserError where a name stands twice in the header or a line has more or fewer fields than it."""
+    lines = csv.reader(io.StringIO(text), skipinitialspace=True)
+    header = next(lines, [])
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has the column {twice!r} twice")
+    for fields in lines:
+        if fields and len(fields) != len(header):
+            raise UserError(f"{path} line {lines.line_num}: {len(fields)} fields, the header has {len(header)}")
 
 
 def parse_shapes(shapes: Sequence[str]) -> pd.DataFrame:

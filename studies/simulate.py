@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from simulator.accelerators import ACCELERATORS
+from simulator.attention import ATTENTION_MODELS
 from simulator.cycles import Infeasible
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
@@ -60,6 +61,12 @@ def open_source(
     """Exactly one of bundle, mask and model must be given (UserError otherwise)."""
     if sum(given is not None for given in (bundle, mask, model)) != 1:
         raise UserError("simulate: give exactly one of BUNDLE, --mask FILE.npy and --model CONFIG")
+    if density is not None and model is None:
+        raise UserError("--density is for masks generated for --model; the masks given have their own")
+    if bundle is not None and bundle.suffix in (".npy", ".npz") and bundle.is_file():
+        raise UserError(
+            f"{bundle} is a file of arrays, not a bundle: give --mask {bundle} (.npy), or prunesim import it"
+        )
     if bundle is not None:
         return bundle_source(MaskBundle.open(bundle))
     if mask is not None:
@@ -88,6 +95,8 @@ def open_any(on: str, sets: Sequence[str], sweeps: Sequence[str], dtype: str) ->
             raise UserError(
                 f"--dtype is for GPUs ({', '.join(GPUS)}); {on} has number.weight_bits and number.activation_bits"
             )
+        if on in ATTENTION_MODELS:
+            raise UserError(f"{on} runs attention masks: prunesim attention MASKS.npy --on {on}")
         if on not in ACCELERATORS:
             raise unknown("accelerator or GPU", on, [*ACCELERATORS, *GPUS])
         return open_targets(on, sets, sweeps)
@@ -102,7 +111,17 @@ def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str]) -> list[Ta
 
 
 def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Target]:
-    """A target for every combination of one "key=value" of each of `choices`."""
+    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice or without values."""
+    seen: set[str] = set()
+    for choice in choices:
+        if not choice:
+            raise UserError(f"{on}: a sweep without values; give at least one")
+        key = choice[0].partition("=")[0]
+        if key in seen:
+            raise UserError(f"{on}: {key} is swept twice; give all of its values in one sweep")
+        if len(set(choice)) < len(choice):
+            raise UserError(f"{on}: the sweep of {key} names a value twice")
+        seen.add(key)
     return [open_target(on, [*sets, *chosen]) for chosen in itertools.product(*choices)]
 
 

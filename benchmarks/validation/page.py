@@ -192,7 +192,8 @@ def provenance(found: Sequence[Found]) -> list[str]:
         "",
         f"prunesim {__version__}, `{COMMAND}{flags}`; Python {platform.python_version()}, {libraries}. Masks and "
         "weights are drawn from fixed seeds, so that the same versions "
-        "write the same page." + (f" Not run here: {'; '.join(left_out)}." if left_out else ""),
+        "write the same page, where the data are at hand: SCALE-Sim is installed from the net, and the masks and the log of "
+        "ViTCoD (GATECH-EIC/ViTCoD, Hardware/Simulator) do not ship here; without them those lines say that they were not run." + (f" Not run here: {'; '.join(left_out)}." if left_out else ""),
         "",
         "The twins are in tests/simulator, the comparisons in benchmarks/validation; the test suite runs the same "
         "twins on other random cases, and laws (more zeros, more bandwidth, larger buffers are never slower where "

@@ -21,11 +21,11 @@ from simulator.accelerators.model import Model
 __all__ = ["ACCELERATORS", "Model"]
 
 
-def _cycle(module: ModuleType, spec_type: type, reads_values: bool = False) -> Model:
+def _cycle(module: ModuleType, spec_type: type, reads_values: bool = False, skips_zero_inputs: bool = False) -> Model:
     """A cycle model by the names its file has."""
     documentation = module.__doc__ or ""
     functions = module.geometry, module.gather, module.evaluate
-    return Model("cycle", spec_type, *functions, documentation, module.NOTES, reads_values)
+    return Model("cycle", spec_type, *functions, documentation, module.NOTES, reads_values, skips_zero_inputs)
 
 
 ACCELERATORS = {
@@ -36,10 +36,10 @@ ACCELERATORS = {
     "tpu-v4": _cycle(systolic, systolic.SystolicSpec),
     "tpu-v5e": _cycle(systolic, systolic.SystolicSpec),
     "stc": _cycle(stc, stc.StcSpec),
-    "sparten": _cycle(sparten, sparten.SpartenSpec),
-    "eie": _cycle(eie, eie.EieSpec),
+    "sparten": _cycle(sparten, sparten.SpartenSpec, skips_zero_inputs=True),
+    "eie": _cycle(eie, eie.EieSpec, skips_zero_inputs=True),
     "sigma": _cycle(sigma, sigma.SigmaSpec),
-    "dstc": _cycle(dstc, dstc.DstcSpec),
+    "dstc": _cycle(dstc, dstc.DstcSpec, skips_zero_inputs=True),
     "highlight": _cycle(highlight, highlight.HighlightSpec),
     "vegeta": _cycle(vegeta, vegeta.VegetaSpec),
     "bitwave": _cycle(bitwave, bitwave.BitWaveSpec, reads_values=True),

@@ -30,4 +30,5 @@ class Model:
     documentation: str
     notes: tuple[str, ...]  # deviations and approximations, one sentence each, for reports
     reads_values: bool = False  # gather looks at weight values, not at the mask alone
+    skips_zero_inputs: bool = False  # others multiply them: an activation density below 1 changes nothing there
     tokens: int | None = None  # the only number of tokens it knows

@@ -18,7 +18,7 @@ popcount(weight mask AND input mask)). The slowest CU ends the chunk, as all wai
         never takes more cycles than gb-s.
 
 The `clusters` are divided over groups of filters and over tokens, g x t = clusters, whichever division takes the
-fewest cycles: with one token all take different groups. Clusters run on their own and wait for each other every
+fewest cycles (of those within 1/64 the one that moves the fewest bytes): with one token all take different groups. Clusters run on their own and wait for each other every
 `array.sync_chunks` chunks, by which their buffers are filled; those of different tokens take the same time. A granule
 is g groups x sync_chunks chunks. Weights are held in the CUs while the tokens of a tile pass. Stored: values, a whole
 mask and a pointer of 32 bits for every filter and chunk; the dense baseline stores every weight and nothing else.
@@ -153,27 +153,24 @@ def evaluate(spec: SpartenSpec, work: Work, statistics: Statistics) -> Outcome:
 
 
 def layer(spec: SpartenSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """The best division of the clusters: the one that computes least, unless another takes fewer cycles by more than
-    NEAR."""
+    """The best division of the clusters: of those within NEAR of the fewest cycles the one that moves the fewest bytes, of equal
+    ones the one that computes least."""
     transfer = least_transfer(spec, work, statistics)
-    best: LayerCycles | None = None
+    found: list[LayerCycles] = []
     refusals: list[tuple[int, Infeasible | UserError]] = []
     for compute, groups, grid, own in sorted(divisions(spec, work, statistics), key=lambda division: division[:2]):
-        if best is not None and best.cycles <= (1 + NEAR) * max(compute, transfer):
+        if found and max(compute, transfer) > (1 + NEAR) * min(layer.cycles for layer in found):
             continue
         tokens = spec.array.clusters // groups
+        note = f"{groups} clusters over outputs x {tokens} over tokens"
         try:
-            found = best_layer(
-                spec, spec.macs, grid, own, work, f"{groups} clusters over outputs x {tokens} over tokens"
-            )
+            found.append(best_layer(spec, spec.macs, grid, own, work, note))
         except (Infeasible, UserError) as refusal:
             refusals.append((groups, refusal))
-            continue
-        if best is None or found.cycles * (1 + NEAR) < best.cycles:
-            best = found
-    if best is None:
+    if not found:
         raise min(refusals, key=lambda refusal: refusal[0])[1]  # of the smallest granule
-    return best
+    near = [layer for layer in found if layer.cycles <= (1 + NEAR) * min(layer.cycles for layer in found)]
+    return min(near, key=lambda layer: (layer.total_bytes, layer.compute_cycles))
 
 
 def least_transfer(spec: SpartenSpec, work: Work, statistics: Statistics) -> float:

@@ -19,7 +19,8 @@ the packed order follows. A granule whose rows all need 4:4 is stored and run de
 Deviations and approximations: the rest of the core is left out (instruction issue, tile loads through the caches, the pipeline's
 filling and draining), so the published 1.09 over an older dense engine for 4:4 does not appear: our baseline is this engine itself.
 The published speedups of whole layers, 2.20 (2:4) and 3.74 (1:4), contain that 1.09 and memory; by the array alone they are 2 and 4.
-Buffers stand for the core's share of caches. Sparse activations bring nothing.
+Buffers stand for the core's share of caches. Sparse activations bring nothing. Fewer weights never add compute cycles, but can add
+bytes: a granule that needs 4:4 throughout carries no metadata, one that needs less in a single row does.
 """
 
 from dataclasses import dataclass

@@ -61,7 +61,7 @@ def simulate(
     """
     check_format(format)
     from simulator.simulate import Conditions
-    from studies.simulate import open_any, open_source, simulate_frame, write_trace
+    from studies.simulate import find_layer, open_any, open_source, simulate_frame, write_trace
 
     conditions = Conditions(tokens, activation_density)
     targets = open_any(on, set_ or [], sweep or [], dtype)
@@ -77,6 +77,8 @@ def simulate(
     if layer and trace is None:
         raise UserError("--layer names the layer of --trace FILE; give that too")
     source = open_source(bundle, mask, model, pattern, density, seed)
+    if layer:
+        find_layer(source, layer)
     progress = ProgressLine()
     frame = simulate_frame(source, targets, conditions, progress)
     progress.close()

@@ -70,7 +70,7 @@ def test_shapes_and_overrides(capsys):
         ("m,n,k\n1,nan,3\n", "line 2: n"),
         ("m,n,k\n1,2,99999999\n", "line 2: k = 99999999"),
         ("m,n,k\n1,2,3,4\n1,2\n", "line"),
-        ("m,n,k\n1,2,3\n1,2,3,4,5\n", "not a CSV"),
+        ("m,n,k\n1,2,3\n1,2,3,4,5\n", "line 3: 5 fields"),
     ],
 )
 def test_bad_files_get_one_line(text, said, tmp_path, capsys):
@@ -111,3 +111,16 @@ def test_whole_numbers_written_as_floats_are_sizes(tmp_path, capsys):
     assert run(path, "--on", "h200", "--format", "json") == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["m"], row["n"], row["k"]) == (16, 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("m,n,k\n1,2,3,4,5\n", "5 fields"), ("m,n,k\n1,2\n", "2 fields"), ("m,n,k,m\n1,2,3,4\n", "'m' twice")],
+)
+def test_lines_that_do_not_fit_the_header(tmp_path, text, said):
+    from studies.predict import read_gemms
+    from workloads.errors import UserError
+
+    (tmp_path / "g.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_gemms(tmp_path / "g.csv")
