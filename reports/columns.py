@@ -4,23 +4,35 @@ import pandas as pd
 
 from reports.quality import CELL
 
+# Of tables in one unit of time, named in µs (reports/units.py).
 HEADLINE_COLUMNS = [
     # The speedup early: on a phone only the first columns are seen without scrolling.
-    *("model", "target", "tokens", "method", "pattern", "speedup", "sparsity", "energy_ratio", "edp_ratio"),
+    *("model", "target", "dtype", "tokens", "method", "pattern", "speedup", "latency_us", "dense_latency_us"),
+    *("source", "latency_error_p90", "sparsity", "energy_ratio", "edp_ratio"),
     *("settings", "activation_density", "perplexity", "dense_perplexity", "seeds"),
     *("compute_speedup", "published_speedup", "infeasible_layers", "layers", "dense_cycles", "cycles"),
     *("bound_compute_share", "bound_imbalance_share", "bound_memory_share", "bound_buffer_share"),
-    *("slowest_role", "slowest_role_share", "level", "source"),
+    *("bound_tensor_share", "bound_dram_share", "bound_l2_share", "bound_launch_share", "bound_wave_tail_share"),
+    *("slowest_role", "slowest_role_share", "level"),
 ]
 # A page of paper is narrow: LaTeX gets one table per model, and what decides.
 LATEX_HEADLINE_COLUMNS = [
-    *("target", "settings", "tokens", "activation_density", "method", "pattern", "sparsity", "dense_cycles", "cycles"),
-    *("speedup", "compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
+    *("target", "settings", "source", "tokens", "activation_density", "method", "pattern", "sparsity"),
+    *("dense_cycles", "cycles", "dense_latency_us", "latency_us", "latency_error_p90", "speedup"),
+    *("compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
 ]
 ROLE_COLUMNS = [
     *("method", "pattern", "role", "sparsity", "mean_dense_cycles", "mean_cycles", "speedup", "compute_speedup"),
-    *("energy_ratio", "edp_ratio", "mean_published_dense_cycles", "published_speedup", "cycles_share", "stall_share"),
+    *("energy_ratio", "edp_ratio", "mean_published_dense_cycles", "published_speedup", "time_share", "stall_share"),
     *("buffer_stall_share", "shapes", "layers", "seeds", "infeasible_layers"),
+]
+KERNEL_ROLE_COLUMNS = [  # where there are latencies and no cycles; of tables in one unit
+    *("tokens", "method", "pattern", "role", "sparsity", "mean_dense_latency_us", "mean_latency_us", "speedup"),
+    *("latency_error_p90", "time_share", "kernel", "bound", "shapes", "layers", "seeds", "infeasible_layers"),
+]
+KERNEL_LAYER_COLUMNS = [  # one line for all layers of a GPU that are alike
+    *("tokens", "method", "pattern", "seed", "role", "layer", "layers_alike", "shapes", "sparsity", "speedup"),
+    *("dense_latency_us", "latency_us", "latency_error_p90", "kernel", "bound", "mapping", "reason"),
 ]
 LAYER_COLUMNS = [
     *("method", "pattern", "seed", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),
@@ -48,6 +60,17 @@ DESIGN_COLUMNS = [
     *("edp_pj_us", "area_mm2", "front", "seeds", "infeasible_layers", "reason"),
 ]
 CONSTANT_COLUMNS = ["constant", "value", "unit", "node_nm", "constant_source"]
+
+COMPARED_SOURCES_COLUMNS = [
+    *("where", "target", "dtype", "tokens", "shapes", "reference"),
+    *("given@dense_us", "given@sparse24_us", "given@speedup"),
+    *("predicted@dense_us", "predicted@sparse24_us", "predicted@speedup"),
+    *("error (%)@dense_error", "error (%)@sparse24_error", "error (%)@speedup_error", "stated_p90"),
+]
+SPMM_COLUMNS = [
+    *("model", "target", "tokens", "method", "pattern", "sparsity", "speedup", "published_low", "published_high"),
+    "published_source",
+]
 
 
 def quality_columns(table: pd.DataFrame) -> list[str]:

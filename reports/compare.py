@@ -6,17 +6,18 @@ import pandas as pd
 
 from reports.present import cell, filled, heading
 from reports.quality import beside
-from reports.sums import ALL_ROLES, CONFIG, groups, known
+from reports.sums import ALL_ROLES, CONFIG, checked, groups, known
 from reports.tables import role_table
 
 SAME = [*CONFIG, "pattern", "target_sparsity"]
 # What each method gets a column of, named "METHOD@column"; the unpruned model has "dense@..." ones.
-OF_METHOD = ["mean_cycles", "sparsity", "speedup", "published_speedup"]
+OF_METHOD = ["mean_cycles", "mean_latency_us", "sparsity", "speedup", "published_speedup"]
 OF_DENSE = {
     "dense@mean_cycles": "mean_dense_cycles",
+    "dense@mean_latency_us": "mean_dense_latency_us",
     "dense@mean_published_dense_cycles": "mean_published_dense_cycles",
 }
-SPREADS = ["mean_cycles_spread", "speedup_spread"]
+SPREADS = ["mean_cycles_spread", "mean_latency_us_spread", "speedup_spread"]
 _SIDE_BY_SIDE = 4  # methods a page is wide enough for
 
 
@@ -28,7 +29,7 @@ def compare_tables(rows: pd.DataFrame, perplexities: pd.DataFrame) -> Iterator[t
     `perplexity_table` returns. Only layers that every one of the methods can run enter, so that all are held against the same dense cycles. More
     methods than fit side by side fill several tables.
     """
-    for key, group in groups(rows, SAME):
+    for key, group in groups(checked(rows), SAME):
         methods = list(dict.fromkeys(group["method"]))
         layers = group["layer"].nunique()
         shared = known(group).groupby(group["layer"]).transform("all")
@@ -61,11 +62,11 @@ def _table(roles: pd.DataFrame, found: dict[str, dict]) -> pd.DataFrame:
 
 
 def compare_columns(table: pd.DataFrame) -> list[str]:
-    """The columns a page shows of such a table, in their order."""
+    """The columns a page shows of such a table, in their order; latencies only where there are no cycles."""
     methods = [column.removesuffix("@speedup") for column in table.columns if column.endswith("@speedup")]
-    return filled(
-        table, ["role", "shapes", *OF_DENSE, *(f"{method}@{column}" for method in methods for column in OF_METHOD)]
-    )
+    columns = ["role", "shapes", *OF_DENSE, *(f"{method}@{column}" for method in methods for column in OF_METHOD)]
+    without = "mean_cycles" if table["dense@mean_cycles"].isna().all() else "mean_latency_us"
+    return filled(table, [column for column in columns if not column.endswith(f"@{without}")])
 
 
 def perplexity_line(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, int]]:

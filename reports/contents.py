@@ -6,10 +6,12 @@ from typing import Any
 import pandas as pd
 
 from reports import tables
+from reports.by_tokens import curves, token_tables
 from reports.compare import compare_tables
 from reports.designs import design_tables, split
+from reports.gemms import sources_table
 from reports.quality import perplexity_table, quality_tables
-from reports.sums import checked
+from reports.sums import checked, known
 from workloads.errors import UserError
 
 _CONSTANT = {"name": "constant", "source": "constant_source"}  # other words than those of result rows
@@ -19,7 +21,8 @@ _CONSTANT = {"name": "constant", "source": "constant_source"}  # other words tha
 class Contents:
     """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of them.
 
-    `plain`: the rows but for those of sweeps, which `designs` sums up; all other tables of rows are made of `plain`.
+    `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or one time alone,
+    which only `sources` can show; all other tables of rows are made of `plain`.
     """
 
     title: str
@@ -37,6 +40,10 @@ class Contents:
     infeasible: pd.DataFrame = field(default_factory=pd.DataFrame)
     energy: pd.DataFrame = field(default_factory=pd.DataFrame)
     designs: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
+    sources: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    by_tokens: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
+    spmm: pd.DataFrame = field(default_factory=pd.DataFrame)
     timelines: pd.DataFrame = field(default_factory=pd.DataFrame)
     constants: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -56,6 +63,7 @@ def gather(
     notes: list[str],
     timelines: pd.DataFrame | None = None,
     constants: pd.DataFrame | None = None,
+    spmm: pd.DataFrame | None = None,
 ) -> Contents:
     """All tables of a report. Raises UserError as `check_any`, and where two perplexities stand for one thing."""
     check_any(rows, quality)
@@ -68,9 +76,9 @@ def gather(
     if rows is None or rows.empty:
         return Contents(title, list(notes), **evaluated)
     rows = checked(rows)
-    plain, swept = split(rows)
+    plain, swept = split(rows[(rows["source"] != "published") | known(rows)])
     shown = {} if plain.empty else _tables(plain, quality, perplexities)
-    known = constants is not None and rows["energy_pj"].notna().any()
+    powered = constants is not None and rows["energy_pj"].notna().any()
     return Contents(
         title,
         list(notes),
@@ -79,14 +87,19 @@ def gather(
         **evaluated,
         **shown,
         designs=[] if swept.empty else list(design_tables(swept)),
+        sources=sources_table(rows),
+        spmm=pd.DataFrame() if spmm is None else spmm,
         timelines=pd.DataFrame() if timelines is None else timelines,
-        constants=constants.rename(columns=_CONSTANT) if known and constants is not None else pd.DataFrame(),
+        constants=constants.rename(columns=_CONSTANT) if powered and constants is not None else pd.DataFrame(),
     )
 
 
 def _tables(rows: pd.DataFrame, quality: pd.DataFrame | None, perplexities: pd.DataFrame) -> dict[str, Any]:
     headline = tables.headline_table(rows, quality)
+    lines = curves(rows)
     return {
+        "curves": lines,
+        "by_tokens": list(token_tables(lines)),
         "headline": headline,
         "compared": list(compare_tables(rows, perplexities)),
         "roles": tables.role_table(rows),

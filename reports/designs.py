@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reports.settings import common, shortened
-from reports.sums import CONFIG, KEYS, MASKS, groups, known, sums
+from reports.sums import CONFIG, KERNEL, KEYS, MASKS, groups, known, sums
 
 FEW_SETTINGS = 3  # settings of one target that are still shown one by one
 SHARED = [name for name in CONFIG if name != "settings"]
@@ -14,9 +14,9 @@ COSTS = {"energy_pj": "energy", "area_mm2": "area"}  # what is held against late
 
 
 def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(rows of targets with few settings, rows of sweeps) of checked rows."""
+    """(rows of targets with few settings, rows of sweeps) of checked rows. Kernels and types of a GPU are no sweep."""
     count = rows.groupby(SHARED, dropna=False)["settings"].transform("nunique")
-    swept = count > FEW_SETTINGS
+    swept = (count > FEW_SETTINGS) & (rows["level"] != KERNEL)
     return rows[~swept].reset_index(drop=True), rows[swept].reset_index(drop=True)
 
 

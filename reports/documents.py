@@ -5,11 +5,14 @@ from collections.abc import Iterable
 import pandas as pd
 
 from reports import columns, explain, statements
+from reports.by_tokens import table_columns
 from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
 from reports.export import latex_table, markdown_escape, markdown_table, one_line
-from reports.sums import CONFIG, groups
-from reports.units import in_units
+from reports.gemms import error_sentences
+from reports.settings import beside_type
+from reports.sums import CONFIG, KERNEL, groups
+from reports.units import in_units, with_time_unit
 
 MOST_DESIGNS = 40  # lines of a sweep that are still read in plain text
 
@@ -19,8 +22,18 @@ def latex_report(contents: Contents) -> str:
     each configuration; perplexities."""
     parts = [f"% {one_line(contents.title)}", r"% Needs \usepackage{booktabs} and \usepackage{adjustbox}.", ""]
     for number, (key, lines) in enumerate(by(contents.headline, ["model"]), start=1):
-        caption = f"{key['model']}: whole model. Speedup is the sum of dense cycles over the sum of cycles."
-        parts.append(latex_table(lines, columns.LATEX_HEADLINE_COLUMNS, caption, f"headline-{number}"))
+        caption = (
+            f"{key['model']}: whole model. Speedup is the sum of dense times over the sum of times on the same target."
+        )
+        table, names = with_time_unit(lines)
+        shown = named(columns.LATEX_HEADLINE_COLUMNS, names)
+        parts.append(latex_table(table, shown, caption, f"headline-{number}"))
+    if not contents.sources.empty:
+        caption = " ".join(["The same GEMM by each source.", *error_sentences(contents.sources)])
+        parts.append(latex_table(contents.sources, columns.COMPARED_SOURCES_COLUMNS, caption, "sources"))
+    for number, (key, table) in enumerate(contents.by_tokens, start=1):
+        caption = f"{explain.masks_text(key)}: dense time / time by tokens."
+        parts.append(latex_table(table, table_columns(table), caption, f"tokens-{number}"))
     for number, (key, table) in enumerate(contents.designs, start=1):
         front, names = in_units(table[table["front"] != ""])
         caption = f"{explain.config_text(key)}: designs on a Pareto front, of {table['settings'].nunique():,} that were tried."
@@ -35,9 +48,10 @@ def latex_report(contents: Contents) -> str:
         below = perplexity_line(table, shown)
         parts.append(latex_table(table, shown, explain.compared_text(key) + ".", f"compared-{number}", below))
     for number, (key, lines) in enumerate(by(contents.roles, CONFIG), start=1):
-        if lines["cycles"].notna().any():
-            caption = f"{explain.config_text(key)}: mean cycles per layer of each role."
-            parts.append(latex_table(lines, columns.ROLE_COLUMNS, caption, f"roles-{number}"))
+        if lines["latency_us"].notna().any() or lines["cycles"].notna().any():
+            table, shown, what = role_lines(key, lines)
+            caption = f"{explain.config_text(key)}: mean {what} per layer of each role."
+            parts.append(latex_table(table, shown, caption, f"roles-{number}"))
     for number, (key, table) in enumerate(contents.quality_tables, start=1):
         caption = explain.quality_text(key) + "."
         parts.append(latex_table(table, columns.quality_columns(table), caption, f"quality-{number}"))
@@ -57,7 +71,8 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
     parts = [f"# {markdown_escape(contents.title)}\n", markdown_list(explain.what_was_run(contents))]
     if not contents.headline.empty:
         parts += ["## Whole model\n", markdown_lines(line for line, _ in explain.verdict(contents.headline))]
-        parts.append(markdown_table(contents.headline, columns.HEADLINE_COLUMNS))
+        parts.append(markdown_table(*headline_lines(contents.headline)))
+    parts += markdown_gpus(contents)
     parts += markdown_designs(contents)
     if not contents.energy.empty:
         table, names = in_units(contents.energy)
@@ -71,7 +86,7 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
                 markdown_table(table, columns.quality_columns(table)),
             ]
     if contents.compared:
-        parts.append("## Methods side by side, mean cycles per layer\n")
+        parts.append("## Methods side by side\n")
         for key, table in contents.compared:
             shown = compare_columns(table)
             parts.append(f"### {markdown_escape(explain.compared_text(key))}\n")
@@ -84,10 +99,11 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
         table = markdown_table(contents.infeasible, columns.INFEASIBLE_COLUMNS)
         parts += ["## What cannot run\n", markdown_escape(explain.coverage(contents.plain)) + "\n", table]
     if not contents.roles.empty:
-        parts.append("## Per role, mean cycles per layer\n")
+        parts.append("## Per role\n")
         for key, lines in groups(contents.roles, CONFIG):
-            heading = f"### {markdown_escape(explain.config_text(key))}\n"
-            parts += [heading, markdown_table(lines, columns.ROLE_COLUMNS)]
+            table, shown, what = role_lines(key, lines)
+            heading = f"### {markdown_escape(explain.config_text(key))}: mean {what} per layer\n"
+            parts += [heading, markdown_table(table, shown)]
     if not contents.levels.empty:
         parts += ["## The two levels side by side\n", statements.WHY_LEVELS_DIFFER + "\n"]
         parts.append(markdown_table(contents.levels, columns.LEVELS_COLUMNS))
@@ -96,6 +112,38 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
         parts += ["## Constants of energy and area\n", markdown_table(contents.constants, columns.CONSTANT_COLUMNS)]
     parts += ["## Provenance\n", markdown_list(explain.provenance(contents))]
     return "\n".join(parts)
+
+
+def headline_lines(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """(table, its columns) of what `headline_table` gives; a GPU's type has a column and is not told again in its settings."""
+    table, names = with_time_unit(lines.assign(settings=lines["settings"].map(beside_type)))
+    return table, named(columns.HEADLINE_COLUMNS, names)
+
+
+def role_lines(key: dict, lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str], str]:
+    """(table, its columns, what they are means of) for the lines of one configuration of `role_table`."""
+    if key["level"] != KERNEL:
+        return lines, columns.ROLE_COLUMNS, "cycles"
+    table, names = with_time_unit(lines)
+    return table, [name for name in named(columns.KERNEL_ROLE_COLUMNS, names) if name != "tokens"], "time"
+
+
+def markdown_gpus(contents: Contents) -> list[str]:
+    """Sources side by side, speedup by tokens, what is published of unstructured masks."""
+    parts = []
+    if not contents.sources.empty:
+        said = [*error_sentences(contents.sources), *filter(None, [explain.ratios_alone(contents)])]
+        parts += ["## Predicted, measured, published\n", statements.HOW_SOURCES + "\n", markdown_lines(said)]
+        parts.append(markdown_table(contents.sources, columns.COMPARED_SOURCES_COLUMNS))
+    if contents.by_tokens:
+        parts += ["## Speedup against tokens\n", statements.HOW_BY_TOKENS + "\n"]
+        for key, table in contents.by_tokens:
+            parts.append(f"### {markdown_escape(explain.masks_text(key))}\n")
+            parts.append(markdown_table(table, table_columns(table)))
+    if not contents.spmm.empty:
+        parts += ["## Unstructured masks on GPUs\n", statements.HOW_SPMM + "\n"]
+        parts.append(markdown_table(contents.spmm, columns.SPMM_COLUMNS))
+    return parts
 
 
 def markdown_designs(contents: Contents) -> list[str]:

@@ -9,11 +9,12 @@ from reports.contents import Contents
 from reports.present import cell, times_text
 from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
 from reports.settings import settings_tag, settings_text, swept_keys
-from reports.sums import CONFIG, counted, groups, known
+from reports.sums import CONFIG, KERNEL, counted, groups, known
 
 ENERGY_CAPTION = "Energy of one pass through the layers counted, summed over them; latency and EDP likewise"
 _NAMED = 6  # slowdowns a sentence names before it only counts them
 _LISTED = 8  # values a line lists before it only counts them
+WITHOUT_TOKENS = [name for name in CONFIG if name != "tokens"]
 
 
 def listing(values: Iterable) -> str:
@@ -75,6 +76,8 @@ def how_got(contents: Contents) -> list[tuple[str, str]]:
             if contents.energy.empty:  # else it stands below their table
                 lines.append(("Not in energy", statements.NOT_IN_ENERGY))
             lines += [("EDP", statements.HOW_EDP), ("Area", statements.HOW_AREA)]
+    if not rows.empty and rows["latency_error_p90"].notna().any():
+        lines.append(("Predicted times", statements.HOW_PREDICTED))
     if contents.designs:
         lines.append(("Designs", statements.HOW_PARETO))
     if not contents.timelines.empty:
@@ -104,10 +107,15 @@ def _machines(rows: pd.DataFrame) -> list[tuple[str, str]]:
         lines.append(
             (f"Source {source or '(none)'}", f"{targets}: {statements.SOURCES.get(source, 'source not described')}")
         )
-    clocks = [f"{t}: {c:g} MHz" for t, c in zip(rows["target"], rows["clock_mhz"], strict=True) if not pd.isna(c)]
+    own = rows[rows["level"] != KERNEL]  # a GPU's clock differs from kernel to kernel
+    clocks = [f"{t}: {c:g} MHz" for t, c in zip(own["target"], own["clock_mhz"], strict=True) if not pd.isna(c)]
     bits = [f"{t}: {b} bits" for t, b in zip(rows["target"], rows["weight_bits"], strict=True) if not pd.isna(b)]
     clock, stored = few(clocks, "clocks"), few(bits, "widths")
-    lines += [("Clock", clock or "not given"), ("Weights stored in", stored or "not given")]
+    if len(own) < len(rows):
+        clock = "; ".join(part for part in (clock, "GPUs: what each kernel reaches within the power limit") if part)
+    lines += [("Clock", clock or "not given")]
+    if stored or len(own):
+        lines += [("Weights stored in", stored or "not given")]
     return [*lines, ("Tokens", "tokens that pass through a layer together; 1 is one decode step of one sequence")]
 
 
@@ -120,14 +128,25 @@ def provenance(contents: Contents) -> list[tuple[str, str]]:
         ("Seeds", listing(pd.concat([frame["seed"] for frame in both])) or "not given"),
     ]
     if not rows.empty:
-        masks = rows.loc[rows["mask_sha256"] != "", "mask_sha256"].nunique()
-        without = int((rows["mask_sha256"] == "").sum())
         lines += _descriptions(rows)
-        lines.append(("Masks", f"{masks:,} different hashes" + (f"; {without:,} rows without one" if without else "")))
+        lines.append(("Masks", _masks(rows)))
     if not quality.empty:
         texts = quality[["text", "text_sha256"]].drop_duplicates()
         lines += [(f"Token ids of {t}", f"sha256 {h}") for t, h in texts.itertuples(index=False) if h]
     return lines
+
+
+def _masks(rows: pd.DataFrame) -> str:
+    hashed = rows["mask_sha256"] != ""
+    needless = ~hashed & (rows["level"] == KERNEL) & (rows["source"] != "simulated")
+    without = int((~hashed & ~needless).sum())
+    parts = [f"{rows.loc[hashed, 'mask_sha256'].nunique():,} different hashes"] if hashed.any() or without else []
+    parts += [f"{without:,} rows without one"] if without else []
+    if needless.any():
+        parts.append(
+            f"none needed in {int(needless.sum()):,} rows: a GPU's time depends on the shape and on being 2:4 alone"
+        )
+    return "; ".join(parts)
 
 
 def _descriptions(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -147,12 +166,15 @@ def _descriptions(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
-    """What a reader must not miss: (sentence, is a warning) per configuration, slowdowns and more energy by name."""
-    return [
-        (f"{config_text(key)}: {sentence}.", warns)
-        for key, group in groups(headline, CONFIG)
-        for sentence, warns in [_sentence(group)]
-    ]
+    """What a reader must not miss: (sentence, is a warning) per configuration, slowdowns and more energy by name. A GPU at several token
+    counts has one sentence for all of them."""
+    lines = []
+    for key, group in groups(headline, WITHOUT_TOKENS):
+        together = key["level"] == KERNEL and group["tokens"].nunique() > 1
+        for config, part in groups(group, WITHOUT_TOKENS if together else CONFIG):
+            sentence, warns = _sentence(part)
+            lines.append((f"{config_text(config)}: {sentence}.", warns))
+    return lines
 
 
 def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
@@ -173,9 +195,10 @@ def _against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) ->
     bad, good = lines[lines[column] < 1], lines[lines[column] >= 1]
     parts = []
     if len(bad):
+        at = [f" at {tokens_text(n)}" if lines["tokens"].nunique() > 1 else "" for n in bad["tokens"]]
         names = [
-            f"{method} {pattern} {times_text(value)}".replace("  ", " ")
-            for method, pattern, value in zip(bad["method"], bad["pattern"], bad[column], strict=True)
+            f"{method} {pattern}{where} {times_text(value)}".replace("  ", " ")
+            for method, pattern, where, value in zip(bad["method"], bad["pattern"], at, bad[column], strict=True)
         ]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         parts.append(f"{worse}: {', '.join(names[:_NAMED])}{more}")
@@ -218,13 +241,22 @@ def tokens_text(tokens: object) -> str:
 
 
 def config_text(key: dict) -> str:
-    """ "model, target with key=value (cycle level), 512 tokens": the heading of everything that may be compared."""
+    """ "model, target with key=value (cycle level), 512 tokens": the heading of everything that may be compared; without tokens
+    where the key has none."""
     settings = f" with {settings_text(key['settings'])}" if key["settings"] else ""
     dense = key["activation_density"]
     activations = f", {100 * dense:g} % of activations nonzero" if dense < 1 else ""
     level = f" ({key['level']} level)" if key["level"] else ""
     source = f", {key['source']}" if key["source"] not in ("", "simulated") else ""
-    return f"{key['model']}, {key['target']}{settings}{level}{source}, {tokens_text(key['tokens'])}{activations}"
+    tokens = f", {tokens_text(key['tokens'])}" if "tokens" in key else ""
+    return f"{key['model']}, {key['target']}{settings}{level}{source}{tokens}{activations}"
+
+
+def masks_text(key: dict) -> str:
+    """ "tiny, wanda 2:4", "tiny, wanda 50 %": a model and what made its masks."""
+    asked = key["target_sparsity"]
+    pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
+    return f"{key['model']}, {key['method']} {pattern}".strip()
 
 
 def coverage(rows: pd.DataFrame) -> str:
@@ -236,13 +268,24 @@ def coverage(rows: pd.DataFrame) -> str:
     return f"{barred:,} of {len(rows):,} result rows cannot run on their target and are in no sum.{also}"
 
 
+def ratios_alone(contents: Contents) -> str:
+    """How many published figures are only in the table of sources; empty when none."""
+    out = (contents.rows["source"] == "published").sum() - (contents.plain["source"] == "published").sum()
+    return (
+        f"{out:,} published rows are a ratio, or one of both times, alone: they are in this table and in no sum."
+        if out
+        else ""
+    )
+
+
 def compared_text(key: dict) -> str:
     """The caption of a table of `compare_tables`."""
     asked = key["target_sparsity"]
     pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{key['pattern']} {100 * asked:g} %"
     out = key["left_out"]
     left = f"; {out} layers that not every method can run here are left out" if out else ""
-    return f"{config_text(key)}, {pattern}: mean cycles per layer{left}"
+    what = "time" if key["level"] == KERNEL else "cycles"
+    return f"{config_text(key)}, {pattern}: mean {what} per layer{left}"
 
 
 def evaluation_text(key: dict) -> str:

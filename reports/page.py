@@ -6,23 +6,29 @@ the ids of two figures cannot clash.
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports import columns, explain, statements
+from reports.by_tokens import table_columns
 from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
-from reports.documents import named
+from reports.documents import by, headline_lines, named
+from reports.gemms import error_sentences
 from reports.present import Cell, Heading, cell, cells, filled, heading, spans
-from reports.sums import ALL_ROLES, CONFIG, groups
-from reports.units import in_units
+from reports.sums import ALL_ROLES, CONFIG, KERNEL, groups
+from reports.units import in_units, with_time_unit
 
 _LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
 _MOST_DESIGNS = 1000  # lines of a sweep that a browser still sorts at once
-_HEADLINE = "Sum of dense cycles / sum of cycles over all counted layers"
+_HEADLINE = "Sum of dense times / sum of times over all counted layers, each target against its own dense run"
+BY_TOKENS, PHASES = (
+    "Speedup against tokens",
+    "Dense, 2:4 and quantized",
+)  # pictures of these headings stand in their own sections
 _LONG = 60  # lines a table may have before it starts folded
 
 
@@ -63,10 +69,11 @@ class Sheet:
     lines: list[Line]
     above: list[tuple[str, int]]  # (heading, columns it spans) above the headings, [] for one row of headings
     below: list[tuple[str, int]]  # the same of a line at the end that is never sorted away
+    minor: bool = False  # starts folded however short
 
     @property
     def folded(self) -> bool:
-        return len(self.lines) > _LONG
+        return self.minor or len(self.lines) > _LONG
 
 
 def sheet(table: pd.DataFrame, shown: Iterable[str], caption: str, below: Iterable[tuple[str, int]] = ()) -> Sheet:
@@ -81,7 +88,7 @@ def sheet(table: pd.DataFrame, shown: Iterable[str], caption: str, below: Iterab
 def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
     """The page. `pictures` are grouped under the text of their configuration; those of sweeps stand above their tables."""
     sweeps = [_sweep(key, table, pictures.get(explain.config_text(key), [])) for key, table in contents.designs]
-    placed = {explain.config_text(key) for key, _ in contents.designs}
+    placed = {explain.config_text(key) for key, _ in contents.designs} | {BY_TOKENS, PHASES}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -94,7 +101,24 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         notes=contents.notes,
         what_was_run=explain.what_was_run(contents),
         verdict=[] if contents.headline.empty else explain.verdict(contents.headline),
-        headline=_captioned(contents.headline, columns.HEADLINE_COLUMNS, ["model"], _HEADLINE),
+        headline=_headline(contents.headline),
+        by_tokens=[_by_tokens(key, table) for key, table in contents.by_tokens],
+        by_tokens_pictures=pictures.get(BY_TOKENS, []),
+        how_by_tokens=statements.HOW_BY_TOKENS,
+        phases=pictures.get(PHASES, []),
+        how_phases=statements.HOW_PHASES,
+        sources=_captioned(
+            contents.sources,
+            columns.COMPARED_SOURCES_COLUMNS,
+            ["target", "dtype", "tokens"],
+            "The same GEMM by each source",
+        ),
+        sources_said=[*error_sentences(contents.sources), *filter(None, [explain.ratios_alone(contents)])]
+        if len(contents.sources)
+        else [],
+        how_sources=statements.HOW_SOURCES,
+        spmm=_captioned(contents.spmm, columns.SPMM_COLUMNS, ["model"], "Unstructured masks, published elsewhere"),
+        how_spmm=statements.HOW_SPMM,
         quality_verdict=[] if contents.perplexities.empty else explain.quality_verdict(contents.perplexities),
         quality=[sheet(t, columns.quality_columns(t), explain.quality_text(key)) for key, t in contents.quality_tables],
         compared=[_compared(key, table) for key, table in contents.compared],
@@ -105,11 +129,11 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         how_got=explain.how_got(contents),
         coverage="" if contents.plain.empty else explain.coverage(contents.plain),
         infeasible=_captioned(contents.infeasible, columns.INFEASIBLE_COLUMNS, ["model"], "Layers left out, and why"),
-        roles=_by_configuration(contents.roles, columns.ROLE_COLUMNS, "mean cycles per layer"),
+        roles=_roles(contents.roles),
         levels=_captioned(contents.levels, columns.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
         why_levels_differ=statements.WHY_LEVELS_DIFFER,
         pictures={text: items for text, items in pictures.items() if text not in placed},
-        layers=_by_configuration(contents.layers, columns.LAYER_COLUMNS, "per layer"),
+        layers=_layers(contents.layers),
         provenance=explain.provenance(contents),
     )
 
@@ -138,14 +162,53 @@ def _captioned(table: pd.DataFrame, shown: list[str], shared: list[str], caption
     if table.empty:
         return None
     constant = [c for c in shared if c in table and table[c].nunique(dropna=False) == 1]
-    said = "".join(f"; {heading(c).text.lower()} {cell(c, table[c].iloc[0]).text}" for c in constant)
+    told = [(c, cell(c, table[c].iloc[0])) for c in constant]
+    said = "".join(f"; {heading(c).text.lower()} {value.text}" for c, value in told if value.sort is not None)
     return sheet(table, [c for c in shown if c not in constant], caption + said)
 
 
-def _by_configuration(table: pd.DataFrame, shown: list[str], what: str) -> list[Sheet]:
-    """A sheet for each configuration; "seed" only where there is more than one."""
-    if table.empty:
-        return []
-    if "seed" in table and table["seed"].nunique(dropna=False) < 2:
-        shown = [column for column in shown if column != "seed"]
-    return [sheet(lines, shown, f"{explain.config_text(key)}: {what}") for key, lines in groups(table, CONFIG)]
+def _headline(lines: pd.DataFrame) -> Sheet | None:
+    if lines.empty:
+        return None
+    return _captioned(*headline_lines(lines), ["model", "method", "pattern"], _HEADLINE)
+
+
+def _by_tokens(key: dict, table: pd.DataFrame) -> Sheet:
+    return _captioned(table, table_columns(table), ["settings", "source"], explain.masks_text(key)) or sheet(
+        table, [], ""
+    )
+
+
+def _roles(table: pd.DataFrame) -> list[Sheet]:
+    """A sheet for each configuration; those of a GPU hold all of its token counts."""
+    sheets = []
+    for key, lines in by(table, explain.WITHOUT_TOKENS):
+        if key["level"] == KERNEL:
+            lines, names = with_time_unit(lines)
+            sheets.append(_kernel_sheet(lines, named(columns.KERNEL_ROLE_COLUMNS, names), key, "mean time per layer"))
+            continue
+        for config, part in groups(lines, CONFIG):
+            sheets.append(sheet(part, columns.ROLE_COLUMNS, f"{explain.config_text(config)}: mean cycles per layer"))
+    return sheets
+
+
+def _layers(table: pd.DataFrame) -> list[Sheet]:
+    """As `_roles`; "seed" only where there is more than one."""
+    several = "seed" in table and table["seed"].nunique(dropna=False) > 1
+    sheets = []
+    for key, lines in by(table, explain.WITHOUT_TOKENS):
+        kernels = key["level"] == KERNEL
+        for config, part in groups(lines, explain.WITHOUT_TOKENS if kernels else CONFIG):
+            made, names = with_time_unit(part)
+            shown = columns.KERNEL_LAYER_COLUMNS if kernels else columns.LAYER_COLUMNS
+            shown = [column for column in named(shown, names) if several or column != "seed"]
+            caption = f"{explain.config_text(config)}: per layer"
+            sheets.append(_kernel_sheet(made, shown, config, "per layer") if kernels else sheet(made, shown, caption))
+    return sheets
+
+
+def _kernel_sheet(lines: pd.DataFrame, shown: list[str], key: dict, what: str) -> Sheet:
+    """Folded where there are several token counts: the section of speedups against tokens says it shorter."""
+    made = _captioned(lines, shown, ["tokens", "method", "pattern"], f"{explain.config_text(key)}: {what}")
+    assert made is not None
+    return replace(made, minor=lines["tokens"].nunique() > 1)

@@ -20,7 +20,7 @@ from reports.units import unit_of
 MISSING = "\N{EN DASH}"
 Kind = Literal[
     "text", "settings", "count", "cycles", "speedup", "energy_ratio", "edp_ratio", "ratio", "share", "perplexity", "number",
-    "quantity", "yes",
+    "quantity", "error", "yes",
 ]  # fmt: skip
 WORSE = {"speedup": "slower", "energy_ratio": "more energy", "edp_ratio": "higher EDP"}  # what a ratio below 1 means
 
@@ -45,6 +45,8 @@ class Heading:
 _PUBLISHED = "dense cycles as the publication's own program prints them / cycles; what the publication would claim"
 _SEEDS = "runs that differ in their seed alone; ± is the sample standard deviation over them"
 _COMPUTE = "the speedup if neither memory nor buffers made the array wait"
+_PREDICTED = "nine of ten predictions are off by at most this share, on shapes outside the fit"
+_OFF = "predicted / given - 1: above 0 the prediction is too high"
 _ENERGY = "dense energy / energy on the same target with the same tokens; sums over the same layers"
 _EDP = "dense (energy x latency) / (energy x latency), both of the whole: energy ratio x speedup"
 
@@ -65,7 +67,7 @@ HEADINGS = {
     "block": Heading("Block", "count"),
     "role": Heading("Role", "text"),
     "layer": Heading("Layer", "text"),
-    "layers": Heading("Layers counted", "count", "layers whose cycles are in the sums"),
+    "layers": Heading("Layers counted", "count", "layers whose times are in the sums"),
     "shapes": Heading("Shape (out x in)", "text"),
     "infeasible_layers": Heading("Layers left out", "count", "layers the target cannot run; they are in no sum"),
     "sparsity": Heading("Sparsity (%)", "share", "zeros / weights"),
@@ -82,8 +84,8 @@ HEADINGS = {
     "mean_dense_cycles": Heading("Dense cycles per layer", "cycles"),
     "mean_cycles": Heading("Cycles per layer", "cycles"),
     "mean_published_dense_cycles": Heading("Published dense cycles per layer", "cycles"),
-    "cycles_share": Heading("Share of cycles (%)", "share", "of all cycles of the model"),
-    "speedup": Heading("Speedup", "speedup", "dense cycles / cycles on the same target with the same tokens"),
+    "time_share": Heading("Share of time (%)", "share", "of all counted layers of the model"),
+    "speedup": Heading("Speedup", "speedup", "dense time / time on the same target with the same tokens"),
     "compute_speedup": Heading("Compute-only speedup", "speedup", _COMPUTE),
     "published_speedup": Heading("Against published baseline", "ratio", _PUBLISHED),
     "stall_share": Heading(
@@ -101,7 +103,14 @@ HEADINGS = {
     "dram_pj": Heading("DRAM", "quantity"),
     "energy_pj": Heading("Energy", "quantity", "sum of the five parts; no leakage, control or network"),
     "dense_energy_pj": Heading("Dense energy", "quantity", "of the unpruned layers"),
-    "latency_us": Heading("Latency", "quantity", "cycles / clock"),
+    "latency_us": Heading("Latency", "quantity", "cycles / clock, or the time of the kernels"),
+    "dense_latency_us": Heading("Dense latency", "quantity", "of the unpruned layers on the same target"),
+    "mean_latency_us": Heading("Latency per layer", "quantity"),
+    "mean_dense_latency_us": Heading("Dense latency per layer", "quantity"),
+    "latency_error_p90": Heading("Error of a layer's time, 90 % within (%)", "share", _PREDICTED),
+    "kernel": Heading("Kernel", "text", "of the library: sparse24 multiplies 2:4 matrices"),
+    "mapping": Heading("How it runs", "text"),
+    "layers_alike": Heading("Layers alike", "count", "layers of this role and shape, all with these figures"),
     "edp_pj_us": Heading("EDP", "quantity", "energy-delay product: energy x latency of the whole model"),
     "area_mm2": Heading("Area (mm²)", "quantity", "MACs and buffers; no control, network or PHY"),
     "design": Heading("Design", "count", "the number of the design in the figure"),
@@ -116,12 +125,21 @@ HEADINGS = {
     "unit": Heading("Unit", "text"),
     "node_nm": Heading("Node (nm)", "count", "process node the value holds for; none: it has no node"),
     "constant_source": Heading("Where it is from", "text"),
-    "bound_compute_share": Heading("Compute bound (%)", "share", "share of cycles in layers bound by compute"),
-    "bound_imbalance_share": Heading("Imbalance bound (%)", "share", "share of cycles in layers bound by imbalance"),
-    "bound_memory_share": Heading("Memory bound (%)", "share", "share of cycles in layers bound by DRAM"),
-    "bound_buffer_share": Heading("Buffer bound (%)", "share", "share of cycles in layers bound by on-chip buffers"),
-    "slowest_role": Heading("Slowest role", "text", "the role that takes most of the cycles"),
-    "slowest_role_share": Heading("Its share of cycles (%)", "share"),
+    "bound_compute_share": Heading("Compute bound (%)", "share", "share of the time in layers bound by compute"),
+    "bound_imbalance_share": Heading("Imbalance bound (%)", "share", "share of the time in layers bound by imbalance"),
+    "bound_memory_share": Heading("Memory bound (%)", "share", "share of the time in layers bound by DRAM"),
+    "bound_buffer_share": Heading("Buffer bound (%)", "share", "share of the time in layers bound by on-chip buffers"),
+    "bound_tensor_share": Heading(
+        "Tensor core bound (%)", "share", "share of the time in kernels bound by their MAC rate"
+    ),
+    "bound_dram_share": Heading("DRAM bound (%)", "share", "share of the time in kernels bound by DRAM"),
+    "bound_l2_share": Heading("L2 bound (%)", "share", "share of the time in kernels bound by the L2 and latencies"),
+    "bound_launch_share": Heading("Launch bound (%)", "share", "share of the time in kernels bound by their launch"),
+    "bound_wave_tail_share": Heading(
+        "Wave tail bound (%)", "share", "share of the time in kernels whose last wave is short"
+    ),
+    "slowest_role": Heading("Slowest role", "text", "the role that takes most of the time"),
+    "slowest_role_share": Heading("Its share of time (%)", "share"),
     "bound": Heading("Bound by", "text"),
     "utilisation": Heading("Utilisation (%)", "share", "useful MACs / (cycles x MAC units)"),
     "perplexity": Heading("Perplexity", "perplexity", "lower is better"),
@@ -135,6 +153,22 @@ HEADINGS = {
     "cycle_speedup": Heading("Cycle: speedup", "speedup"),
     "cycle_compute_speedup": Heading("Cycle: compute-only speedup", "speedup", _COMPUTE),
     "cycle_stall_share": Heading("Cycle: stalled (%)", "share"),
+    "where": Heading("Layers", "text"),
+    "dtype": Heading("Type", "text"),
+    "reference": Heading("Held against", "text"),
+    "dense_us": Heading("Dense", "quantity", "time of the dense kernel"),
+    "sparse24_us": Heading("2:4", "quantity", "time of the 2:4 kernel"),
+    "dense_error": Heading("Dense", "error", _OFF),
+    "sparse24_error": Heading("2:4", "error", _OFF),
+    "speedup_error": Heading("Speedup", "error", _OFF),
+    "stated_p90": Heading("2:4 stated (%)", "share", _PREDICTED),
+    "at_tokens": Heading("", "speedup", "dense time / time"),
+    "crossing": Heading(
+        "Passes 1.0 at (tokens)", "text", "interpolated in log tokens between the counts that were run"
+    ),
+    "published_low": Heading("Published, from", "ratio", "speedup over cuBLAS on the dense matrix"),
+    "published_high": Heading("to", "ratio", "speedup over cuBLAS on the dense matrix"),
+    "published_source": Heading("Where it is from", "text"),
     "feasible": Heading("Feasible", "yes"),
     "reason": Heading("Reason", "text"),
     "evaluation_text": Heading("Evaluation text", "text"),
@@ -146,9 +180,10 @@ HEADINGS = {
     "seed_range": Heading("Seeds", "text", _SEEDS),
     "weight_bits": Heading("Weight bits", "number", "bits of a stored weight; none given: as in the checkpoint"),
 }
+_KERNEL_BOUND_SHARES = [f"bound_{bound}_share" for bound in ("tensor", "dram", "l2", "launch", "wave_tail")]
 # In a column that stands below the name of a method, where room is short.
 SHORT = {
-    "mean_cycles": "cycles", "mean_published_dense_cycles": "published", "sparsity": "sparsity (%)", "speedup": "speedup",
+    "mean_latency_us": "µs", "mean_dense_latency_us": "µs", "mean_cycles": "cycles", "mean_published_dense_cycles": "published", "sparsity": "sparsity (%)", "speedup": "speedup",
     "published_speedup": "vs published",
 }  # fmt: skip
 
@@ -199,11 +234,12 @@ def cells(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[list[Cell]]:
 
 
 def filled(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """Of these columns, the ones in which at least one line has a value; a count of left-out layers and waiting for buffers
-    must exceed 0, a count of seeds 1, and activations must not all be dense."""
+    """Of these columns, the ones in which at least one line has a value; a count of left-out layers and what only
+    some machines wait for must exceed 0, a count of seeds 1, and activations must not all be dense."""
     nothing: dict[str, tuple] = {"infeasible_layers": (None, 0), "seeds": (None, 1), "seed_range": (None, "1")}
     nothing |= {"activation_density": (None, 1)}
-    nothing |= dict.fromkeys(("bound_buffer_share", "buffer_stall_share", "buffer_stall_cycles"), (None, 0))
+    zero = ("bound_buffer_share", "buffer_stall_share", "buffer_stall_cycles", *_KERNEL_BOUND_SHARES)
+    nothing |= dict.fromkeys(zero, (None, 0))
     return [c for c in columns if c in table and any(cell(c, v).sort not in nothing.get(c, (None,)) for v in table[c])]
 
 
@@ -281,4 +317,5 @@ _PRINTERS = {
     "perplexity": _perplexity,
     "number": lambda value: f"{value:g}",
     "quantity": quantity_text,
+    "error": lambda value: f"{100 * value:+.1f}",
 }

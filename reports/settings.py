@@ -5,10 +5,39 @@ import re
 
 import pandas as pd
 
+QUANTIZED = {
+    "int8": "int8",
+    "int8-24": "int8",
+    "fp8": "fp8",
+    "fp8-24": "fp8",
+    "int4": "int4",
+}  # measured kernels: their type
+
 
 def parts_of(settings: str) -> list[str]:
     """ "array.rows=16 dram.device=HBM2" -> its key=value parts; a value may hold spaces."""
     return re.split(r"\s+(?=[\w.-]+=)", settings.strip()) if settings.strip() else []
+
+
+def setting(settings: str, key: str) -> str:
+    """The value of key=value in settings; "" where it is not there."""
+    return next((part.partition("=")[2] for part in parts_of(settings) if part.startswith(f"{key}=")), "")
+
+
+def others(settings: str, *keys: str) -> str:
+    """The settings without those of these keys."""
+    return " ".join(part for part in parts_of(settings) if part.partition("=")[0] not in keys)
+
+
+def type_of(settings: str) -> str:
+    """The number type that a GPU's kernel multiplies; "" on accelerators. `dtype` of a measured kernel that quantizes is that of its
+    inputs and outputs."""
+    return QUANTIZED.get(setting(settings, "kernel"), setting(settings, "dtype"))
+
+
+def beside_type(settings: str) -> str:
+    """The settings but for the part that `type_of` says as well."""
+    return " ".join(part for part in parts_of(settings) if part != f"dtype={type_of(settings)}")
 
 
 def settings_tag(settings: str) -> str:

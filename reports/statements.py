@@ -14,6 +14,7 @@ WHY_LEVELS_DIFFER = (
 LEVELS = {
     "paper": "a publication's own formula, quirks included; no memory, hence no stalls",
     "cycle": "tiles, lanes, buffers and DRAM; stalls are cycles in which the array waits for DRAM or buffers",
+    "kernel": "one GEMM of a GPU library a layer; a time, no cycles, no energy",
 }
 
 SOURCES = {
@@ -24,10 +25,42 @@ SOURCES = {
 }
 
 HOW_SUMMED = (
-    "Speedup is dense cycles / cycles on the same target with the same tokens, so below 1 is a slowdown. For several "
+    "Speedup is dense time / time on the same target with the same tokens, so below 1 is a slowdown: cycles, or latencies where a "
+    "target has no cycles. Each target is held against its own dense run, so speedups of two targets do not compare; latencies do, as "
+    "far as the targets do: a data-centre GPU is no rival of a small array. For several "
     "layers it is sum / sum over the same layers, never a mean of ratios. Layers that a target cannot run are counted "
     "as left out and enter no sum. Only the pruned linear layers are in the sums: attention, normalisation and all "
     "else that is not in the rows take time on top."
+)
+
+HOW_PREDICTED = (
+    "Nine of ten predictions of a layer's time are off by at most the stated share, on shapes outside the fit; the error of a sum "
+    "of layers, or of a speedup, is another. Kernels of all layers run one after another, nothing in between."
+)
+
+HOW_SOURCES = (
+    "The same GEMM (card, type, tokens, out x in) by each source that has it. Errors are predicted / given - 1: above 0 the prediction is "
+    "too slow, or its speedup too high. Published figures come from other kernels, library versions and sometimes forms of the card than "
+    "the prediction is of (the notes say which), so their differences are not the prediction's error alone. A publication that "
+    "gives a ratio alone has a speedup and no times; such figures are in no sum."
+)
+
+HOW_BY_TOKENS = (
+    "Dense time / time of each layer shape. The tokens at which it passes 1.0 are interpolated, linearly in the logarithm of the tokens, "
+    "between the counts that were run; whatever lies between them is not known."
+)
+
+HOW_PHASES = (
+    "Decode is taken to be at most 64 tokens in a layer (a step of so many sequences), prefill more. Bars are sums over the model's "
+    "linears; nothing else of the model is in them, nor is quantizing the activations."
+)
+
+HOW_SPMM = (
+    "PyTorch has no kernel for unstructured masks that is faster than its dense one, so these layers are predicted dense. Kernels published "
+    "outside it claim the speedups below, over cuBLAS on the dense matrix, fp16, at most 32 tokens, on the cards that the sources "
+    "name. From 70 to 90 % zeros that is the range Flash-LLM plots at the nearest of 8, 16 and 32 tokens; from 30 to 70 % nothing is "
+    "tabulated, and the range is arithmetic on the bytes of the published formats, so its upper end is a bound. These figures are "
+    "not of this GPU, not of these masks, and in no sum; for other sparsity or more tokens nothing is published."
 )
 
 HOW_ENERGY = (

@@ -6,21 +6,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reports.columns import quality_columns
+from reports.columns import COMPARED_SOURCES_COLUMNS, quality_columns
 from reports.compare import compare_columns, compare_tables, perplexity_line
 from reports.designs import design_tables, split
 from reports.documents import named
 from reports.explain import compared_text, config_text, designs_verdict, quality_text
+from reports.gemms import error_sentences, sources_table
 from reports.present import cells, filled, heading
 from reports.quality import perplexity_table, quality_tables
 from reports.settings import settings_text
-from reports.sums import KEYS, checked, groups
+from reports.sums import KERNEL, KEYS, checked, groups, known
 from reports.tables import headline_table, role_table
-from reports.units import in_units
+from reports.units import in_units, with_time_unit
 
 COLUMNS = [
     *("model", "target", "settings", "tokens", "activation_density", "method", "pattern", "sparsity", "speedup"),
-    *("compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
+    *("latency_us", "compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
 ]
 DESIGN_COLUMNS = [
     *("design_settings", "method", "pattern", "latency_us", "speedup", "energy_pj", "energy_ratio", "edp_pj_us"),
@@ -34,6 +35,8 @@ ROLE_COLUMNS = [
     "sparsity",
     "mean_dense_cycles",
     "mean_cycles",
+    "mean_dense_latency_us",
+    "mean_latency_us",
     "speedup",
     "published_speedup",
 ]
@@ -44,7 +47,7 @@ SHORT = {
     "front": "Front",
 }
 _WRAPPED = ("settings", "design_settings")
-_DESIGNS = 10  # lines of a sweep that a terminal shows
+_DESIGNS = 10  # lines of a sweep, or of a comparison of sources, that a terminal shows
 
 
 def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, console: Console, few: int) -> None:
@@ -55,7 +58,9 @@ def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, consol
         for key, table in quality_tables(perplexities):
             console.print(printed(table, filled(table, quality_columns(table)), quality_text(key)))
         return
-    rows, swept = split(checked(rows))
+    rows = checked(rows)
+    print_sources(sources_table(rows), console)
+    rows, swept = split(rows[(rows["source"] != "published") | known(rows)])
     for key, table in [] if swept.empty else design_tables(swept):
         print_designs(key, table, console)
     if rows.empty:
@@ -68,6 +73,18 @@ def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, consol
             console.print(printed(table, shown, compared_text(key), perplexity_line(table, shown)))
     elif not compared and len(rows.drop_duplicates(KEYS)) <= few:
         print_roles(role_table(rows), console)
+
+
+def print_sources(table: pd.DataFrame, console: Console) -> None:
+    """Prints the top of what `sources_table` returns, and how far predictions are off."""
+    if table.empty:
+        return
+    shown = filled(table, [name for name in COMPARED_SOURCES_COLUMNS if name not in ("where", "target")])
+    more = f", the first {_DESIGNS} of {len(table):,} lines" if len(table) > _DESIGNS else ""
+    console.print(printed(table.head(_DESIGNS), shown, f"One GEMM by each source{more}"))
+    for sentence in error_sentences(table):
+        console.print(Text(sentence))
+    console.print()
 
 
 def print_designs(key: dict, table: pd.DataFrame, console: Console) -> None:
@@ -85,8 +102,9 @@ def print_headline(table: pd.DataFrame, console: Console) -> None:
     shared = {
         name: table[name].iloc[0] for name in ("model", "dense_perplexity") if table[name].nunique(dropna=False) == 1
     }
-    columns = [column for column in filled(table, COLUMNS) if column not in shared]
-    title = [str(shared.get("model", "whole models")), "speedup = dense cycles / cycles"]
+    table, names = with_time_unit(table)
+    columns = [column for column in filled(table, named(COLUMNS, names)) if column not in shared]
+    title = [str(shared.get("model", "whole models")), "speedup = dense time / time of the same target"]
     title += ["energy ratio = dense energy / energy"] if "energy_ratio" in columns else []
     if pd.notna(shared.get("dense_perplexity")):
         title.append(f"dense perplexity {shared['dense_perplexity']:.2f}")
@@ -94,11 +112,13 @@ def print_headline(table: pd.DataFrame, console: Console) -> None:
 
 
 def print_roles(table: pd.DataFrame, console: Console) -> None:
-    """Prints what `role_table` returns, a table for each mask and target; cycles are means per layer."""
+    """Prints what `role_table` returns, a table for each mask and target; cycles, or times of GPU kernels, are means per layer."""
     for key, lines in groups(table, KEYS):
         on = f"{key['target']} {settings_text(key['settings'])}".strip()
-        title = f"{key['model']}, {key['method']} on {on}, tokens {key['tokens']}: mean cycles per layer"
-        console.print(printed(lines, filled(lines, ROLE_COLUMNS), title))
+        what, without = ("time", "cycles") if key["level"] == KERNEL else ("cycles", "latency_us")
+        title = f"{key['model']}, {key['method']} on {on}, tokens {key['tokens']}: mean {what} per layer"
+        shown = [column for column in ROLE_COLUMNS if not column.endswith(without)]
+        console.print(printed(lines, filled(lines, shown), title))
 
 
 def printed(table: pd.DataFrame, columns: list[str], title: str, below: list[tuple[str, int]] | None = None) -> Table:

@@ -31,17 +31,31 @@ def fitting(units: tuple[Unit, ...], largest: float) -> Unit:
     return next((unit for unit in units if largest >= unit.size), units[-1])
 
 
+def with_time_unit(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """As `in_units`, for latencies alone, in the largest unit in which the smallest of them is at least 0.1: of targets as far apart
+    as a GPU and a small accelerator, none is printed as 0.00."""
+    mine = [name for name in table.columns if name.endswith("latency_us")]
+    least = table[mine].min(axis=None)
+    return _renamed(table, mine, fitting(TIMES, 10 * least), TIMES[-1].suffix)
+
+
 def in_units(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """(table, new names of its columns): columns that end in _pj, _us or _pj_us in the unit that suits the largest of them."""
     names: dict[str, str] = {}
     for units in FAMILIES:
         base = units[-1].suffix
-        mine = [name for name in table.columns if name.endswith(base) and name not in names]
+        mine = [name for name in table.columns if name.endswith(base) and name not in names.values()]
         if mine:
-            unit = fitting(units, table[mine].max(axis=None))
-            names |= {name: name.removesuffix(base) + unit.suffix for name in mine}
-            table = table.assign(**{name: table[name] / unit.size for name in mine})
-    return table.rename(columns=names), names
+            table, renamed = _renamed(table, mine, fitting(units, table[mine].max(axis=None)), base)
+            names |= renamed
+    return table, names
+
+
+def _renamed(table: pd.DataFrame, mine: list[str], unit: Unit, base: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Columns that end in the base unit, and their spreads, in another unit and named by it."""
+    names = {name: name.removesuffix(base) + unit.suffix for name in mine}
+    names |= {f"{old}_spread": f"{new}_spread" for old, new in names.items() if f"{old}_spread" in table}
+    return table.assign(**{name: table[name] / unit.size for name in names}).rename(columns=names), names
 
 
 def unit_of(column: str) -> tuple[str, Unit] | None:

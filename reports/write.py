@@ -8,19 +8,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import bars, figures
+from reports.by_tokens import MASKED
 from reports.compare import compare_csv
 from reports.contents import Contents, check_any, gather
 from reports.documents import by, latex_report, markdown_report
 from reports.drawing import png_bytes, svg_bytes
-from reports.explain import config_text
+from reports.explain import config_text, masks_text
 from reports.export import csv_text
-from reports.page import Picture, html_report
+from reports.page import BY_TOKENS, PHASES, Picture, html_report
 from reports.pareto_figure import pareto_figure
+from reports.phases_figure import phase_figures
 from reports.quality import DENSE, EVALUATION, quality_csv
 from reports.quality_figure import quality_figure
 from reports.settings import settings_text
-from reports.sums import CONFIG, counted
+from reports.sums import CONFIG, KERNEL, counted
 from reports.timeline_figure import timeline_figures, where_text
+from reports.tokens_figure import tokens_figure
 from workloads.files import write_bytes, write_text
 
 _FIGURES = (
@@ -39,12 +42,15 @@ def write_report(
     notes: list[str],
     timelines: pd.DataFrame | None = None,
     constants: pd.DataFrame | None = None,
+    spmm: pd.DataFrame | None = None,
 ) -> dict[str, Path]:
     """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv, compared.csv (methods side by side),
-    designs.csv (sweeps), quality.csv and quality-table.csv where there is something to fill them.
+    designs.csv (sweeps), sources.csv (one GEMM by several sources), by-tokens.csv, quality.csv and quality-table.csv where there is
+    something to fill them.
 
     `timelines`: traces as reports/timeline_figure.py takes them. `constants`: what energies rest on, columns name, value, unit,
-    node_nm and source; shown where the rows have energies.
+    node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks on GPUs, with the columns
+    of columns.SPMM_COLUMNS.
 
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither rows
     nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent.
@@ -62,13 +68,17 @@ def write_report(
         write("rows.csv", csv_text(rows))
     if quality is not None and not quality.empty:
         write("quality.csv", csv_text(quality))
-    contents = gather(rows, quality, title, notes, timelines, constants)
+    contents = gather(rows, quality, title, notes, timelines, constants, spmm)
     if contents.quality_tables:
         write("quality-table.csv", csv_text(quality_csv(contents.quality_tables)))
     if contents.compared:
         write("compared.csv", csv_text(compare_csv(contents.compared)))
     if contents.designs:
         write("designs.csv", csv_text(pd.concat([table.assign(**_told(key)) for key, table in contents.designs])))
+    if not contents.sources.empty:
+        write("sources.csv", csv_text(contents.sources))
+    if not contents.curves.empty:
+        write("by-tokens.csv", csv_text(contents.curves))
     pictures: dict[str, list[Picture]] = {}
     links: list[tuple[str, str]] = []
     for name, heading, text, figure in _drawn(contents):
@@ -93,8 +103,14 @@ def _drawn(contents: Contents) -> Iterator[tuple[str, str, str, Figure]]:
     for key, table in contents.designs:
         stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-designs"), names)
         yield stem, config_text(key), "Latency against energy and area", pareto_figure(key, table)
+    for key, lines in by(contents.curves, MASKED):
+        stem = _unused(_slug(f"{masks_text(key)}-speedup-by-tokens"), names)
+        yield stem, BY_TOKENS, masks_text(key), tokens_figure(lines, masks_text(key))
+    for key, figure in [] if contents.plain.empty else phase_figures(contents.plain):
+        stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['source']}-phases"), names)
+        yield stem, PHASES, f"{key['model']}, {key['target']}, {key['source']}", figure
     for key, group in by(contents.plain, CONFIG):
-        if counted(group).empty:
+        if key["level"] == KERNEL or counted(group).empty:  # a GPU's layers of one shape are alike: nothing to map
             continue
         settings = f"-{settings_text(key['settings'])}" if key["settings"] else ""
         stem = _unused(_slug(f"{key['model']}-{key['target']}{settings}-{key['tokens']}-tokens"), names)

@@ -62,8 +62,7 @@ class StatisticsStore:
         try:
             with safe_open(self.folder / f"{key}.safetensors", framework="np") as file:
                 arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-                said = file.metadata() or {}
-                whole = said.get("key") == key and said.get("sha256") == values_sha256(arrays)
+                whole = (file.metadata() or {}).get("sha256") == _digest(key, arrays)
         except (OSError, SafetensorError):
             return None
         return Statistics(arrays) if whole else None
@@ -74,6 +73,11 @@ class StatisticsStore:
         try:
             arrays = {name: np.ascontiguousarray(array) for name, array in statistics.arrays.items()}
             with replacing(self.folder / f"{key}.safetensors") as temporary:
-                save_file(arrays, temporary, metadata={"key": key, "sha256": values_sha256(arrays)})
+                save_file(arrays, temporary, metadata={"sha256": _digest(key, arrays)})
         except UserError:
             self.folder = None
+
+
+def _digest(key: str, arrays: dict[str, np.ndarray]) -> str:
+    """Of the arrays and of what they were gathered from; one entry of metadata, as the order of several is left to chance."""
+    return sha256_of([key, values_sha256(arrays)])

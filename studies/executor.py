@@ -2,21 +2,27 @@
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from simulator.gpu import GPUS
+from simulator.gpu.layers import GpuTarget
+from simulator.gpu.prediction import MAX_SIZE
 from simulator.simulate import Conditions, Target
-from simulator.spec import flat
+from simulator.spec import flat, spec_sha256
 from studies.masks import generated, write_bundle
 from studies.method_entry import GENERATED, StudyMethod
 from studies.progress import ProgressLine, warn
+from studies.published import published_rows, spmm_table, unmatched_notes
 from studies.report import constants_for, notes_for
 from studies.settings import density_of
-from studies.simulate import bundle_source, combined, simulate_frame, utilisation_frame
+from studies.shapes import NEEDS_NO_MASK, shapes_source
+from studies.simulate import Source, bundle_source, combined, open_any, simulate_frame, utilisation_frame
 from studies.steps import Steps
-from studies.study import Study, StudyAccelerator, StudyModel
+from studies.study import Study, StudyAccelerator, StudyModel, StudyRecord
 from workloads import __version__
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
@@ -37,6 +43,16 @@ def run_study(study: Study, out: Path | None) -> dict[str, Path]:
     return runner.report(rows, quality)
 
 
+@dataclass(frozen=True)
+class Masks:
+    """What a run's rows are made of. `name` tells it apart from the other runs of the study; bundle is None where no masks are needed."""
+
+    source: Source
+    sha256: str
+    name: str
+    bundle: MaskBundle | None
+
+
 class StudyRunner:
     """The steps of one study and the folder they write to."""
 
@@ -48,18 +64,23 @@ class StudyRunner:
         self.timelines: list[pd.DataFrame] = []
         self.places = [(on, tokens) for on in study.file.accelerators for tokens in on.tokens]
         count = sum(
-            model.evaluated + len(study.methods) * (1 + model.evaluated + len(self.places)) for model in study.models
+            model.evaluated + len(study.methods) * (1 + model.evaluated + len(self.places_of(model)))
+            for model in study.models
         )
         self.steps = Steps(out, count, self.progress)
+
+    def places_of(self, model: StudyModel) -> list[tuple[StudyAccelerator, int]]:
+        return [(accelerator, tokens) for accelerator, tokens in self.places if accelerator.runs(model)]
 
     def check(self) -> None:
         """Everything that can be known to be wrong before the first step runs. Raises UserError."""
         for accelerator, tokens in self.places:
-            targets = targets_of(accelerator)
-            if tokens < 1 or targets[0].model.tokens not in (None, tokens):
-                raise UserError(f"{self.study.path}: {accelerator.name} cannot run tokens = {tokens}")
-            if accelerator.trace and len(targets) > 1:
-                raise UserError(f"{self.study.path}: {accelerator.name}: `trace` shows one design; leave `sweep` out")
+            try:
+                check_place(accelerator, tokens)
+            except UserError as error:
+                raise UserError(f"{self.study.path}: {accelerator.name}: {error}") from None
+        for record in self.study.file.measured:
+            self.measured(record)
         for method in self.study.methods:
             try:
                 check_method(method)
@@ -90,13 +111,14 @@ class StudyRunner:
                 quality.append(self.quality_step(model, None, None))
             for method in self.study.methods:
                 try:
-                    bundle = self.masks_step(model, method)
+                    masks = self.masks_step(model, method)
                 except NotForThisModel as error:
                     self.leave_out(f"{model.name} at {target_text(method)}: {error}")
                     continue
                 if model.evaluated:
-                    quality.append(self.quality_step(model, method, bundle))
-                rows += [self.cycles_step(model, method, bundle, *place) for place in self.places]
+                    quality.append(self.quality_step(model, method, masks.bundle))
+                rows += [self.cycles_step(model, method, masks, *place) for place in self.places_of(model)]
+        rows += [self.measured(record) for record in self.study.file.measured]
         self.steps.end()
         return joined(rows), joined(quality)
 
@@ -115,15 +137,36 @@ class StudyRunner:
 
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
         notes += [f"Left out: {text}." for text in self.left_out]
-        notes += [] if rows is None else notes_for(rows)
+        asked = [accelerator.name for accelerator in self.study.file.accelerators if accelerator.published]
+        notes += [] if rows is None else unmatched_notes(asked, rows) + notes_for(rows)
         constants = None if rows is None else constants_for(rows)
-        files = write_report(rows, quality, self.out, self.study.file.title, notes, joined(self.timelines), constants)
+        spmm = None if rows is None else spmm_table(rows)
+        timelines = joined(self.timelines)
+        files = write_report(rows, quality, self.out, self.study.file.title, notes, timelines, constants, spmm)
         print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)
         print(f"\nreport: {files['report.html']}")
         return files
 
-    def masks_step(self, model: StudyModel, method: StudyMethod) -> MaskBundle:
+    def masks_step(self, model: StudyModel, method: StudyMethod) -> Masks:
         self.steps.begin(f"masks of {model.name}, {described(method)}")
+        if self.shapes_suffice(model, method):
+            source = shapes_source(self.beside_or_name(model.path or model.shapes), method.seed)
+            return Masks(source, source.header.sha256(), masks_name(model, method), None)
+        bundle = self.bundle_step(model, method)
+        return Masks(bundle_source(bundle), bundle.sha256, bundle.folder.name, bundle)
+
+    def shapes_suffice(self, model: StudyModel, method: StudyMethod) -> bool:
+        """Generated 2:4 masks, of which GPUs alone are asked: their times are those of the shapes."""
+        names = {accelerator.name for accelerator, _ in self.places_of(model)}
+        return (
+            bool(names)
+            and names <= set(GPUS)
+            and method.method == GENERATED
+            and method.pattern == NEEDS_NO_MASK
+            and not model.evaluated
+        )
+
+    def bundle_step(self, model: StudyModel, method: StudyMethod) -> MaskBundle:
         folder = self.out / "masks" / masks_name(model, method)
         if method.method == GENERATED:
             density = density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
@@ -170,31 +213,44 @@ class StudyRunner:
         return self.steps.rows(name, key, QUALITY_COLUMNS, make)
 
     def cycles_step(
-        self, model: StudyModel, method: StudyMethod, bundle: MaskBundle, accelerator: StudyAccelerator, tokens: int
+        self, model: StudyModel, method: StudyMethod, masks: Masks, accelerator: StudyAccelerator, tokens: int
     ) -> pd.DataFrame:
-        self.steps.begin(f"cycles of {model.name}, {described(method)} on {accelerator.name}, tokens {tokens}")
         targets = targets_of(accelerator)
+        what = "cycles" if isinstance(targets, list) else "times"
+        self.steps.begin(f"{what} of {model.name}, {described(method)} on {accelerator.name}, tokens {tokens}")
         conditions = Conditions(tokens, accelerator.activation_density)
-        shas = [target.sha256 for target in targets]
-        key = [bundle.sha256, shas, tokens, accelerator.activation_density, __version__, model.name, method.title]
+        described_by = [t.sha256 for t in targets] if isinstance(targets, list) else gpu_key(targets)
+        key = [
+            masks.sha256,
+            described_by,
+            tokens,
+            accelerator.activation_density,
+            __version__,
+            model.name,
+            method.title,
+        ]
         settings = sha256_of([accelerator.set, accelerator.sweep, accelerator.activation_density])[:8]
         plain = not accelerator.set and not accelerator.sweep and accelerator.activation_density == 1
-        name = slug("cycles", bundle.folder.name, accelerator.name, "" if plain else settings, tokens)
-        source = bundle_source(bundle)
-        if accelerator.trace:
-            frame = utilisation_frame(source, targets[0], conditions, accelerator.trace)
-            facts = {
-                "pattern": bundle.header.pattern,
-                "target_sparsity": bundle.header.target_sparsity,
-                "seed": bundle.header.seed,
-            }
+        name = slug(what, masks.name, accelerator.name, accelerator.dtype, "" if plain else settings, tokens)
+        if accelerator.trace and isinstance(targets, list):
+            frame = utilisation_frame(masks.source, targets[0], conditions, accelerator.trace)
+            header = masks.source.header
+            facts = {"pattern": header.pattern, "target_sparsity": header.target_sparsity, "seed": header.seed}
             self.timelines.append(frame.assign(model=model.name, method=method.title, **facts))
 
         def make() -> pd.DataFrame:
-            frame = simulate_frame(source, targets, conditions, self.progress)
+            frame = simulate_frame(masks.source, targets, conditions, self.progress)
             return frame.assign(model=model.name, method=method.title)
 
-        return self.steps.rows(name, key, LAYER_COLUMNS, make)
+        rows = self.steps.rows(name, key, LAYER_COLUMNS, make)
+        beside = published_rows(rows) if accelerator.published else rows[:0]
+        return pd.concat([rows, beside], ignore_index=True) if len(beside) else rows
+
+    def measured(self, record: StudyRecord) -> pd.DataFrame:
+        """Raises UserError where the file is no record."""
+        from studies.measure import replay
+
+        return replay(self.study.beside(record.record), record.l2)
 
     def beside_or_name(self, name: str) -> str:
         """A path beside the study file if there is one, else the name itself (hub id, catalog or data set name)."""
@@ -209,12 +265,39 @@ class StudyRunner:
         return sha256_of([[file.name, self.steps.sha256(file)] for file in files])
 
 
-def targets_of(accelerator: StudyAccelerator) -> list[Target]:
-    """The accelerator, once for every combination of the values it sweeps."""
+def targets_of(accelerator: StudyAccelerator) -> list[Target] | GpuTarget:
+    """The accelerator, once for every combination of the values it sweeps; or the GPU."""
+    if accelerator.name in GPUS or not accelerator.sweep:
+        return open_any(accelerator.name, overrides(accelerator.set), [], accelerator.dtype)
     sweeps = [
         [f"{key}={pretty_json(value).strip()}" for value in values] for key, values in flat(accelerator.sweep).items()
     ]
     return combined(accelerator.name, overrides(accelerator.set), sweeps)
+
+
+def gpu_key(target: GpuTarget) -> list[str]:
+    return [spec_sha256(target.name, target.spec), target.dtype]
+
+
+def check_place(accelerator: StudyAccelerator, tokens: int) -> None:
+    """Raises UserError for what the accelerator or GPU does not have, or cannot run."""
+    if accelerator.name in GPUS:
+        density = accelerator.activation_density != 1
+        asked = {"trace": bool(accelerator.trace), "sweep": bool(accelerator.sweep), "activation_density": density}
+        for key in (key for key, given in asked.items() if given):
+            raise UserError(f"a GPU, whose times are predicted, has no `{key}`; leave it out")
+        targets_of(accelerator)
+        if not 1 <= tokens <= MAX_SIZE:
+            raise UserError(f"cannot run tokens = {tokens}; 1 to {MAX_SIZE:,}")
+        return
+    for key in (key for key in ("dtype", "published") if getattr(accelerator, key)):
+        raise UserError(f"`{key}` is for GPUs ({', '.join(GPUS)}); leave it out")
+    targets = targets_of(accelerator)
+    assert isinstance(targets, list)
+    if tokens < 1 or targets[0].model.tokens not in (None, tokens):
+        raise UserError(f"cannot run tokens = {tokens}")
+    if accelerator.trace and len(targets) > 1:
+        raise UserError("`trace` shows one design; leave `sweep` out")
 
 
 def check_method(method: StudyMethod) -> None:

@@ -8,10 +8,14 @@ import pandas as pd
 
 from simulator.accelerators import ACCELERATORS
 from simulator.energy import sources
+from simulator.gpu import GPUS, load_gpu
+from simulator.gpu.layers import NOTES as GPU_NOTES
+from simulator.gpu.prediction import precision_of
+from studies.published import dtype_of, published_notes
 from workloads.errors import UserError
 from workloads.rows import LAYER_COLUMNS, Column, to_frame
 
-NEEDED = ("model", "method", "layer", "target", "tokens", "cycles", "dense_cycles")
+NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
 ATTENTION = "head_features"  # a column that rows of `prunesim attention` have, and rows of layers have not
 
 
@@ -48,14 +52,38 @@ def constants_for(rows: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def notes_for(rows: pd.DataFrame) -> list[str]:
-    """The approximations of every accelerator in the rows, and of what the rows leave out."""
+    """The approximations of every accelerator and GPU in the rows, and of what the rows leave out."""
     notes = [
         f"{name}: {note}"
         for name in dict.fromkeys(rows["target"])
         if name in ACCELERATORS
         for note in ACCELERATORS[name].notes
     ]
+    notes += gpu_notes(rows) + published_notes(rows)
     if rows["role"].str.startswith("expert_").any():
         notes.append("Every expert is timed as if all tokens were routed to it; whole-model sums overstate experts.")
     notes.append("Only the pruned linear layers are timed: no attention, norms, embeddings or output head.")
+    return notes
+
+
+def gpu_notes(rows: pd.DataFrame) -> list[str]:
+    """What predictions leave out, and what their stated errors rest on; where masks were not needed, that; what timings leave out."""
+    notes = []
+    predicted = rows[(rows["source"] == "predicted") & rows["target"].isin(GPUS)]
+    if len(predicted):
+        notes += [f"GPUs: {note}" for note in GPU_NOTES]
+        for name, dtype in dict.fromkeys(zip(predicted["target"], predicted["settings"].map(dtype_of), strict=True)):
+            error = precision_of(load_gpu(name), dtype).error
+            notes.append(
+                f"{name}, {dtype}: of ten predictions nine are within {100 * error.dense_p90:.0f} % of the dense time, "
+                f"{100 * error.sparse24_p90:.0f} % of the 2:4 time and {100 * error.speedup_p90:.0f} % of the speedup ({error.basis})."
+            )
+        if (predicted["mask_sha256"].fillna("") == "").any():
+            notes.append("Masks: none needed, none generated where GPUs alone are asked for generated 2:4 masks.")
+    if (rows["source"] == "measured").any():
+        notes.append(
+            "Measured: the multiplication with operands that are ready; padding of tokens, quantizing of inputs and scaling of integer "
+            "results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; predicted ones over the dense "
+            "kernel of their own type."
+        )
     return notes

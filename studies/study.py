@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from studies.method_entry import MethodEntry, StudyMethod, check_titles
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class StudyModel:
 @dataclass(frozen=True)
 class StudyAccelerator:
     """`sweep` maps keys to lists of values: a design for each combination. `trace` names a layer, or a role (its first layer), whose
-    utilisation over time the report shows."""
+    utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets published figures of
+    the same GEMMs beside its predictions. `models` are names of those that run here, all unless given."""
 
     name: str
     tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
@@ -45,6 +46,20 @@ class StudyAccelerator:
     set: dict[str, Any] = field(default_factory=dict)
     sweep: dict[str, list[Any]] = field(default_factory=dict)
     trace: str = ""
+    dtype: str = ""
+    published: bool = False
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    def runs(self, model: StudyModel) -> bool:
+        return self.models is None or model.name in self.models
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A record of `prunesim measure`, beside the study file; `l2` says which of its times are meant: cold or warm."""
+
+    record: str
+    l2: str = "cold"
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class StudyFile:
     models: Annotated[tuple[StudyModel, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     accelerators: tuple[StudyAccelerator, ...] = ()
+    measured: tuple[StudyRecord, ...] = ()
     out: str = ""
 
 
@@ -91,6 +107,10 @@ def read_study(path: Path) -> Study:
         if not content.accelerators and not model.evaluated:
             raise UserError(f"{path}: without [[accelerators]] perplexity is all there is to report: give model "
                             f"{model.name!r} `path` and `text`")  # fmt: skip
+    for accelerator in content.accelerators:
+        for name in accelerator.models or ():
+            if name not in names:
+                raise UserError(f"{path}: {accelerator.name}: {unknown('model', name, names)}")
     absent = tuple(m for m in content.models if m.optional and m.path and not (path.parent / m.path).is_dir())
     models = tuple(model for model in content.models if model not in absent)
     if not models:

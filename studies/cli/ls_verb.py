@@ -1,6 +1,11 @@
 """prunesim ls"""
 
+from typing import TYPE_CHECKING
+
 from workloads.errors import unknown
+
+if TYPE_CHECKING:
+    from simulator.gpu import GpuSpec
 
 
 def ls(kind: str, /) -> None:
@@ -9,7 +14,7 @@ def ls(kind: str, /) -> None:
     Parameters
     ----------
     kind
-        accelerators, methods, quantizers, allocations or models.
+        accelerators, gpus, methods, quantizers, allocations or models.
     """
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
@@ -22,6 +27,10 @@ def ls(kind: str, /) -> None:
             (name, f"attention (the verb `attention`), level {model.level}: {first_line(model.documentation)}")
             for name, model in ATTENTION_MODELS.items()
         ]
+    elif kind == "gpus":
+        from simulator.gpu import GPUS, load_gpu
+
+        lines = [(name, gpu_line(load_gpu(name))) for name in GPUS]
     elif kind == "methods":
         from pruning.methods import METHODS
 
@@ -39,10 +48,19 @@ def ls(kind: str, /) -> None:
 
         lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
     else:
-        raise unknown("list", kind, ("accelerators", "methods", "quantizers", "allocations", "models"))
+        raise unknown("list", kind, ("accelerators", "gpus", "methods", "quantizers", "allocations", "models"))
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         print(f"{name:<{width}}  {text}")
+
+
+def gpu_line(spec: "GpuSpec") -> str:
+    from simulator.gpu.spec import Precision
+
+    types = {"fp16": "fp16 bf16", "int8": "int8", "fp8": "fp8"}
+    known = [text for name, text in types.items() if isinstance(getattr(spec, name), Precision)]
+    chip, memory = spec.chip, spec.memory
+    return f"{chip.sms} SMs at {chip.clock_mhz:g} MHz, {memory.bandwidth_gbps:g} GB/s, {spec.power.limit_w:g} W; {' '.join(known)}"
 
 
 def first_line(text: str) -> str:

@@ -20,8 +20,8 @@ VERBS = {
     "predict": "Dense and 2:4 time of GEMMs on a GPU, by a model fitted to published measurements.",
     "measure": "Measured latency of dense, 2:4 and quantized layers on this machine's GPU, or from a record.",
     "report": "Tables, figures and a page from result rows.",
-    "ls": "List accelerators, methods, quantizers, allocations or models.",
-    "show": "Describe an accelerator, a method, a quantizer, an allocation or a model.",
+    "ls": "List accelerators, GPUs, methods, quantizers, allocations or models.",
+    "show": "Describe an accelerator, a GPU, a method, a quantizer, an allocation or a model.",
     "validate": "Check every mask of a bundle.",
 }
 

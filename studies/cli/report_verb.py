@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Speedup report") -> None:
-    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate or run.
+    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate, measure or run.
 
     Parameters
     ----------
@@ -17,6 +17,7 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     import pandas as pd
 
     from reports import write_report
+    from studies.published import spmm_table
     from studies.report import constants_for, notes_for, read_rows
     from workloads.errors import UserError
     from workloads.rows import QUALITY_COLUMNS
@@ -26,5 +27,6 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     frame = pd.concat([read_rows(path) for path in rows], ignore_index=True) if rows else None
     perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
     notes = notes_for(frame) if frame is not None else []
-    files = write_report(frame, perplexities, out, title, notes, constants=constants_for(frame))
+    spmm = None if frame is None else spmm_table(frame)
+    files = write_report(frame, perplexities, out, title, notes, constants=constants_for(frame), spmm=spmm)
     sys.stderr.write(f"wrote {files['report.html']}\n")

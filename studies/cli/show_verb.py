@@ -11,12 +11,16 @@ ENERGY = "energy"
 
 
 def show(name: str, /) -> None:
-    """Describe an accelerator, method, quantizer or allocation (what it does, its keys for --set), a model (its config), or
+    """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its config), or
     energy (the constants of energy and area, with their sources)."""
     from simulator.accelerators import ACCELERATORS
     from simulator.attention import ATTENTION_MODELS
+    from simulator.gpu import GPUS
     from workloads.catalog import catalog_config, catalog_names
 
+    if name in GPUS:
+        show_gpu(name)
+        return
     if name in ACCELERATORS or name in ATTENTION_MODELS:
         show_accelerator(name)
         return
@@ -47,7 +51,7 @@ def show(name: str, /) -> None:
         raise unknown(
             "name",
             name,
-            [*ACCELERATORS, *ATTENTION_MODELS, ENERGY, *METHODS, *QUANTIZERS, *ALLOCATORS, *catalog_names()],
+            [*ACCELERATORS, *GPUS, *ATTENTION_MODELS, ENERGY, *METHODS, *QUANTIZERS, *ALLOCATORS, *catalog_names()],
         )
 
 
@@ -82,10 +86,29 @@ def show_accelerator(name: str) -> None:
     print(preset_path(name).read_text(encoding="utf-8").strip())
 
 
+def show_gpu(name: str) -> None:
+    from simulator.gpu import gemm
+    from simulator.gpu.layers import NOTES
+    from simulator.spec import preset_path
+
+    print((gemm.__doc__ or "").strip())
+    print("\nNotes, as reports print them:")
+    for note in NOTES:
+        print(f"  - {note}")
+    print(
+        f"\nUsed by `prunesim predict --on {name}` and `prunesim simulate --on {name}`, with --dtype. Level: kernel. Keys (--set "
+        "section.key=value) and their values:\n"
+    )
+    print(preset_path(name).read_text(encoding="utf-8").strip())
+
+
 def show_energy() -> None:
     from simulator.energy import sources
 
-    print("Constants of energy and area. Logic and SRAM are scaled from their node to the design's, at 0.8 V.\n")
+    print(
+        "Constants of energy and area. Each is taken as published, at its own voltage; logic and SRAM are then scaled "
+        "to the design's node by the ratio of both nodes at 0.8 V.\n"
+    )
     rows = sources()
     width = max(len(row["name"]) for row in rows)
     for row in rows:

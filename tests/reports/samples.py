@@ -62,6 +62,29 @@ def two_layers(**others) -> list[dict]:
     ]
 
 
+def kernel(dense_us: float | None, us: float | None, **others) -> dict:
+    """A predicted row of a GPU; its kernel is the 2:4 one. `others` may make it measured or published."""
+    known = dense_us is not None and us is not None
+    return {
+        **CELL, "target": "a100-pcie", "settings": "dtype=fp16", "level": "kernel", "source": "predicted", "kernel": "sparse24",
+        "bound": "tensor", "clock_mhz": None, "weight_bits": None, "mask_sha256": "", "latency_us": us,
+        "dense_latency_us": dense_us, "speedup": dense_us / us if known else None, "latency_error_p90": 0.2, **others,
+    }  # fmt: skip
+
+
+def published(dense_us: float | None, us: float | None, name: str = "Paper", **others) -> dict:
+    settings = f"dtype=fp16 published={name}"
+    return kernel(dense_us, us, **{"settings": settings, "source": "published", "kernel": "", "latency_error_p90": None,
+                                   "bound": "", **others})  # fmt: skip
+
+
+def timed(name: str, us: float | None, dense_us: float | None = 100.0, **others) -> dict:
+    """A measured row of one kernel."""
+    settings = f"kernel={name} dtype=fp16 l2=cold"
+    return kernel(dense_us, us, **{"target": "NVIDIA A100 80GB PCIe", "settings": settings, "source": "measured",
+                                   "kernel": name, "latency_error_p90": None, "bound": "", **others})  # fmt: skip
+
+
 def frame(rows: list[dict]) -> pd.DataFrame:
     return to_frame(rows)
 

@@ -49,7 +49,7 @@ def test_other_settings_and_other_activations_are_other_configurations():
     ]  # fmt: skip
     assert table["cycles"].tolist() == [350] * 4
     roles = role_table(frame(rows))
-    assert roles.loc[roles["role"] == "all", "cycles_share"].tolist() == [1.0] * 4
+    assert roles.loc[roles["role"] == "all", "time_share"].tolist() == [1.0] * 4
     assert len(layer_table(frame(rows))) == 8
 
 
@@ -126,7 +126,7 @@ def test_role_lines_are_means_per_layer_and_their_speedup_is_sum_over_sum():
     assert table.speedup["q"] == 1.0
     assert table.speedup["all"] == pytest.approx(410 / 410)
     assert table.mean_cycles["all"] == pytest.approx(410 / 3)
-    assert table.cycles_share["q"] == pytest.approx(400 / 410)
+    assert table.time_share["q"] == pytest.approx(400 / 410)
     assert table.shapes["q"] == "4 x 10"
 
 

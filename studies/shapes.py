@@ -1,0 +1,43 @@
+"""A study's layers without masks: a GPU's time depends on shapes and on being 2:4, not on which weights are kept."""
+
+from typing import NoReturn
+
+from simulator.simulate import LayerInput
+from studies.simulate import Source
+from workloads import __version__
+from workloads.bundle import BundleHeader, LayerEntry
+from workloads.catalog import resolve_config
+from workloads.patterns import parse_pattern
+
+NEEDS_NO_MASK = "2:4"  # predictions take entries of this pattern at their word and read no mask
+
+
+def shapes_source(model: str, seed: int) -> Source:
+    """Every linear of a catalog name, a config file or a model folder, with the 2:4 pattern and no mask: `mask_sha256` of its rows is
+    empty. Raises UserError for an unknown model, NotForThisModel where 4 does not divide in_features."""
+    from workloads.discovery import discover_layers
+
+    model_id, config = resolve_config(model)
+    pattern = parse_pattern(NEEDS_NO_MASK)
+    assert pattern is not None
+    layers = []
+    for layer in discover_layers(config):
+        pattern.check_divides(layer.in_features, layer.name)
+        nnz = layer.n_weights * pattern.n // pattern.m
+        entry = LayerEntry(layer.name, layer.role, layer.block, *layer.shape, NEEDS_NO_MASK, nnz, None, "", "")
+        layers.append(LayerInput(entry, _unread))
+    header = BundleHeader(
+        model_id=model_id,
+        method="generated",
+        pattern=NEEDS_NO_MASK,
+        parameters={"masks": "none needed"},
+        seed=seed,
+        target_sparsity=pattern.sparsity,
+        model_config=config,
+        tool_version=__version__,
+    )
+    return Source(header, len(layers), layers)
+
+
+def _unread() -> NoReturn:
+    raise AssertionError("a layer without a mask was asked for one")
