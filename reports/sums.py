@@ -122,7 +122,9 @@ def total(values: pd.Series) -> float:
 
 
 def ratio(above: float, below: float) -> float:
-    """above / below; NaN where that has no meaning."""
+    """above / below; NaN where that has no meaning. Sums of floats that differ in their last digits alone are equal."""
+    if below and abs(above - below) <= 1e-12 * abs(below):
+        return 1.0
     return above / below if below else float("nan")
 
 

@@ -27,7 +27,8 @@ from simulator.statistics import Statistics
 from simulator.work import Work
 
 NEAR = 1 / 64
-TRIES = 24
+TRIES = 8
+LEANER = 31 / 32  # of the bytes: less is not worth a walk
 UNLIKELY = 1.1  # candidates whose estimate is that far beyond the limit are not tried for their bytes
 
 
@@ -59,7 +60,7 @@ def best_layer(
         if layer.cycles < best.cycles:
             best, best_moved = layer, row[6]
     limit = max(best.cycles, lowest[0] * (1 + NEAR))
-    leaner = table[(table[:, 4] <= limit) & (table[:, 5] <= limit * UNLIKELY) & (table[:, 6] < best_moved)]
+    leaner = table[(table[:, 4] <= limit) & (table[:, 5] <= limit * UNLIKELY) & (table[:, 6] < best_moved * LEANER)]
     for row in leaner[np.argsort(leaner[:, 6], kind="stable")][:TRIES]:
         layer = walked(row)
         if layer.cycles <= limit:

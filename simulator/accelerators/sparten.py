@@ -156,11 +156,17 @@ def layer(spec: SpartenSpec, work: Work, statistics: Statistics) -> LayerCycles:
     """The best division of the clusters: of those within NEAR of the fewest cycles the one that moves the fewest bytes, of equal
     ones the one that computes least."""
     transfer = least_transfer(spec, work, statistics)
+    least_bytes = transfer * port_of(spec.dram, spec.clock.mhz).bytes_per_cycle
     found: list[LayerCycles] = []
     refusals: list[tuple[int, Infeasible | UserError]] = []
     for compute, groups, grid, own in sorted(divisions(spec, work, statistics), key=lambda division: division[:2]):
-        if found and max(compute, transfer) > (1 + NEAR) * min(layer.cycles for layer in found):
-            continue
+        if found:
+            fewest, bound = min(layer.cycles for layer in found), max(compute, transfer)
+            lean = min(layer.total_bytes for layer in found if layer.cycles <= (1 + NEAR) * fewest) <= least_bytes * (
+                1 + 2 * NEAR
+            )
+            if bound > (1 + NEAR) * fewest or (lean and fewest <= (1 + NEAR) * bound):
+                continue  # neither faster nor leaner by enough to be looked at
         tokens = spec.array.clusters // groups
         note = f"{groups} clusters over outputs x {tokens} over tokens"
         try:
