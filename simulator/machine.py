@@ -15,7 +15,7 @@ Bits = Annotated[int, Field(gt=0, le=64)]
 Whole = Annotated[int, Field(ge=0)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Mhz = Annotated[float, Field(ge=1, le=1e5)]
-Gbps = Annotated[float, Field(ge=1e-3, le=1e7)]
+Gbps = Annotated[float, Field(ge=1e-3, le=1e9)]
 
 DramDevice = Literal["generic", "DDR4-3200", "LPDDR5-6400", "GDDR6", "HBM2", "HBM3"]
 
