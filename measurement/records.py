@@ -102,10 +102,10 @@ def write_record(path: Path, record: Record) -> None:
 
 def read_record(path: Path) -> Record:
     """Raises UserError, one line, for a file that is absent, cut, edited, of another format, or holds impossible numbers."""
+    if not path.exists():
+        raise UserError(f"no such record: {path}")
     try:
         text, table, digest = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"no such record: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
     header = _header(path, text)
@@ -167,7 +167,7 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow; pip install pyarrow, or let the name end in .csv") from None
+        raise UserError(f"{path}: Parquet needs pyarrow; install the extra `parquet`, or let the name end in .csv") from None
     return pyarrow, pyarrow.parquet
 
 
