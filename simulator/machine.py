@@ -1,5 +1,6 @@
 """Parts that machine descriptions share, with the ranges their values may have."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -106,7 +107,7 @@ class Mapping:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(ABC):
     """What every cycle model has; a design adds its array."""
 
     clock: Clock
@@ -117,6 +118,6 @@ class Machine:
     energy: EnergySpec
 
     @property
+    @abstractmethod
     def macs(self) -> int:
         """MAC units: products a cycle at most."""
-        raise NotImplementedError
