@@ -167,7 +167,9 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow; install the extra `parquet`, or let the name end in .csv") from None
+        raise UserError(
+            f"{path}: Parquet needs pyarrow; install the extra `parquet`, or let the name end in .csv"
+        ) from None
     return pyarrow, pyarrow.parquet
 
 
