@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workloads.errors import UserError, one_line
-from workloads.files import plain, replacing
+from workloads.files import plain, replacing, sha256_of
 
 FORMAT = "prunesim-gpu-record"
 VERSION = 1
@@ -84,9 +84,9 @@ def write_record(path: Path, record: Record) -> None:
         "format": FORMAT,
         "version": VERSION,
         "rows": len(record.frame),
-        "sha256": _digest(body),
         **{key: plain(record.header[key]) for key in ("environment", "model", "layers", "conditions")},
     }
+    header["sha256"] = _sealed(header, _digest(body))
     text = json.dumps(header, ensure_ascii=True, allow_nan=False)
     if path.suffix == ".parquet":
         pyarrow, parquet = _pyarrow(path)
@@ -121,11 +121,16 @@ def read_record(path: Path) -> Record:
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: a value is not of its column's type: {one_line(error)}") from None
     _check_values(path, frame)
-    if (digest or _digest(_csv(frame))) != header["sha256"]:
-        raise UserError(f"{path}: the rows are not those its header was written for; it was edited, measure again")
+    if _sealed(header, digest or _digest(_csv(frame))) != header["sha256"]:
+        raise UserError(f"{path}: header and rows are not as they were written; the file was edited, measure again")
     return Record(
         {key: header[key] for key in HEADER_KEYS if key not in ("format", "version", "rows", "sha256")}, frame
     )
+
+
+def _sealed(header: dict[str, Any], rows_sha256: str) -> str:
+    """Hash of a header, whatever it says of its own hash, and of the rows."""
+    return sha256_of([{key: value for key, value in header.items() if key != "sha256"}, rows_sha256])
 
 
 def _digest(text: str) -> str:

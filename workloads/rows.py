@@ -78,8 +78,9 @@ LAYER_COLUMNS = (
     Column(
         "latency_error_p90",
         "float",
-        "predicted rows: nine of ten predictions are off by at most this share, outside the fit",
+        "predicted rows: nine of ten predicted times are off by at most this share, outside the fit",
     ),
+    Column("speedup_error_p90", "float", "the same of predicted speedups; NaN where nothing runs sparse"),
     Column(
         "energy_pj",
         "float",

@@ -85,6 +85,7 @@ def figures(found: Prediction, follows: bool) -> dict[str, Any]:
         "dense_latency_us": dense_us,
         "speedup": dense_us / float(kernel.time_us[0]),
         "latency_error_p90": found.error.sparse24_p90 if sparse else found.error.dense_p90,
+        "speedup_error_p90": found.error.speedup_p90 if sparse else None,
         "bound": str(kernel.bound[0]),
         "mapping": f"{why}, tile {kernel.tile[0]}",
         "clock_mhz": float(kernel.clock_mhz[0]),

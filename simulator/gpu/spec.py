@@ -1,8 +1,8 @@
 """A GPU in the few numbers its matrix products depend on: data sheet, fitted efficiencies, stated error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -123,7 +123,17 @@ class GpuSpec:
 
 
 def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:
-    """The preset `name` with "key=value" overrides applied. Raises UserError for unknown names, keys and bad values."""
+    """The preset `name` with "key=value" overrides applied; its error then says that no data covers them. Raises UserError for
+    unknown names, keys and bad values."""
     if name not in GPUS:
         raise unknown("GPU", name, GPUS)
-    return load_spec(name, GpuSpec, overrides)
+    spec = load_spec(name, GpuSpec, overrides)
+    if not overrides:
+        return spec
+    changed: dict[str, Any] = {}
+    for dtype in ("fp16", "int8", "fp8"):
+        precision: Precision | None = getattr(spec, dtype)
+        if precision is not None:
+            basis = f"of the preset, which {', '.join(overrides)} changed: no data covers that; {precision.error.basis}"
+            changed[dtype] = replace(precision, error=replace(precision.error, basis=basis))
+    return replace(spec, **changed)

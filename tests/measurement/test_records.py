@@ -185,6 +185,8 @@ def test_missing_column(file):
         (lambda h: h.update(environment=3), "gpu"),
         (lambda h: h.update(layers=[1]), "layers"),
         (lambda h: h.update(rows=3), "3 rows"),
+        (lambda h: h["environment"].update(gpu="another card"), "edited"),
+        (lambda h: h["layers"][0].update(nnz=1), "edited"),
         (lambda h: h.update(sha256="0"), "edited"),
     ],
 )
