@@ -16,7 +16,7 @@ from workloads.errors import UserError
 SIZES = ("m", "n", "k")
 PREDICT_TABLE = (
     "m", "n", "k", "target", "dtype", "dense_us", "sparse24_us", "speedup", "bound", "dense_bound", "tile", "dense_tile",
-    "speedup_error_p90", "reason",
+    "speedup_error_p90", "verdict", "extrapolated", "reason",
 )  # fmt: skip
 
 

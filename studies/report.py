@@ -9,6 +9,7 @@ import pandas as pd
 from simulator.accelerators import ACCELERATORS
 from simulator.energy import sources
 from simulator.gpu import GPUS, load_gpu
+from simulator.gpu.confidence import stated
 from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
 from studies.published import dtype_of, published_notes
@@ -74,10 +75,7 @@ def gpu_notes(rows: pd.DataFrame) -> list[str]:
         notes += [f"GPUs: {note}" for note in GPU_NOTES]
         for name, dtype in dict.fromkeys(zip(predicted["target"], predicted["settings"].map(dtype_of), strict=True)):
             error = precision_of(load_gpu(name), dtype).error
-            notes.append(
-                f"{name}, {dtype}: of ten predictions nine are within {100 * error.dense_p90:.0f} % of the dense time, "
-                f"{100 * error.sparse24_p90:.0f} % of the 2:4 time and {100 * error.speedup_p90:.0f} % of the speedup ({error.basis})."
-            )
+            notes.append(f"{name}, {dtype}: of ten predictions nine are within {stated(error)} ({error.basis}).")
         if (predicted["mask_sha256"].fillna("") == "").any():
             notes.append("Masks: none needed, none generated where GPUs alone are asked for generated 2:4 masks.")
     if (rows["source"] == "measured").any():

@@ -82,6 +82,13 @@ LAYER_COLUMNS = (
     ),
     Column("speedup_error_p90", "float", "the same of predicted speedups; NaN where nothing runs sparse"),
     Column(
+        "verdict",
+        "text",
+        "predicted rows: faster | slower, where the whole band of the speedup's error is; else not distinguishable; same kernel "
+        "where the dense kernel runs",
+    ),
+    Column("extrapolated", "text", "predicted rows: what lies outside the data the prediction rests on, else ''"),
+    Column(
         "energy_pj",
         "float",
         "energy of the layer: the sum of the five parts that follow; no leakage, control or network",
@@ -97,7 +104,7 @@ LAYER_COLUMNS = (
     Column("dense_edp_pj_us", "float", "the same of the unpruned layer"),
     Column("area_mm2", "float", "area of the target's MACs and buffers; no control, network or PHY"),
     Column("feasible", "bool", "False: the target cannot run it, `reason` says why and cycles are empty"),
-    Column("reason", "text", "why not feasible, else ''"),
+    Column("reason", "text", "why not feasible, or why a GPU runs a 2:4 mask dense; else ''"),
     Column("mask_sha256", "text", "hash of the mask"),
     Column("spec_sha256", "text", "hash of the target's full description, overrides included"),
     Column("seed", "int", "seed of the masks"),

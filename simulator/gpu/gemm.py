@@ -105,6 +105,20 @@ def limited_clock_ghz(flops: float, dram_bytes: float, cycles: float, p: Machine
 
 
 @njit(cache=True, nogil=True)
+def limit(launch_us: float, dram_us: float, sm_us: float, useful_us: float, computed_us: float) -> int:
+    """What limits a kernel, an index into BOUNDS: launch where the empty kernel is longer than all the work; else the DRAM or the
+    SMs, whichever takes longer; of the SMs' time the largest part: MACs that are asked for (useful), idle SMs and padding (computed
+    above useful), or bytes, latency, start, end and split-k sums (the rest)."""
+    if launch_us > max(dram_us, sm_us):
+        return LAUNCH
+    if dram_us >= sm_us:
+        return DRAM
+    if useful_us >= max(computed_us - useful_us, sm_us - computed_us):
+        return TENSOR
+    return WAVE_TAIL if computed_us - useful_us >= sm_us - computed_us else L2
+
+
+@njit(cache=True, nogil=True)
 def estimate(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: Machine) -> Estimate:
     """One candidate: CTA tile (tile_m tokens, tile_n features), k in `split` parts.
 
@@ -130,24 +144,13 @@ def estimate(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: Ma
     sm_us = cycles / clock_ghz * 1e-3
     dram_us = dram_bytes / p.dram_bytes_per_us
     body_us = (sm_us**DRAM_OVERLAP + dram_us**DRAM_OVERLAP) ** (1.0 / DRAM_OVERLAP)
-    fixed_us = p.launch_us
+    split_us = 0.0
     if split > 1:  # fp32 partial sums are written and read once
-        fixed_us += p.reduce_us + 8.0 * split * m * n / (min(tiles, p.sms) * p.l2_bytes_per_cycle * p.clock_ghz * 1e3)
-
+        split_us = p.reduce_us + 8.0 * split * m * n / (min(tiles, p.sms) * p.l2_bytes_per_cycle * p.clock_ghz * 1e3)
     useful_us = 1.0 * m * n * k / (p.sms * p.macs_per_cycle) / clock_ghz * 1e-3
     computed_us = waves * mac_cycles / clock_ghz * 1e-3
-    bound, largest = LAUNCH, fixed_us
-    if dram_us >= sm_us:
-        if body_us > largest:
-            bound = DRAM
-    else:
-        if useful_us > largest:
-            bound, largest = TENSOR, useful_us
-        if computed_us - useful_us > largest:
-            bound, largest = WAVE_TAIL, computed_us - useful_us
-        if sm_us - computed_us > largest:
-            bound = L2
-    return Estimate(fixed_us + body_us, bound, clock_ghz, dram_bytes)
+    bound = limit(p.launch_us, dram_us, sm_us + split_us, useful_us, computed_us)
+    return Estimate(p.launch_us + split_us + body_us, bound, clock_ghz, dram_bytes)
 
 
 @njit(cache=True, nogil=True)

@@ -14,7 +14,8 @@ from workloads.errors import UserError
 
 NOTES = (
     "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; latency_error_p90 is what nine "
-    "of ten stayed within on shapes outside the fit.",
+    "of ten stayed within on shapes outside the fit; it grows below and above the data's sizes, where `extrapolated` names what lies "
+    "outside. Where the band of the speedup's error holds 1.0 the verdict is `not distinguishable`.",
     "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so those layers are "
     "predicted dense.",
     "A GEMM of the type --dtype on both sides; weights of fewer bits are not predicted. Launch overhead of the framework, activations' "
@@ -84,11 +85,13 @@ def figures(found: Prediction, follows: bool) -> dict[str, Any]:
         "latency_us": float(kernel.time_us[0]),
         "dense_latency_us": dense_us,
         "speedup": dense_us / float(kernel.time_us[0]),
-        "latency_error_p90": found.error.sparse24_p90 if sparse else found.error.dense_p90,
-        "speedup_error_p90": found.error.speedup_p90 if sparse else None,
+        "latency_error_p90": float((found.sparse24_error_p90 if sparse else found.dense_error_p90)[0]),
+        "speedup_error_p90": float(found.speedup_error_p90[0]) if sparse else None,
+        "verdict": str(found.verdict[0]) if sparse else "same kernel",
+        "extrapolated": str(found.extrapolated[0]),
         "bound": str(kernel.bound[0]),
         "mapping": f"{why}, tile {kernel.tile[0]}",
         "clock_mhz": float(kernel.clock_mhz[0]),
         "feasible": True,
-        "reason": "",
+        "reason": f"runs dense: {found.reason[0]}" if follows and found.reason[0] else "",
     }

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from simulator.gpu import confidence
 from simulator.gpu.gemm import BOUNDS, Machine, best_candidates
 from simulator.gpu.spec import Error, GpuSpec, KernelFamily, Precision
 from workloads.errors import UserError, unknown
@@ -19,8 +20,9 @@ HARDWARE_LIMIT = 2.0  # 2:4 doubles the MAC rate and at best halves the bytes
 class Kernel:
     """The best candidate of each GEMM; arrays (shapes,). NaN and "" where the kernel cannot run.
 
-    bound: tensor (MAC rate at the clock reached), dram, l2 (bytes, latency, start and end of tiles), launch (floor and
-    split-k sums) or wave_tail (SMs idle in the last wave, padding of edge tiles): the largest part of the time.
+    bound: what limits the kernel. launch: the empty kernel is longer than all the work; else dram, or the largest part of the SMs'
+    time: tensor (MAC rate at the clock reached), l2 (bytes, latency, start and end of tiles, split-k sums) or wave_tail (SMs idle in
+    the last wave, padding of edge tiles).
     """
 
     time_us: np.ndarray
@@ -33,7 +35,8 @@ class Kernel:
 @dataclass(frozen=True)
 class Prediction:
     """Arrays (shapes,). speedup = dense / sparse24; speedup_capped stops at 2, what 2:4 itself can give: more than that means
-    that the library's dense kernel is weak. reason says why there is no 2:4 time, else "". error: of any row, outside the fit.
+    that the library's dense kernel is weak. reason says why there is no 2:4 time, else "". The errors: nine of ten predictions stay
+    within. extrapolated: what lies outside the data, else "". verdict: faster, slower or not distinguishable.
     """
 
     m: np.ndarray
@@ -45,6 +48,11 @@ class Prediction:
     speedup: np.ndarray
     speedup_capped: np.ndarray
     reason: np.ndarray
+    dense_error_p90: np.ndarray
+    sparse24_error_p90: np.ndarray
+    speedup_error_p90: np.ndarray
+    extrapolated: np.ndarray
+    verdict: np.ndarray
     error: Error
 
     def columns(self) -> dict[str, Any]:
@@ -60,9 +68,11 @@ class Prediction:
             "dense_tile": self.dense.tile,
             "clock_mhz": self.sparse24.clock_mhz,
             "dense_clock_mhz": self.dense.clock_mhz,
-            "dense_error_p90": self.error.dense_p90,
-            "sparse24_error_p90": self.error.sparse24_p90,
-            "speedup_error_p90": self.error.speedup_p90,
+            "dense_error_p90": self.dense_error_p90,
+            "sparse24_error_p90": self.sparse24_error_p90,
+            "speedup_error_p90": self.speedup_error_p90,
+            "verdict": self.verdict,
+            "extrapolated": self.extrapolated,
             "error_basis": self.error.basis,
             "reason": self.reason,
         }
@@ -85,7 +95,19 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
     )
     speedup = dense.time_us / sparse.time_us
     capped = np.minimum(speedup, HARDWARE_LIMIT)
-    return Prediction(ms, ns, ks, dtype, dense, sparse, speedup, capped, reason, precision.error)
+    octaves, beyond = confidence.outside(spec.coverage, ms, ns, ks)
+    errors = {
+        what: confidence.error_p90(precision.error, what, ms, octaves) for what in ("dense", "sparse24", "speedup")
+    }
+    return Prediction(
+        m=ms, n=ns, k=ks, dtype=dtype, dense=dense, sparse24=sparse, speedup=speedup, speedup_capped=capped, reason=reason,
+        dense_error_p90=errors["dense"],
+        sparse24_error_p90=np.where(allowed, errors["sparse24"], np.nan),
+        speedup_error_p90=np.where(allowed, errors["speedup"], np.nan),
+        extrapolated=confidence.extrapolated(spec.coverage, beyond),
+        verdict=confidence.verdict(speedup, errors["speedup"]),
+        error=precision.error,
+    )  # fmt: skip
 
 
 def precision_of(spec: GpuSpec, dtype: str) -> Precision:

@@ -13,6 +13,9 @@ from workloads.errors import UserError, unknown
 GPUS = ("a100-pcie", "a100-sxm", "h100-pcie", "h100-sxm", "h200")
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Sides = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Shares = tuple[NonNegative, ...]
+Range = tuple[PositiveFloat, PositiveFloat]
+ERROR_CURVES = tuple(f"{what}_{share}" for what in ("dense", "sparse24", "speedup") for share in ("median", "p90"))
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,43 @@ class KernelFamily:
 
 @dataclass(frozen=True)
 class Error:
-    """Relative error, median and 90th percentile, of shapes outside the fit (cross-validated, or assumed where untested)."""
+    """How far predictions of points outside the fit are off: |ln(predicted / measured)|, median and 90th percentile, at
+    `tokens` (cross-validated; for a card without data: assumed); and what an octave outside the data adds to either."""
 
-    dense_median: Fraction
-    dense_p90: Fraction
-    sparse24_median: Fraction
-    sparse24_p90: Fraction
-    speedup_median: Fraction
-    speedup_p90: Fraction
+    tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    dense_median: Shares
+    dense_p90: Shares
+    sparse24_median: Shares
+    sparse24_p90: Shares
+    speedup_median: Shares
+    speedup_p90: Shares
+    dense_octave: NonNegative
+    sparse24_octave: NonNegative
+    speedup_octave: NonNegative
     basis: str
+
+    def __post_init__(self) -> None:
+        for name in ERROR_CURVES:
+            if len(getattr(self, name)) != len(self.tokens):
+                raise UserError(
+                    f"error.{name} has {len(getattr(self, name))} values for {len(self.tokens)} token counts"
+                )
+        if list(self.tokens) != sorted(set(self.tokens)):
+            raise UserError(f"error.tokens = {list(self.tokens)} must grow")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Lowest and highest value of each quantity in the data that a preset was fitted on; `card` is what was measured, "" where the
+    card itself was not, so that every prediction is extrapolated."""
+
+    card: str
+    tokens: Range
+    features: Range
+    inputs: Range
+    features_per_input: Range
+    tokens_per_feature: Range
+    tokens_per_input: Range
 
 
 @dataclass(frozen=True)
@@ -111,6 +142,7 @@ class GpuSpec:
     memory: Memory
     power: Power
     tiles: Tiles
+    coverage: Coverage
     fp16: Precision
     int8: Precision | None = None
     fp8: Precision | None = None
@@ -136,4 +168,4 @@ def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:
         if precision is not None:
             basis = f"of the preset, which {', '.join(overrides)} changed: no data covers that; {precision.error.basis}"
             changed[dtype] = replace(precision, error=replace(precision.error, basis=basis))
-    return replace(spec, **changed)
+    return replace(spec, **changed, coverage=replace(spec.coverage, card=""))

@@ -27,7 +27,7 @@ TABLE_COLUMNS = (
 )  # fmt: skip
 GPU_COLUMNS = (
     "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us", "dense_latency_us",
-    "speedup", "latency_error_p90", "speedup_error_p90", "bound",
+    "speedup", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated", "bound",
 )  # fmt: skip
 
 

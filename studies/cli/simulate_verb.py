@@ -85,7 +85,7 @@ def simulate(
     if trace is not None and isinstance(targets, list):
         write_trace(source, targets[0], conditions, layer, trace)
     if isinstance(targets, list):
-        columns = TABLE_COLUMNS if len(targets) == 1 else ("settings", *TABLE_COLUMNS)
+        columns: tuple[str, ...] = TABLE_COLUMNS if len(targets) == 1 else ("settings", *TABLE_COLUMNS)
     else:
         columns = GPU_COLUMNS
     emit(frame, format, out, columns)

@@ -1,0 +1,66 @@
+"""How far a prediction may be off, whether data covers it, and what may be said of its speedup."""
+
+import numpy as np
+
+from simulator.gpu.spec import Coverage, Error
+
+FASTER, SLOWER, UNCLEAR = "faster", "slower", "not distinguishable"
+OF = {"tokens": "m", "features": "n", "inputs": "k", "features_per_input": "n/k", "tokens_per_feature": "m/n",
+      "tokens_per_input": "m/k"}  # fmt: skip
+
+
+def outside(coverage: Coverage, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(shapes,) octaves by which the quantity that lies farthest outside the data does so, 0 inside; and what lies outside, in words,
+    "" inside. Bounds on sizes and on their ratios enclose the data about as closely as its convex hull in log space."""
+    values = {"tokens": m, "features": n, "inputs": k, "features_per_input": n / k, "tokens_per_feature": m / n,
+              "tokens_per_input": m / k}  # fmt: skip
+    octaves = np.zeros(m.shape)
+    said: list[list[str]] = [[] for _ in range(len(m))]
+    for name, value in values.items():
+        low, high = getattr(coverage, name)
+        below, above = np.log2(low / value), np.log2(value / high)
+        octaves = np.maximum(octaves, np.maximum(below, above))
+        for i in np.flatnonzero(below > 1e-9):
+            said[i].append(f"{OF[name]} {value[i]:.4g} below {low:.4g}")
+        for i in np.flatnonzero(above > 1e-9):
+            said[i].append(f"{OF[name]} {value[i]:.4g} above {high:.4g}")
+    return octaves, np.array([", ".join(parts) for parts in said] or [], dtype=object)
+
+
+def extrapolated(coverage: Coverage, outside_data: np.ndarray) -> np.ndarray:
+    """(shapes,) "" where a measured card's data covers the GEMM, else why the prediction is extrapolated."""
+    if coverage.card:
+        return outside_data
+    return np.array([f"card as set not measured{'; ' if part else ''}{part}" for part in outside_data], dtype=object)
+
+
+def error_p90(error: Error, what: str, m: np.ndarray, octaves: np.ndarray) -> np.ndarray:
+    """(shapes,) share that nine of ten predictions stay within, both ways: predicted / (1 + e) <= true <= predicted * (1 + e).
+
+    what: dense, sparse24 or speedup. Between the token counts of the error it is interpolated over log m; each octave outside the
+    data adds to it.
+    """
+    logs = np.interp(np.log2(m), np.log2(error.tokens), getattr(error, f"{what}_p90"))
+    return np.expm1(logs + octaves * getattr(error, f"{what}_octave"))
+
+
+def verdict(speedup: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """(shapes,) of 2:4 against dense: faster or slower only where the whole band speedup / (1 + e) .. speedup * (1 + e) is; else not
+    distinguishable. "" where there is no speedup."""
+    found = np.full(speedup.shape, UNCLEAR, dtype=object)
+    found[speedup > 1 + error] = FASTER
+    found[speedup * (1 + error) < 1] = SLOWER
+    found[~np.isfinite(speedup)] = ""
+    return found
+
+
+def stated(error: Error) -> str:
+    """ "12, 10, 15 % (dense time, 2:4 time, speedup) at 64 tokens, ..."."""
+    curves = [
+        [100 * np.expm1(value) for value in getattr(error, f"{what}_p90")] for what in ("dense", "sparse24", "speedup")
+    ]
+    parts = [
+        f"{', '.join(f'{value:.0f}' for value in at)} % at {t} tokens"
+        for t, *at in zip(error.tokens, *curves, strict=True)
+    ]
+    return f"(dense time, 2:4 time, speedup) {'; '.join(parts)}"
