@@ -4,7 +4,6 @@ torch splits sums differently for different thread counts, which changes the las
 only decides how many items are in flight, never how one is computed, and results come back in order.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +12,10 @@ from typing import TypeVar
 
 import torch
 
+from workloads.threads import worker_count
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def worker_count() -> int:
-    """PRUNESIM_THREADS, or the cores this process may use."""
-    asked = os.environ.get("PRUNESIM_THREADS", "")
-    if asked.isdigit():
-        return max(1, int(asked))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

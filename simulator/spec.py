@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import datetime
 import json
 import re
 import tomllib
@@ -12,8 +13,9 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 from workloads.files import sha256_of
+from workloads.parsing import parse_toml
 
 Spec = TypeVar("Spec")
 
@@ -39,10 +41,14 @@ def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -
     """
     values = copy.deepcopy(_preset(name))
     known = flat(values)
+    given: set[str] = set()
     for override in overrides:
         key, value = parse_override(override)
         if key not in known:
-            raise UserError(f"--set {override}: {name} has no key {key!r}; it has: {', '.join(known)}")
+            raise UserError(f"--set {override}: {unknown(f'key of {name}:', key, known)}")
+        if key in given:
+            raise UserError(f"--set {override}: {key} is given twice; leave one out")
+        given.add(key)
         section = values
         *parents, last = key.split(".")
         for parent in parents:
@@ -64,10 +70,22 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text!r}: expected key=value, such as array.height=16")
     if re.fullmatch(r"[+-]?\.\d+", value.strip()):
         return key.strip(), float(value)  # .5, which TOML wants written 0.5
+    if any(letter in text for letter in "\n\r\0"):
+        raise UserError(f"--set {text!r}: a value is one line, and has no null bytes")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {value}")["value"]
+    except ValueError as error:
+        if not isinstance(error, tomllib.TOMLDecodeError):
+            raise UserError(f"--set {text[:60]}: {error}") from None
         return key.strip(), value.strip()
+    return key.strip(), value.strip() if holds_dates(parsed) else parsed
+
+
+def holds_dates(value: Any) -> bool:
+    """Whether a TOML value is, or has in it, a date or a time. No setting is one: they are taken as the text they are."""
+    if isinstance(value, dict | list):
+        return any(holds_dates(item) for item in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, datetime.date | datetime.time)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -361,6 +361,9 @@ def overrides(values: dict[str, Any]) -> list[str]:
             flat += [f"{key}.{inner}" for inner in overrides(value)]
         else:
             flat.append(f"{key}={pretty_json(value).strip()}")
+    keys = [text.partition("=")[0] for text in flat]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UserError(f"`set` gives {twice} twice; leave one out")
     return flat
 
 

@@ -1,6 +1,7 @@
 """Masks from anywhere onto accelerators: a frame of result rows, and the trace of one layer."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ from workloads.errors import UserError, unknown
 from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
+from workloads.limits import shortened
 from workloads.rows import to_frame
+
+MAX_DESIGNS = 100_000  # of a sweep: some minutes
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,11 @@ def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> 
         if len(set(choice)) < len(choice):
             raise UserError(f"{on}: the sweep of {key} names a value twice")
         seen.add(key)
+    count = math.prod(len(choice) for choice in choices)
+    if count > MAX_DESIGNS:
+        raise UserError(
+            f"{on}: the sweep asks for {shortened(count)} designs; at most {MAX_DESIGNS:,} at a time, so sweep fewer values"
+        )
     return [open_target(on, [*sets, *chosen]) for chosen in itertools.product(*choices)]
 
 

@@ -1,8 +1,7 @@
 """A study file: models, methods, accelerators. TOML, checked key by key."""
 
 import json
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from studies.method_entry import MethodEntry, StudyMethod, check_titles
 from workloads.errors import UserError, unknown
+from workloads.parsing import parse_toml
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def read_study(path: Path) -> Study:
 
 def _parsed(path: Path) -> StudyFile:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no such study file: {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable TOML file: {error}") from None
     try:
         return TypeAdapter(StudyFile).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
@@ -134,7 +134,18 @@ def _parsed(path: Path) -> StudyFile:
             error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument"
         )  # a misspelt key before a missing one
         key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise UserError(f"{path}: {unknown_key(first['loc'])}") from None
         raise UserError(f"{path}: {key}: {first['msg']}") from None
+
+
+def unknown_key(place: tuple[int | str, ...]) -> UserError:
+    """For a key that a study file or one of its tables does not have; `place` as pydantic gives it: ("models", 0, "nmae")."""
+    tables = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "measured": StudyRecord}
+    table = tables.get(str(place[0])) if len(place) > 1 else StudyFile
+    known = [each.name for each in fields(table)] if table is not None else list(tables)
+    where = f"key of [[{place[0]}]] number {int(place[1]) + 1}," if len(place) > 2 else "key"
+    return unknown(where, str(place[-1]), known)
 
 
 def _expanded(path: Path, entries: tuple[MethodEntry, ...]) -> tuple[StudyMethod, ...]:

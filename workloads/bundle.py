@@ -24,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 
 from workloads import bits
 from workloads.errors import UserError
-from workloads.files import plain, read_json, sha256_of
+from workloads.files import plain, read_json, sha256_of, utf8
 from workloads.layers import Layer
+from workloads.limits import MAX_FEATURES, check_seed, shortened
 from workloads.mask import PackedMask
 
 FORMAT = "prunesim-mask-bundle"
@@ -88,9 +89,11 @@ class BundleHeader:
     tool_version: str = ""
 
     def __post_init__(self) -> None:
-        """Raises UserError unless target_sparsity is None or within 0..1."""
+        """Raises UserError unless target_sparsity is None or within 0..1, and the seed within 64 bits."""
+        object.__setattr__(self, "model_id", utf8(self.model_id))
         for name in ("parameters", "model_config", "calibration"):
             object.__setattr__(self, name, plain(getattr(self, name)))
+        check_seed(self.seed)
         if self.target_sparsity is not None:
             object.__setattr__(self, "target_sparsity", float(self.target_sparsity))
             if not 0 <= self.target_sparsity <= 1:
@@ -295,4 +298,10 @@ def _read_header(path: Path) -> BundleFile:
         if entry.name in seen:
             raise UserError(f"{path} lists layer {entry.name!r} twice; make the bundle again")
         seen.add(entry.name)
+        rows, cols = entry.layer.shape
+        if not (1 <= rows <= MAX_FEATURES and 1 <= cols <= MAX_FEATURES and 0 <= entry.nnz <= rows * cols):
+            raise UserError(
+                f"{path}: layer {entry.name!r}: {shortened(rows)} x {shortened(cols)} weights of which "
+                f"{shortened(entry.nnz)} are kept does not fit together; make the bundle again"
+            )
     return content

@@ -6,6 +6,7 @@ from typing import Any
 
 from workloads.errors import UserError
 from workloads.files import read_json
+from workloads.limits import check_config, check_links
 
 _MODELS = Path(__file__).parent / "models"
 
@@ -51,6 +52,7 @@ def _config_in(folder: Path) -> Path:
     config = folder / "config.json"
     if not config.is_file():
         raise UserError(f"folder {folder} holds no config.json; give the folder a Hugging Face model was saved to")
+    check_links(folder)
     return config
 
 
@@ -65,6 +67,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"model config: {path} holds a JSON {type(config).__name__}; it must be an object of settings")
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
         raise UserError(f'model config: {path} has no "model_type"; add the architecture, e.g. "model_type": "llama"')
+    check_config(config, f"model config: {path}")
     return config
 
 

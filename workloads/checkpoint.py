@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 from workloads.discovery import BAD_CONFIG, find_blocks
 from workloads.errors import UserError, one_line
 from workloads.files import read_json
+from workloads.limits import check_config, check_links
 
 STORED_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
@@ -48,6 +49,9 @@ class Checkpoint:
         self.device = find_device(device)
         self.folder = folder
         self.files = weight_files(folder)
+        raw = read_json(folder / "config.json", "model config")
+        if isinstance(raw, dict):
+            check_config(raw, folder / "config.json")
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (*BAD_CONFIG, OSError) as error:
@@ -196,6 +200,7 @@ def find_model_folder(model: str) -> Path:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} is not a model folder: it holds no config.json")
+        check_links(folder)
         return folder
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise UserError(f"{model} is not a model: no such folder, and not a hub id such as meta-llama/Llama-2-7b-hf")

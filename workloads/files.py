@@ -11,7 +11,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from workloads.errors import UserError
+from workloads.errors import UserError, one_line
+from workloads.parsing import parse_json
 
 
 @contextmanager
@@ -55,15 +56,23 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    write_bytes(path, content.encode("utf-8"))
+    write_bytes(path, utf8(content).encode())
+
+
+def utf8(text: str) -> str:
+    """`text` with what no UTF-8 file can hold, the odd bytes of a file's name, as \\udcXX in letters."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON would bring it back: lists for tuples, text keys, and text for the floats JSON lacks ("inf")."""
+    """`value` as JSON would bring it back: lists for tuples, text keys, text for the floats JSON lacks ("inf"), no half
+    surrogates."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        return utf8(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
@@ -81,13 +90,13 @@ def pretty_json(value: Any) -> str:
 def read_json(path: Path, what: str) -> Any:
     """Parsed JSON; UserError (naming `what`) when the file is absent or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{what}: no such file: {path}") from None
     except OSError as error:
         raise UserError(f"{what}: cannot read {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{what}: {path} is not valid JSON: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{what}: {path} is not valid JSON: {one_line(error)}") from None
 
 
 def sha256_of(value: Any) -> str:

@@ -3,7 +3,9 @@
 import sys
 from typing import TYPE_CHECKING
 
+from studies.cli.ending import ending
 from workloads.errors import UserError
+from workloads.threads import worker_count
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -58,23 +60,21 @@ def spread_sets(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = spread_sets(sys.argv[1:] if arguments is None else arguments)
+    with ending(sys.argv[1:] if arguments is None else arguments):
+        run(spread_sets(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("--help", "-h"):
         print_overview()
         return
+    worker_count()  # a wish that is no number is told before anything starts
     from cyclopts import CycloptsError
 
     try:
         make_app(VERBS)(arguments, exit_on_error=False, print_error=False)
-    except UserError as error:
-        fail(str(error))
     except CycloptsError as error:
-        fail(" ".join(str(error).split()))
-    except OSError as error:
-        fail(f"{error.filename or 'file system'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; repeat the same command to go on\n")
-        sys.exit(130)
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def print_overview() -> None:
@@ -84,9 +84,3 @@ def print_overview() -> None:
     print("Usage: prunesim VERB ...   (prunesim VERB --help says more)\n")
     print("How much faster does a pruned LLM really get, on which hardware, and what holds it back?\n")
     print("\n".join(lines))
-
-
-def fail(message: str) -> None:
-    """One line on stderr, exit code 2."""
-    sys.stderr.write(f"prunesim: {' '.join(message.split())}\n")
-    sys.exit(2)
