@@ -13,7 +13,7 @@ from simulator.gpu.layers import GpuTarget
 from simulator.gpu.prediction import MAX_SIZE
 from simulator.simulate import Conditions, Target
 from simulator.spec import flat, spec_sha256
-from studies.masks import generated, write_bundle
+from studies.masks import check_model, generated, write_bundle
 from studies.method_entry import GENERATED, StudyMethod
 from studies.progress import ProgressLine, warn
 from studies.published import published_rows, spmm_table, unmatched_notes
@@ -64,10 +64,13 @@ class StudyRunner:
         self.timelines: list[pd.DataFrame] = []
         self.places = [(on, tokens) for on in study.file.accelerators for tokens in on.tokens]
         count = sum(
-            model.evaluated + len(study.methods) * (1 + model.evaluated + len(self.places_of(model)))
+            model.evaluated + len(self.methods_of(model)) * (1 + model.evaluated + len(self.places_of(model)))
             for model in study.models
         )
         self.steps = Steps(out, count, self.progress)
+
+    def methods_of(self, model: StudyModel) -> list[StudyMethod]:
+        return [method for method in self.study.methods if method.runs_for(model.name)]
 
     def places_of(self, model: StudyModel) -> list[tuple[StudyAccelerator, int]]:
         return [(accelerator, tokens) for accelerator, tokens in self.places if accelerator.runs(model)]
@@ -90,7 +93,14 @@ class StudyRunner:
             for name in (model.text, model.calibration):
                 if name and Path(name).suffix and not self.study.beside(name).is_file():
                     raise UserError(f"{self.study.path}: model {model.name!r}: no such file: {self.study.beside(name)}")
-            for method in self.study.methods:
+            if not self.methods_of(model):
+                raise UserError(
+                    f"{self.study.path}: model {model.name!r} has no [[methods]]; leave it out or give it one"
+                )
+            for method in self.methods_of(model):
+                if method.masks:
+                    self.check_masks(model, method)
+                    continue
                 if model.path and not model.calibration and needs_calibration(method):
                     raise UserError(
                         f"{self.study.path}: model {model.name!r} has no `calibration`; {method.title} needs it"
@@ -109,14 +119,14 @@ class StudyRunner:
         for model in self.study.models:
             if model.evaluated:
                 quality.append(self.quality_step(model, None, None))
-            for method in self.study.methods:
+            for method in self.methods_of(model):
                 try:
                     masks = self.masks_step(model, method)
                 except NotForThisModel as error:
                     self.leave_out(f"{model.name} at {target_text(method)}: {error}")
                     continue
                 if model.evaluated:
-                    quality.append(self.quality_step(model, method, masks.bundle))
+                    quality.append(self.quality_step(model, method, masks))
                 rows += [self.cycles_step(model, method, masks, *place) for place in self.places_of(model)]
         rows += [self.measured(record) for record in self.study.file.measured]
         self.steps.end()
@@ -152,8 +162,18 @@ class StudyRunner:
         if self.shapes_suffice(model, method):
             source = shapes_source(self.beside_or_name(model.path or model.shapes), method.seed)
             return Masks(source, source.header.sha256(), masks_name(model, method), None)
+        if method.masks:
+            bundle = MaskBundle.open(self.study.beside(method.masks))
+            return Masks(bundle_source(bundle), bundle.sha256, given_name(model, method, bundle), bundle)
         bundle = self.bundle_step(model, method)
         return Masks(bundle_source(bundle), bundle.sha256, bundle.folder.name, bundle)
+
+    def check_masks(self, model: StudyModel, method: StudyMethod) -> None:
+        """Raises UserError where a bundle that was given is not of this model."""
+        try:
+            check_model(self.study.beside(method.masks), self.beside_or_name(model.path or model.shapes))
+        except UserError as error:
+            raise UserError(f"{self.study.path}: {method.title} for model {model.name!r}: {error}") from None
 
     def shapes_suffice(self, model: StudyModel, method: StudyMethod) -> bool:
         """Generated 2:4 masks, of which GPUs alone are asked: their times are those of the shapes."""
@@ -191,16 +211,17 @@ class StudyRunner:
         recipe = make_recipe(model.name, checkpoint, settings, calibration, model.samples, model.seq_len)
         return run_prune(checkpoint, recipe, folder, None, "dense", self.progress, warn)
 
-    def quality_step(self, model: StudyModel, method: StudyMethod | None, bundle: MaskBundle | None) -> pd.DataFrame:
+    def quality_step(self, model: StudyModel, method: StudyMethod | None, masks: Masks | None) -> pd.DataFrame:
         from studies.prune import open_checkpoint
 
         self.steps.begin(f"perplexity of {model.name}, {described(method) if method else 'dense'}")
         text = self.study.beside(model.text)
         title = method.title if method else "dense"
         settings = [model.name, model.eval_seq_len, model.eval_windows, model.dtype, title]
+        bundle = masks.bundle if masks else None
         masks_sha256 = bundle.sha256 if bundle else ""
         key = [settings, masks_sha256, self.steps.sha256(text), self.model_files_sha256(model), __version__]
-        name = slug("quality", model.name, method.method if method else "dense", bundle.folder.name if bundle else "")
+        name = slug("quality", model.name, method.method if method else "dense", masks.name if masks else "")
 
         def make() -> pd.DataFrame:
             from studies.evaluate import evaluate
@@ -302,6 +323,8 @@ def check_place(accelerator: StudyAccelerator, tokens: int) -> None:
 
 def check_method(method: StudyMethod) -> None:
     """Raises UserError for settings that cannot be, as far as they can be known without a model."""
+    if method.masks:
+        return
     if method.method == GENERATED:
         density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
         if method.bits is not None or method.allocation:
@@ -313,7 +336,7 @@ def check_method(method: StudyMethod) -> None:
 
 
 def needs_calibration(method: StudyMethod) -> bool:
-    if method.method == GENERATED:
+    if method.method == GENERATED or method.masks:
         return False
     from studies.prune import check_settings
 
@@ -335,6 +358,11 @@ def masks_name(model: StudyModel, method: StudyMethod) -> str:
     quantized = slug(method.bits_text)
     return slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.allocation, quantized, sets,
                 method.seed)  # fmt: skip
+
+
+def given_name(model: StudyModel, method: StudyMethod, bundle: MaskBundle) -> str:
+    """Of masks that were given; folders of one name are told apart by what they hold and are called."""
+    return slug(model.name, bundle.folder.resolve().name[:60], sha256_of([bundle.sha256, method.title])[:8])
 
 
 def described(method: StudyMethod) -> str:

@@ -62,6 +62,30 @@ def imported(source: Path, model_id: str) -> tuple[BundleHeader, Iterator[tuple[
     return BundleHeader(name, method, parameters={"source_sha256": digest}, tool_version=__version__), masks
 
 
+def check_model(folder: Path, model: str) -> None:
+    """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same shape."""
+    from workloads.checkpoint import find_model_folder
+    from workloads.discovery import discover_layers
+
+    masks = MaskBundle.open(folder)
+    try:
+        _, config = resolve_config(model)
+    except UserError:
+        _, config = resolve_config(str(find_model_folder(model)))
+    shapes = {layer.name: layer.shape for layer in discover_layers(config)}
+    for entry in masks.layers:
+        made = f"{folder} holds masks of {masks.header.model_id!r}"
+        if entry.name not in shapes:
+            raise UserError(
+                f"{made}, whose layer {entry.name} this model has not; its first layer is {next(iter(shapes))}"
+            )
+        if entry.layer.shape != shapes[entry.name]:
+            raise UserError(
+                f"{made}, whose {entry.name} is {entry.out_features} x {entry.in_features} (outputs x inputs); this model's is "
+                f"{shapes[entry.name][0]} x {shapes[entry.name][1]}"
+            )
+
+
 def write_bundle(out: Path, header: BundleHeader, count: int, masks: Masks, progress: ProgressLine) -> MaskBundle:
     """Streams masks into a bundle, one shard a decoder block."""
     writer = BundleWriter(out, header)

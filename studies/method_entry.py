@@ -1,10 +1,12 @@
-"""The `[[methods]]` of a study file: an entry stands for one run per target and seed."""
+"""The `[[methods]]` of a study file: an entry stands for one run per target and seed, or for a bundle of masks that is there."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
 GENERATED = "generated"
@@ -15,7 +17,8 @@ NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 class StudyMethod:
     """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
 
-    quantizer and allocation: "" = the method's default, the same sparsity everywhere.
+    quantizer and allocation: "" = the method's default, the same sparsity everywhere. `masks`: the folder of a bundle in place of a
+    method; its header gives pattern, sparsity and seed. `models`: names of those it is run for, None = all.
     """
 
     method: str
@@ -29,6 +32,11 @@ class StudyMethod:
     allocation: str = ""
     seed: int = 0
     set: dict[str, Any] = field(default_factory=dict)
+    masks: str = ""
+    models: tuple[str, ...] | None = None
+
+    def runs_for(self, model: str) -> bool:
+        return self.models is None or model in self.models
 
     @property
     def title(self) -> str:
@@ -59,10 +67,11 @@ class StudyMethod:
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """An entry as the file has it. Either `targets` (numbers are unstructured sparsities, texts are patterns) or one
-    `sparsity` or `pattern`; either `seeds` or one `seed`."""
+    """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method either
+    `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either `seeds` or one
+    `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
 
-    method: str
+    method: str = ""
     label: str = ""
     sparsity: float | None = None
     pattern: str | None = None
@@ -75,9 +84,16 @@ class MethodEntry:
     seed: int | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     set: dict[str, Any] = field(default_factory=dict)
+    masks: str = ""
+    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
-    def runs(self) -> list[StudyMethod]:
-        """Target by target, seed by seed. Raises UserError where two keys say the same thing or a value comes twice."""
+    def runs(self, beside: Path = Path()) -> list[StudyMethod]:
+        """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say the same
+        thing, a value comes twice, or `masks` is no bundle."""
+        if bool(self.method) == bool(self.masks):
+            raise UserError("needs either `method` or `masks` (the folder of a mask bundle)")
+        if self.masks:
+            return [self._given(beside)]
         for several, one in (("targets", "sparsity"), ("targets", "pattern"), ("seeds", "seed")):
             if getattr(self, several) is not None and getattr(self, one) is not None:
                 raise UserError(f"gives both `{several}` and `{one}`; leave one out")
@@ -100,8 +116,20 @@ class MethodEntry:
     def _run(self, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
         return StudyMethod(
             self.method, self.label, pattern, sparsity, self.rule, self.bits, self.group_size, self.quantizer,
-            self.allocation, seed, self.set,
+            self.allocation, seed, self.set, models=self.models,
         )  # fmt: skip
+
+    def _given(self, beside: Path) -> StudyMethod:
+        """The bundle's own words, where the entry has no label; of an import its folder's name."""
+        plain = MethodEntry(masks=self.masks, label=self.label, models=self.models)
+        for key in (key.name for key in fields(self) if getattr(self, key.name) != getattr(plain, key.name)):
+            raise UserError(f"takes its masks as they are: leave `{key}` out")
+        bundle = MaskBundle.open(beside / self.masks)
+        header = bundle.header
+        label = self.label or (bundle.folder.resolve().name if header.method.startswith("imported-") else header.method)
+        return StudyMethod(
+            "", label, header.pattern, header.target_sparsity, seed=header.seed, masks=self.masks, models=self.models
+        )
 
 
 def check_titles(entries: list[list[StudyMethod]]) -> None:
@@ -113,12 +141,22 @@ def check_titles(entries: list[list[StudyMethod]]) -> None:
             if run.title == "dense":
                 raise UserError("'dense' is what reports call the unpruned model; choose another `label`")
             for other in known.get(run.title, []):
+                if not share_a_model(run, other):
+                    continue
                 if other.target == run.target or settings_of(other) != settings_of(run):
                     raise UserError(f"two methods would both be called {run.title!r}: give each a `label`")
         for run in runs:
             known.setdefault(run.title, []).append(run)
 
 
+def share_a_model(one: StudyMethod, other: StudyMethod) -> bool:
+    return one.models is None or other.models is None or bool(set(one.models) & set(other.models))
+
+
 def settings_of(run: StudyMethod) -> dict[str, Any]:
-    """Everything but the target and the seed."""
-    return {name: value for name, value in vars(run).items() if name not in ("pattern", "sparsity", "seed")}
+    """Everything but the target, the seed and where masks lie."""
+    return {
+        name: value
+        for name, value in vars(run).items()
+        if name not in ("pattern", "sparsity", "seed", "masks", "models")
+    }

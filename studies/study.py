@@ -111,6 +111,10 @@ def read_study(path: Path) -> Study:
         for name in accelerator.models or ():
             if name not in names:
                 raise UserError(f"{path}: {accelerator.name}: {unknown('model', name, names)}")
+    for number, method in enumerate(content.methods):
+        for name in method.models or ():
+            if name not in names:
+                raise UserError(f"{path}: methods.{number}: {unknown('model', name, names)}")
     absent = tuple(m for m in content.models if m.optional and m.path and not (path.parent / m.path).is_dir())
     models = tuple(model for model in content.models if model not in absent)
     if not models:
@@ -152,9 +156,10 @@ def _expanded(path: Path, entries: tuple[MethodEntry, ...]) -> tuple[StudyMethod
     runs = []
     for number, entry in enumerate(entries):
         try:
-            runs.append(entry.runs())
+            runs.append(entry.runs(path.parent))
         except UserError as error:
-            raise UserError(f"{path}: methods.{number}: {entry.label or entry.method} {error}") from None
+            name = entry.label or entry.method
+            raise UserError(f"{path}: methods.{number}: {name + ' ' if name else ''}{error}") from None
     try:
         check_titles(runs)
     except UserError as error:
