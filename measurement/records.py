@@ -19,6 +19,7 @@ import pandas as pd
 
 from workloads.errors import UserError, one_line
 from workloads.files import plain, replacing, sha256_of
+from workloads.parsing import parse_json
 
 FORMAT = "prunesim-gpu-record"
 VERSION = 1
@@ -180,9 +181,9 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
 
 def _header(path: Path, text: str) -> dict[str, Any]:
     try:
-        header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: the header is not JSON: {error}") from None
+        header = parse_json(text)
+    except ValueError as error:
+        raise UserError(f"{path}: the header is not JSON: {one_line(error)}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise UserError(f"{path}: the header does not say format {FORMAT!r}; this is no record")
     if header.get("version") != VERSION:

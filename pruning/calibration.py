@@ -4,7 +4,6 @@ The ids are the input, not the corpus: their hash stands in every bundle made wi
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from workloads.arrays import load_arrays
 from workloads.errors import UserError
+from workloads.parsing import parse_json
 
 DEFAULT_SAMPLES = 128
 DEFAULT_SEQ_LEN = 2048
@@ -110,12 +111,9 @@ def check_ids(ids: torch.Tensor, config: Any, what: str) -> None:
 
 
 def _read_ids(path: Path, samples: int | None, seq_len: int | None) -> torch.Tensor:
-    try:
-        ids = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}; token ids are a .npy of shape (samples, seq_len)") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is not a readable .npy file: {error}") from None
+    if not path.exists():
+        raise UserError(f"no such file: {path}; token ids are a .npy of shape (samples, seq_len)")
+    ids = load_arrays(path)
     if not isinstance(ids, np.ndarray):
         raise UserError(f"{path} holds several arrays; save token ids with numpy.save")
     if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.size == 0:
@@ -181,8 +179,8 @@ def _json_lines(path: Path) -> list[str]:
         if not line.strip():
             continue
         try:
-            document = json.loads(line)
-        except json.JSONDecodeError as error:
+            document = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{path}, line {number} is not JSON: {error}") from None
         if not isinstance(document, dict) or not isinstance(document.get("text"), str):
             raise UserError(f'{path}, line {number}: expected a JSON object with a string under "text"')

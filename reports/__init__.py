@@ -1,5 +1,6 @@
 """Result rows go in; tables, figures and pages come out."""
 
+import reports.plotting  # noqa: F401  (before anything that imports matplotlib)
 from reports.tables import headline_table
 from reports.write import write_report
 

@@ -41,14 +41,10 @@ def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -
     """
     values = copy.deepcopy(_preset(name))
     known = flat(values)
-    given: set[str] = set()
     for override in overrides:
         key, value = parse_override(override)
         if key not in known:
             raise UserError(f"--set {override}: {unknown(f'key of {name}:', key, known)}")
-        if key in given:
-            raise UserError(f"--set {override}: {key} is given twice; leave one out")
-        given.add(key)
         section = values
         *parents, last = key.split(".")
         for parent in parents:

@@ -118,10 +118,4 @@ def parse_values(texts: list[str]) -> dict[str, Any]:
     """["a=1", "b=x"] -> {"a": 1, "b": "x"}. Raises UserError for anything without '='."""
     from simulator.spec import parse_override
 
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, value = parse_override(text)
-        if key in values:
-            raise UserError(f"{text}: {key} is given twice; leave one out")
-        values[key] = value
-    return values
+    return dict(parse_override(text) for text in texts)

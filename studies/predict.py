@@ -11,7 +11,7 @@ import pandas as pd
 
 from simulator.gpu import GpuSpec, load_gpu, predict
 from simulator.gpu.prediction import MAX_SIZE
-from workloads.errors import UserError
+from workloads.errors import UserError, one_line
 
 SIZES = ("m", "n", "k")
 PREDICT_TABLE = (
@@ -29,13 +29,13 @@ def read_gemms(path: Path) -> pd.DataFrame:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read GEMMs from {path}: {getattr(error, 'strerror', None) or error}") from None
-    check_fields(path, text)
     try:
+        check_fields(path, text)
         frame = pd.read_csv(
             io.StringIO(text), dtype=dict.fromkeys(SIZES, str), skipinitialspace=True, skip_blank_lines=False
         )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is not a CSV file: {str(error).splitlines()[0]}") from None
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a CSV file: {one_line(error)}") from None
     missing = [name for name in SIZES if name not in frame]
     if missing:
         raise UserError(

@@ -1,7 +1,6 @@
 """Reads result rows back and collects what the reader of a report must know."""
 
 import io
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +13,7 @@ from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
 from studies.published import dtype_of, published_notes
 from workloads.errors import UserError
+from workloads.parsing import parse_json
 from workloads.rows import LAYER_COLUMNS, Column, to_frame
 
 NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
@@ -28,7 +28,7 @@ def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.Dat
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read rows from {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
-        records = json.loads(text) if path.suffix == ".json" else []
+        records = parse_json(text) if path.suffix == ".json" else []
         names = list(records[0]) if records else text.split("\n", 1)[0].split(",")
         if columns is LAYER_COLUMNS and ATTENTION in names:
             raise UserError(f"{path} holds rows of attention, not of layers; a report has no place for them")

@@ -1,24 +1,16 @@
 """Masks made elsewhere: a folder of .npy files or one .npz become layers."""
 
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
-from workloads.errors import UserError, one_line
+from workloads.arrays import load_arrays, load_member
+from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
-
-# What numpy raises on files that are damaged, cut off or of another kind.
-_UNREADABLE = (
-    OSError, ValueError, EOFError, RuntimeError, KeyError, MemoryError, SyntaxError, TokenError, zipfile.BadZipFile,
-    zlib.error,
-)  # fmt: skip
 
 
 def read_mask(path: Path) -> PackedMask:
@@ -49,7 +41,7 @@ def read_array_masks(path: Path) -> Iterator[tuple[Layer, PackedMask]]:
             if not archive.files:
                 raise UserError(f"{path} holds no masks; save one (out_features, in_features) array a layer")
             for name in sorted(archive.files, key=natural):
-                yield _named(name, _checked(_member(archive, name, path), f"{path}: {name}"))
+                yield _named(name, _checked(load_member(archive, name, path), f"{path}: {name}"))
 
 
 def natural(name: str) -> list[tuple[int, str | int]]:
@@ -72,19 +64,9 @@ def _named(name: str, mask: PackedMask) -> tuple[Layer, PackedMask]:
 
 def _load(path: Path) -> Any:
     """The array of an .npy file, or an open NpzFile."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"no such mask file: {path}") from None
-    except _UNREADABLE as error:
-        raise UserError(f"{path} is not a readable .npy or .npz file: {one_line(error)}; save it again") from None
-
-
-def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    try:
-        return archive[name]
-    except _UNREADABLE as error:
-        raise UserError(f"{path}: {name} cannot be read: {one_line(error)}; save it again") from None
+    if not path.exists():
+        raise UserError(f"no such mask file: {path}")
+    return load_arrays(path)
 
 
 def _checked(array: np.ndarray, where: str) -> PackedMask:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from simulator.relabel import count_right_of, relabel
-from workloads.errors import UserError, one_line
+from workloads.arrays import load_arrays
+from workloads.errors import UserError
 from workloads.mask import PackedMask
 
 
@@ -26,12 +27,9 @@ class AttentionMasks:
 
         Raises UserError for a missing or unreadable file and for another shape. Values are checked as layers are read.
         """
-        try:
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"no such mask file: {path}") from None
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
-            raise UserError(f"{path} is not a readable .npy file: {one_line(error)}; save it again") from None
+        if not path.exists():
+            raise UserError(f"no such mask file: {path}")
+        values = load_arrays(path, "r")
         if not isinstance(values, np.ndarray):
             values.close()
             raise UserError(f"{path} is an .npz archive; give one .npy array (layers, heads, T, T)")

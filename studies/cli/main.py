@@ -1,6 +1,7 @@
 """The `prunesim` command: one file a verb, imported when it runs."""
 
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from studies.cli.ending import ending
@@ -56,7 +57,18 @@ def spread_sets(arguments: list[str]) -> list[str]:
         else:
             in_set = argument == "--set" or (in_set and spread[-1] == "--set")
         spread.append(argument)
+    check_sets(spread)
     return spread
+
+
+def check_sets(arguments: list[str]) -> None:
+    """Raises UserError where `--set` gives one key two values."""
+    seen: set[str] = set()
+    for option, text in pairwise(arguments):
+        key = text.partition("=")[0].strip()
+        if option == "--set" and key in seen:
+            raise UserError(f"--set gives {key} twice, the second time as {text!r}; leave one out")
+        seen.update({key} if option == "--set" else ())
 
 
 def main(arguments: list[str] | None = None) -> None:
