@@ -33,6 +33,7 @@ from workloads.bundle_writer import BundleWriter
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef
 from workloads.errors import UserError
+from workloads.locking import writing
 from workloads.mask import PackedMask
 
 
@@ -53,23 +54,25 @@ class Run:
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
     """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
 
-    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and unwritable folders.
+    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and folders that cannot be
+    written or that another process writes to.
     """
     refs = all_refs(checkpoint)
     check_shapes(refs, recipe)
     if recipe.calibration is not None:
         check_ids(recipe.calibration.ids, checkpoint.config, f"calibration {recipe.calibration.source}")
-    writer = BundleWriter(out, recipe.header(checkpoint))
-    if writer.finished:
+    header = recipe.header(checkpoint)
+    with writing(out):
+        writer = BundleWriter(out, header)
+        if not writer.finished:
+            with one_thread_per_operation():
+                run = start(checkpoint, recipe, writer, refs, progress, warn)
+                if recipe.needs & ACTIVATIONS:
+                    prune_with_activations(run)
+                else:
+                    prune_weights(run)
+            (out / "allocation.json").unlink(missing_ok=True)
         return writer.finish()
-    with one_thread_per_operation():
-        run = start(checkpoint, recipe, writer, refs, progress, warn)
-        if recipe.needs & ACTIVATIONS:
-            prune_with_activations(run)
-        else:
-            prune_weights(run)
-    (out / "allocation.json").unlink(missing_ok=True)
-    return writer.finish()
 
 
 def start(

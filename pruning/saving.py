@@ -21,7 +21,8 @@ from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint, key_files
 from workloads.discovery import LinearRef
 from workloads.errors import UserError
-from workloads.files import check_writable_folder, pretty_json, read_json, replacing, write_text
+from workloads.files import is_leftover, pretty_json, read_json, replacing, write_text
+from workloads.locking import writing
 
 STAMP_FILE = "pruned-from.json"
 INDEX_FILE = "model.safetensors.index.json"
@@ -30,17 +31,20 @@ Content = Callable[[list[str], list[LinearRef]], dict[str, torch.Tensor]]  # key
 
 
 def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None) -> None:
-    """Raises UserError if the folder cannot be written, is the source itself, or holds something else."""
+    """Raises UserError if the folder is the source itself, or holds something else."""
     if folder.resolve() == source.resolve():
         raise UserError(f"--save-model {folder} is the model itself; choose another folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / STAMP_FILE).exists():
+    if (
+        folder.is_dir()
+        and not (folder / STAMP_FILE).exists()
+        and not all(is_leftover(f.name) for f in folder.iterdir())
+    ):
         raise UserError(f"--save-model {folder} is not empty; choose another folder")
     if stamp is not None and (folder / STAMP_FILE).exists() and (folder / STAMP_FILE).read_text() != pretty_json(stamp):
         raise UserError(
             f"--save-model {folder} holds a checkpoint pruned with other masks or from other weights, or packed otherwise; "
             "choose another folder or delete it"
         )
-    check_writable_folder(folder)
 
 
 def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progress) -> None:
@@ -60,8 +64,17 @@ def save_shards(
     content: Content, config: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Writes the shards that are not there yet, the settings with `config` added, and the index last."""
+    check_target(folder, checkpoint.folder)
+    with writing(folder):
+        check_target(folder, checkpoint.folder, stamp)
+        write_shards(checkpoint, refs, folder, stamp, progress, content, config)
+
+
+def write_shards(
+    checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
+    content: Content, config: dict[str, Any] | None,
+) -> None:  # fmt: skip
     source = checkpoint.folder
-    check_target(folder, source, stamp)
     write_text(folder / STAMP_FILE, pretty_json(stamp))
     groups = block_keys(checkpoint)
     shards = [folder / f"model-{n + 1:05d}-of-{len(groups):05d}.safetensors" for n in range(len(groups))]

@@ -72,7 +72,7 @@ class StatisticsStore:
             return
         try:
             arrays = {name: np.ascontiguousarray(array) for name, array in statistics.arrays.items()}
-            with replacing(self.folder / f"{key}.safetensors") as temporary:
+            with replacing(self.folder / f"{key}.safetensors", durable=False) as temporary:
                 save_file(arrays, temporary, metadata={"sha256": _digest(key, arrays)})
         except UserError:
             self.folder = None

@@ -27,6 +27,7 @@ from workloads import __version__
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
 from workloads.files import pretty_json, sha256_of
+from workloads.locking import writing
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def run_study(study: Study, out: Path | None) -> dict[str, Path]:
     """Runs every step that is needed, writes the report and prints its headline. Returns the report's files."""
     runner = StudyRunner(study, out or study.out)
     runner.check()
-    rows, quality = runner.run()
-    return runner.report(rows, quality)
+    with writing(runner.out):
+        rows, quality = runner.run()
+        return runner.report(rows, quality)
 
 
 @dataclass(frozen=True)

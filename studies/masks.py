@@ -13,6 +13,7 @@ from workloads.catalog import resolve_config
 from workloads.errors import UserError
 from workloads.files import sha256_of, sha256_of_file
 from workloads.layers import Layer
+from workloads.locking import writing
 from workloads.mask import PackedMask
 from workloads.synthetic import generate
 
@@ -88,20 +89,21 @@ def check_model(folder: Path, model: str) -> None:
 
 def write_bundle(out: Path, header: BundleHeader, count: int, masks: Masks, progress: ProgressLine) -> MaskBundle:
     """Streams masks into a bundle, one shard a decoder block."""
-    writer = BundleWriter(out, header)
-    if writer.finished:
+    with writing(out):
+        writer = BundleWriter(out, header)
+        if writer.finished:
+            return writer.finish()
+        written = writer.written
+        block: int | None = None
+        for number, (layer, mask) in enumerate(masks):
+            progress("writing masks", number, count)
+            if layer.name in written:
+                continue
+            if block is not None and layer.block != block:
+                writer.commit()
+            block = layer.block
+            writer.add(layer, mask, header.pattern)
         return writer.finish()
-    written = writer.written
-    block: int | None = None
-    for number, (layer, mask) in enumerate(masks):
-        progress("writing masks", number, count)
-        if layer.name in written:
-            continue
-        if block is not None and layer.block != block:
-            writer.commit()
-        block = layer.block
-        writer.add(layer, mask, header.pattern)
-    return writer.finish()
 
 
 def in_memory(header: BundleHeader, masks: Masks) -> Iterator[tuple[LayerEntry, PackedMask]]:

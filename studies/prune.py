@@ -1,7 +1,6 @@
 """One pruning run, from names and numbers to a bundle and, on request, a checkpoint."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from studies.settings import sparsity_of
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint, find_model_folder
 from workloads.errors import UserError, unknown
+from workloads.files import check_writable_folder
+from workloads.locking import writing
 from workloads.patterns import NofM
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -184,11 +185,9 @@ def run_prune(
         if save_model.resolve() == out.resolve():
             raise UserError(f"--out and --save-model are both {out}; masks and checkpoint need folders of their own")
         check_target(save_model, checkpoint.folder)
-        try:
+        with writing(save_model):
+            check_writable_folder(save_model)
             return prune_and_save(checkpoint, recipe, out, save_model, save_format, progress, warn)
-        finally:
-            with suppress(OSError):
-                save_model.rmdir()  # it stays if anything is in it
     if save_format != "dense":
         raise UserError(f"--save-format {save_format} needs a folder: --save-model DIR")
     return prune(checkpoint, recipe, out, progress, warn)

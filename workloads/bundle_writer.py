@@ -22,15 +22,21 @@ from workloads.bundle import (
     values_sha256,
 )
 from workloads.errors import UserError
-from workloads.files import check_writable_folder, pretty_json, read_json, replacing, write_text
+from workloads.files import (
+    LOCK_FILE,
+    check_writable_folder,
+    is_leftover,
+    pretty_json,
+    read_json,
+    replacing,
+    write_text,
+)
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 
 PROGRESS_FILE = "progress.json"
 STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
-OWN_FILE = re.compile(
-    r"\.?(masks|values|hidden|gradients|states)-\d+\.safetensors(\.part)?$|\.(bundle|progress)\.json\.part$|\.?allocation\.json(\.part)?$"
-)  # of a killed run
+OWN_FILE = re.compile(r"(masks|values|hidden|gradients|states)-\d+\.safetensors|allocation\.json")  # of a killed run
 
 
 @dataclass
@@ -77,7 +83,7 @@ class BundleWriter:
                     )
         else:
             if self.folder.is_dir() and any(
-                not OWN_FILE.match(file.name) and file.name != STATISTICS for file in self.folder.iterdir()
+                not is_own(file.name) and file.name != STATISTICS for file in self.folder.iterdir()
             ):
                 raise UserError(f"{self.folder} holds other files and is no mask bundle; choose a new or empty folder")
             check_writable_folder(self.folder)
@@ -121,7 +127,7 @@ class BundleWriter:
     def discard(self) -> None:
         """Removes what an unfinished run left, and the folder if nothing else is in it."""
         for file in self.folder.iterdir():
-            if file.name == PROGRESS_FILE or OWN_FILE.match(file.name):
+            if file.name == PROGRESS_FILE or (is_own(file.name) and file.name != LOCK_FILE):
                 file.unlink()
         with suppress(OSError):
             self.folder.rmdir()
@@ -153,6 +159,11 @@ class BundleWriter:
             (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
             self.finished = True
         return MaskBundle.open(self.folder)
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of that name is what a killed run of ours leaves."""
+    return bool(OWN_FILE.fullmatch(name)) or is_leftover(name)
 
 
 def _read_progress(path: Path) -> Progress:

@@ -1,11 +1,14 @@
-"""Files that are either whole or absent: write to a temporary name, then rename."""
+"""Files that are either whole or absent: write to a temporary name, bring it to the disk, then rename."""
 
 import hashlib
 import json
 import math
 import os
+import re
+import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,26 @@ from safetensors import SafetensorError
 from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
 
+LOCK_FILE = ".prunesim-lock"  # see locking.py
+UNFINISHED = re.compile(r"\..*\.[0-9a-f]{12}\.part")  # what `replacing` names its files until they are whole
+
+
+OLD_PART = re.compile(r"\.[a-z]+(-[a-z]+|-\d+(-of-\d+)?)?\.(json|safetensors)\.part")  # by earlier versions
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of that name is nobody's work: a lock, a probe, or a part of what a killed command was writing."""
+    return name in (LOCK_FILE, ".prunesim-probe") or bool(UNFINISHED.fullmatch(name)) or bool(OLD_PART.fullmatch(name))
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise.
 
-    The file gets the usual permissions, whatever wrote it (safetensors makes files only their owner can read).
-    Raises UserError naming the file when the folder cannot be written or the disk is full.
+    The temporary name is nobody else's, so that of two writers the last one's file stays, whole. durable: the content is on the
+    disk before the name is, so that a power cut leaves the old file or the new one; of a file that readers check and can do
+    without it may be left out. The file gets the usual permissions, whatever wrote it (safetensors makes files only their owner
+    can read). Raises UserError naming the file when the folder cannot be written or the disk is full.
     """
     if path.is_symlink():
         path = path.resolve()
@@ -30,14 +46,18 @@ def replacing(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise cannot_write(path, error) from error
         return
-    part = path.with_name(f".{path.name}.part")
+    part = unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
         mode = part.stat().st_mode
         yield part
         part.chmod(mode)
+        if durable:
+            sync(part)
         os.replace(part, path)
+        if durable:
+            sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from error
     finally:
@@ -45,9 +65,42 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def unfinished_name(path: Path) -> Path:
+    """A name beside `path` that no other writer has; long names are cut, so that it still fits."""
+    start = os.fsdecode(os.fsencode(path.name)[:200])
+    return path.with_name(f".{start}.{secrets.token_hex(6)}.part")
+
+
+def sync(path: Path) -> None:
+    """Brings a file's content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk, where the system can."""
+    with suppress(OSError):  # some file systems, and Windows, sync no folders
+        sync(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes the parts that killed writers left in a folder; only its owner may (see locking.py)."""
+    for file in folder.iterdir():
+        if UNFINISHED.fullmatch(file.name):
+            with suppress(OSError):
+                file.unlink()
+
+
 def cannot_write(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())
     return UserError(f"cannot write {path}: {reason}; choose another folder or free some space")
+
+
+def cannot_write_to(folder: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to {folder}: {error.strerror or error}; choose another folder")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -111,10 +164,9 @@ def sha256_of_file(path: Path) -> str:
 
 def check_writable_folder(folder: Path) -> None:
     """Raises UserError unless files can be created in `folder` (made if absent)."""
-    probe = folder / ".prunesim-probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # it has no name, or loses it at once: a kill leaves nothing
+            pass
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}; choose another folder") from None
+        raise cannot_write_to(folder, error) from None

@@ -107,6 +107,7 @@ def _layers(
     from measurement.measure import Conditions, cuda_machine
     from studies import measure as glue
     from workloads.files import check_writable_folder
+    from workloads.locking import writing
 
     conditions = Conditions(dtype, runs, compile, seed)
     chosen = glue.open_kernels(kernels)
@@ -115,9 +116,10 @@ def _layers(
     check_writable_folder(out)
     machine = cuda_machine()
     environment = describe(machine.clock)
-    record = glue.extend_record(out / glue.RECORD, work, chosen, conditions, machine, environment, ProgressLine())
-    frame = glue.rows_of(record, l2)
-    emit(frame, "csv", out / "rows.csv")
+    with writing(out):
+        record = glue.extend_record(out / glue.RECORD, work, chosen, conditions, machine, environment, ProgressLine())
+        frame = glue.rows_of(record, l2)
+        emit(frame, "csv", out / "rows.csv")
     emit(frame, format, None, COLUMNS)
 
 
@@ -131,6 +133,7 @@ def _end_to_end(model: str, what: str, dtype: str, batch: int, seq: int, runs: i
     from measurement.measure import Conditions, cuda_machine
     from studies.measure import write_end_to_end
     from workloads.catalog import resolve_config
+    from workloads.locking import writing
 
     Conditions(dtype, runs)
     cases = [blocks.Conditions(dtype, phase, batch, seq, 1 if what == "block" else 0) for phase in blocks.PHASES]
@@ -139,5 +142,6 @@ def _end_to_end(model: str, what: str, dtype: str, batch: int, seq: int, runs: i
     machine = cuda_machine()
     backends = {backend: blocks.converter(backend) for backend in blocks.BACKENDS}
     rows = itertools.chain.from_iterable(blocks.end_to_end(machine, config, case, backends, runs) for case in cases)
-    write_end_to_end(out / f"end-to-end-{what}-{dtype}.json", describe(machine.clock), name, rows)
+    with writing(out):
+        write_end_to_end(out / f"end-to-end-{what}-{dtype}.json", describe(machine.clock), name, rows)
     sys.stderr.write(f"wrote {out / f'end-to-end-{what}-{dtype}.json'}\n")

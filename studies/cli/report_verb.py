@@ -20,6 +20,7 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     from studies.published import spmm_table
     from studies.report import constants_for, notes_for, read_rows
     from workloads.errors import UserError
+    from workloads.locking import writing
     from workloads.rows import QUALITY_COLUMNS
 
     if not rows and quality is None:
@@ -28,5 +29,6 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
     notes = notes_for(frame) if frame is not None else []
     spmm = None if frame is None else spmm_table(frame)
-    files = write_report(frame, perplexities, out, title, notes, constants=constants_for(frame), spmm=spmm)
+    with writing(out):
+        files = write_report(frame, perplexities, out, title, notes, constants=constants_for(frame), spmm=spmm)
     sys.stderr.write(f"wrote {files['report.html']}\n")

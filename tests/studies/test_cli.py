@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 from studies.cli.main import VERBS, main, spread_sets
 from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask
+from workloads.locking import writing
 
 
 def run(*arguments: object) -> int:
@@ -335,3 +337,41 @@ def test_rows_without_the_needed_columns_are_refused(tmp_path, capsys):
 def test_set_takes_several_values():
     assert spread_sets(["--set", "a=1", "b=2", "x"]) == ["--set", "a=1", "--set", "b=2", "x"]
     assert spread_sets(["x", "--set", "a=1", "--on", "y=2"]) == ["x", "--set", "a=1", "--on", "y=2"]
+
+
+def test_two_writers_do_not_share_a_folder(tmp_path, capsys, tiny_model):
+    """A thread of its own holds the folders: to them it is another writer."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with writing(tmp_path / "b"), writing(tmp_path / "m"), writing(tmp_path / "r"):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    prune = ["prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5]
+    try:
+        for arguments, folder in [
+            ([*prune, "--out", tmp_path / "b"], "b"),
+            ([*prune, "--out", tmp_path / "new", "--save-model", tmp_path / "m"], "m"),
+            (["generate", "--model", tiny_model, "--out", tmp_path / "b"], "b"),
+            (["import", tiny_model, "--out", tmp_path / "b"], "b"),
+        ]:
+            assert f"{tmp_path / folder} is being written by another" in refused(capsys, *arguments)
+        assert not (tmp_path / "new").exists()
+        assert [file.name for file in (tmp_path / "b").iterdir()] == [".prunesim-lock"]
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_leftovers_of_killed_runs_do_not_stop_the_same_command(tmp_path, tiny_model):
+    for folder in ("b", "m"):
+        (tmp_path / folder).mkdir()
+        for name in (".prunesim-probe", ".prunesim-lock", ".pruned-from.json.part", ".bundle.json.0123456789ab.part"):
+            (tmp_path / folder / name).write_text("")
+    arguments = ["prune", tiny_model, "--method", "magnitude", "--sparsity", 0.5, "--out", tmp_path / "b"]
+    assert run(*arguments, "--save-model", tmp_path / "m") == 0
+    assert run(*arguments, "--save-model", tmp_path / "m") == 0

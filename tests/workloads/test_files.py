@@ -111,6 +111,41 @@ def test_targets_that_cannot_be(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file", "folder"]
 
 
+def test_the_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch) -> None:
+    """fsync of the part, the rename, fsync of the folder, in this order."""
+    seen: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        seen.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).suffix)
+        fsync(descriptor)
+
+    def renamed(*names: object) -> None:
+        seen.append("renamed")
+        rename(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write_text(tmp_path / "file.txt", "new")
+    assert seen == [".part", "renamed", ""]
+
+
+def test_two_writers_of_one_file_do_not_share_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_names_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 127)
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
 def test_check_writable_folder(tmp_path: Path) -> None:
     check_writable_folder(tmp_path / "new" / "deep")
     assert names(tmp_path / "new" / "deep") == []
