@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pruning.evaluate import apply_masks, check_masks
 from pruning.parallel import ordered_map
@@ -57,16 +57,6 @@ def longest_context(checkpoint: Checkpoint, seq_len: int | None) -> int:
     if longest and seq_len > longest:
         raise UserError(f"--seq-len is {seq_len}, {checkpoint.folder} takes {longest} tokens; lower it")
     return seq_len
-
-
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The tokenizer beside the weights. Raises UserError if there is none, or it is broken."""
-    try:
-        return AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizers raise plain Exceptions for broken files
-        raise UserError(
-            f"{checkpoint.folder} has no usable tokenizer ({one_line(error)}); tasks are texts and need one"
-        ) from None
 
 
 class HarnessModel(TemplateLM):

@@ -7,6 +7,7 @@ when a killed run is repeated. `AutoModelForCausalLM.from_pretrained` loads the 
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from safetensors.torch import save_file
 from pruning.evaluate import check_masks
 from pruning.refs import all_refs, parameter_name
 from pruning.states import Progress
+from pruning.tokenizer import load_tokenizer
 from pruning.values import read_weight
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint, key_files
+from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef
 from workloads.errors import UserError
 from workloads.files import is_leftover, pretty_json, read_json, replacing, write_text
 from workloads.locking import writing
+from workloads.weights import SafetensorsWeights
 
 STAMP_FILE = "pruned-from.json"
 INDEX_FILE = "model.safetensors.index.json"
+OF_PACKED = ("quantization_config", "compression_config", "sparsity_config")  # settings that say how weights are packed
 
 Content = Callable[[list[str], list[LinearRef]], dict[str, torch.Tensor]]  # keys and matrices of a block -> its tensors
 
@@ -74,7 +78,6 @@ def write_shards(
     checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
     content: Content, config: dict[str, Any] | None,
 ) -> None:  # fmt: skip
-    source = checkpoint.folder
     write_text(folder / STAMP_FILE, pretty_json(stamp))
     groups = block_keys(checkpoint)
     shards = [folder / f"model-{n + 1:05d}-of-{len(groups):05d}.safetensors" for n in range(len(groups))]
@@ -86,16 +89,30 @@ def write_shards(
                 save_file(
                     {key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata={"format": "pt"}
                 )
+    save_companions(checkpoint, folder, config or {})
+    weight_map = {key: shard.name for shard in shards for key in SafetensorsWeights([shard]).names()}
+    size = sum(shard.stat().st_size for shard in shards)
+    write_text(folder / INDEX_FILE, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))
+
+
+def save_companions(checkpoint: Checkpoint, folder: Path, more: dict[str, Any]) -> None:
+    """Settings and tokenizer: copies of the source's files, or what a GGUF file says. `more` is added to config.json; what it said of
+    packed weights is not true of the new ones and is left out."""
+    source = checkpoint.folder
+    if checkpoint.is_gguf:
+        settings = checkpoint.config.to_dict() | {"architectures": [type(checkpoint.model).__name__], "use_cache": True}
+        write_text(folder / "config.json", json.dumps(settings | {"dtype": "float32"} | more, indent=2) + "\n")
+        with suppress(UserError):  # a file without a tokenizer makes a folder without one
+            load_tokenizer(source).save_pretrained(folder)
+        return
     for file in source.iterdir():
         if file.suffix in (".json", ".model", ".txt", ".jinja") and is_companion(file):
             with replacing(folder / file.name) as part:
                 shutil.copyfile(file, part)
-    if config:
-        settings = read_json(source / "config.json", "model config") | config
-        write_text(folder / "config.json", json.dumps(settings, indent=2) + "\n")
-    weight_map = {key: shard.name for key, shard in key_files(shards).items()}
-    size = sum(shard.stat().st_size for shard in shards)
-    write_text(folder / INDEX_FILE, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))
+    settings = read_json(source / "config.json", "model config")
+    kept = {key: value for key, value in settings.items() if key not in OF_PACKED}
+    if kept | more != settings:
+        write_text(folder / "config.json", json.dumps(kept | more, indent=2) + "\n")
 
 
 def is_companion(file: Path) -> bool:

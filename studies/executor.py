@@ -281,10 +281,12 @@ class StudyRunner:
         return str(beside) if beside.exists() else name
 
     def model_files_sha256(self, model: StudyModel) -> str:
-        from workloads.checkpoint import find_model_folder, weight_files
+        from workloads.model_folder import find_model
+        from workloads.weight_files import weight_files
 
-        folder = find_model_folder(self.beside_or_name(model.path))
-        files = [folder / "config.json", *weight_files(folder)]
+        found = find_model(self.beside_or_name(model.path))
+        settings = [found / "config.json"] if found.is_dir() else []
+        files = [*settings, *weight_files(found)]
         return sha256_of([[file.name, self.steps.sha256(file)] for file in files])
 
 

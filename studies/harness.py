@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 
 from pruning.block import Warn
-from pruning.harness import HarnessModel, cannot_write, load_tokenizer, longest_context, whole_model
+from pruning.harness import HarnessModel, cannot_write, longest_context, whole_model
 from pruning.parallel import one_thread_per_operation
 from pruning.states import Progress
+from pruning.tokenizer import load_tokenizer
 from studies.harness_tasks import expand, load_tasks
 from studies.prune import model_name
 from workloads import __version__
@@ -71,7 +72,10 @@ def evaluate_tasks(
         raise UserError(f"--limit must be at least 1, not {asked.limit}")
     if asked.num_fewshot is not None and asked.num_fewshot < 0:
         raise UserError(f"--num-fewshot must be at least 0, not {asked.num_fewshot}")
-    seq_len, tokenizer = longest_context(checkpoint, asked.seq_len), load_tokenizer(checkpoint)
+    seq_len, tokenizer = (
+        longest_context(checkpoint, asked.seq_len),
+        load_tokenizer(checkpoint.folder, "tasks are texts and need one"),
+    )
     progress = aloud(progress)
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache, steady():
         progress("loading tasks", 0, 0)

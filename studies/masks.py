@@ -54,8 +54,8 @@ def imported(source: Path, model_id: str) -> tuple[BundleHeader, Iterator[tuple[
     if arrays:
         masks, method, files = read_array_masks(source), "imported-arrays", arrays
     else:
-        from workloads.checkpoint import weight_files
         from workloads.checkpoint_masks import read_checkpoint_masks
+        from workloads.weight_files import weight_files
 
         masks, method, files = read_checkpoint_masks(source), "imported-checkpoint", weight_files(source)
     digest = sha256_of([[file.name, sha256_of_file(file)] for file in files])
@@ -65,14 +65,14 @@ def imported(source: Path, model_id: str) -> tuple[BundleHeader, Iterator[tuple[
 
 def check_model(folder: Path, model: str) -> None:
     """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same shape."""
-    from workloads.checkpoint import find_model_folder
     from workloads.discovery import discover_layers
+    from workloads.model_folder import find_model
 
     masks = MaskBundle.open(folder)
     try:
         _, config = resolve_config(model)
     except UserError:
-        _, config = resolve_config(str(find_model_folder(model)))
+        _, config = resolve_config(str(find_model(model)))
     shapes = {layer.name: layer.shape for layer in discover_layers(config)}
     for entry in masks.layers:
         made = f"{folder} holds masks of {masks.header.model_id!r}"

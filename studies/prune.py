@@ -23,10 +23,11 @@ from pruning.states import Progress
 from studies.masks import parse_values
 from studies.settings import sparsity_of
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint, find_model_folder
+from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
+from workloads.model_folder import find_model
 from workloads.patterns import NofM
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -54,7 +55,7 @@ class PruneSettings:
 def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    return Checkpoint(find_model_folder(model), DTYPES[dtype], device)
+    return Checkpoint(find_model(model), DTYPES[dtype], device)
 
 
 def model_name(model: str) -> str:

@@ -1,4 +1,4 @@
-"""Which model is meant: a name of the catalog, a local folder, or a config file. Needs neither torch nor network."""
+"""Which model is meant: a name of the catalog, a local folder, a config file or a GGUF file. Needs no network, torch for GGUF alone."""
 
 import difflib
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 from workloads.errors import UserError
 from workloads.files import read_json
 from workloads.limits import check_config, check_links
+from workloads.model_folder import check_no_adapter
+from workloads.weight_files import find_gguf
 
 _MODELS = Path(__file__).parent / "models"
 
@@ -28,32 +30,50 @@ def catalog_config(name: str) -> dict[str, Any]:
 
 
 def resolve_config(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """(model id, config) of a catalog name, of a folder with a config.json, or of a .json file.
+    """(model id, config) of a catalog name, of a folder with a config.json or a GGUF file, of a config file, or of a GGUF file.
 
     A catalog name wins over a local folder of that name; write "./llama-7b" for the folder. The id is the catalog's
     spelling, the folder's name (also for a file called config.json), or the file's name without ".json".
-    Raises UserError when the text is none of the three, the JSON is broken, or it has no model_type.
+    Raises UserError when the text is none of these, the JSON is broken, or it has no model_type.
     """
     if name_or_path.lower() in catalog_names():
         return name_or_path.lower(), catalog_config(name_or_path)
     path = Path(name_or_path).expanduser() if name_or_path.strip() else None
     if path is not None and path.is_dir():
-        return _folder_id(path), _read_config(_config_in(path))
-    if path is not None and path.is_file() and path.suffix.lower() == ".json":
-        model_id = _folder_id(path.parent) if path.name == "config.json" else path.stem
-        return model_id, _read_config(path)
+        return _folder_id(path), _config_of(path)
+    if path is not None and path.is_file():
+        if find_gguf(path):
+            return path.stem, _gguf_config(path)
+        if path.suffix.lower() == ".json" or starts_with_brace(path):
+            model_id = _folder_id(path.parent) if path.name == "config.json" else path.stem
+            return model_id, _read_config(path)
     raise UserError(
-        f"no model {name_or_path!r}: it is neither a catalog name, nor a folder with a config.json, nor a .json file; "
-        + _suggestion(name_or_path)
+        f"no model {name_or_path!r}: it is neither a catalog name, nor a folder with a config.json, nor a .json file, nor a "
+        f"GGUF file; {_suggestion(name_or_path)}"
     )
 
 
-def _config_in(folder: Path) -> Path:
+def _config_of(folder: Path) -> dict[str, Any]:
     config = folder / "config.json"
-    if not config.is_file():
-        raise UserError(f"folder {folder} holds no config.json; give the folder a Hugging Face model was saved to")
-    check_links(folder)
-    return config
+    if config.is_file():
+        check_links(folder)
+        return _read_config(config)
+    check_no_adapter(folder)
+    if gguf := find_gguf(folder):
+        return _gguf_config(gguf)
+    raise UserError(f"folder {folder} holds no config.json; give the folder a Hugging Face model was saved to")
+
+
+def _gguf_config(file: Path) -> dict[str, Any]:
+    from workloads.gguf_files import gguf_config  # needs torch
+
+    return gguf_config(file).to_dict()
+
+
+def starts_with_brace(file: Path) -> bool:
+    """Whether a file begins like a JSON object."""
+    with file.open("rb") as stream:
+        return stream.read(256).lstrip().startswith(b"{")
 
 
 def _folder_id(folder: Path) -> str:

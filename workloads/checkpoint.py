@@ -1,18 +1,17 @@
 """A Hugging Face checkpoint whose weights are read a few parameters at a time (needs torch and transformers).
 
-The model is built on the meta device; `load` fills chosen parameters from the safetensors files, through transformers'
-own key renamings and expert stacking, and `release` empties them again. Nothing is unpickled, no remote code is run.
+The model is built on the meta device; `load` fills chosen parameters from its weight files, through transformers' own key
+renamings and expert stacking, and `release` empties them again. Nothing but tensors is unpickled, no remote code is run.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
@@ -25,17 +24,22 @@ from transformers.core_model_loading import (
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging as transformers_logging
 
+from workloads.compressed import decompressed
 from workloads.discovery import BAD_CONFIG, find_blocks
 from workloads.errors import UserError, one_line
 from workloads.files import read_json
-from workloads.limits import check_config, check_links
+from workloads.gguf_files import gguf_config, gguf_weights
+from workloads.limits import check_config
+from workloads.weight_files import kind_of, weight_files
+from workloads.weights import Weights, open_weights
 
-STORED_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model"]
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types that weights are written back in
 
 
 class Checkpoint:
-    """A causal LM on the meta device and the files its parameters come from.
+    """A causal LM on the meta device and the files its parameters come from: safetensors, torch files or one GGUF file.
+
+    `folder` is the model's folder, or the GGUF file itself.
 
     `model` is the skeleton (eval mode, `dtype` parameters, real buffers), `blocks` its decoder blocks at `block_path`,
     `sources` maps a parameter name to the checkpoint keys it is made of; `converted` names the parameters that are
@@ -49,15 +53,10 @@ class Checkpoint:
         self.device = find_device(device)
         self.folder = folder
         self.files = weight_files(folder)
-        raw = read_json(folder / "config.json", "model config")
-        if isinstance(raw, dict):
-            check_config(raw, folder / "config.json")
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (*BAD_CONFIG, OSError) as error:
-            raise UserError(f"{folder}: config.json is not usable: {one_line(error)}; correct it") from None
-        if getattr(config, "quantization_config", None):
-            raise UserError(f"{folder}: its weights are quantized; give the checkpoint they were quantized from")
+        self.is_gguf = kind_of(self.files[0]) == "gguf"
+        config = gguf_config(self.files[0]) if self.is_gguf else read_config(folder)
+        quantization = config.__dict__.pop("quantization_config", None)  # the weights say whether they are packed
+        config._attn_implementation = None  # transformers' default: what a file asks for may not be installed
         self.config = config
         try:
             with torch.device("meta"):
@@ -73,9 +72,9 @@ class Checkpoint:
         for module in self.model.modules():
             module._buffers = {n: b if b is None else b.to(self.device) for n, b in module._buffers.items()}
         self.block_path, self.blocks = find_blocks(self.model)
-        self._mapping = get_model_conversion_mapping(self.model)
+        self._mapping = [] if self.is_gguf else get_model_conversion_mapping(self.model)
         self._shapes = self.model.state_dict()
-        self._key_file = key_files(self.files)
+        self._weights = self._open(quantization)
         self.sources: dict[str, list[str]] = {}
         self.converted: set[str] = set()
         self._find_sources()
@@ -84,22 +83,20 @@ class Checkpoint:
         """Fills the named parameters. Raises UserError if the checkpoint lacks one or has another shape."""
         names = [name for name in parameters if name in self._shapes]
         keys = [key for name in names for key in self.sources.get(name, [])]
-        readers = {file: safe_open(file, framework="pt") for file in {self._key_file[key] for key in keys}}
-        slices = {key: readers[self._key_file[key]].get_slice(key) for key in keys}
+        slices = self._weights.slices(keys)
         config = LoadStateDictConfig(dtype=self.model.dtype, weight_mapping=self._mapping)  # type: ignore[arg-type]
         info, _ = convert_and_load_state_dict_in_model(self.model, slices, config)
         for name, found, expected in info.mismatched_keys:
             raise UserError(f"{self.folder}: {name} has shape {tuple(found)}, its config asks for {tuple(expected)}")
         if info.conversion_errors:
-            raise UserError(f"{self.folder}: {first_line(next(iter(info.conversion_errors.values())))}")
+            raise UserError(f"{self.folder}: {one_line(next(iter(info.conversion_errors.values())))}")
         if self.device.type != "cpu":
             self._to_device(names)
 
     def stored_dtype(self, parameter: str) -> torch.dtype:
         """The type the files hold a parameter in."""
-        key = self.sources[parameter][0]
-        with safe_open(self._key_file[key], framework="pt") as reader:
-            return STORED_TYPES.get(reader.get_slice(key).get_dtype(), self.model.dtype)
+        found = self._weights.dtype(self.sources[parameter][0])
+        return found if found in FLOATS else self.model.dtype
 
     def load_block(self, number: int) -> nn.Module:
         """Decoder block `number` with its weights."""
@@ -127,14 +124,7 @@ class Checkpoint:
 
     def raw(self, keys: Iterable[str]) -> dict[str, torch.Tensor]:
         """Tensors as stored in the files; writing into them changes no file."""
-        keys_in: dict[Path, list[str]] = {}
-        for key in keys:
-            keys_in.setdefault(self._key_file[key], []).append(key)
-        tensors: dict[str, torch.Tensor] = {}
-        for file, wanted in keys_in.items():
-            with safe_open(file, framework="pt") as reader:
-                tensors |= {key: reader.get_tensor(key) for key in wanted}
-        return tensors
+        return self._weights.tensors(keys)
 
     def to_stored(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Converted parameters (or anything of their shapes) in the pieces and under the keys of the files."""
@@ -150,11 +140,16 @@ class Checkpoint:
                     digest.update(chunk)
         return digest.hexdigest()
 
+    def _open(self, quantization: Any) -> Weights:
+        if self.is_gguf:
+            return gguf_weights(self.files[0], self.model)
+        return decompressed(open_weights(self.files), self.folder, quantization)
+
     def _find_sources(self) -> None:
         converters = [transform for transform in self._mapping if isinstance(transform, WeightConverter)]
         renamings = [transform for transform in self._mapping if isinstance(transform, WeightRenaming)]
         targets_of = {pattern: c.target_patterns for c in converters for pattern in c.source_patterns}
-        for key in sorted(self._key_file, key=dot_natural_key):
+        for key in sorted(self._weights.names(), key=dot_natural_key):
             name, pattern = rename_source_key(key, renamings, converters, self.model.base_model_prefix, self._shapes)
             if name not in self._shapes and key in self._shapes:
                 name, pattern = key, None
@@ -194,70 +189,18 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_model_folder(model: str) -> Path:
-    """A local model folder, or the local copy of a hub model. Raises UserError if it is neither."""
-    folder = Path(model)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder} is not a model folder: it holds no config.json")
-        check_links(folder)
-        return folder
-    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise UserError(f"{model} is not a model: no such folder, and not a hub id such as meta-llama/Llama-2-7b-hf")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
-    except Exception as error:  # the hub client raises many kinds; all mean the same to the user
+def read_config(folder: Path) -> PretrainedConfig:
+    """The config of a model folder. Raises UserError if it cannot be used."""
+    settings = read_json(folder / "config.json", "model config")
+    if not isinstance(settings, dict):
         raise UserError(
-            f"{model}: no such folder, and the hub has it not or is out of reach: {first_line(error)}"
-        ) from None
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, sorted by name."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        files = [folder / "model.safetensors"]
-    elif index.is_file():
-        weight_map = _weight_map(index)
-        names = sorted(set(weight_map.values()))
-        files = [folder / name for name in names]
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise UserError(
-            f"{folder} holds no .safetensors weights; convert the checkpoint (pickled weights are not read)"
+            f"{folder}: config.json holds a JSON {type(settings).__name__}, not an object of settings; correct it"
         )
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{folder}: weight file {file.name} is missing; download or save the model again")
-    return files
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    """Tensor name -> file name, of a sharded checkpoint's index."""
-    content = read_json(index, "checkpoint index")
-    names = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
-        raise UserError(f'{index}: its "weight_map" does not name weight files beside it; save the model again')
-    return names
-
-
-def key_files(files: list[Path]) -> dict[str, Path]:
-    """Which file holds each tensor."""
-    place = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as reader:
-                place.update(dict.fromkeys(reader.keys(), file))
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is not a readable safetensors file: {first_line(error)}") from None
-    return place
-
-
-def first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    check_config(settings, folder / "config.json")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (*BAD_CONFIG, OSError) as error:
+        raise UserError(f"{folder}: config.json is not usable: {one_line(error)}; correct it") from None
 
 
 @torch.no_grad()

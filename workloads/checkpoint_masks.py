@@ -5,13 +5,16 @@ from pathlib import Path
 
 import torch
 
-from workloads.checkpoint import Checkpoint, key_files, weight_files
+from workloads.checkpoint import Checkpoint
+from workloads.compressed import decompressed
 from workloads.discovery import block_linears
 from workloads.errors import UserError
 from workloads.importers import block_of, natural
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 from workloads.roles import role_of
+from workloads.weight_files import weight_files
+from workloads.weights import open_weights
 
 
 def read_checkpoint_masks(folder: Path) -> Iterator[tuple[Layer, PackedMask]]:
@@ -54,15 +57,12 @@ def _of_model(folder: Path) -> Iterator[tuple[Layer, torch.Tensor]]:
 
 
 def _of_files(folder: Path) -> Iterator[tuple[Layer, torch.Tensor]]:
-    from safetensors import safe_open
-
-    place = key_files(weight_files(folder))
-    for key in sorted(place, key=natural):
+    weights = decompressed(open_weights(weight_files(folder)), folder)
+    for key in sorted(weights.names(), key=natural):
         name = key.removesuffix(".weight")
         role, block = role_of(name), block_of(name)
         if name == key or role == "other" or block < 0:
             continue
-        with safe_open(place[key], framework="pt") as reader:
-            if len(reader.get_slice(key).get_shape()) == 2:
-                weight = reader.get_tensor(key)
-                yield Layer(name, role, block, *weight.shape), weight
+        if len(weights.shape(key)) == 2:
+            weight = weights.tensors([key])[key]
+            yield Layer(name, role, block, *weight.shape), weight

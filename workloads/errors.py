@@ -1,7 +1,13 @@
 """The one exception that means: the user can fix this."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(*])")
+_UNSAFE = re.compile(
+    r"trust[_-]remote[_-]code|weights[_-]only|allow[_-]pickle|safe_globals|unsafe|arbitrary code", re.IGNORECASE
+)
 
 
 class UserError(Exception):
@@ -15,9 +21,23 @@ class NotForThisModel(UserError):
     """Settings that are sound, but that the shapes of this model cannot take. A study goes on with its other models."""
 
 
-def one_line(error: Exception) -> str:
-    """What an exception says, on one line and at most 300 characters; its kind when it says nothing."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+def one_line(error: Exception | str) -> str:
+    """What a foreign exception says, on one line and at most 300 characters, cut between words; its kind when it says nothing.
+
+    Sentences that advise to run foreign code or to load a file unsafely are left out: nobody shall follow them.
+    """
+    text = " ".join(str(error).split())
+    said = " ".join(sentence for sentence in _SENTENCE_END.split(text) if not _UNSAFE.search(sentence)).rstrip(" ;,:")
+    return shorten(said, 300) or type(error).__name__
+
+
+def shorten(text: str, length: int) -> str:
+    """`text`, or as many of its whole words as fit into `length` characters with a mark that some are missing."""
+    if len(text) <= length:
+        return text
+    head = text[: length - 3]
+    whole = head if text[length - 3] == " " else head.rpartition(" ")[0]
+    return (whole or head).rstrip(" ;,:") + " ..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -78,7 +78,7 @@ def test_broken_files_are_named(damage: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"hidden_size": "wide"}, {"num_attention_heads": 0}, {"model_type": "no-such-type"}, {"model_type": "t5"},
-     {"quantization_config": {"quant_method": "gptq", "bits": 4}}, {"hidden_act": "no-such-function"}],
+     {"hidden_act": "no-such-function"}],
 )  # fmt: skip
 def test_configs_that_cannot_be_used(change: dict, tmp_path: Path) -> None:
     save("llama", tmp_path)
@@ -87,10 +87,19 @@ def test_configs_that_cannot_be_used(change: dict, tmp_path: Path) -> None:
     assert str(tmp_path) in refused(tmp_path)
 
 
-def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
-    build("llama").config.save_pretrained(tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    assert "pickled weights are not read" in refused(tmp_path)
+@pytest.mark.parametrize("list_or_null", ["[1, 2]", "null", "7"])
+def test_a_config_that_is_no_object_says_so(list_or_null: str, tmp_path: Path) -> None:
+    save("llama", tmp_path)
+    (tmp_path / "config.json").write_text(list_or_null)
+    assert "not an object of settings" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "_attn_implementation_internal"])
+def test_the_attention_that_a_config_asks_for_is_not_honoured(key: str, tmp_path: Path) -> None:
+    save("llama", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: "flash_attention_2"}))
+    assert Checkpoint(tmp_path).model.config._attn_implementation == "sdpa"
 
 
 def test_one_file_of_the_usual_name_is_the_model_whatever_lies_beside_it(tmp_path: Path) -> None:

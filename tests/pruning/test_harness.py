@@ -37,7 +37,8 @@ def test_without_lm_eval_one_line_says_how_to_install_it(monkeypatch: pytest.Mon
 pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
 
 from pruning import harness  # noqa: E402  needs lm_eval
-from pruning.harness import HarnessModel, load_tokenizer, longest_context, whole_model  # noqa: E402
+from pruning.harness import HarnessModel, longest_context, whole_model  # noqa: E402
+from pruning.tokenizer import load_tokenizer  # noqa: E402
 
 
 def ids_of(text: str) -> list[int]:
@@ -47,7 +48,9 @@ def ids_of(text: str) -> list[int]:
 
 def make(folder: Path, masks: MaskBundle | None = None, special_tokens: bool = False, progress=quiet) -> HarnessModel:
     checkpoint = Checkpoint(folder)
-    return HarnessModel(whole_model(checkpoint, masks), load_tokenizer(checkpoint), CONTEXT, special_tokens, progress)
+    return HarnessModel(
+        whole_model(checkpoint, masks), load_tokenizer(checkpoint.folder), CONTEXT, special_tokens, progress
+    )
 
 
 def pairs(*texts: tuple[str, str]) -> list[SimpleNamespace]:
@@ -231,7 +234,7 @@ def test_what_cannot_be_scored_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gives id 28, the model knows 20"):
         lm.loglikelihood(pairs(("a", "z")))
     with pytest.raises(UserError, match="has no usable tokenizer"):
-        load_tokenizer(Checkpoint(save("llama", tmp_path / "bare")))
+        load_tokenizer(save("llama", tmp_path / "bare"), "tasks are texts and need one")
 
 
 def test_the_context_is_the_models_own_unless_asked(folder: Path, tmp_path: Path) -> None:
@@ -262,7 +265,7 @@ def test_the_same_as_lm_evals_own_model_class(special_tokens: bool, folder: Path
     pytest.importorskip("accelerate", reason="lm_eval's HFLM needs accelerate")
     from lm_eval.models.huggingface import HFLM
 
-    tokenizer = load_tokenizer(Checkpoint(folder))
+    tokenizer = load_tokenizer(folder)
     theirs = HFLM(
         pretrained=load_whole(folder),
         tokenizer=tokenizer,

@@ -206,16 +206,19 @@ def set_config(folder: Path, content: object) -> None:
 def test_unusable_config(tmp_path: Path, content: object) -> None:
     folder = saved(tmp_path)
     set_config(folder, content)
-    assert "config.json is not usable" in (message := first_error(folder)) or "not a causal language" in message
+    message = first_error(folder)
+    assert any(
+        part in message for part in ("is not valid JSON", "not an object", "config.json is not usable", "not a causal")
+    )
 
 
 def test_places_that_are_no_model(tmp_path: Path) -> None:
     assert "no such folder" in first_error(tmp_path / "nowhere")
-    assert "holds no .safetensors weights" in first_error(tmp_path)
+    assert "holds no weights" in first_error(tmp_path)
     save_file({"lm_head.weight": torch.ones(2, 2)}, tmp_path / "x.safetensors")
     assert "holds no linear weights of decoder blocks" in first_error(tmp_path)
     folder = saved(tmp_path / "model")
     (folder / "model.safetensors").unlink()
-    assert "holds no .safetensors weights" in first_error(folder)
+    assert "holds no weights" in first_error(folder)
     shutil.copy(tmp_path / "x.safetensors", folder / "model.safetensors")
     assert "the checkpoint lacks model.layers.0." in first_error(folder)
