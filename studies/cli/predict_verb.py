@@ -27,7 +27,8 @@ def predict(
     Parameters
     ----------
     gemms
-        A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept.
+        A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a SCALE-Sim
+        topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x width x channels).
     on
         a100-pcie, a100-sxm, h100-pcie, h100-sxm or h200.
     dtype
@@ -42,7 +43,8 @@ def predict(
         Write to this file instead of stdout.
     """
     check_format(format)
-    from studies.predict import PREDICT_TABLE, parse_shapes, predict_frame, read_gemms
+    from studies.gemm_files import read_gemms
+    from studies.predict import PREDICT_TABLE, parse_shapes, predict_frame
     from workloads.errors import UserError
 
     if (gemms is None) == (not shapes):

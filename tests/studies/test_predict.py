@@ -118,7 +118,7 @@ def test_whole_numbers_written_as_floats_are_sizes(tmp_path, capsys):
     [("m,n,k\n1,2,3,4,5\n", "5 fields"), ("m,n,k\n1,2\n", "2 fields"), ("m,n,k,m\n1,2,3,4\n", "'m' twice")],
 )
 def test_lines_that_do_not_fit_the_header(tmp_path, text, said):
-    from studies.predict import read_gemms
+    from studies.gemm_files import read_gemms
     from workloads.errors import UserError
 
     (tmp_path / "g.csv").write_text(text)
