@@ -1,12 +1,13 @@
 """Parts that machine descriptions share, with the ranges their values may have."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulator.energy import EnergySpec
+from simulator.energy import EnergySpec, UnitEnergies, unit_energies
+from simulator.search import Objective
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
@@ -98,12 +99,13 @@ class Number:
 
 @dataclass(frozen=True)
 class Mapping:
-    """The mapper's choices, fixed where not 0 or "best"; tile sizes are multiples of the design's granule."""
+    """The mapper's choices, fixed where not 0 or "best"; tile sizes are multiples of the design's granule. objective: see `search`."""
 
     tile_rows: Whole
     tile_cols: Whole
     tile_tokens: Whole
     order: Literal["best", "tokens-outer", "rows-outer"]
+    objective: Objective
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,16 @@ class Machine(ABC):
     @abstractmethod
     def macs(self) -> int:
         """MAC units: products a cycle at most."""
+
+    @property
+    def energy_spec(self) -> EnergySpec:
+        """`energy`, but that a named DRAM device costs its own: energy.dram is that of a generic one."""
+        return self.energy if self.dram.device == "generic" else replace(self.energy, dram=self.dram.device)
+
+    def bits(self, weight_bits: int) -> tuple[int, int, int]:
+        """Of weights, activations and sums, as the multipliers see them."""
+        return weight_bits, self.number.activation_bits, self.number.accumulator_bits
+
+    def unit_energies(self, weight_bits: int) -> UnitEnergies:
+        """Of one action of each kind, with weights of `weight_bits`."""
+        return unit_energies(self.energy_spec, self.bits(weight_bits), self.buffers.bank_bytes)

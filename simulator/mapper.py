@@ -1,4 +1,4 @@
-"""The mapper: tile sizes and loop order that fit the buffers and take the fewest cycles, for any design made of granules.
+"""The mapper of designs made of granules: tile sizes and loop orders that fit the buffers, and the best of them by `search`'s rule.
 
 Tiles are 2^i x 2^j granules by the tokens' whole number or a power of two of token steps; the loop orders are
 
@@ -7,12 +7,12 @@ Tiles are 2^i x 2^j granules by the tokens' whole number or a power of two of to
     rows-outer     for row tile: for token tile: for column tile. The weights of a row tile stay on chip for all tokens; inputs
                    are loaded again for every row tile.
 
-Partial sums stay in the output buffer until a row tile has seen all inputs. Candidates are ordered by an estimate (the longer
-of computing and transferring, plus the first load and the last store) and walked through until no other can be better by more
-than NEAR = 1/64. Of the candidates within NEAR of the lowest bound the one that moves the fewest bytes over the DRAM port is taken
-(TRIES of them are walked), so that energy does not hang on chance among equals. So more bandwidth or larger buffers never cost
-more than NEAR in cycles.
+Partial sums stay in the output buffer until a row tile has seen all inputs. One table has, of every candidate, the energy and a lower
+bound of the cycles; few are walked through.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -23,53 +23,64 @@ from simulator.grid import Grid, check_override, doubled, fingerprint, level_of,
 from simulator.machine import Machine
 from simulator.port import Port, port_of
 from simulator.schedule import ORDERS, Candidate, Sizes, schedule
+from simulator.search import Choices, best
 from simulator.statistics import Statistics
 from simulator.work import Work
+from workloads.errors import UserError
 
-NEAR = 1 / 64
-TRIES = 8
-LEANER = 31 / 32  # of the bytes: less is not worth a walk
-UNLIKELY = 1.1  # candidates whose estimate is that far beyond the limit are not tried for their bytes
+SHAPE, TILE_TOKENS, ORDER, RESIDENT, BOUND, ENERGY = range(6)  # columns of candidate_table
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way to cut a layer into granules; `memo` keeps what is derived from it, `note` goes in front of the mapping's text."""
+
+    grid: Grid
+    memo: Statistics
+    note: str = ""
 
 
 def best_layer(
-    machine: Machine, macs: int, grid: Grid, statistics: Statistics, work: Work, note: str = ""
+    machine: Machine, macs: int, cuts: Sequence[Cut], work: Work, value_bits: int | None = None
 ) -> LayerCycles:
-    """The layer under the best mapping. `macs` are the machine's MAC units, `note` goes in front of the mapping's text.
+    """The layer under the best mapping of any cut. `macs` are the machine's MAC units; value_bits: of a weight as they see it, where
+    that is not its stored width.
 
-    Raises Infeasible when not even the smallest tile fits, UserError for an override that is no multiple of the granule.
+    Raises, of the first cut, Infeasible when not even the smallest tile fits, UserError for an override that is no multiple of the
+    granule.
     """
-    port = port_of(machine.dram, machine.clock.mhz)
-    shapes = shapes_of(machine, grid, statistics, work)
-    tiles = token_tiles(machine, work.tokens, grid.token_step)
-    table = candidate_table(shapes.facts, np.array(tiles), *_scalars(machine, port, grid, work))
+    tables: list[Choices[LayerCycles]] = []
+    refusals: list[Infeasible | UserError] = []
+    for cut in cuts:
+        try:
+            tables.append(choices(machine, macs, cut, work, value_bits))
+        except (Infeasible, UserError) as refusal:
+            refusals.append(refusal)
+    if not tables:
+        raise refusals[0]
+    return best(tables, machine.mapping.objective)
+
+
+def choices(machine: Machine, macs: int, cut: Cut, work: Work, value_bits: int | None = None) -> Choices[LayerCycles]:
+    """Every mapping that fits. Arguments and errors as best_layer's."""
+    grid, port = cut.grid, port_of(machine.dram, machine.clock.mhz)
+    shapes = shapes_of(machine, grid, cut.memo, work)
+    tiles = np.array(token_tiles(machine, work.tokens, grid.token_step))
+    energies = _energies(machine, macs, work, value_bits or work.width(machine.number.weight_bits))
+    table = candidate_table(shapes.facts, tiles, *_scalars(machine, port, grid, work), *energies)
     if not len(table):
         raise Infeasible(smallest_tile_text(machine, grid, shapes.sizes(0), work))
-    table = table[np.argsort(table[:, 5], kind="stable")]
-    lowest = np.minimum.accumulate(table[::-1, 4])[::-1]  # of this candidate and all after it
 
-    def walked(row: np.ndarray) -> LayerCycles:
-        candidate = Candidate(shapes.sizes(int(row[0])), int(row[1]), row[2] == 0, bool(row[3]))
-        return schedule(machine, port, macs, grid, candidate, work, note)
+    def walk(i: int) -> LayerCycles:
+        shape, tokens, order, resident = (int(cell) for cell in table[i, : RESIDENT + 1])
+        candidate = Candidate(shapes.sizes(shape), tokens, order == 0, bool(resident))
+        return schedule(machine, port, macs, grid, candidate, work, cut.note)
 
-    best, best_moved = walked(table[0]), table[0, 6]
-    for row, bound in zip(table[1:], lowest[1:], strict=True):
-        if best.cycles <= bound * (1 + NEAR):
-            break
-        layer = walked(row)
-        if layer.cycles < best.cycles:
-            best, best_moved = layer, row[6]
-    limit = max(best.cycles, lowest[0] * (1 + NEAR))
-    leaner = table[(table[:, 4] <= limit) & (table[:, 5] <= limit * UNLIKELY) & (table[:, 6] < best_moved * LEANER)]
-    for row in leaner[np.argsort(leaner[:, 6], kind="stable")][:TRIES]:
-        layer = walked(row)
-        if layer.cycles <= limit:
-            return layer
-    return best
+    return Choices(table[:, BOUND], table[:, ENERGY], walk)
 
 
 class Shapes:
-    """The tile shapes of a layer: facts of all of them as one table (shapes, 10), and the bytes of single ones when asked for."""
+    """The tile shapes of a layer: facts of all of them as one table (shapes, 12), and the bytes of single ones when asked for."""
 
     def __init__(self, machine: Machine, grid: Grid, work: Work):
         number, (tile_rows, tile_cols) = machine.number, (machine.mapping.tile_rows, machine.mapping.tile_cols)
@@ -116,12 +127,13 @@ def shapes_of(machine: Machine, grid: Grid, statistics: Statistics, work: Work) 
 
 @njit(cache=True, nogil=True)
 def shape_facts(values, metadata, rows, cols, groups, width, scale, row_sides, col_sides):
-    """What candidate_table must know of each shape, (shapes, 10) int64: outputs and inputs of the first tile; row and column tiles;
-    of weights with scales, and of metadata, in bytes: the most of a tile, the most of a row of tiles, all.
+    """What candidate_table must know of each shape, (shapes, 12) int64: outputs and inputs of the first tile; row and column tiles;
+    of weights with scales, and of metadata, in bytes: the most of a tile, the most of a row of tiles, all; bytes of both of the
+    first tile, and outputs of the last row of tiles.
 
     Sides that double are summed from the shape before.
     """
-    facts = np.empty((len(row_sides) * len(col_sides), 10), dtype=np.int64)
+    facts = np.empty((len(row_sides) * len(col_sides), 12), dtype=np.int64)
     high_v, high_m, high_r, had_rows = values.astype(np.int64), metadata.astype(np.int64), rows.astype(np.int64), 1
     n = 0
     for a in row_sides:
@@ -133,19 +145,22 @@ def shape_facts(values, metadata, rows, cols, groups, width, scale, row_sides, c
             by = b // had_cols
             v, m, c, g = _tile_sums(v, 1, by), _tile_sums(m, 1, by), _sums(c, by), _sums(g, by)
             had_cols = b
-            most_w = most_m = row_w = row_m = all_w = all_m = 0
+            most_w = most_m = row_w = row_m = all_w = all_m = first = 0
             for i in range(v.shape[0]):
                 sum_w = sum_m = 0
                 for j in range(v.shape[1]):
                     w = (v[i, j] * width + 7) // 8 + (high_r[i] * g[j] * scale + 7) // 8
                     meta = (m[i, j] + 7) // 8
                     most_w, most_m = max(most_w, w), max(most_m, meta)
+                    if i == 0 and j == 0:
+                        first = w + meta
                     sum_w += w
                     sum_m += meta
                 row_w, row_m = max(row_w, sum_w), max(row_m, sum_m)
                 all_w += sum_w
                 all_m += sum_m
-            facts[n] = (high_r[0], c[0], v.shape[0], v.shape[1], most_w, most_m, row_w, row_m, all_w, all_m)
+            sides = (high_r[0], c[0], v.shape[0], v.shape[1])
+            facts[n] = (*sides, most_w, most_m, row_w, row_m, all_w, all_m, first, high_r[-1])
             n += 1
     return facts
 
@@ -184,21 +199,46 @@ def _scalars(machine: Machine, port: Port, grid: Grid, work: Work) -> tuple:
     )
 
 
+def _energies(machine: Machine, macs: int, work: Work, value_bits: int) -> tuple:
+    """What the energy of a candidate follows from, in the order of candidate_table's parameters: MAC units, useful MACs, energy that
+    all share, and pJ of an idle MAC slot, of a bit of DRAM, of a bit read from and written to each buffer."""
+    unit = machine.unit_energies(value_bits)
+    useful = work.nnz * work.tokens * work.activation_density
+    shared_pj = useful * (unit.mac_pj + unit.register_pj)
+    return macs, useful, shared_pj, unit.idle_pj, unit.dram_pj, np.array(unit.read_pj), np.array(unit.write_pj)
+
+
 @njit(cache=True, nogil=True)
 def candidate_table(
     facts, tiles, rows, cols, tokens, act_bits, sum_bits,
     step, step_total, visit_total, output_stationary, act_reads,
     row_groups, col_groups, capacities, widths, double, bandwidth, wanted,
+    macs, useful, shared_pj, idle_pj, dram_pj, read_pj, write_pj,
 ):  # fmt: skip
-    """What fits, (n, 7): shape, token tile, order (0 tokens-outer, 1 rows-outer), inputs resident, lower bound, estimate, bytes moved.
+    """What fits, (n, 6): shape, token tile, order (0 tokens-outer, 1 rows-outer), inputs resident, lower bound of the cycles, energy
+    in pJ as layer_energy has it, but that bytes of inputs and outputs are not rounded up tile by tile.
 
-    The bound is the longest of computing, transferring and reading each buffer (their sum where buffers are single).
+    The bound is the longer of transferring everything and of first load, the busiest of array and buffers, last store; their sum
+    where buffers are single.
     """
-    table = np.empty((len(facts) * len(tiles) * 2, 7))
+    table = np.empty((len(facts) * len(tiles) * 2, 6))
     n = 0
     share = 0.5 if double else 1.0
     for i in range(len(facts)):
-        tile_rows, tile_cols, row_tiles, col_tiles, most_w, most_m, row_w, row_m, all_w, all_m = facts[i]
+        (
+            tile_rows,
+            tile_cols,
+            row_tiles,
+            col_tiles,
+            most_w,
+            most_m,
+            row_w,
+            row_m,
+            all_w,
+            all_m,
+            first_bytes,
+            last_rows,
+        ) = facts[i]
         if most_w > capacities[0] * share or most_m > capacities[1] * share:
             continue
         for t in tiles:
@@ -219,23 +259,28 @@ def candidate_table(
                 if order == 1 and count == 1 and wanted < 0:
                     continue  # the same as tokens-outer
                 stays = order == 0 and resident
-                moved = (all_w + all_m) * (count if order == 0 else 1) + rows * tokens * act_bits / 8
-                moved += cols * tokens * act_bits / 8 * (1 if stays else row_tiles)
+                passes = count if order == 0 else 1
+                loaded_inputs = cols * tokens * act_bits / 8 * (1 if stays else row_tiles)
+                moved = float(all_w + all_m) * passes + loaded_inputs + rows * tokens * act_bits / 8
                 weight_reads = steps if output_stationary else count
-                sums = rows * tokens * sum_bits / 8 * 2 * (col_tiles if output_stationary else col_groups)
+                sums = (
+                    rows * tokens * sum_bits / 8 * (col_tiles if output_stationary else col_groups)
+                )  # written, and read
                 inputs = cols * tokens * act_bits / 8 * row_groups * act_reads
+                volumes = (float(all_w * weight_reads), float(all_m * weight_reads), inputs, sums)
+                fills = (float(all_w * passes), float(all_m * passes), loaded_inputs, sums)
                 busy = compute
-                volumes = (float(all_w * weight_reads), float(all_m * weight_reads), float(inputs), float(sums))
+                energy_pj = shared_pj + idle_pj * max(compute * macs - useful, 0.0) + dram_pj * 8 * moved
                 for b in range(4):
+                    energy_pj += 8 * (volumes[b] * read_pj[b] + fills[b] * write_pj[b])
                     if widths[b] > 0:
-                        busy = max(busy, volumes[b] / widths[b])
+                        busy = max(busy, volumes[b] * (2 if b == 3 else 1) / widths[b])
                 transfer = moved / bandwidth
-                bound = max(busy, transfer) if double else busy + transfer
-                first = (most_w + most_m + tile_cols * t * act_bits / 8) / bandwidth
-                last = tile_rows * t * act_bits / 8 / bandwidth
-                table[n, 0], table[n, 1], table[n, 2], table[n, 3] = i, t, order, stays
-                table[n, 4], table[n, 6] = bound, moved
-                table[n, 5] = bound + first + last + 1e-3 * row_tiles * col_tiles * count
+                first = (first_bytes + tile_cols * t * act_bits / 8) / bandwidth
+                last = last_rows * (tokens - (count - 1) * t) * act_bits / 8 / bandwidth
+                table[n, SHAPE], table[n, TILE_TOKENS], table[n, ORDER], table[n, RESIDENT] = i, t, order, stays
+                table[n, BOUND] = max(transfer, busy + first + last) if double else transfer + busy
+                table[n, ENERGY] = energy_pj
                 n += 1
     return table[:n]
 

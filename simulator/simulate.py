@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 from simulator.accelerators import ACCELERATORS, Model
 from simulator.accelerators.model import Values
 from simulator.cycles import Infeasible, LayerCycles, Outcome
-from simulator.energy import Energy, EnergySpec, area_mm2, layer_energy
+from simulator.energy import Energy, area_mm2, layer_energy
 from simulator.machine import Machine
+from simulator.search import MOST_CYCLES
 from simulator.spec import load_spec, spec_sha256
 from simulator.statistics import StatisticsStore
 from simulator.work import Work
@@ -20,7 +21,6 @@ from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
 
 MOST_TOKENS = 10**9  # cycles of the largest layers still fit 64-bit integers
-MOST_CYCLES = 10**18
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
     if not isinstance(spec, Machine) or outcome.sparse.actions is None or outcome.dense.actions is None:
         return {}
     width = outcome.weight_bits or spec.number.weight_bits
-    area = area_mm2(spec.energy, spec.macs, _bits(spec, spec.number.weight_bits), spec.buffers.capacities)
+    area = area_mm2(spec.energy, spec.macs, spec.bits(spec.number.weight_bits), spec.buffers.capacities)
     energy, dense = energy_of(spec, outcome.sparse, width), energy_of(spec, outcome.dense, width)
     return {
         "energy_pj": energy.total_pj,
@@ -254,17 +254,7 @@ def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
 
 def energy_of(spec: Machine, layer: LayerCycles, weight_bits: int) -> Energy:
     assert layer.actions is not None
-    return layer_energy(_energy_spec(spec), layer.actions, _bits(spec, weight_bits), spec.buffers.bank_bytes)
-
-
-def _energy_spec(spec: Machine) -> EnergySpec:
-    """A named DRAM device costs its own energy; energy.dram is that of a generic one."""
-    device = spec.dram.device
-    return spec.energy if device == "generic" else replace(spec.energy, dram=device)
-
-
-def _bits(spec: Machine, weight_bits: int) -> tuple[int, int, int]:
-    return weight_bits, spec.number.activation_bits, spec.number.accumulator_bits
+    return layer_energy(spec.energy_spec, layer.actions, spec.bits(weight_bits), spec.buffers.bank_bytes)
 
 
 def _ratio(over: float | None, under: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What bit-serial designs share: two arrangements of the lanes, and the layer under the one that takes fewer cycles.
+"""What bit-serial designs share: two arrangements of the lanes, and the layer under the better one by `search`'s rule.
 
 A lane multiplies one bit of a weight with a whole input in a cycle. `group` lanes side by side add into one sum, so a step takes
 `group` inputs of some outputs and some tokens. Weights come from their buffer at every step, sums stay in the array. In the
@@ -13,7 +13,7 @@ import numpy as np
 from simulator.cycles import LayerCycles, ceil_div
 from simulator.grid import Grid
 from simulator.machine import Machine, Side
-from simulator.mapper import best_layer
+from simulator.mapper import Cut, best_layer
 from simulator.statistics import Statistics
 from simulator.work import Work
 
@@ -51,8 +51,8 @@ class Arrangement:
     tokens: int
     statistics: Statistics
 
-    def compute_cycles(self, tokens: int) -> int:
-        return int(self.statistics["step_cycles"].sum()) * ceil_div(tokens, self.tokens)
+    def __str__(self) -> str:
+        return f"{self.outputs} outputs x {self.tokens} token{'s' if self.tokens > 1 else ''} a step"
 
 
 def arrangements(
@@ -69,21 +69,22 @@ def arrangements(
 
 
 def arranged_layer(
-    machine: Machine, macs: int, choices: list[Arrangement], work: Work, ideal_cycles: float, note: str
+    machine: Machine, macs: int, choices: list[Arrangement], work: Work, ideal_cycles: float, note: str, value_bits: int
 ) -> LayerCycles:
-    """The layer under the arrangement of fewer compute cycles, the first of equals."""
-    chosen = min(choices, key=lambda choice: choice.compute_cycles(work.tokens))
-    arrays = chosen.statistics
-    grid = Grid(
+    """The layer under the better arrangement. value_bits: of a weight, for the energy of a MAC."""
+    cuts = [Cut(grid_of(choice), choice.statistics, f"{note}, {choice}") for choice in choices]
+    return replace(best_layer(machine, macs, cuts, work, value_bits), ideal_cycles=ideal_cycles)
+
+
+def grid_of(choice: Arrangement) -> Grid:
+    arrays = choice.statistics
+    return Grid(
         rows=arrays["rows"],
         cols=arrays["cols"],
         values=arrays["values"],
         metadata_bits=arrays["metadata_bits"],
         step_cycles=arrays["step_cycles"],
         visit_cycles=np.zeros_like(arrays["step_cycles"]),
-        token_step=chosen.tokens,
+        token_step=choice.tokens,
         stationary="output",
     )
-    step = f"{chosen.outputs} outputs x {chosen.tokens} token{'s' if chosen.tokens > 1 else ''} a step"
-    layer = best_layer(machine, macs, grid, arrays, work, f"{note}, {step}")
-    return replace(layer, ideal_cycles=ideal_cycles)

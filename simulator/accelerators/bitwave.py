@@ -9,7 +9,7 @@ they empty columns only where the other weights of the group leave them empty as
 The 512 engines multiply eight weight bits with eight inputs a cycle: 4096 lanes of 1 x 8 bits, as many as 512 multipliers of 8 x 8
 bits deliver in eight cycles. At a step the groups of `outputs` outputs run in lock step: the step takes as many cycles as the
 group with the most columns. For few tokens `single_outputs` outputs meet one token, which uses a quarter of the lanes: as many
-weight bits a cycle (1,024) as the published memory delivers. The arrangement with fewer cycles is taken, by the layer.
+weight bits a cycle (1,024) as the published memory delivers. The better arrangement is taken, by the layer.
 
 Storage, to the bit: `group` bits of every nonzero magnitude column and of the sign column, and an index of one bit a column (8 a
 group, more where a magnitude needs more than 7 bits). Scales as everywhere; a zero point is not stored, as it is inside the integers.
@@ -116,7 +116,8 @@ def layer(spec: BitWaveSpec, work: Work, statistics: Statistics) -> LayerCycles:
     ideal = int(statistics["cells"][0]) * work.tokens / array.lanes
     choices = arrangements(array, statistics, "columns", build)
     note = f"bit columns of {magnitude_bits}-bit magnitudes"
-    return arranged_layer(replace(spec, number=number), spec.macs, choices, replace(work, weight_bits=1), ideal, note)
+    stored, value_bits = replace(work, weight_bits=1), work.width(spec.number.weight_bits)
+    return arranged_layer(replace(spec, number=number), spec.macs, choices, stored, ideal, note, value_bits)
 
 
 def _unpruned_layer(spec: BitWaveSpec, work: Work, statistics: Statistics) -> LayerCycles:
@@ -131,7 +132,6 @@ def _unpruned_layer(spec: BitWaveSpec, work: Work, statistics: Statistics) -> La
 
     ideal = work.nnz * columns * work.tokens / array.lanes
     choices = arrangements(array, statistics, "columns", build)
-    plain = replace(work, weight_bits=None, group_size=None)
-    return arranged_layer(
-        spec, spec.macs, choices, plain, ideal, f"unpruned and unquantized: all {columns} magnitude columns"
-    )
+    plain, value_bits = replace(work, weight_bits=None, group_size=None), work.width(spec.number.weight_bits)
+    note = f"unpruned and unquantized: all {columns} magnitude columns"
+    return arranged_layer(spec, spec.macs, choices, plain, ideal, note, value_bits)

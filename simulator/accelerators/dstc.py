@@ -37,7 +37,7 @@ from simulator.formats import block_sides
 from simulator.grid import Grid
 from simulator.kernels.dstc import strip_steps
 from simulator.machine import Machine, Side
-from simulator.mapper import best_layer
+from simulator.mapper import Cut, best_layer
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -113,7 +113,7 @@ def evaluate(spec: DstcSpec, work: Work, statistics: Statistics) -> Outcome:
 
 def layer(spec: DstcSpec, work: Work, statistics: Statistics) -> LayerCycles:
     occupied = occupied_share(work.tokens, spec.array.tokens, work.activation_density)
-    return best_layer(spec, spec.macs, grid_of(spec, statistics, occupied), statistics, work)
+    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics, occupied), statistics)], work)
 
 
 def occupied_share(tokens: int, step: int, density: float) -> float:

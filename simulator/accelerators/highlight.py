@@ -32,7 +32,7 @@ from simulator.formats import block_sides, index_bits
 from simulator.grid import Grid, dense_storage
 from simulator.kernels.patterns import holds_ranks
 from simulator.machine import Machine, Side
-from simulator.mapper import best_layer
+from simulator.mapper import Cut, best_layer
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.errors import UserError
@@ -136,7 +136,7 @@ def layer(spec: HighlightSpec, work: Work, statistics: Statistics) -> LayerCycle
     name = f"{array.inner_n}:{inner_of} in blocks x {array.outer_n}:{outer_of} of blocks"
     is_dense = (inner_of, outer_of) == (array.inner_n, array.outer_n)
     note = "dense: no sparser pair of ranks holds the mask" if is_dense else name
-    return best_layer(spec, spec.macs, grid_of(spec, statistics), statistics, work, note)
+    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics), statistics, note)], work)
 
 
 def grid_of(spec: HighlightSpec, statistics: Statistics) -> Grid:

@@ -18,7 +18,7 @@ Columns `folds` and `distribution_cycles` are of one pass of all tokens, whateve
 some of the tokens. "rows-outer": for fold: for token tile; weights stay, inputs are loaded once where all of them fit,
 else those that a fold uses are loaded with it. "tokens-outer": for token tile: for fold; weights are loaded and
 distributed again for each token tile. It is tried where it is asked for, or where not all inputs fit or no rows-outer
-tile does. Of all that fit, the fastest within 1/64 is taken. Weights are a bitmap and kept values; a fold's inputs
+tile does. Of all that fit, `search` takes the best. Weights are a bitmap and kept values; a fold's inputs
 leave the SRAM once and are multicast.
 
 Deviations and approximations: TeAAL maps SIGMA in chunks of 128 inputs, which ask the SRAM for 128 values a token;
@@ -45,8 +45,8 @@ from simulator.accelerators.sigma_folds import folds_of, plans_of
 from simulator.cycles import LayerCycles, Outcome
 from simulator.kernels import sigma as kernels
 from simulator.machine import Machine
-from simulator.mapper import NEAR
 from simulator.port import port_of
+from simulator.search import Choices, best
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.errors import UserError
@@ -128,19 +128,7 @@ def layer(spec: SigmaSpec, work: Work, statistics: Statistics) -> LayerCycles:
             raise UserError(
                 f"mapping.{name} = {asked}: the tiles of sigma are its folds, which array.num_ms sets; leave it 0"
             )
-    folds = folds_of(spec, work, statistics)
-    plans = plans_of(spec, work, folds)
+    plans = plans_of(spec, work, folds_of(spec, work, statistics))
     port = port_of(spec.dram, spec.clock.mhz)
-    bound = 0.0
-    best: LayerCycles | None = None
-    for plan in plans:
-        found = plan.layer(port)
-        if best is None:
-            moved = int((folds.weight_bytes + folds.scale_bytes + folds.metadata_bytes).sum()) + plan.output_bytes
-            bound = max(found.compute_cycles + found.buffer_cycles, moved / port.bytes_per_cycle)
-        if best is None or found.cycles < best.cycles:
-            best = found
-        if best.cycles <= bound * (1 + NEAR):
-            break
-    assert best is not None
-    return best
+    bounds, energies = zip(*(plan.estimate(port) for plan in plans), strict=True)
+    return best([Choices(np.array(bounds), np.array(energies), lambda i: plans[i].layer(port))], spec.mapping.objective)

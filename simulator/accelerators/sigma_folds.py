@@ -44,6 +44,10 @@ class Folds:
         """Sums written for a token."""
         return self.finished + self.unfinished
 
+    def fixed_cycles(self, num_ms: int) -> np.ndarray:
+        """Cycles of configuring, adder tree and draining, each time a fold's weights go out."""
+        return (self.kept > 0) * (CONFIGURE_CYCLES + (num_ms - 1).bit_length() + DRAIN_CYCLES)
+
     def slowest_port(self, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Weights and distinct inputs of the port that takes longest over all tokens."""
         weights, inputs = self.port_weights[:, 0], self.port_inputs[:, 0]
@@ -150,17 +154,66 @@ class Plan:
                 )
         return ""
 
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(tokens of a token tile, how many of them)."""
+        full, rest = divmod(self.work.tokens, self.tile)
+        return [(self.tile, full)] + ([(rest, 1)] if rest else [])
+
+    @property
+    def passes(self) -> int:
+        """How often the weights are loaded."""
+        return ceil_div(self.work.tokens, self.tile) if self.order == "tokens-outer" else 1
+
+    def estimate(self, port: Port) -> tuple[float, float]:
+        """(lower bound of the cycles, energy in pJ as layer_energy has it, bytes unrounded), without tiles.
+
+        The bound is the longer of all transfers and of first load, all folds with all tokens, last store.
+        """
+        spec, work, folds = self.spec, self.work, self.folds
+        number, buffers, passes = spec.number, spec.buffers, self.passes
+        held, metadata = (folds.weight_bytes + folds.scale_bytes) * passes, folds.metadata_bytes * passes
+        token_bytes = number.activation_bits / 8
+        rows_outer = self.order == "rows-outer"
+        whole = self.resident or not rows_outer  # every input is loaded once
+        inputs = (work.cols if whole else int(folds.inputs.sum())) * work.tokens * token_bytes
+        read, sum_bytes = folds.inputs * (work.tokens * token_bytes), work.tokens * number.accumulator_bits / 8
+        array = folds.fixed_cycles(spec.array.num_ms) * passes
+        for tokens, times in [(work.tokens, 1)] if rows_outer else self.runs:
+            weights, distinct = folds.slowest_port(tokens)
+            array = array + (weights + distinct * tokens) * times
+        weight_width, index_width, input_width, sum_width = (width or math.inf for width in buffers.widths)
+        sums = (folds.sums + folds.continued + folds.finished) * (sum_bytes / sum_width)
+        slowest = np.maximum(held / weight_width + read / input_width, np.maximum(metadata / index_width, sums))
+        busy = float(np.maximum(array, slowest).sum())
+        moved = float(held.sum() + metadata.sum()) + inputs + work.rows * work.tokens * token_bytes
+        first = (held[0] + metadata[0]) / passes + (work.cols if whole else folds.inputs[0]) * self.tile * token_bytes
+        last = folds.finished[-1] * (work.tokens - (ceil_div(work.tokens, self.tile) - 1) * self.tile) * token_bytes
+        ends, transfer = (first + last) / port.bytes_per_cycle, moved / port.bytes_per_cycle
+        bound = max(transfer, busy + ends) if buffers.double else transfer + busy
+        reads = (held.sum(), metadata.sum(), read.sum(), (folds.continued.sum() + work.rows) * sum_bytes)
+        writes = (held.sum(), metadata.sum(), inputs, folds.sums.sum() * sum_bytes)
+        return bound, self._energy_pj(float(array.sum()), reads, writes, moved)
+
+    def _energy_pj(self, compute_cycles: float, reads: tuple, writes: tuple, moved: float) -> float:
+        """reads, writes: bytes that leave and enter each buffer; moved: bytes over the DRAM port."""
+        spec, work = self.spec, self.work
+        unit = spec.unit_energies(work.width(spec.number.weight_bits))
+        useful = work.nnz * work.tokens * work.activation_density
+        energy_pj = useful * (unit.mac_pj + unit.register_pj) + 8 * unit.dram_pj * moved
+        energy_pj += max(compute_cycles * spec.macs - useful, 0.0) * unit.idle_pj
+        for buffer in range(4):
+            energy_pj += 8 * (reads[buffer] * unit.read_pj[buffer] + writes[buffer] * unit.write_pj[buffer])
+        return energy_pj
+
     def layer(self, port: Port) -> LayerCycles:
         spec, work, folds = self.spec, self.work, self.folds
         parts = Parts(self, port)
-        full, rest = divmod(work.tokens, self.tile)
-        runs = [(self.tile, full)] + ([(rest, 1)] if rest else [])
-        stream = parts.tokens_outer(runs) if self.order == "tokens-outer" else parts.rows_outer(runs)
+        stream = parts.tokens_outer(self.runs) if self.order == "tokens-outer" else parts.rows_outer(self.runs)
         cycles = run(stream, spec.buffers.double)
         compute_cycles = parts.array_cycles
-        passes = ceil_div(work.tokens, self.tile) if self.order == "tokens-outer" else 1
         weight_bytes, metadata_bytes, scale_bytes = (
-            int(sizes.sum()) * passes for sizes in (folds.weight_bytes, folds.metadata_bytes, folds.scale_bytes)
+            int(sizes.sum()) * self.passes for sizes in (folds.weight_bytes, folds.metadata_bytes, folds.scale_bytes)
         )
         useful = work.nnz * work.tokens * work.activation_density
         filled = int((folds.kept > 0).sum())
@@ -208,9 +261,7 @@ class Parts:
 
     def __init__(self, plan: Plan, port: Port):
         self.plan, self.port, self.folds, self.spec = plan, port, plan.folds, plan.spec
-        self.fixed = (self.folds.kept > 0) * (
-            CONFIGURE_CYCLES + (self.spec.array.num_ms - 1).bit_length() + DRAIN_CYCLES
-        )
+        self.fixed = self.folds.fixed_cycles(self.spec.array.num_ms)
         self.array_cycles = self.activation_bytes = self.output_bytes = 0
         self._slowest: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 

@@ -17,8 +17,8 @@ popcount(weight mask AND input mask)). The slowest CU ends the chunk, as all wai
         sums find their filters through a permutation network). No pairing of a group has a shorter slowest CU, so gb-h
         never takes more cycles than gb-s.
 
-The `clusters` are divided over groups of filters and over tokens, g x t = clusters, whichever division takes the
-fewest cycles (of those within 1/64 the one that moves the fewest bytes): with one token all take different groups. Clusters run on their own and wait for each other every
+The `clusters` are divided over groups of filters and over tokens, g x t = clusters, whichever division `search`
+finds best: with one token all take different groups. Clusters run on their own and wait for each other every
 `array.sync_chunks` chunks, by which their buffers are filled; those of different tokens take the same time. A granule
 is g groups x sync_chunks chunks. Weights are held in the CUs while the tokens of a tile pass. Stored: values, a whole
 mask and a pointer of 32 bits for every filter and chunk; the dense baseline stores every weight and nothing else.
@@ -47,16 +47,14 @@ from pydantic import Field
 
 from simulator.accelerators.baseline import outcome
 from simulator.accelerators.model import Values
-from simulator.cycles import Infeasible, LayerCycles, Outcome, ceil_div
+from simulator.cycles import LayerCycles, Outcome, ceil_div
 from simulator.formats import block_sides
 from simulator.grid import Grid, tile_sums
 from simulator.kernels.sparten import chunk_counts, densest_first, expected_cycles, pack_units
 from simulator.machine import Machine, PositiveInt, Side
-from simulator.mapper import NEAR, best_layer
-from simulator.port import port_of
+from simulator.mapper import Cut, best_layer
 from simulator.statistics import Statistics
 from simulator.work import Work
-from workloads.errors import UserError
 from workloads.mask import PackedMask
 
 NOTES = (
@@ -153,55 +151,23 @@ def evaluate(spec: SpartenSpec, work: Work, statistics: Statistics) -> Outcome:
 
 
 def layer(spec: SpartenSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """The best division of the clusters: of those within NEAR of the fewest cycles the one that moves the fewest bytes, of equal
-    ones the one that computes least."""
-    transfer = least_transfer(spec, work, statistics)
-    least_bytes = transfer * port_of(spec.dram, spec.clock.mhz).bytes_per_cycle
-    found: list[LayerCycles] = []
-    refusals: list[tuple[int, Infeasible | UserError]] = []
-    for compute, groups, grid, own in sorted(divisions(spec, work, statistics), key=lambda division: division[:2]):
-        if found:
-            fewest, bound = min(layer.cycles for layer in found), max(compute, transfer)
-            lean = min(layer.total_bytes for layer in found if layer.cycles <= (1 + NEAR) * fewest) <= least_bytes * (
-                1 + 2 * NEAR
-            )
-            if bound > (1 + NEAR) * fewest or (lean and fewest <= (1 + NEAR) * bound):
-                continue  # neither faster nor leaner by enough to be looked at
-        tokens = spec.array.clusters // groups
-        note = f"{groups} clusters over outputs x {tokens} over tokens"
-        try:
-            found.append(best_layer(spec, spec.macs, grid, own, work, note))
-        except (Infeasible, UserError) as refusal:
-            refusals.append((groups, refusal))
-    if not found:
-        raise min(refusals, key=lambda refusal: refusal[0])[1]  # of the smallest granule
-    near = [layer for layer in found if layer.cycles <= (1 + NEAR) * min(layer.cycles for layer in found)]
-    return min(near, key=lambda layer: (layer.total_bytes, layer.compute_cycles))
+    """The best mapping under any division of the clusters."""
+    return best_layer(spec, spec.macs, list(divisions(spec, work, statistics)), work)
 
 
-def least_transfer(spec: SpartenSpec, work: Work, statistics: Statistics) -> float:
-    """Cycles of the DRAM port that no mapping can avoid: everything crosses it once."""
-    if "stored" not in statistics.memo:
-        chunks = int(statistics["rows"].sum()) * len(statistics["cols"])
-        statistics.memo["stored"] = int(statistics["values"].sum()), chunks * int(statistics["masks"][0])
-    values, chunks = statistics.memo["stored"]
-    weights = values * work.width(spec.number.weight_bits) + chunks * (spec.array.chunk + POINTER_BITS)
-    vectors = (work.rows + work.cols) * work.tokens * spec.number.activation_bits
-    return (weights + vectors) / 8 / port_of(spec.dram, spec.clock.mhz).bytes_per_cycle
-
-
-def divisions(spec: SpartenSpec, work: Work, statistics: Statistics) -> Iterator[tuple[float, int, Grid, Statistics]]:
-    """(compute cycles, clusters over groups, grid, what is derived from it) of every division of the clusters."""
+def divisions(spec: SpartenSpec, work: Work, statistics: Statistics) -> Iterator[Cut]:
+    """Every division of the clusters over outputs and tokens, that of the smallest granule first."""
     clusters = spec.array.clusters
     for groups in range(1, clusters + 1):
         if clusters % groups:
             continue
-        key = ("division", clusters // groups, groups, spec.array.sync_chunks, work.activation_density)
+        tokens = clusters // groups
+        key = ("division", tokens, groups, spec.array.sync_chunks, work.activation_density)
         if key not in statistics.memo:
+            note = f"{groups} clusters over outputs x {tokens} over tokens"
             grid = grid_of(spec, statistics, groups, work.activation_density)
-            statistics.memo[key] = grid, int(grid.step_cycles.sum()) / grid.step_unit, Statistics({})
-        grid, step, own = statistics.memo[key]
-        yield step * ceil_div(work.tokens, grid.token_step), groups, grid, own
+            statistics.memo[key] = Cut(grid, Statistics({}), note)
+        yield statistics.memo[key]
 
 
 def grid_of(spec: SpartenSpec, statistics: Statistics, groups: int, density: float) -> Grid:

@@ -23,7 +23,7 @@ from simulator.accelerators.model import Values
 from simulator.cycles import LayerCycles, Outcome, ceil_div
 from simulator.grid import Grid, dense_storage, storage_arrays
 from simulator.machine import Machine, Side
-from simulator.mapper import best_layer
+from simulator.mapper import Cut, best_layer
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -73,7 +73,7 @@ def evaluate(spec: StcSpec, work: Work, statistics: Statistics) -> Outcome:
 
 def layer(spec: StcSpec, work: Work, statistics: Statistics) -> LayerCycles:
     note = "2:4" if statistics["follows"][0] else "dense: keeps more than 2 of 4"
-    return best_layer(spec, spec.macs, grid_of(spec, statistics), statistics, work, note)
+    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics), statistics, note)], work)
 
 
 def grid_of(spec: StcSpec, statistics: Statistics) -> Grid:

@@ -6,7 +6,7 @@ the cycles. A layer has one precision, here the bundle's weight bits; nothing el
 cycles or its bytes. A bundle without weight bits keeps floats and runs at the machine's number.weight_bits.
 
 At a step `group` inputs of `outputs` outputs meet `tokens` tokens, for as many cycles as a weight has bits. With one token the same
-lanes take one token and `single_outputs` outputs; the arrangement with fewer cycles is taken, by the layer.
+lanes take one token and `single_outputs` outputs; the better arrangement is taken, by the layer.
 
 The baseline is the same machine on the unpruned, unquantized layer at number.weight_bits (16): its cycles are those of the
 bit-parallel design. So the speedup is 16 / bits, times what is saved on DRAM; pruning alone brings 1.00.
@@ -69,7 +69,7 @@ def evaluate(spec: StripesSpec, work: Work, statistics: Statistics) -> Outcome:
 
 
 def layer(spec: StripesSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    array = spec.array
+    array, value_bits = spec.array, work.width(spec.number.weight_bits)
     if statistics["unpruned"][0]:
         work = replace(work, weight_bits=None, group_size=None)
     bits = work.width(spec.number.weight_bits)
@@ -80,6 +80,5 @@ def layer(spec: StripesSpec, work: Work, statistics: Statistics) -> LayerCycles:
         return arrays | {"step_cycles": np.repeat(steps[None, :], ceil_div(work.rows, outputs), axis=0)}
 
     ideal = work.nnz * bits * work.tokens / array.lanes
-    return arranged_layer(
-        spec, spec.macs, arrangements(array, statistics, bits, build), work, ideal, f"{bits}-bit weights"
-    )
+    choices = arrangements(array, statistics, bits, build)
+    return arranged_layer(spec, spec.macs, choices, work, ideal, f"{bits}-bit weights", value_bits)

@@ -1,9 +1,8 @@
-"""The mapper of systolic arrays: of all plans that fit the buffers, the one with the fewest cycles.
+"""The plans of systolic arrays that fit the buffers, each with its energy and a lower bound of its cycles; `search` takes the best.
 
-`outer` and `inner` are powers of two of folds, or all of them; chunks powers of two. Plans are ordered by a lower bound (computing
-with the first load and the last store around it, or all transfers, whichever is longer) and walked through until no other can be
-better by more than NEAR = 1/64; so more bandwidth or larger buffers never cost more than NEAR. Plans of more than MOST_STEPS tiles
-are looked at only where none with fewer fits: their short chunks would save a fraction of a first load.
+`outer` and `inner` are powers of two of folds, or all of them; chunks powers of two. The bound is the longer of all transfers and of
+computing with the first load and the last store around it. Plans of more than MOST_STEPS tiles are looked at only where none with
+fewer fits: their short chunks would save a fraction of a first load.
 """
 
 from dataclasses import dataclass, replace
@@ -16,9 +15,9 @@ from simulator.engine import Stream, run
 from simulator.grid import check_override
 from simulator.machine import Machine
 from simulator.port import Port
+from simulator.search import Choices, best
 from workloads.errors import UserError
 
-NEAR = 1 / 64
 MOST_STEPS = 1 << 14
 ORDERS = {"ws": ("rows-outer",), "is": ("tokens-outer",), "os": ("tokens-outer", "rows-outer")}
 
@@ -44,6 +43,7 @@ class Table:
     spilled: np.ndarray
     needs: np.ndarray
     limits: np.ndarray
+    energy_pj: np.ndarray  # of the layer with nothing pruned: the array multiplies zeros, so that they change no plan
     bound: np.ndarray  # cycles that no stream of the plan can go below
     steps: np.ndarray
 
@@ -67,24 +67,18 @@ def best_plan(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataflow
     fitting = [(table, i) for table in tables for i in np.flatnonzero((table.needs <= table.limits).all(axis=1))]
     if not fitting:
         raise Infeasible(smallest_text(machine, gemm, fabric, dataflow, orders[0], port))
-    all_steps = np.array([table.steps[i] for table, i in fitting])
-    bounds = np.array([table.bound[i] for table, i in fitting])
-    ranked = np.argsort(bounds + 1e-3 * all_steps, kind="stable")
-    ranked = ranked[all_steps[ranked] <= max(MOST_STEPS, all_steps.min())]
-    lowest = np.minimum.accumulate(bounds[ranked][::-1])[::-1]  # of this plan and all after it
-    best: Found | None = None
-    for place, bound in zip(ranked, lowest, strict=True):
-        if best is not None and best.cycles <= bound * (1 + NEAR):
-            break
-        table, i = fitting[place]
-        plan = table.plan(i)
+    fewest = min(int(table.steps[i]) for table, i in fitting)
+    fitting = [(table, i) for table, i in fitting if table.steps[i] <= max(MOST_STEPS, fewest)]
+
+    def walk(k: int) -> Found:
+        table, i = fitting[k]
+        plan = table.plan(int(i))
         tiles = tiles_of(gemm, fabric, dataflow, plan)
         stream = tiles.stream(machine.buffers, port)
-        cycles = run(stream, machine.buffers.double)
-        if best is None or cycles < best.cycles:
-            best = Found(plan, tiles, stream, cycles)
-    assert best is not None
-    return best
+        return Found(plan, tiles, stream, run(stream, machine.buffers.double))
+
+    bound, energy_pj = (np.array([getattr(table, name)[i] for table, i in fitting]) for name in ("bound", "energy_pj"))
+    return best([Choices(bound, energy_pj, walk)], machine.mapping.objective)
 
 
 def choices(folds: int, override: int) -> list[int]:
@@ -187,10 +181,15 @@ def moving_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataf
     edge = sum(loaded(first_inputs)) + last + gaps
     compute = outer_folds * inner_folds * (fabric.fill_cycles + length) - 1
     reads = (all_w, all_m, all_x * outer_folds) if weights_stay else (all_w * outer_folds, all_m * outer_folds, all_x)
-    busy = slowest(machine, compute, (*reads, 2.0 * results * inner_folds * gemm.sum_bits / 8))
+    sums = results * inner_folds * gemm.sum_bits / 8
+    busy = slowest(machine, compute, (*reads, 2.0 * sums))
     bound = lower_bound(machine, port, busy, edge, moved)
+    spills = results * (inner_folds - 1) * spilled * gemm.sum_bits / 8
+    loads = (all_w, all_m, all_x * repeats) if weights_stay else (all_w * repeats, all_m * repeats, all_x)
+    energy_pj = energies(machine, gemm, compute, (*reads, sums + spills), (*loads, sums + spills), moved)
     steps = -(-across // wide) * -(-inner_folds // inner) * -(-length // chunk)
-    return Table(order, outer, inner, chunk, resident, np.ones_like(resident), spilled, needs, limits, bound, steps)
+    kept = np.ones_like(resident)
+    return Table(order, outer, inner, chunk, resident, kept, spilled, needs, limits, energy_pj, bound, steps)
 
 
 def standing_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataflow: str, order: str) -> Table:
@@ -230,17 +229,21 @@ def standing_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dat
     needs[:, inner_buffer] = inner_bytes(deep, chunk)
     needs[:, 3] = -(-wide * deep * gemm.sum_bits // 8)
 
-    moved = outer_all * np.where(kept, 1, inner_count) + inner_all * np.where(resident, 1, outer_count)
-    moved = moved + gemm.outputs * gemm.tokens * gemm.activation_bits / 8
+    outer_loads = outer_all * np.where(kept, 1, inner_count)
+    inner_loads = inner_all * np.where(resident, 1, outer_count)
+    moved = outer_loads + inner_loads + gemm.outputs * gemm.tokens * gemm.activation_bits / 8
     last = (outer_total - (outer_count - 1) * wide) * (inner_total - (inner_count - 1) * deep)
     edge = outer_bytes(wide, chunk) + inner_bytes(deep, chunk) + last * gemm.activation_bits / 8
     compute = outer_folds * inner_folds * (fabric.fill_cycles + gemm.inputs) - 1
     token_folds, output_folds = ceil_div(gemm.tokens, fabric.rows), ceil_div(gemm.outputs, fabric.cols)
-    sums = 2.0 * gemm.outputs * gemm.tokens * gemm.sum_bits / 8
-    busy = slowest(machine, compute, (all_w * token_folds, 0, all_x * output_folds, sums))
+    sums, reads = gemm.outputs * gemm.tokens * gemm.sum_bits / 8, (all_w * token_folds, 0.0, all_x * output_folds)
+    busy = slowest(machine, compute, (*reads, 2.0 * sums))
     bound = lower_bound(machine, port, busy, edge, moved)
+    loads = (outer_loads, inner_loads)[:: 1 if outer_buffer == 0 else -1]
+    energy_pj = energies(machine, gemm, compute, (*reads, sums), (loads[0], 0.0, loads[1], sums), moved)
     steps = outer_count * inner_count * -(-gemm.inputs // chunk)
-    return Table(order, outer, inner, chunk, resident, kept, np.zeros_like(kept), needs, limits, bound, steps)
+    spilled = np.zeros_like(kept)
+    return Table(order, outer, inner, chunk, resident, kept, spilled, needs, limits, energy_pj, bound, steps)
 
 
 def totals(gemm: Gemm) -> tuple[float, float, float]:
@@ -253,6 +256,18 @@ def totals(gemm: Gemm) -> tuple[float, float, float]:
         gemm.outputs * gemm.slots * gemm.index_bits / 8,
         gemm.inputs * gemm.tokens * gemm.activation_bits / 8,
     )
+
+
+def energies(machine: Machine, gemm: Gemm, compute: int, reads: tuple, writes: tuple, moved: np.ndarray) -> np.ndarray:
+    """pJ of every plan. reads, writes: bytes that leave and enter each buffer, moved: those that cross the DRAM port; bytes of tiles
+    are not rounded up."""
+    unit = machine.unit_energies(gemm.weight_bits)
+    useful = gemm.outputs * gemm.slots * gemm.tokens
+    shared_pj = useful * (unit.mac_pj + unit.register_pj) + max(compute * machine.macs - useful, 0) * unit.idle_pj
+    energy_pj = shared_pj + 8 * unit.dram_pj * moved
+    for buffer in range(4):
+        energy_pj = energy_pj + 8 * (reads[buffer] * unit.read_pj[buffer] + writes[buffer] * unit.write_pj[buffer])
+    return energy_pj
 
 
 def slowest(machine: Machine, compute: int, volumes: tuple[float, ...]) -> float:

@@ -34,7 +34,7 @@ from simulator.formats import block_sides
 from simulator.grid import Grid, dense_storage
 from simulator.kernels.patterns import cover_counts, row_covers
 from simulator.machine import Machine, Side
-from simulator.mapper import best_layer
+from simulator.mapper import Cut, best_layer
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -111,7 +111,7 @@ def evaluate(spec: VegetaSpec, work: Work, statistics: Statistics) -> Outcome:
 def layer(spec: VegetaSpec, work: Work, statistics: Statistics) -> LayerCycles:
     shares = statistics["covers"] / statistics["covers"].sum()
     note = "row covers " + " + ".join(f"{share:.0%} {n}:{M}" for n, share in zip(COVERS, shares, strict=True))
-    return best_layer(spec, spec.macs, grid_of(spec, statistics), statistics, work, note)
+    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics), statistics, note)], work)
 
 
 def grid_of(spec: VegetaSpec, statistics: Statistics) -> Grid:

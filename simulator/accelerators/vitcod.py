@@ -16,17 +16,17 @@ scales share a buffer. On chip, every token of a tile reads the tile's weights, 
 kept weight of the sparser engine, and once for every w rows of the denser one, whose lanes share it; every engine that has
 columns in a tile adds a sum to each of its outputs (a read, but for the first, and a write), and finished sums are read once
 more. A tile takes as long as the array or the slowest of its buffers, where `buffers.*_bytes_per_cycle` limits them.
-The compiler (`vitcod_tiling.best_mapping`) picks threshold and tile sizes that fit the buffers and take the fewest cycles; under
-each threshold, of those within NEAR = 1/64 of the fewest, the one that computes least (where memory decides, many tie).
+The compiler tries every threshold and tile size that fits the buffers (`vitcod_tiling.tilings`) and picks by `search`'s rule.
 
 Deviations and approximations: ViTCoD published attention, not linear layers; its third 53 KiB buffer idles here.
 Metadata is a bitmap over the sparse columns by default ("coordinate" is the publication's kind). Zero inputs are not skipped.
 Adder-tree latency and drain once a layer are left out, bank conflicts too; with dram.device = generic so are DRAM row effects
 (`dram.efficiency` stands for them). Each engine's sums are counted for all rows of a tile, also where a row keeps nothing. A pruned
 weight moved from the denser to the sparser side can cost cycles, so fewer weights are not guaranteed to be faster. More bandwidth
-or larger buffers never cost more than NEAR: every tiling they allow gets no slower, only the choice among near-equals may change.
+or larger buffers never cost more than 1/64: every tiling they allow gets no slower, only the choice among near-equals may change.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -36,10 +36,11 @@ from pydantic import Field
 from simulator.accelerators.baseline import outcome
 from simulator.accelerators.model import Values
 from simulator.accelerators.vitcod_shapes import shapes_of
-from simulator.accelerators.vitcod_tiling import best_mapping
+from simulator.accelerators.vitcod_tiling import Schedule, tilings
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.formats import block_sides
 from simulator.machine import Array, Fraction, Machine
+from simulator.search import NEAR, Choices, best
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads import bits
@@ -126,18 +127,25 @@ def evaluate(spec: VitcodSpec, work: Work, statistics: Statistics) -> Outcome:
 
 
 def layer(spec: VitcodSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """The fewest cycles over the thresholds; the first of equals."""
+    """The best tiling over the thresholds."""
     if spec.mapping.order == "rows-outer":
         raise UserError(
             "mapping.order = rows-outer: vitcod keeps tokens as its outermost loop; set it to tokens-outer or best"
         )
-    best: LayerCycles | None = None
+    found: list[Choices[Schedule]] = []
     refusals: list[Infeasible] = []
+    limit_cycles = math.inf
     for shapes in shapes_of(spec, statistics, work):
         try:
-            best = best_mapping(spec, shapes, work, best)
+            choices = tilings(spec, shapes, work, limit_cycles)
         except Infeasible as refusal:
             refusals.append(refusal)
-    if best is None:
+            continue
+        if choices is not None:
+            found.append(choices)
+            if spec.mapping.objective == "latency":
+                fast = choices.walk(int(choices.bound_cycles.argmin()))
+                limit_cycles = min(limit_cycles, fast.cycles * (1 + NEAR))
+    if not found:
         raise refusals[0]
-    return best
+    return best(found, spec.mapping.objective).layer()

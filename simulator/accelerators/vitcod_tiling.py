@@ -1,9 +1,9 @@
-"""How the cycle model of ViTCoD maps a layer: every tiling that fits, a lower bound of its cycles, and the best one.
+"""How the cycle model of ViTCoD maps a layer: every tiling that fits, with its energy and a lower bound of its cycles.
 
-A design costs a table of bounds over all (tile shape, token tile) and a walk through the few tilings that can be the best.
+A design costs a table over all (tile shape, token tile) and a walk through the few tilings that can be the best.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -27,20 +27,23 @@ from simulator.accelerators.vitcod_shapes import (
 from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.engine import Stream, run
-from simulator.mapper import NEAR, token_tiles
+from simulator.mapper import token_tiles
 from simulator.port import port_of
+from simulator.search import Choices
 from simulator.tiles import load_cycles
 from simulator.work import Work
 
 if TYPE_CHECKING:
     from simulator.accelerators.vitcod import VitcodSpec
 
-SHAPE, TILE_TOKENS, RESIDENT, BOUND, TRANSFER, ENDS, COMPUTE = range(7)  # columns of candidate_table
+SHAPE, TILE_TOKENS, RESIDENT, BOUND, ENERGY = range(5)  # columns of candidate_table
 
 
-def best_mapping(spec: "VitcodSpec", shapes: Shapes, work: Work, rival: LayerCycles | None = None) -> LayerCycles:
-    """The tiling with the fewest cycles; of those within NEAR of the fewest, the one that computes least. `rival`, if that takes
-    no more cycles.
+def tilings(
+    spec: "VitcodSpec", shapes: Shapes, work: Work, limit_cycles: float = math.inf
+) -> Choices["Schedule"] | None:
+    """Every tiling under one threshold; None where already what they move takes longer than limit_cycles: that spares counting
+    their compute cycles.
 
     Raises Infeasible where not even the smallest tile fits.
     """
@@ -51,54 +54,48 @@ def best_mapping(spec: "VitcodSpec", shapes: Shapes, work: Work, rival: LayerCyc
     fits = (facts[:, MOST_HELD] <= room[0]) & (facts[:, MOST_METADATA] <= room[1])
     tiles = np.array(token_tiles(spec, work.tokens, 1), dtype=np.int64)
     number, port = spec.number, port_of(spec.dram, spec.clock.mhz)
+    unit = spec.unit_energies(work.width(number.weight_bits))
+    useful = work.nnz * work.tokens * work.activation_density
 
     def candidates(totals: np.ndarray) -> np.ndarray:
         found = candidate_table(
             *(facts, np.flatnonzero(fits), totals, tiles, work.rows, work.cols, work.tokens),
             *(number.activation_bits, number.accumulator_bits, capacities, room, np.array(spec.buffers.widths)),
             *(spec.buffers.double, port.bytes_per_cycle, port.turnaround_cycles),
+            *(spec.macs, useful, useful * (unit.mac_pj + unit.register_pj), unit.idle_pj, unit.dram_pj),
+            *(np.array(unit.read_pj), np.array(unit.write_pj)),
         )
         if not len(found):
             raise Infeasible(smallest_tile_text(spec, shapes, storage, int(tiles.min())))
         return found
 
-    def beaten(found: np.ndarray) -> bool:
-        return rival is not None and found[:, BOUND].min() >= rival.cycles
-
     totals = shapes.totals(spec.array.height)
-    if rival is not None and (totals[fits] < 0).any() and beaten(candidates(np.maximum(totals, 0))):
-        return rival  # by what it moves alone: spares counting its compute cycles
+    unknown = (totals[fits] < 0).any()
+    if unknown and candidates(np.maximum(totals, 0))[:, BOUND].min() > limit_cycles:
+        return None
     table = candidates(shapes.totals(spec.array.height, fits))
-    if rival is not None and beaten(table):
-        return rival
 
     @cache
-    def walked(i: int) -> Schedule:
+    def walk(i: int) -> Schedule:
         shape, tokens, resident = (int(n) for n in table[i, : RESIDENT + 1])
         return Schedule(spec, shapes, shape, storage, work, tokens, bool(resident))
 
-    def tightened(chosen: np.ndarray) -> np.ndarray:
-        schedules = [walked(int(i)) for i in chosen]
-        transfer = np.array([schedule.transfer_cycles for schedule in schedules])
-        busy = np.array([schedule.busy_cycles for schedule in schedules])
-        return np.maximum(transfer, table[chosen, ENDS] + busy) if spec.buffers.double else transfer + busy
-
-    best = choose(table[:, BOUND], table[:, TRANSFER], table[:, COMPUTE], walked, tightened)
-    return rival if rival is not None and best.cycles >= rival.cycles else best.layer()
+    return Choices(table[:, BOUND], table[:, ENERGY], walk)
 
 
 @njit(cache=True, nogil=True)
 def candidate_table(
     facts, fitting, totals, tiles, rows, cols, tokens,
     act_bits, sum_bits, capacities, room, widths, double, bandwidth, turnaround,
+    macs, useful, shared_pj, idle_pj, dram_pj, read_pj, write_pj,
 ):  # fmt: skip
-    """What fits, (n, 7): shape, token tile, inputs resident; lower bounds of its cycles, of transferring, and of its first load
-    and last store; compute cycles.
+    """What fits, (n, 5): shape, token tile, inputs resident, lower bound of the cycles, energy in pJ as layer_energy has it, but that
+    bytes of inputs and outputs are not rounded up tile by tile.
 
     The bound is the longer of transferring everything and of first load, busiest of array and buffers, last store; their sum where
     buffers are single. Inputs that stay on chip for a token tile take the whole buffer if there is no other token tile.
     """
-    table = np.empty((len(fitting) * len(tiles), 7))
+    table = np.empty((len(fitting) * len(tiles), 5))
     n = 0
     for i in fitting:
         tile_rows, tile_cols, row_tiles, _, last_rows, reads, sums, _, _, weights, metadata, scales, first_bytes = (
@@ -109,12 +106,14 @@ def candidate_table(
             float(weights + scales) * tokens,
             float(metadata) * tokens,
             reads * tokens * act_bits / 8,
-            2 * sums * tokens * sum_bits / 8,
+            sums * tokens * sum_bits / 8,  # read, and written
         )
         busy = float(compute)
+        shape_pj = shared_pj + idle_pj * max(compute * macs - useful, 0.0)
         for b in range(4):
+            shape_pj += 8 * volumes[b] * (read_pj[b] + (write_pj[b] if b == 3 else 0.0))
             if widths[b] > 0:
-                busy = max(busy, volumes[b] / widths[b])
+                busy = max(busy, volumes[b] * (2 if b == 3 else 1) / widths[b])
         for t in tiles:
             if tile_rows * t * sum_bits / 8 > room[3]:
                 continue
@@ -129,51 +128,10 @@ def candidate_table(
             last = last_rows * (tokens - (count - 1) * t) * act_bits / 8 / bandwidth + turnaround
             table[n, SHAPE], table[n, TILE_TOKENS], table[n, RESIDENT] = i, t, resident
             table[n, BOUND] = max(transfer, busy + first + last) if double else transfer + busy
-            table[n, TRANSFER], table[n, ENDS], table[n, COMPUTE] = transfer, first + last, compute
+            filled = (weights + scales) * count * write_pj[0] + metadata * count * write_pj[1] + inputs * write_pj[2]
+            table[n, ENERGY] = shape_pj + 8 * (filled + moved * dram_pj)
             n += 1
     return table[:n]
-
-
-def choose(
-    bounds: np.ndarray,
-    transfer: np.ndarray,
-    compute: np.ndarray,
-    walked: "Callable[[int], Schedule]",
-    tightened: Callable[[np.ndarray], np.ndarray],
-) -> "Schedule":
-    """Of all candidates within NEAR of the fewest cycles the one with the least compute, then the fewest cycles, then the least
-    transfer. Only candidates that can matter are walked through (`Schedule.cycles`); where rounding to whole cycles leaves too many,
-    their bounds are made tighter first.
-    """
-    bounds = bounds.copy()
-    order = np.lexsort((transfer, bounds))
-    fewest = walked(int(order[0])).cycles
-    order = order[bounds[order] <= fewest * (1 + NEAR)]  # no other can be near
-    sure = 0  # order[:sure] are walked through; no other takes fewer cycles than its bound
-    tight = False
-    for least in np.unique(compute[order]):
-        members = order[compute[order] == least]
-        best = int(members[0])
-        for i in members[1:]:
-            if bounds[i] > walked(best).cycles:
-                break
-            best = min(best, int(i), key=lambda k: (walked(k).cycles, transfer[k]))
-        candidate = walked(best)
-        fewest = min(fewest, candidate.cycles)
-        while True:
-            unseen = bounds[order[sure]] if sure < len(order) else np.inf
-            if candidate.cycles <= min(fewest, unseen) * (1 + NEAR):
-                return candidate
-            if unseen >= fewest:
-                break  # the fewest cycles are known, and this is not near them
-            if tight:
-                fewest = min(fewest, walked(int(order[sure])).cycles)
-                sure += 1
-            else:
-                bounds[order] = tightened(order)
-                order = order[np.lexsort((transfer[order], bounds[order]))]
-                tight = True
-    raise AssertionError("the fewest cycles are near themselves")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How the cycle model of attention cuts a layer into tiles: every way that fits, its cost, and the best one."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from simulator.attention.work import SMALLEST, Work, tile_sizes
 from simulator.cycles import Infeasible, ceil_div
 from simulator.engine import once
 from simulator.engine import run as walk
+from simulator.search import Choices, best
 
 if TYPE_CHECKING:
     from simulator.attention.vitcod import VitcodAttentionSpec
@@ -109,6 +111,7 @@ class Candidate:
     tile_q: int
     tile_k: int
     lower_bound: float
+    moved_bytes: int
 
     @property
     def text(self) -> str:
@@ -118,20 +121,13 @@ class Candidate:
 
 
 def best_schedule(spec: "VitcodAttentionSpec", work: Work) -> AttentionCycles:
-    """The mapping with the fewest cycles. Raises Infeasible where none fits."""
-    candidates = sorted(mappings(spec, work), key=lambda candidate: candidate.lower_bound)
+    """The best mapping by `search`'s rule, bytes standing for energy. Raises Infeasible where none fits."""
+    candidates = list(mappings(spec, work))
     if not candidates:
         raise Infeasible(refusal(spec, work))
-    best: AttentionCycles | None = None
-    for candidate in candidates:
-        if best is not None and candidate.lower_bound >= best.cycles:
-            break
-        found = run(spec, work, candidate)
-        if found is not None and (best is None or found.cycles < best.cycles):
-            best = found
-    if best is None:
-        raise Infeasible(refusal(spec, work))
-    return best
+    bounds = np.array([candidate.lower_bound for candidate in candidates])
+    moved = np.array([candidate.moved_bytes for candidate in candidates], dtype=np.float64)
+    return best([Choices(bounds, moved, lambda i: run(spec, work, candidates[i]))], spec.mapping.objective)
 
 
 def sizes_to_try(tokens: int) -> list[int]:
@@ -145,29 +141,39 @@ def groups_to_try(spec: "VitcodAttentionSpec", heads: int) -> list[int]:
 
 
 def mappings(spec: "VitcodAttentionSpec", work: Work) -> Iterator[Candidate]:
-    """Every mapping whose Q, K, V, scores and outputs fit; metadata is checked when its tiles are counted."""
+    """Every mapping that fits."""
     orders = ("queries", "keys") if spec.engines.stationary == "best" else (spec.engines.stationary,)
     tries = sizes_to_try(work.tokens)
-    whole_rows = work.sparse_counts(work.tokens)
+    counts = {tile: work.sparse_counts(tile) for tile in tries}
     chunks = ceil_div(spec.attention.head_features, spec.array.height)
-    compute = {}
+    compute, metadata_bits = {}, {}
     for tile_q in tries:
         scores = work.scores(tile_q).sum(axis=0)
         softmax = int((-(-scores // spec.engines.softmax_per_cycle)).sum())
-        spmm = int(work.spmm_cycles(whole_rows, tile_q, work.tokens, chunks).sum())  # no tile_k needs fewer
+        spmm = int(work.spmm_cycles(counts[work.tokens], tile_q, work.tokens, chunks).sum())  # no tile_k needs fewer
         compute[tile_q] = work.fewest_sddmm_cycles(tile_q, chunks) + spmm + softmax
-    for group in groups_to_try(spec, work.heads):
+        for tile_k in tries:
+            metadata_bits[tile_q, tile_k] = work.metadata_bits(counts[tile_k], tile_q, tile_k, spec.engines.metadata)
+    for group, order in itertools.product(groups_to_try(spec, work.heads), orders):
         sizes = Sizes(spec, work.heads, work.tokens, group)
-        for order in orders:
-            for tile_q in tries:
-                if not fits_outputs(sizes, work, order, tile_q) or not sizes.holds(spec.buffers.query_kib, tile_q):
-                    continue
-                for tile_k in tries:
-                    if not (sizes.holds(spec.buffers.key_kib, tile_k) and sizes.holds(spec.buffers.value_kib, tile_k)):
-                        continue
-                    loaded = Traffic.of(sizes, order, tile_q, tile_k)
-                    bound = max(compute[tile_q], loaded.total_bytes / spec.bytes_per_cycle)
-                    yield Candidate(sizes, order, tile_q, tile_k, bound)
+        for tile_q, tile_k in itertools.product(tries, tries):
+            if not fits_tokens(sizes, tile_q, tile_k) or not fits_outputs(sizes, work, order, tile_q):
+                continue
+            metadata = _bytes_of(per_group(sizes, metadata_bits[tile_q, tile_k]))
+            if index_bytes_needed(sizes, order, metadata) > spec.buffers.index_kib * 1024:
+                continue
+            moved = Traffic.of(sizes, order, tile_q, tile_k).total_bytes + int(metadata.sum())
+            bound = max(compute[tile_q], moved / spec.bytes_per_cycle)
+            yield Candidate(sizes, order, tile_q, tile_k, bound, moved)
+
+
+def fits_tokens(sizes: Sizes, tile_q: int, tile_k: int) -> bool:
+    buffers = sizes.spec.buffers
+    return (
+        sizes.holds(buffers.query_kib, tile_q)
+        and sizes.holds(buffers.key_kib, tile_k)
+        and sizes.holds(buffers.value_kib, tile_k)
+    )
 
 
 def fits_outputs(sizes: Sizes, work: Work, order: str, tile_q: int) -> bool:
@@ -227,14 +233,12 @@ class Traffic:
         return moved * self.groups + self.decoder_bytes
 
 
-def run(spec: "VitcodAttentionSpec", work: Work, candidate: Candidate) -> AttentionCycles | None:
-    """Counts and walks the tiles of one mapping; None where its metadata does not fit the index buffer."""
+def run(spec: "VitcodAttentionSpec", work: Work, candidate: Candidate) -> AttentionCycles:
+    """Counts and walks the tiles of one mapping."""
     sizes, tile_q, tile_k = candidate.sizes, candidate.tile_q, candidate.tile_k
     counts = work.sparse_counts(tile_k)
     bits = per_group(sizes, work.metadata_bits(counts, tile_q, tile_k, spec.engines.metadata))
     metadata = _bytes_of(bits)  # (groups, query tiles, key tiles)
-    if index_bytes_needed(sizes, candidate.order, metadata) > spec.buffers.index_kib * 1024:
-        return None
     traffic = Traffic.of(sizes, candidate.order, tile_q, tile_k)
     chunks = ceil_div(spec.attention.head_features, spec.array.height)
     sddmm = per_group(sizes, work.sddmm_cycles(tile_q, tile_k, chunks))

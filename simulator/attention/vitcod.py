@@ -23,9 +23,9 @@ tile pass at `softmax_per_cycle` between SDDMM and SpMM.
 
 Loop orders of the scores: "queries" outer (K again for every query tile) or "keys" outer (Q again for every key tile,
 all scores wait on chip); SpMM always has queries outer. What fits its buffer whole is loaded once. Tiles pass a
-double-buffered recurrence over one DRAM port (`engine.walk`). The mapper walks every order, head group and tile size
-(T and the powers of two from SMALLEST) that fits, in the order of a lower bound, and takes the fewest cycles; more
-bandwidth or buffer is never slower.
+double-buffered recurrence over one DRAM port (`engine.walk`). The mapper tries every order, head group and tile size
+(T and the powers of two from SMALLEST) that fits and takes the best by `search`'s rule, by bytes, as energy is not counted
+here; more bandwidth or buffer costs at most 1/64.
 
 Metadata, per tile and head: the sparser engine's positions as "coordinate" (key number per kept position, a count per
 query) or "bitmap" (one bit a position); one bit a position of global keys in which something is pruned, so that it is
@@ -48,6 +48,7 @@ from simulator.attention.schedule import AttentionCycles, best_schedule
 from simulator.attention.vitcod_paper import Attention
 from simulator.attention.work import Work
 from simulator.machine import Array, Clock, Fraction, PositiveFloat, PositiveInt
+from simulator.search import Objective
 
 NOTES = (
     "Softmax is a rate (engines.softmax_per_cycle, our assumption); latency and passes over a row are left out.",
@@ -89,6 +90,13 @@ class AttentionEngines:
 
 
 @dataclass(frozen=True)
+class AttentionMapping:
+    """objective: see `search`; bytes over the DRAM port stand for energy."""
+
+    objective: Objective
+
+
+@dataclass(frozen=True)
 class VitcodAttentionSpec:
     array: Array
     clock: Clock
@@ -97,6 +105,7 @@ class VitcodAttentionSpec:
     attention: Attention
     number: AttentionNumber
     engines: AttentionEngines
+    mapping: AttentionMapping
 
     @property
     def bytes_per_cycle(self) -> float:

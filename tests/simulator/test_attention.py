@@ -12,6 +12,7 @@ from simulator.attention.schedule import AttentionCycles, best_schedule, mapping
 from simulator.attention.vitcod import VitcodAttentionSpec, dense_layer, simulate
 from simulator.attention.work import Work
 from simulator.cycles import Infeasible
+from simulator.search import NEAR
 from simulator.spec import load_spec
 from tests.simulator.attention_twin import Machine, parse_mapping
 from workloads.attention_rows import ATTENTION_COLUMNS
@@ -92,11 +93,15 @@ def test_every_mapping_agrees_with_the_twin_and_none_is_better(heads, tokens, ra
     walked = {candidate: run(spec, work, candidate) for candidate in candidates}
     assert {candidate.order for candidate in candidates} == {"queries", "keys"}
     for candidate, found in walked.items():
-        assert found is not None
         assert found.cycles >= candidate.lower_bound
         check_against_twin(spec, kept, found)
-    assert best_schedule(spec, work).cycles == min(found.cycles for found in walked.values() if found)
-    assert len({found.query_bytes for found in walked.values() if found}) > 1  # Q is loaded again in some
+        assert found.total_bytes == candidate.moved_bytes
+    fewest = min(found.cycles for found in walked.values())
+    near = [found.total_bytes for found in walked.values() if found.cycles <= fewest * (1 + NEAR)]
+    best = best_schedule(spec, work)
+    assert best.cycles <= fewest * (1 + NEAR)
+    assert best.total_bytes == min(near)
+    assert len({found.query_bytes for found in walked.values()}) > 1  # Q is loaded again in some
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from simulator.accelerators import sigma
 from simulator.cycles import Infeasible, LayerCycles
-from simulator.mapper import NEAR
+from simulator.search import NEAR
 from simulator.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work

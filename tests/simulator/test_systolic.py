@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.accelerators import systolic, systolic_mapper
-from simulator.accelerators.systolic_mapper import NEAR, best_plan
+from simulator.accelerators.systolic_mapper import best_plan
 from simulator.accelerators.systolic_stream import Fabric, Gemm, Plan, tiles_of
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.engine import Stream, run
 from simulator.port import Port, port_of
+from simulator.search import NEAR
 from simulator.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work

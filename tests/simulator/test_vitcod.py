@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from simulator.accelerators import vitcod, vitcod_tiling
 from simulator.accelerators.vitcod_shapes import shapes_of
-from simulator.accelerators.vitcod_tiling import choose
 from simulator.cycles import Infeasible
 from simulator.engine import run
-from simulator.mapper import NEAR
 from simulator.port import Port
+from simulator.search import NEAR
 from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.work import Work
@@ -93,47 +92,6 @@ def test_a_named_device_takes_its_port():
     assert one.transfer_cycles > 8 * many.transfer_cycles
     for layer in (one, many):
         assert layer.transfer_cycles == layer.stream.total(layer.stream.load) + layer.stream.total(layer.stream.store)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 300), st.floats(0.05, 1), st.integers(1, 9),
-    st.booleans(), st.sampled_from([0.3, 2.5, 40]), st.sampled_from([[], LIMITED]),
-)  # fmt: skip
-def test_the_choice_is_what_walking_every_tiling_gives(seed, rows, cols, density, tokens, double, gbps, limits):
-    """Of all tilings within NEAR of the fewest cycles, the least compute, then the fewest cycles; every bound is one."""
-    kept = random_mask(seed, rows, cols, density)
-    spec = open_target(
-        "vitcod", [*SMALL, *limits, f"buffers.double={str(double).lower()}", f"dram.bandwidth_gbps={gbps}"]
-    ).spec
-    work = work_of(kept, tokens)
-    seen = []
-
-    def spying(bounds, transfer, compute, walked, tightened):
-        tight = tightened(np.arange(len(bounds)))
-        assert (tight >= bounds * (1 - 1e-12)).all()
-        everything = [(walked(i).cycles, int(compute[i]), float(tight[i])) for i in range(len(bounds))]
-        seen.append((everything, choose(bounds, transfer, compute, walked, tightened)))
-        for i in range(len(bounds)):
-            layer = walked(i).layer()
-            assert layer.transfer_cycles == layer.stream.total(layer.stream.load) + layer.stream.total(
-                layer.stream.store
-            )
-            assert double or tight[i] == layer.cycles
-        return seen[-1][1]
-
-    vitcod_tiling.choose = spying
-    try:
-        vitcod.layer(spec, work, gathered(spec, kept))
-    finally:
-        vitcod_tiling.choose = choose
-    assert seen
-    for everything, chosen in seen:
-        assert all(bound <= cycles * (1 + 1e-12) for cycles, _, bound in everything)
-        fewest = min(cycles for cycles, _, _ in everything)
-        near = [(compute, cycles) for cycles, compute, _ in everything if cycles <= fewest * (1 + NEAR)]
-        layer = chosen.layer()
-        assert (layer.compute_cycles, layer.cycles) == min(near)
 
 
 def test_a_mask_with_two_kinds_of_columns_uses_both_engines():
