@@ -1,6 +1,6 @@
 """Where masks come from: a pruning run, a generator, a file, a checkpoint. Shared by the command line and studies."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.catalog import resolve_config
 from workloads.errors import UserError
-from workloads.files import sha256_of, sha256_of_file
 from workloads.layers import Layer
 from workloads.locking import writing
 from workloads.mask import PackedMask
@@ -42,27 +41,6 @@ def generated(
     return header, len(layers), generate(layers, pattern, density, seed, role_density)
 
 
-def imported(source: Path, model_id: str) -> tuple[BundleHeader, Iterator[tuple[Layer, PackedMask]]]:
-    """(header, masks) of a sparse checkpoint, a folder of .npy masks or an .npz file; the header holds their hash."""
-    from workloads.importers import read_array_masks
-
-    if not source.exists():
-        raise UserError(f"no such file or folder: {source}")
-    if source.suffix == ".safetensors":
-        raise UserError(f"{source}: give the folder that holds it, so that all shards and its config.json are found")
-    arrays = sorted(source.glob("*.npy")) if source.is_dir() else [source]
-    if arrays:
-        masks, method, files = read_array_masks(source), "imported-arrays", arrays
-    else:
-        from workloads.checkpoint_masks import read_checkpoint_masks
-        from workloads.weight_files import weight_files
-
-        masks, method, files = read_checkpoint_masks(source), "imported-checkpoint", weight_files(source)
-    digest = sha256_of([[file.name, sha256_of_file(file)] for file in files])
-    name = model_id or source.resolve().stem
-    return BundleHeader(name, method, parameters={"source_sha256": digest}, tool_version=__version__), masks
-
-
 def check_model(folder: Path, model: str) -> None:
     """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same shape."""
     from workloads.discovery import discover_layers
@@ -87,8 +65,15 @@ def check_model(folder: Path, model: str) -> None:
             )
 
 
-def write_bundle(out: Path, header: BundleHeader, count: int, masks: Masks, progress: ProgressLine) -> MaskBundle:
-    """Streams masks into a bundle, one shard a decoder block."""
+def write_bundle(
+    out: Path,
+    header: BundleHeader,
+    count: int,
+    masks: Masks,
+    progress: ProgressLine,
+    patterns: Mapping[str, str] | None = None,
+) -> MaskBundle:
+    """Streams masks into a bundle, one shard a decoder block. `patterns`: of layers that do not follow the header's."""
     with writing(out):
         writer = BundleWriter(out, header)
         if writer.finished:
@@ -102,7 +87,7 @@ def write_bundle(out: Path, header: BundleHeader, count: int, masks: Masks, prog
             if block is not None and layer.block != block:
                 writer.commit()
             block = layer.block
-            writer.add(layer, mask, header.pattern)
+            writer.add(layer, mask, (patterns or {}).get(layer.name, header.pattern))
         return writer.finish()
 
 

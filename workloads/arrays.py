@@ -59,9 +59,9 @@ def check_header(stream: BinaryIO, size: int) -> None:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
+    elif version in ((2, 0), (3, 0)):  # 3.0: UTF-8 in place of Latin-1, which are alike for arrays of numbers
         shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:  # 3.0 is for field names beyond Latin-1: arrays of records, which nothing here takes
+    else:
         raise ValueError(f"it is of format version {version[0]}.{version[1]}, of which no mask and no list of ids is")
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers")

@@ -220,3 +220,29 @@ def count_and_checksum(words: np.ndarray) -> tuple[int, int]:
         a = (a ^ lane) * prime
         a ^= a >> np.uint64(29)
     return int(kept), int(a)
+
+
+@njit(cache=True, nogil=True)
+def run_extremes(words: np.ndarray, cols: int) -> np.ndarray:
+    """(most, least) kept columns in any whole aligned run of 2, 4, 8, 16 and 32 columns of a row: (5, 2) int64.
+
+    Runs that a row cuts short are left out; where no whole run fits, the row says (0, m). Each level stops once both are reached.
+    """
+    sides = np.array([2, 4, 8, 16, 32])
+    most, least = np.zeros(5, dtype=np.int64), sides.copy()
+    for r in range(words.shape[0]):
+        for w in range(words.shape[1]):
+            word = words[r, w]
+            left = min(64, cols - 64 * w)
+            for level in range(5):
+                m = sides[level]
+                if most[level] == m and least[level] == 0:
+                    continue
+                field = (np.uint64(1) << np.uint64(m)) - np.uint64(1)
+                for first in range(0, left - m + 1, m):
+                    kept: Any = np.int64(popcount((word >> np.uint64(first)) & field))
+                    if kept > most[level]:
+                        most[level] = kept
+                    if kept < least[level]:
+                        least[level] = kept
+    return np.stack((most, least), axis=1)

@@ -1,9 +1,9 @@
-"""Masks made elsewhere: a folder of .npy files or one .npz become layers."""
+"""Masks made elsewhere: a folder of .npy files, or .npz archives, become matrices."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,17 @@ from workloads.arrays import load_arrays, load_member
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix of a source: its name there, and what is not zero. `told`: the source itself says what is kept, as weights and
+    bitmaps do; zeros and ones do not. `layer`: where the source is a model, which of its layers this is."""
+
+    name: str
+    mask: PackedMask
+    told: bool = False
+    layer: Layer | None = None
 
 
 def read_mask(path: Path) -> PackedMask:
@@ -22,26 +33,37 @@ def read_mask(path: Path) -> PackedMask:
     return _checked(array, str(path))
 
 
-def read_array_masks(path: Path) -> Iterator[tuple[Layer, PackedMask]]:
-    """Masks of a folder of .npy files (file stem = layer name) or of one .npz (key = layer name), in natural order.
+def read_arrays(files: Sequence[Path]) -> Iterator[Matrix]:
+    """The matrices of .npy files (file stem = name) and .npz archives (key = name), each in natural order, one in memory at a time.
 
-    Roles and block numbers come from the names, as in "model.layers.3.self_attn.q_proj"; read one array at a time.
+    Raises UserError for what `matrices_of` refuses, for empty archives and for unreadable files.
     """
-    if path.is_dir():
-        files = sorted(sorted(path.glob("*.npy")), key=lambda file: natural(file.stem))
-        if not files:
-            raise UserError(f"{path} holds no .npy masks; save one (out_features, in_features) array a layer")
-        for file in files:
-            yield _named(file.stem, read_mask(file))
-    else:
-        archive = _load(path)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"{path} is neither a folder of .npy masks nor an .npz file")
-        with archive:
-            if not archive.files:
-                raise UserError(f"{path} holds no masks; save one (out_features, in_features) array a layer")
-            for name in sorted(archive.files, key=natural):
-                yield _named(name, _checked(load_member(archive, name, path), f"{path}: {name}"))
+    for file in sorted(sorted(files), key=lambda file: natural(file.stem)):
+        content = _load(file)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            yield from matrices_of(file.stem, content, str(file))
+            continue
+        with content:
+            if not content.files:
+                raise UserError(f"{file} holds no masks; save one (out_features, in_features) array a layer")
+            for name in sorted(content.files, key=natural):
+                yield from matrices_of(name, load_member(content, name, file), f"{file}: {name}")
+
+
+def matrices_of(name: str, array: np.ndarray, where: str) -> Iterator[Matrix]:
+    """A matrix of 0 and 1, or of weights, of which those that are not zero are kept. A stack (experts, out, in) is its matrices,
+    NAME.0 and so on. Raises UserError for other shapes and values, and for weights that are no numbers."""
+    if array.ndim == 3 and "experts" in name.split("."):
+        for number, matrix in enumerate(array):
+            yield from matrices_of(f"{name}.{number}", matrix, f"{where}[{number}]")
+        return
+    told = False
+    if array.dtype.kind == "f" and array.ndim == 2 and not ((array == 0) | (array == 1)).all():
+        bad = np.count_nonzero(~np.isfinite(array))
+        if bad:
+            raise UserError(f"{where}: {bad} of {array.size} weights are NaN or Inf; repair it")
+        array, told = array != 0, True
+    yield Matrix(name, _checked(array, where), told)
 
 
 def natural(name: str) -> list[tuple[int, str | int]]:
@@ -55,14 +77,7 @@ def block_of(name: str) -> int:
     return int(match[1]) if match else -1
 
 
-def _named(name: str, mask: PackedMask) -> tuple[Layer, PackedMask]:
-    from workloads.roles import role_of
-
-    name = name.removesuffix(".weight")
-    return Layer(name, role_of(name), block_of(name), mask.rows, mask.cols), mask
-
-
-def _load(path: Path) -> Any:
+def _load(path: Path) -> np.ndarray | np.lib.npyio.NpzFile:
     """The array of an .npy file, or an open NpzFile."""
     if not path.exists():
         raise UserError(f"no such mask file: {path}")

@@ -120,6 +120,13 @@ class PackedMask:
             return n == m or not bits.field_exceeds(self.words, n, m)
         return int(bits.largest_run(self.words, self.cols, m)) <= n
 
+    def complement(self) -> "PackedMask":
+        """Kept and pruned exchanged."""
+        return PackedMask(self.words ^ PackedMask.dense(self.rows, self.cols).words, self.cols)
+
+    def transposed(self) -> "PackedMask":
+        return PackedMask.from_dense(self.to_dense().T)
+
     def sha256(self) -> str:
         """Hash of shape and bits."""
         digest = hashlib.sha256(f"{self.rows}x{self.cols}:".encode())

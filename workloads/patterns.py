@@ -3,7 +3,59 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from workloads.errors import NotForThisModel, UserError
+
+RUNS = (2, 4, 8, 16, 32)  # the M that are looked for, in this order
+_FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that happens to fit
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What the runs of a mask (or of several, `+`) keep: for every M of RUNS the most and the least of any run, None where M does
+    not divide the inputs or a row has but one run. `kept` of `weights` are kept."""
+
+    extremes: tuple[tuple[int, int] | None, ...]
+    kept: int
+    weights: int
+
+    @classmethod
+    def of(cls, extremes: np.ndarray, cols: int, kept: int, weights: int) -> "Runs":
+        """`extremes` as workloads.bits.run_extremes has them."""
+        pairs = [(int(most), int(least)) for most, least in extremes]
+        whole = tuple(pair if cols % m == 0 and cols >= 2 * m else None for m, pair in zip(RUNS, pairs, strict=True))
+        return cls(whole, kept, weights)
+
+    def __add__(self, other: "Runs") -> "Runs":
+        both = tuple(
+            None if a is None or b is None else (max(a[0], b[0]), min(a[1], b[1]))
+            for a, b in zip(self.extremes, other.extremes, strict=True)
+        )
+        return Runs(both, self.kept + other.kept, self.weights + other.weights)
+
+    def complement(self) -> "Runs":
+        """With kept and pruned exchanged."""
+        flipped = tuple(
+            None if pair is None else (m - pair[1], m - pair[0]) for m, pair in zip(RUNS, self.extremes, strict=True)
+        )
+        return Runs(flipped, self.weights - self.kept, self.weights)
+
+    def pattern(self) -> "NofM | None":
+        """The N:M with the shortest runs that no run exceeds and nearly all fill: nine tenths of N/M are kept."""
+        for m, pair in zip(RUNS, self.extremes, strict=True):
+            if pair is not None and 0 < pair[0] < m and self.kept * m >= _FULL * pair[0] * self.weights:
+                return NofM(pair[0], m)
+        return None
+
+    def follows(self, pattern: "NofM") -> bool:
+        """Of an M of RUNS."""
+        pair = self.extremes[RUNS.index(pattern.m)]
+        return pair is not None and pair[0] <= pattern.n
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.kept / self.weights
 
 
 @dataclass(frozen=True)

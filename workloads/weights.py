@@ -137,16 +137,7 @@ def read_torch_file(file: Path) -> dict[str, torch.Tensor]:
 
     Raises UserError for a damaged file, one that holds other objects than tensors, and one that unpacks to far more than it is.
     """
-    check_unpacked_size(file)
-    try:
-        content = _loaded(file)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{file} holds Python objects beside tensors, which are never unpickled; save the model's state_dict() alone, or as "
-            "safetensors"
-        ) from None
-    except (RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError, TypeError, MemoryError) as error:
-        raise UserError(f"{file} is a damaged torch file: {one_line(error)}; save it again") from None
+    content = load_torch(file)
     for name in ("state_dict", "model", "module"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -158,11 +149,30 @@ def read_torch_file(file: Path) -> dict[str, torch.Tensor]:
     if not tensors:
         raise UserError(f"{file} holds no tensors; save the model's state_dict()")
     for key, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_quantized:
-            raise UserError(f"{file}: {key} is a sparse or quantized tensor; save it as plain floats")
-        if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
-            raise UserError(f"{file}: {key} claims {tuple(tensor.shape)}, the file holds less; save it again")
+        check_tensor(file, key, tensor)
     return tensors
+
+
+def check_tensor(file: Path, key: str, tensor: torch.Tensor) -> None:
+    """Raises UserError for a tensor that is not plain numbers, all of which the file holds."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise UserError(f"{file}: {key} is a sparse or quantized tensor; save it as plain floats")
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        raise UserError(f"{file}: {key} claims {tuple(tensor.shape)}, the file holds less; save it again")
+
+
+def load_torch(file: Path) -> Any:
+    """Whatever torch.save wrote, if it is tensors and plain containers. Raises UserError as `read_torch_file`."""
+    check_unpacked_size(file)
+    try:
+        return _loaded(file)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{file} holds Python objects beside tensors, which are never unpickled; save the model's state_dict() alone, or as "
+            "safetensors"
+        ) from None
+    except (RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError, TypeError, MemoryError) as error:
+        raise UserError(f"{file} is a damaged torch file: {one_line(error)}; save it again") from None
 
 
 def _loaded(file: Path) -> Any:

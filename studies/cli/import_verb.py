@@ -2,25 +2,62 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from studies.progress import ProgressLine
+from cyclopts import Parameter
+
+from studies.progress import ProgressLine, warn
 
 
-def import_(source: Path, /, *, out: Path, model_id: str = "") -> None:
-    """Make a mask bundle of SOURCE: a Hugging Face folder or safetensors files whose weights hold zeros, a folder of
-    .npy masks, or an .npz file.
+def import_(
+    source: Path,
+    /,
+    *,
+    out: Path,
+    model: str = "",
+    model_id: str = "",
+    label: str = "",
+    pattern: str = "",
+    names: str = "",
+    pruned_is_one: Annotated[bool | None, Parameter(negative="--kept-is-one")] = None,
+    transposed: Annotated[bool, Parameter(negative="")] = False,
+    allow_dense: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Make a mask bundle of SOURCE: masks as .npy or .npz arrays, safetensors or torch files (.pt), one or a folder of them; or a
+    checkpoint whose weights hold zeros, packed or not. What a file is, its content says.
 
     Parameters
     ----------
     out
         Folder of the mask bundle.
+    model
+        The model the masks are of: a catalog name (prunesim ls models), a config.json, or a model folder. Names and shapes are
+        checked against it.
     model_id
-        Name to record (default: the source's name).
+        Name of the model to record (default: that of --model, or the source's name).
+    label
+        Name of the method, as reports show it.
+    pattern
+        What the masks are said to follow, N:M such as 2:4 or unstructured; checked. Found out unless given.
+    names
+        Whose masks they are, where their names do not say it: 'l{block}_{role}' for names like l0_q_proj, or a .toml or .json file
+        of "their pattern" = "layer", such as "blk.{block}.ffn_up" = "model.layers.{block}.mlp.up_proj".
+    pruned_is_one
+        1 (True) stands for pruned; --kept-is-one says that it does not. Without either 1 is kept, with a warning unless the masks
+        themselves tell.
+    transposed
+        The masks are (in_features, out_features).
+    allow_dense
+        Take masks that prune nothing.
     """
-    from studies.masks import imported, write_bundle
+    from studies.importing import ImportOptions, imported
+    from studies.masks import write_bundle
 
-    header, masks = imported(source, model_id)
+    options = ImportOptions(model, model_id, label, pattern, names, pruned_is_one, transposed, allow_dense)
+    made = imported(source, options)
+    for remark in made.remarks:
+        warn(remark)
     progress = ProgressLine()
-    bundle = write_bundle(out, header, 0, masks, progress)
+    bundle = write_bundle(out, made.header, len(made.patterns), made.masks, progress, made.patterns)
     progress.close()
-    sys.stderr.write(f"wrote {out}: {len(bundle)} layers, sparsity {bundle.sparsity:.4f}\n")
+    sys.stderr.write(f"wrote {out}: {len(bundle)} layers, sparsity {bundle.sparsity:.4f}, {bundle.header.pattern}\n")

@@ -1,7 +1,6 @@
 """Masks of checkpoints whose weights hold zeros: what is read equals `weight != 0` of the model transformers loads."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -105,32 +104,6 @@ def test_mixtral_experts_are_the_matrices_of_the_files(tmp_path: Path) -> None:
         assert np.array_equal(masks[f"model.layers.1.mlp.experts.down_proj.{expert}"], w2.numpy())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
-def test_bare_safetensors(tmp_path: Path, dtype: torch.dtype) -> None:
-    """Without a config.json: known roles in numbered blocks, as stored, from all files, in natural order."""
-    torch.manual_seed(0)
-
-    def weight(rows: int) -> torch.Tensor:
-        return (torch.randn(rows, 70) * (torch.rand(rows, 70) < 0.5)).to(dtype)
-
-    tensors = {f"layers.{b}.self_attn.{r}_proj.weight": weight(b + 1) for b in (10, 9, 0) for r in "kq"}
-    others = {
-        "layers.0.mlp.up_proj.weight": weight(4), "layers.0.self_attn.q_proj.bias": weight(1)[0], "lm_head.weight":
-        weight(9), "layers.0.norm.weight": weight(1)[0], "layers.0.mlp.odd.weight": weight(3), "q_proj.weight": weight(3),
-        "layers.0.down_proj.weight": weight(3)[None],
-    }  # fmt: skip
-    save_file(tensors, tmp_path / "b.safetensors")
-    save_file(others, tmp_path / "a.safetensors")
-    found = list(read_checkpoint_masks(tmp_path))
-    want = ["layers.0.mlp.up_proj", *(f"layers.{b}.self_attn.{r}_proj" for b in (0, 9, 10) for r in "kq")]
-    assert [layer.name for layer, _ in found] == want
-    assert [(layer.role, layer.block) for layer, _ in found[:3]] == [("up", 0), ("k", 0), ("q", 0)]
-    for layer, mask in found:
-        stored = (tensors | others)[layer.name + ".weight"].float()
-        assert layer.shape == tuple(stored.shape)
-        assert np.array_equal(mask.to_dense(), stored.numpy() != 0)
-
-
 def first_error(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
         list(read_checkpoint_masks(folder))
@@ -140,14 +113,11 @@ def first_error(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("bare", [False, True])
-def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float, bare: bool) -> None:
+def test_weights_that_are_not_finite_are_named(tmp_path: Path, value: float) -> None:
     folder = saved(tmp_path)
     tensors = load_file(folder / "model.safetensors")
     tensors["model.layers.1.self_attn.k_proj.weight"][3, 4:6] = value
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    if bare:
-        (folder / "config.json").unlink()
     assert "model.layers.1.self_attn.k_proj: 2 of 512 weights are NaN or Inf; repair" in first_error(folder)
 
 
@@ -213,12 +183,8 @@ def test_unusable_config(tmp_path: Path, content: object) -> None:
 
 
 def test_places_that_are_no_model(tmp_path: Path) -> None:
-    assert "no such folder" in first_error(tmp_path / "nowhere")
-    assert "holds no weights" in first_error(tmp_path)
-    save_file({"lm_head.weight": torch.ones(2, 2)}, tmp_path / "x.safetensors")
-    assert "holds no linear weights of decoder blocks" in first_error(tmp_path)
     folder = saved(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     assert "holds no weights" in first_error(folder)
-    shutil.copy(tmp_path / "x.safetensors", folder / "model.safetensors")
+    save_file({"lm_head.weight": torch.ones(2, 2)}, folder / "model.safetensors")
     assert "the checkpoint lacks model.layers.0." in first_error(folder)

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
 from workloads.errors import UserError
-from workloads.importers import block_of, natural, read_array_masks, read_mask
+from workloads.importers import Matrix, block_of, natural, read_mask
+from workloads.mask_sources import open_masks
 
 
 def dense(rows: int = 5, cols: int = 70, seed: int = 0) -> np.ndarray:
@@ -21,9 +24,13 @@ def npy(array: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def read(path: Path) -> list[Matrix]:
+    return list(open_masks(path).read())
+
+
 def error_of(path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        list(read_array_masks(path))
+        read(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
@@ -47,21 +54,11 @@ def test_masks_in_natural_order(tmp_path: Path, kind: str) -> None:
         source = tmp_path / "masks.npz"
         save = np.savez if kind == "npz" else np.savez_compressed
         save(source, **{name: arrays[name] for name in shuffled})
-    found = list(read_array_masks(source))
-    assert [layer.name for layer, _ in found] == NAMES
-    assert [layer.block for layer, _ in found] == [0, 0, 1, 1, 2, 2, 9, 9, 10, 10, 11, 11]
-    assert [layer.role for layer, _ in found] == ["up", "q"] * 6
-    for layer, mask in found:
-        assert layer.shape == (5, 70)
-        assert np.array_equal(mask.to_dense(), arrays[layer.name])
-
-
-def test_weight_suffix_is_dropped_and_unknown_names_are_other(tmp_path: Path) -> None:
-    np.savez(tmp_path / "m.npz", **{"layers.3.self_attn.k_proj.weight": dense(), "something": dense()})
-    layers = [layer for layer, _ in read_array_masks(tmp_path / "m.npz")]
-    assert [(layer.name, layer.role, layer.block) for layer in layers] == [
-        ("layers.3.self_attn.k_proj", "k", 3), ("something", "other", -1),
-    ]  # fmt: skip
+    found = read(source)
+    assert [matrix.name for matrix in found] == NAMES
+    assert not any(matrix.told for matrix in found)
+    for matrix in found:
+        assert np.array_equal(matrix.mask.to_dense(), arrays[matrix.name])
 
 
 def test_read_mask(tmp_path: Path) -> None:
@@ -87,10 +84,11 @@ def test_bad_npy_files(tmp_path: Path, content: bytes | None, message: str) -> N
         read_mask(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-    if content is not None:
+    if content not in (None, b"", b"hello"):
         np.save(tmp_path / "l.2.q_proj.npy", dense())
+        message = message.replace("first is nan", "4 of 4 weights are NaN")
         with pytest.raises(UserError, match=message):
-            list(read_array_masks(tmp_path))
+            read(tmp_path)
 
 
 def test_an_archive_where_one_mask_is_meant(tmp_path: Path) -> None:
@@ -101,12 +99,64 @@ def test_an_archive_where_one_mask_is_meant(tmp_path: Path) -> None:
 
 
 def test_sources_without_masks(tmp_path: Path) -> None:
-    assert "holds no .npy masks" in error_of(tmp_path)
-    np.save(tmp_path / "one.npy", dense())
-    assert "neither a folder of .npy masks nor an .npz file" in error_of(tmp_path / "one.npy")
+    assert "holds no masks, it is empty" in error_of(tmp_path)
+    (tmp_path / "notes.txt").write_text("none here")
+    assert "holds no masks (only notes.txt)" in error_of(tmp_path)
+    assert "holds no masks" in error_of(tmp_path / "notes.txt")
     np.savez(tmp_path / "empty.npz")
     assert "holds no masks" in error_of(tmp_path / "empty.npz")
-    assert "no such mask file" in error_of(tmp_path / "nowhere")
+    assert "no such file or folder" in error_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["masks", "masks.pt", "masks.npz", "masks.txt"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors", "pt"])
+def test_content_decides_whatever_a_file_is_called(tmp_path: Path, name: str, kind: str) -> None:
+    key = "layers.3.self_attn.k_proj"
+    path = tmp_path / name
+    if kind == "npy":
+        path.write_bytes(npy(dense()))
+        key = path.stem
+    elif kind == "npz":
+        with path.open("wb") as stream:
+            np.savez(stream, **{key: dense()})
+    elif kind == "pt":
+        torch.save({key: torch.from_numpy(dense())}, path)
+    else:
+        path.write_bytes(save({key: torch.from_numpy(dense())}))
+    (matrix,) = read(path)
+    assert (matrix.name, matrix.told) == (key, False)
+    assert np.array_equal(matrix.mask.to_dense(), dense())
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("dtype", ["?", "u1", "<i8", ">i4", "<f2", ">f8"])
+def test_odd_headers_of_arrays(tmp_path: Path, order: str, version: tuple[int, int], dtype: str) -> None:
+    """Fortran order, big-endian numbers, headers of every version: what numpy writes, we read."""
+    with (tmp_path / "m.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, np.asarray(dense(), dtype=dtype, order=order), version=version)
+    (matrix,) = read(tmp_path / "m.npy")
+    assert np.array_equal(matrix.mask.to_dense(), dense())
+
+
+def test_floats_that_are_no_masks_are_weights(tmp_path: Path) -> None:
+    """Kept = not zero, and -0.0 is zero; whole numbers other than 0 and 1 are neither."""
+    np.savez(tmp_path / "w.npz", a=np.array([[0.0, -0.0, 2.5], [1.0, -1.0, 0.0]]), b=np.array([[1.0, 0.0]]))
+    a, b = read(tmp_path / "w.npz")
+    assert (a.told, b.told) == (True, False)
+    assert a.mask.to_dense().tolist() == [[False, False, True], [True, True, False]]
+    np.savez(tmp_path / "n.npz", a=np.array([[0, 1, 2]]))
+    assert "1 other values, the first is 2" in error_of(tmp_path / "n.npz")
+
+
+def test_stacked_experts_are_their_matrices(tmp_path: Path) -> None:
+    stack = np.stack([dense(seed=number) for number in range(3)])
+    np.savez(tmp_path / "m.npz", **{"layers.0.mlp.experts.up_proj": stack})
+    found = read(tmp_path / "m.npz")
+    assert [matrix.name for matrix in found] == [f"layers.0.mlp.experts.up_proj.{n}" for n in range(3)]
+    assert all(np.array_equal(matrix.mask.to_dense(), stack[n]) for n, matrix in enumerate(found))
+    np.savez(tmp_path / "n.npz", **{"layers.0.attention": stack})
+    assert "a mask is 2-D" in error_of(tmp_path / "n.npz")
 
 
 def test_bad_members_of_an_archive_are_named(tmp_path: Path) -> None:
@@ -132,7 +182,7 @@ def test_any_flipped_byte_is_a_user_error_or_a_mask(tmp_path: Path, file: str) -
         bad[place] ^= 1 << (place * 5 % 8)
         path.write_bytes(bytes(bad))
         try:
-            found = [m for _, m in read_array_masks(path)] if file == "m.npz" else [read_mask(path)]
+            found = [m.mask for m in read(path)] if file == "m.npz" else [read_mask(path)]
         except UserError as error:
             failed += "\n" not in str(error) and str(path) in str(error)
             continue

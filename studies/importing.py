@@ -1,0 +1,183 @@
+"""Masks from elsewhere, checked: named, turned and read as they are meant, and refused where they hold nothing or fit nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workloads import __version__
+from workloads.bundle import BundleHeader
+from workloads.catalog import resolve_config
+from workloads.errors import UserError
+from workloads.files import sha256_of, sha256_of_file
+from workloads.importers import Matrix
+from workloads.layers import Layer
+from workloads.mask import PackedMask
+from workloads.mask_names import ModelLayers, NameRule, named, read_rules
+from workloads.mask_sources import MaskSource, open_masks
+from workloads.patterns import parse_pattern
+from workloads.survey import Survey, check_pruned, polarity
+
+_DIGITS = 3  # of the sparsity that masks of no stated target are filed under
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user says of the masks. model: a catalog name, config or folder whose layers they are; pattern "" = find out;
+    pruned_is_one None = 1 is kept, unless the masks themselves tell otherwise."""
+
+    model: str = ""
+    model_id: str = ""
+    label: str = ""
+    pattern: str = ""
+    names: str = ""
+    pruned_is_one: bool | None = None
+    transposed: bool = False
+    allow_dense: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """`masks` reads the source once more; `patterns` by layer; `remarks`: what the user should know."""
+
+    header: BundleHeader
+    patterns: dict[str, str]
+    masks: Iterator[tuple[Layer, PackedMask]]
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the matrices of a source become the masks of layers."""
+
+    source: MaskSource
+    model: ModelLayers | None
+    rules: Sequence[NameRule]
+    pruned_is_one: bool
+    transposed: bool
+
+    def __iter__(self) -> Iterator[tuple[Layer, PackedMask, bool]]:
+        """(layer, mask, whether the source itself tells what is kept). Raises UserError for what fits no layer, or one twice."""
+        seen: dict[str, str] = {}
+        for matrix in self.source.read():
+            where = f"{self.source.path}: {matrix.name}"
+            mask = matrix.mask
+            if self.pruned_is_one:
+                if matrix.told:
+                    raise UserError(f"{where} holds weights, of which the zeros are pruned; leave --pruned-is-one out")
+                mask = mask.complement()
+            if self.transposed:
+                mask = mask.transposed()
+            layer = self.layer_of(matrix, mask, where)
+            if layer.name in seen:
+                raise UserError(
+                    f"{where} and {seen[layer.name]} are both of layer {layer.name}; leave one out or use --names"
+                )
+            seen[layer.name] = matrix.name
+            yield layer, mask, matrix.told
+
+    def layer_of(self, matrix: Matrix, mask: PackedMask, where: str) -> Layer:
+        if matrix.layer is not None and self.model is None:
+            return matrix.layer
+        name = named(matrix.name, self.rules)
+        if self.model is None:
+            return Layer(name.name, name.role, name.block, mask.rows, mask.cols)
+        layer = self.model.find(name, where)
+        if mask.shape == layer.shape:
+            return layer
+        sides = f"is {mask.rows} x {mask.cols}, {layer.name} of {self.model.model_id} is {layer.out_features} x {layer.in_features}"
+        if mask.shape[::-1] != layer.shape:
+            raise UserError(f"{where} {sides} (outputs x inputs); were the masks made for another model?")
+        way_out = "leave --transposed out" if self.transposed else "it is transposed: say --transposed"
+        raise UserError(f"{where} {sides} (outputs x inputs); {way_out}")
+
+
+def imported(path: Path, options: ImportOptions) -> Imported:
+    """Reads every mask once to check it. Raises UserError for a source without masks and for masks that are not what is said of
+    them: of other shapes, names or patterns than the model's or the user's, with 1 = pruned, or with nothing pruned."""
+    claimed = parse_pattern(options.pattern) if options.pattern else None
+    rules = read_rules(options.names)
+    source = open_masks(path)
+    if options.transposed and source.kind == "checkpoint":
+        raise UserError(f"{path} is a model, whose config says how its weights lie; leave --transposed out")
+    model_id, config = resolve_config(options.model) if options.model else ("", source.config)
+    model = layers_of(model_id, config) if options.model else None
+    reading = Reading(source, model, rules, bool(options.pruned_is_one), options.transposed)
+    survey = Survey(claimed)
+    for layer, mask, told in reading:
+        survey.add(layer, mask, told)
+    check_pruned(survey, str(path), options.allow_dense)
+    survey.check_claim(str(path))
+    remarks = [*polarity_remarks(survey, options, path), *turned_remarks(survey, model), *name_remarks(survey, model)]
+    pattern = claimed if options.pattern else survey.pattern()
+    header = BundleHeader(
+        model_id=options.model_id or model_id or path.resolve().stem,
+        method=options.label or ("imported-checkpoint" if survey.told else "imported-masks"),
+        pattern=str(pattern or "unstructured"),
+        parameters={
+            "source_sha256": sha256_of([[file.name, sha256_of_file(file)] for file in source.files]),
+            "pruned_is_one": bool(options.pruned_is_one),
+            "transposed": options.transposed,
+            "names": {rule.pattern: rule.template for rule in rules},
+        },
+        target_sparsity=round(survey.sparsity, _DIGITS) if pattern is None else pattern.sparsity,
+        model_config=config,
+        tool_version=__version__,
+    )
+    own = {fact.layer.name: survey.pattern_of(fact) for fact in survey.facts} if not options.pattern else {}
+    patterns = {fact.layer.name: str(own.get(fact.layer.name, pattern) or "unstructured") for fact in survey.facts}
+    return Imported(header, patterns, ((layer, mask) for layer, mask, _ in reading), remarks)
+
+
+def layers_of(model_id: str, config: dict[str, Any]) -> ModelLayers:
+    from workloads.discovery import discover_layers
+
+    return ModelLayers(model_id, discover_layers(config))
+
+
+def polarity_remarks(survey: Survey, options: ImportOptions, path: Path) -> list[str]:
+    """Raises UserError where the masks say that 1 is pruned and the user does not."""
+    if survey.told or options.pruned_is_one is not None:
+        return []
+    says = polarity(survey)
+    if says == "kept":
+        return []
+    share, other = f"{100 * survey.sparsity:.1f} %", f"{100 * (1 - survey.sparsity):.1f} %"
+    if says == "pruned":
+        flipped = survey.complement_pattern()
+        raise UserError(
+            f"{path}: the zeros of these masks are {flipped}, their ones are not the smaller part: 1 seems to stand for pruned; "
+            "say --pruned-is-one, or --kept-is-one if it does not"
+        )
+    return [
+        f"nothing in {path} tells whether 1 is kept or pruned: read as kept, {share} of the weights are pruned, the other way "
+        f"{other}; say --kept-is-one or --pruned-is-one"
+    ]
+
+
+def turned_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
+    across = survey.across()
+    if across is None:
+        return []
+    return [
+        f"square masks are {across} along their outputs and not along their inputs: they may be transposed (--transposed)"
+    ]
+
+
+def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
+    layers = [fact.layer for fact in survey.facts]
+    if model is not None:
+        lacking = [name for name in model.layers if name not in {layer.name for layer in layers}]
+        if lacking:
+            return [
+                f"{len(lacking)} of {len(model.layers)} layers of {model.model_id} have no mask, the first is {lacking[0]}; they are "
+                "not in the bundle: simulations leave them out, perplexities leave them dense"
+            ]
+        return []
+    strange = [layer.name for layer in layers if layer.role == "other" or layer.block < 0]
+    if not strange:
+        return []
+    return [
+        f"the names of {len(strange)} of {len(layers)} masks, the first is {strange[0]!r}, do not say which role or block they "
+        "are of; give --model and --names"
+    ]

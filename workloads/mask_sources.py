@@ -1,0 +1,98 @@
+"""What a path that somebody calls masks is, told by its content: arrays, tensors, or a model whose weights hold zeros."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from workloads.bundle import HEADER_FILE
+from workloads.catalog import resolve_config
+from workloads.errors import UserError
+from workloads.importers import Matrix, read_arrays
+from workloads.model_folder import check_no_adapter
+from workloads.weight_files import foreign, kind_of, weight_files
+
+_READABLE = "masks are read from .npy and .npz arrays, safetensors and torch files (.pt), and Hugging Face checkpoints"
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """`read` yields the matrices anew each time it is called. `files`: what they are made of. `config`: the model's, of a
+    checkpoint."""
+
+    path: Path
+    kind: Literal["arrays", "tensors", "checkpoint"]
+    files: list[Path]
+    read: Callable[[], Iterator[Matrix]]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def open_masks(path: Path) -> MaskSource:
+    """Raises UserError, which says what the path is, for anything that holds no masks."""
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}")
+    if not path.is_dir():
+        return _of_file(path)
+    if (path / HEADER_FILE).is_file():
+        raise UserError(f"{path} is a mask bundle already; every verb takes it as it is")
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    kinds = {file: content_of(file) for file in files}
+    if {"safetensors", "torch", "gguf"} & set(kinds.values()):
+        check_no_adapter(path)
+        return _checkpoint(path) if (path / "config.json").is_file() else _tensors(path, weight_files(path))
+    check_no_adapter(path)
+    arrays = [file for file in files if kinds[file] == "arrays"]
+    if not arrays:
+        shown = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+        raise UserError(f"{path} holds no masks{f' (only {shown})' if shown else ', it is empty'}; {_READABLE}")
+    return MaskSource(path, "arrays", arrays, partial(read_arrays, arrays))
+
+
+def _of_file(path: Path) -> MaskSource:
+    kind = content_of(path)
+    if kind == "arrays":
+        return MaskSource(path, "arrays", [path], partial(read_arrays, [path]))
+    if kind == "gguf":
+        return _checkpoint(path)
+    if kind is None:
+        what = foreign(path)
+        raise UserError(f"{path} holds no masks{f': it is {what}' if what else ''}; {_READABLE}")
+    folder = path.resolve().parent
+    if (folder / "config.json").is_file() and path.resolve() in weight_files(folder):
+        raise UserError(f"{path} is the weights, or part of them, of the model in {path.parent}; give that folder")
+    return _tensors(path, [path])
+
+
+def _checkpoint(path: Path) -> MaskSource:
+    from workloads.checkpoint_masks import read_checkpoint_masks
+
+    def read() -> Iterator[Matrix]:
+        for layer, mask in read_checkpoint_masks(path):
+            yield Matrix(layer.name, mask, True, layer)
+
+    config = resolve_config(str(path))[1] if path.is_dir() else {}
+    return MaskSource(path, "checkpoint", weight_files(path), read, config)
+
+
+def _tensors(path: Path, files: list[Path]) -> MaskSource:
+    from workloads.state_masks import read_state_masks
+
+    return MaskSource(path, "tensors", files, partial(read_state_masks, path, files))
+
+
+def content_of(file: Path) -> Literal["arrays", "safetensors", "torch", "gguf"] | None:
+    """By its first bytes, and of a zip archive by what is in it; None for anything that holds no matrices."""
+    with file.open("rb") as stream:
+        head = stream.read(6)
+    if head == b"\x93NUMPY":
+        return "arrays"
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, OSError, ValueError):
+            return "arrays"  # the reader of arrays says what is wrong with it
+        return "torch" if any(name.endswith("data.pkl") for name in names) else "arrays"
+    return kind_of(file)
