@@ -1,9 +1,11 @@
-"""Calibration and evaluation token ids: from text, JSON lines, .npy ids or a Hugging Face data set name.
+"""Calibration and evaluation token ids: from texts of any kind of file, .npy ids or the name of a data set.
 
 The ids are the input, not the corpus: their hash stands in every bundle made with them.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from pruning.named_texts import Purpose, named_documents
+from pruning.texts import MOST_BYTES, PLAIN_BYTES, Documents, holds_ids, read_documents
+from pruning.tokenizer import load_tokenizer, tokenize
 from workloads.arrays import load_arrays
 from workloads.errors import UserError
-from workloads.parsing import parse_json
 
 DEFAULT_SAMPLES = 128
 DEFAULT_SEQ_LEN = 2048
+BYTES_A_TOKEN = 16  # of a text that is read so far only: more than any tokenizer puts into one on average
+SPECIAL_TOKENS = 8  # the most a tokenizer adds to a text
+C4_DOCUMENTS, C4_WINDOWS = 1100, 256  # what the papers evaluate of C4's validation shard
 
 
 @dataclass(frozen=True)
@@ -41,62 +48,107 @@ def read_calibration(
     source: str, model_folder: Path, samples: int | None, seq_len: int | None, seed: int
 ) -> Calibration:
     """Calibration sequences from
-      * .npy: int64 (samples, seq_len), exactly those in that order (fewer if --samples or --seq-len ask for fewer);
-      * .jsonl: documents under "text"; N times, one longer than seq_len is drawn and cut at a random place (as is done
-        with C4);
-      * any other file: one text, N random crops of its token stream (as is done with WikiText2);
-      * a data set name of the Hugging Face hub: documents of its train split, as .jsonl (needs the extra `datasets`).
+      * token ids (.npy): int64 (samples, seq_len), exactly those in that order (fewer if --samples or --seq-len ask for fewer);
+      * documents (JSON lines, a JSON array, Parquet, also packed; a data set's name, c4): N times, one longer than seq_len is
+        drawn and cut at a random place;
+      * a plain text, or wikitext2: N random crops of its token stream.
 
     Raises UserError when the source cannot be read or holds less than asked for.
     """
-    path = Path(source)
     for asked, option in ((samples, "--samples"), (seq_len, "--seq-len")):
         if asked is not None and asked < 1:
             raise UserError(f"calibration: {option} must be at least 1, not {asked}")
-    if path.suffix == ".npy":
+    path = file_of(source, "calibration")
+    if path is not None and holds_ids(path):
         return Calibration(_read_ids(path, samples, seq_len), path.name)
     samples, seq_len = samples or DEFAULT_SAMPLES, seq_len or DEFAULT_SEQ_LEN
     draw = np.random.default_rng(seed)
-    if path.suffix == ".jsonl":
-        ids = _crops_of_documents(_json_lines(path), model_folder, samples, seq_len, draw, source)
-    elif path.is_file():
-        ids = _crops_of_stream(encode(path, model_folder), samples, seq_len, draw, source)
-    elif path.suffix or path.is_absolute():
-        raise UserError(f"calibration: no such file: {source}")
-    else:
-        ids = _crops_of_documents(_hub_documents(source), model_folder, samples, seq_len, draw, source)
-    return Calibration(ids, path.name)
+    enough = max(PLAIN_BYTES, BYTES_A_TOKEN * samples * seq_len)
+    with documents_of(source, path, "calibration", enough) as documents:
+        tokenizer = load_tokenizer(model_folder)
+        if documents.plain:
+            ids = _crops_of_stream(tokenize(tokenizer, "".join(documents)), samples, seq_len, draw, source)
+        else:
+            ids = _crops_of_documents(documents, tokenizer, samples, seq_len, draw, source)
+    name = path.name if path else source
+    return Calibration(ids, f"{name} ({documents.note})" if documents.note else name)
 
 
-def encode(path: Path, model_folder: Path) -> np.ndarray:
-    """Token ids of a whole text file as one stream; a leading BOS only if the tokenizer adds one."""
-    return _tokenize(_tokenizer(model_folder), read_text(path))
+def file_of(source: str, what: str) -> Path | None:
+    """The file that a source is, None for the name of a data set. Raises UserError for what is neither."""
+    if "\0" in source:
+        raise UserError(f"{what}: {source!r} is no file: no path holds a null byte")
+    path = Path(source)
+    if path.is_dir():
+        raise UserError(f"{what}: {source} is a folder; give a file of texts, or the name of a data set")
+    if path.exists():
+        return path
+    if path.suffix or path.is_absolute() or source.count("/") > 1 or source.startswith("."):
+        raise UserError(f"{what}: no such file: {source}")
+    return None
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+@contextmanager
+def documents_of(source: str, path: Path | None, purpose: Purpose, plain_bytes: int) -> Iterator[Documents]:
+    """The texts of a file or a data set. Raises UserError as `read_documents` and `named_documents`."""
+    if path is None:
+        yield named_documents(source, purpose)
+        return
+    with read_documents(path, min(plain_bytes, MOST_BYTES)) as documents:
+        yield documents
 
 
-def windows(path: Path, model_folder: Path, seq_len: int, count: int | None) -> torch.Tensor:
+def windows(source: str | Path, model_folder: Path, seq_len: int, count: int | None) -> torch.Tensor:
     """(windows, seq_len) consecutive windows of a text, the remainder dropped (methods 19.2).
 
-    Raises UserError when the text is shorter than one window, or than `count` windows.
+    Documents are joined by spaces; of C4 that is the first 1,100, of which 256 windows are taken. Raises UserError when the text
+    is shorter than one window, or than `count` windows, or too long to take all of it.
     """
     if seq_len < 2:
         raise UserError(f"--seq-len must be at least 2 to predict anything, not {seq_len}")
-    ids = _read_ids(path, None, None).reshape(-1).numpy() if path.suffix == ".npy" else encode(path, model_folder)
     if count is not None and count < 1:
         raise UserError(f"--windows must be at least 1, not {count}")
+    path = file_of(str(source), "the text")
+    if path is not None and holds_ids(path):
+        ids = _read_ids(path, None, None).reshape(-1).numpy()
+    else:
+        ids = _evaluation_ids(str(source), path, model_folder, seq_len, count)
     whole = len(ids) // seq_len
     if whole < (count or 1):
-        raise UserError(f"{path} has {len(ids)} tokens, that is {whole} windows of {seq_len}; {count or 1} are needed")
+        raise UserError(
+            f"{source} has {len(ids)} tokens, that is {whole} windows of {seq_len}; {count or 1} are needed"
+        )
     whole = count or whole
     return torch.from_numpy(ids[: whole * seq_len].reshape(whole, seq_len).astype(np.int64))
+
+
+def _evaluation_ids(source: str, path: Path | None, model_folder: Path, seq_len: int, count: int | None) -> np.ndarray:
+    tokenizer = load_tokenizer(model_folder)
+    enough = max(PLAIN_BYTES, BYTES_A_TOKEN * (count or 1) * seq_len)
+    with documents_of(source, path, "evaluation", enough) as documents:
+        text, all_of_it = _joined(documents, enough)
+        most = C4_WINDOWS * seq_len if documents.is_c4 else None
+    if count is None and not all_of_it:
+        raise UserError(
+            f"{source} is longer than {enough >> 20} MiB of text; say how many windows of it: --windows 256"
+        )
+    return tokenize(tokenizer, text)[:most]
+
+
+def _joined(documents: Documents, enough: int) -> tuple[str, bool]:
+    """The documents with spaces between them, and whether that is all of them that count."""
+    if documents.plain:
+        return "".join(documents), not documents.note
+    texts: list[str] = []
+    size = 0
+    for text in documents:
+        if documents.is_c4 and len(texts) == C4_DOCUMENTS:
+            break
+        if size > enough:
+            return " ".join(texts), False
+        texts.append(text)
+        size += len(text) + 1
+    return " ".join(texts), True
 
 
 def check_ids(ids: torch.Tensor, config: Any, what: str) -> None:
@@ -126,20 +178,6 @@ def _read_ids(path: Path, samples: int | None, seq_len: int | None) -> torch.Ten
     return torch.from_numpy(ids[:samples, :seq_len].astype(np.int64))
 
 
-def _tokenizer(model_folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(model_folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizers raise plain Exceptions for broken files
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise UserError(f"{model_folder} has no usable tokenizer ({reason}); give token ids as .npy instead") from None
-
-
-def _tokenize(tokenizer: Any, text: str) -> np.ndarray:
-    return np.array(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
-
-
 def _crops_of_stream(
     stream: np.ndarray, samples: int, seq_len: int, draw: np.random.Generator, source: str
 ) -> torch.Tensor:
@@ -153,52 +191,25 @@ def _crops_of_stream(
 
 
 def _crops_of_documents(
-    documents: list[str], model_folder: Path, samples: int, seq_len: int, draw: np.random.Generator, source: str
+    documents: Documents, tokenizer: Any, samples: int, seq_len: int, draw: np.random.Generator, source: str
 ) -> torch.Tensor:
-    tokenizer = _tokenizer(model_folder)
+    """Documents are drawn from those longer than seq_len tokens, as by drawing from all until one is; they may repeat."""
+    seen, long_enough = 0, []
+    for text in documents:
+        seen += 1
+        if len(text.encode()) + SPECIAL_TOKENS > seq_len:  # a token is a byte or more
+            long_enough.append(text)
     crops: list[np.ndarray] = []
-    too_short: set[int] = set()
     while len(crops) < samples:
-        if len(too_short) == len(documents):
-            raise UserError(f"calibration: no document of {source} is longer than {seq_len} tokens; lower --seq-len")
-        number = int(draw.integers(len(documents)))
-        if number in too_short:
-            continue
-        ids = _tokenize(tokenizer, documents[number])
+        if not long_enough:
+            raise UserError(
+                f"calibration: no document of {source} ({seen:,} read) is longer than {seq_len} tokens; lower --seq-len"
+            )
+        number = int(draw.integers(len(long_enough)))
+        ids = tokenize(tokenizer, long_enough[number])
         if len(ids) <= seq_len:
-            too_short.add(number)
+            long_enough.pop(number)
             continue
         start = int(draw.integers(0, len(ids) - seq_len))
         crops.append(ids[start : start + seq_len])
     return torch.from_numpy(np.stack(crops))
-
-
-def _json_lines(path: Path) -> list[str]:
-    documents = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            document = parse_json(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number} is not JSON: {error}") from None
-        if not isinstance(document, dict) or not isinstance(document.get("text"), str):
-            raise UserError(f'{path}, line {number}: expected a JSON object with a string under "text"')
-        documents.append(document["text"])
-    if not documents:
-        raise UserError(f"{path} holds no documents")
-    return documents
-
-
-def _hub_documents(name: str) -> list[str]:
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise UserError(
-            f"calibration: {name!r} is no file; to take it as a data set name install the extra: pip install 'prunesim[datasets]'"
-        ) from None
-    try:
-        return [row["text"] for row in load_dataset(name, split="train")]
-    except Exception as error:  # the datasets library raises many kinds; all mean the same to the user
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise UserError(f"calibration: cannot load data set {name!r}: {reason}") from None

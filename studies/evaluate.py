@@ -18,14 +18,14 @@ def evaluate(
     checkpoint: Checkpoint,
     model: str,
     masks: MaskBundle | None,
-    text: Path,
+    text: str,
     seq_len: int,
     count: int | None,
     progress: Progress,
 ) -> pd.DataFrame:
     """One row: the perplexity of a model over whole windows of a text, with masks if given."""
     ids = windows(text, checkpoint.folder, seq_len, count)
-    check_ids(ids, checkpoint.config, str(text))
+    check_ids(ids, checkpoint.config, text)
     row = {
         "model": model_name(model),
         "method": masks.header.method if masks else "dense",
@@ -36,7 +36,7 @@ def evaluate(
         "perplexity": perplexity(checkpoint, ids, masks, progress),
         "windows": len(ids),
         "seq_len": seq_len,
-        "text": text.name,
+        "text": Path(text).name if Path(text).is_file() else text,
         "text_sha256": ids_sha256(ids),
         "seed": masks.header.seed if masks else None,
         "tool_version": __version__,

@@ -198,8 +198,7 @@ class StudyRunner:
             return self.steps.bundle(
                 folder, header.sha256(), lambda: write_bundle(folder, header, count, masks, self.progress)
             )
-        calibration = self.study.beside(model.calibration)
-        drawn = self.steps.sha256(calibration) if calibration.is_file() else model.calibration
+        drawn = self.text_sha256(model.calibration)
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(method), "label": ""}]
         key = sha256_of([settings, drawn, self.model_files_sha256(model), __version__])
         return self.steps.bundle(folder, key, lambda: self.prune(model, method, folder))
@@ -217,12 +216,12 @@ class StudyRunner:
         from studies.prune import open_checkpoint
 
         self.steps.begin(f"perplexity of {model.name}, {described(method) if method else 'dense'}")
-        text = self.study.beside(model.text)
+        text = self.beside_or_name(model.text)
         title = method.title if method else "dense"
         settings = [model.name, model.eval_seq_len, model.eval_windows, model.dtype, title]
         bundle = masks.bundle if masks else None
         masks_sha256 = bundle.sha256 if bundle else ""
-        key = [settings, masks_sha256, self.steps.sha256(text), self.model_files_sha256(model), __version__]
+        key = [settings, masks_sha256, self.text_sha256(model.text), self.model_files_sha256(model), __version__]
         name = slug("quality", model.name, method.method if method else "dense", masks.name if masks else "")
 
         def make() -> pd.DataFrame:
@@ -274,6 +273,11 @@ class StudyRunner:
         from studies.measure import replay
 
         return replay(self.study.beside(record.record), record.l2)
+
+    def text_sha256(self, name: str) -> str:
+        """Of a file beside the study; the name itself of a data set, whose rows are not read for that."""
+        file = self.study.beside(name)
+        return self.steps.sha256(file) if file.is_file() else name
 
     def beside_or_name(self, name: str) -> str:
         """A path beside the study file if there is one, else the name itself (hub id, catalog or data set name)."""

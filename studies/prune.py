@@ -151,7 +151,7 @@ def make_recipe(
     if recipe.needs_calibration:
         if calibration is None:
             raise UserError(
-                f"{needy_part(recipe)} needs --calibration: a text, .jsonl, .npy token ids or a data set name"
+                f"{needy_part(recipe)} needs --calibration: a text, JSON lines, .npy token ids or a data set name"
             )
         drawn = read_calibration(calibration, checkpoint.folder, samples, seq_len, settings.seed)
     return Recipe(

@@ -115,7 +115,7 @@ def read_study(path: Path) -> Study:
         for name in method.models or ():
             if name not in names:
                 raise UserError(f"{path}: methods.{number}: {unknown('model', name, names)}")
-    absent = tuple(m for m in content.models if m.optional and m.path and not (path.parent / m.path).is_dir())
+    absent = tuple(m for m in content.models if m.optional and m.path and not (path.parent / m.path).exists())
     models = tuple(model for model in content.models if model not in absent)
     if not models:
         raise UserError(

@@ -3,13 +3,14 @@
 Quantized tensors are dequantized, so all of a file's weights are in memory at once, as floats.
 """
 
+import io
 import struct
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from workloads.errors import UserError, one_line
 from workloads.weights import HeldWeights
@@ -49,11 +50,11 @@ def gguf_weights(file: Path, model: PreTrainedModel) -> HeldWeights:
     require_library(file)
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-    transformers_logging.disable_progress_bar()
     try:
-        found: dict[str, Any] = load_gguf_checkpoint(
-            str(file), return_tensors=True, model_to_load=model, torch_dtype=torch.float32
-        )
+        with redirect_stderr(io.StringIO()):  # it draws a progress bar of its own
+            found: dict[str, Any] = load_gguf_checkpoint(
+                str(file), return_tensors=True, model_to_load=model, torch_dtype=torch.float32
+            )
     except _UNREADABLE as error:
         raise _unreadable(file, error) from None
     return HeldWeights(found["tensors"])

@@ -14,7 +14,7 @@ def eval(
     model: str,
     /,
     *,
-    text: Path | None = None,
+    text: str | None = None,
     tasks: str | None = None,
     seq_len: Whole | None = None,
     windows: Whole | None = None,
@@ -34,7 +34,8 @@ def eval(
     Parameters
     ----------
     text
-        UTF-8 text, or .npy token ids (windows, seq_len).
+        A text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), .npy token ids (windows,
+        seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`).
     tasks
         Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the papers' sets.
     seq_len

@@ -51,7 +51,8 @@ def prune(
     set_
         key=value of the method's parameters, quantizer.key=value, allocation.key=value (prunesim show NAME).
     calibration
-        Text, .jsonl, .npy token ids (samples, seq_len), or a data set name.
+        A text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), .npy token ids (samples,
+        seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`).
     samples
         Calibration sequences (default 128; all of a .npy file).
     seq_len
