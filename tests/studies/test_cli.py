@@ -357,7 +357,7 @@ def test_two_writers_do_not_share_a_folder(tmp_path, capsys, tiny_model):
             ([*prune, "--out", tmp_path / "b"], "b"),
             ([*prune, "--out", tmp_path / "new", "--save-model", tmp_path / "m"], "m"),
             (["generate", "--model", tiny_model, "--out", tmp_path / "b"], "b"),
-            (["import", tiny_model, "--out", tmp_path / "b"], "b"),
+            (["import", tiny_model, "--allow-dense", "--out", tmp_path / "b"], "b"),
         ]:
             assert f"{tmp_path / folder} is being written by another" in refused(capsys, *arguments)
         assert not (tmp_path / "new").exists()
