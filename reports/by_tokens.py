@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from reports.settings import beside_type, type_of
-from reports.sums import MASKS, counted, groups, sums
+from reports.sums import MASKS, counted, groups, sums_by
 
 MASKED = ["model", *MASKS]
 PLACE = ["target", "settings", "level", "source", "activation_density"]
@@ -19,15 +19,13 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
     `latency_us`, `dense_latency_us` (of all layers of the shape), `error_p90`. rows: checked."""
     used = counted(rows[(rows["source"] != "measured") | (rows["kernel"] != "dense")])  # dense over dense is 1
     used = used[used.groupby([*MASKED, *PLACE], dropna=False)["tokens"].transform("nunique") >= FEWEST]
-    lines = []
-    for key, part in [] if used.empty else groups(used, [*MASKED, *PLACE, "out_features", "in_features", "tokens"]):
-        found = sums(part)
-        lines.append({
-            **key, "shapes": f"{key['out_features']} x {key['in_features']}", "speedup": found["speedup"],
-            "latency_us": found["latency_us"], "dense_latency_us": found["dense_latency_us"], "layers": found["layers"],
-            "error_p90": found["latency_error_p90"],
-        })  # fmt: skip
-    return pd.DataFrame(lines)
+    if used.empty:
+        return pd.DataFrame()
+    keys = [*MASKED, *PLACE, "out_features", "in_features", "tokens"]
+    found = sums_by(used, keys).rename(columns={"latency_error_p90": "error_p90"})
+    shapes = [f"{out} x {into}" for out, into in zip(found["out_features"], found["in_features"], strict=True)]
+    shown = ["speedup", "latency_us", "dense_latency_us", "layers", "error_p90"]
+    return found.assign(shapes=shapes)[[*keys, "shapes", *shown]]
 
 
 def token_tables(lines: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from reports.present import cell, filled, heading
 from reports.quality import beside
-from reports.sums import ALL_ROLES, CONFIG, checked, groups, known
+from reports.sums import ALL_ROLES, CONFIG, checked, groups, known, numbered
 from reports.tables import role_table
 
 SAME = [*CONFIG, "pattern", "target_sparsity"]
@@ -29,21 +30,36 @@ def compare_tables(rows: pd.DataFrame, perplexities: pd.DataFrame) -> Iterator[t
     `perplexity_table` returns. Only layers that every one of the methods can run enter, so that all are held against the same dense cycles. More
     methods than fit side by side fill several tables.
     """
-    for key, group in groups(checked(rows), SAME):
-        methods = list(dict.fromkeys(group["method"]))
-        layers = group["layer"].nunique()
-        shared = known(group).groupby(group["layer"]).transform("all")
-        shared &= group.groupby("layer")["method"].transform("nunique") == len(methods)
-        group = group[shared]
-        if len(methods) < 2 or group.empty:
-            continue
-        roles = role_table(group)
-        found = {method: beside({**key, "method": method}, perplexities) for method in methods}
-        tables = -(-len(methods) // _SIDE_BY_SIDE)
-        width = -(-len(methods) // tables)
-        for first in range(0, len(methods), width):
-            table = _table(roles, {method: found[method] for method in methods[first : first + width]})
-            yield {**key, "left_out": layers - group["layer"].nunique()}, table
+    rows = checked(rows)
+    place, each = numbered(rows, SAME)
+    layers, methods = (rows[name].groupby(place).transform("nunique") for name in ("layer", "method"))
+    at = [place, rows["layer"]]
+    every = rows["method"].groupby(at).transform("nunique") == methods
+    shared = rows[known(rows).groupby(at).transform("all") & every & (methods > 1)]
+    if shared.empty:
+        return
+    all_layers = dict(zip(place, layers, strict=True))
+    for number, roles in groups(role_table(shared).assign(_place=lambda t: _places(t, each)), ["_place"]):
+        key = each.iloc[number["_place"]].to_dict()
+        methods_here = list(dict.fromkeys(roles["method"]))
+        found = {method: beside({**key, "method": method}, perplexities) for method in methods_here}
+        out = all_layers[number["_place"]] - _layers_of(roles)
+        tables = -(-len(methods_here) // _SIDE_BY_SIDE)
+        width = -(-len(methods_here) // tables)
+        for first in range(0, len(methods_here), width):
+            table = _table(roles, {method: found[method] for method in methods_here[first : first + width]})
+            yield {**key, "left_out": out}, table
+
+
+def _layers_of(roles: pd.DataFrame) -> int:
+    """How many layers were compared: all of them count, in every method."""
+    return int(roles.loc[roles["role"] == ALL_ROLES, "layers"].iloc[0])
+
+
+def _places(table: pd.DataFrame, each: pd.DataFrame) -> np.ndarray:
+    """The line of `each` that a line of `table` has the SAME of."""
+    found = pd.concat([each, table[SAME]], ignore_index=True)
+    return numbered(found, SAME)[0][len(each) :]
 
 
 def _table(roles: pd.DataFrame, found: dict[str, dict]) -> pd.DataFrame:

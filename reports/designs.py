@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reports.settings import common, shortened
-from reports.sums import CONFIG, KERNEL, KEYS, MASKS, groups, known, sums
+from reports.sums import CONFIG, KERNEL, KEYS, MASKS, groups, known, sums_by
 
 FEW_SETTINGS = 3  # settings of one target that are still shown one by one
 SHARED = [name for name in CONFIG if name != "settings"]
@@ -31,14 +31,10 @@ def design_tables(rows: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """
     for key, group in groups(rows, SHARED):
         named = shortened(list(dict.fromkeys(group["settings"])))
-        lines = []
-        for own, part in groups(group, KEYS):
-            reasons = part.loc[~known(part), "reason"]
-            lines.append({
-                "settings": own["settings"], "design_settings": named[own["settings"]], **{name: own[name] for name in MASKS},
-                **sums(part), "reason": reasons.iloc[0] if len(reasons) else "",
-            })  # fmt: skip
-        table = pd.DataFrame(lines)
+        barred = group[~known(group)].drop_duplicates(KEYS)[[*KEYS, "reason"]]
+        table = sums_by(group, KEYS).merge(barred, on=KEYS, how="left").fillna({"reason": ""})
+        table.insert(0, "design_settings", table["settings"].map(named))
+        table = table.drop(columns=SHARED)
         whole = table["infeasible_layers"] == 0
         latency_us = table["latency_us"].where(whole)
         table = table.assign(_latency=latency_us).sort_values("_latency", kind="stable", ignore_index=True)

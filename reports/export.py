@@ -17,11 +17,6 @@ _LATEX = {
 }  # fmt: skip
 
 
-def csv_text(rows: pd.DataFrame) -> str:
-    """Every row and column, floats with all their digits, missing values empty."""
-    return rows.to_csv(index=False, lineterminator="\n")
-
-
 def one_line(text: object) -> str:
     return " ".join(str(text).split())
 

@@ -16,6 +16,7 @@
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,10 +105,16 @@ def durations(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 def counted(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows whose times enter sums: those of layers that are known with every seed there is."""
+    fine = counted_mask(rows)
+    return rows if fine.all() else rows[fine]
+
+
+def counted_mask(rows: pd.DataFrame) -> np.ndarray:
+    """Which rows are `counted`: (rows,) bool."""
     fine = known(rows)
-    if fine.all():
-        return rows
-    return rows[fine.groupby([rows[key] for key in [*KEYS, "layer"]], sort=False, dropna=False).transform("all")]
+    if not fine.all():
+        fine = fine.groupby([rows[key] for key in [*KEYS, "layer"]], sort=False, dropna=False).transform("all")
+    return fine.to_numpy(dtype=bool)
 
 
 def groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
@@ -147,49 +154,128 @@ def sums(rows: pd.DataFrame) -> dict[str, float]:
     """Cycles, latency, energy and their ratios over the counted ones of `rows` (checked, one method's), as the module's head says;
     counts of layers and seeds beside them. Cycles, pJ and us are those of one pass through all the layers. `latency_error_p90` is
     the largest of any layer; errors of layers need not add up to it."""
-    used = counted(rows)
-    seeds = [part for _, part in groups(used, ["seed"])]
-    layers = used["layer"].nunique()
-    cycles, dense = total(used["cycles"]), total(used["dense_cycles"])
-    published = total(used["published_dense_cycles"])
-    latency_us = ratio(total(used["latency_us"]), len(seeds))
-    energy, dense_energy = total(used["energy_pj"]), total(used["dense_energy_pj"])
-    energy_pj, speedup, energy_ratio = ratio(energy, len(seeds)), _speedup(used), ratio(dense_energy, energy)
+    return {name: values[0] for name, values in _sums(rows, np.zeros(len(rows), dtype=np.intp), 1).items()}
+
+
+def sums_by(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`keys` and what `sums` gives of each group, in order of appearance. `keys` hold KEYS, or `rows` are of one KEYS."""
+    found, each = numbered(rows, keys)
+    return each.assign(**_sums(rows, found, len(each)))
+
+
+def numbered(rows: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
+    """(number of each row's group, a line per group with its keys), in order of appearance, missing keys included."""
+    found = rows.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    _, first = np.unique(found, return_index=True)
+    return found, rows[keys].iloc[first].reset_index(drop=True)
+
+
+_TOTALS = (
+    *("cycles", "dense_cycles", "published_dense_cycles", "compute_cycles", "dense_compute_cycles", "stall_cycles"),
+    *("buffer_stall_cycles", "latency_us", "dense_latency_us", "energy_pj", "dense_energy_pj", *ENERGY_PARTS),
+)
+
+
+def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
+    """`sums` of each of `count` groups; group: (rows,) their numbers."""
+    fine = counted_mask(rows)
+    used, group_used = rows[fine], group[fine]
+    seeds = _Seeds(used, group_used, count)
+    sum_of = {name: totals(used[name], group_used, count) for name in _TOTALS}
+    a_seed = {name: ratios(values, seeds.count) for name, values in sum_of.items()}
+    by_cycles = np.isfinite(sum_of["cycles"]) & np.isfinite(sum_of["dense_cycles"])
+    weights = totals(used["out_features"].astype("float64") * used["in_features"], group_used, count)
+    speedup = np.where(
+        by_cycles,
+        ratios(sum_of["dense_cycles"], sum_of["cycles"]),
+        ratios(sum_of["dense_latency_us"], sum_of["latency_us"]),
+    )
+    energy_ratio = ratios(sum_of["dense_energy_pj"], sum_of["energy_pj"])
+    layers = _different(used, ["layer"], group_used, count)
     return {
         "layers": layers,
-        "infeasible_layers": rows["layer"].nunique() - layers,
-        "seeds": rows["seed"].nunique(dropna=False),
-        "sparsity": sparsity_of(used),
-        "dense_cycles": ratio(dense, len(seeds)),
-        "cycles": ratio(cycles, len(seeds)),
-        "cycles_spread": spread(total(part["cycles"]) for part in seeds),
-        "latency_us": latency_us,
-        "latency_us_spread": spread(total(part["latency_us"]) for part in seeds),
-        "dense_latency_us": ratio(total(used["dense_latency_us"]), len(seeds)),
-        "latency_error_p90": float(used["latency_error_p90"].max()),
+        "infeasible_layers": _different(rows, ["layer"], group, count) - layers,
+        "seeds": _different(rows, ["seed"], group, count),
+        "sparsity": 1.0 - ratios(totals(used["nnz"], group_used, count), weights),
+        "dense_cycles": a_seed["dense_cycles"],
+        "cycles": a_seed["cycles"],
+        "cycles_spread": seeds.spread(seeds.totals("cycles")),
+        "latency_us": a_seed["latency_us"],
+        "latency_us_spread": seeds.spread(seeds.totals("latency_us")),
+        "dense_latency_us": a_seed["dense_latency_us"],
+        "latency_error_p90": _extreme(np.fmax, used["latency_error_p90"], group_used, count),
         "speedup": speedup,
-        "speedup_spread": spread(_speedup(part) for part in seeds),
-        "compute_speedup": ratio(total(used["dense_compute_cycles"]), total(used["compute_cycles"])),
-        "published_dense_cycles": ratio(published, len(seeds)),
-        "published_speedup": ratio(published, cycles),
-        "stall_share": ratio(total(used["stall_cycles"]), cycles),
-        "buffer_stall_share": ratio(total(used["buffer_stall_cycles"]), cycles),
-        "energy_pj": energy_pj,
-        **{part: ratio(total(used[part]), len(seeds)) for part in ENERGY_PARTS},
-        "dense_energy_pj": ratio(dense_energy, len(seeds)),
+        "speedup_spread": seeds.spread(seeds.speedups()),
+        "compute_speedup": ratios(sum_of["dense_compute_cycles"], sum_of["compute_cycles"]),
+        "published_dense_cycles": a_seed["published_dense_cycles"],
+        "published_speedup": ratios(sum_of["published_dense_cycles"], sum_of["cycles"]),
+        "stall_share": ratios(sum_of["stall_cycles"], sum_of["cycles"]),
+        "buffer_stall_share": ratios(sum_of["buffer_stall_cycles"], sum_of["cycles"]),
+        "energy_pj": a_seed["energy_pj"],
+        **{part: a_seed[part] for part in ENERGY_PARTS},
+        "dense_energy_pj": a_seed["dense_energy_pj"],
         "energy_ratio": energy_ratio,
-        "energy_ratio_spread": spread(ratio(total(p["dense_energy_pj"]), total(p["energy_pj"])) for p in seeds),
-        "edp_pj_us": energy_pj * latency_us,
+        "energy_ratio_spread": seeds.spread(ratios(seeds.totals("dense_energy_pj"), seeds.totals("energy_pj"))),
+        "edp_pj_us": a_seed["energy_pj"] * a_seed["latency_us"],
         "edp_ratio": energy_ratio * speedup,  # both machines run at one clock
-        "area_mm2": only(used["area_mm2"]),
+        "area_mm2": _only(used["area_mm2"], group_used, count),
     }
 
 
-def _speedup(used: pd.DataFrame) -> float:
-    dense, own = durations(used)
-    return ratio(total(dense), total(own))
+class _Seeds:
+    """The rows of each group apart by their seed. `count`: (groups,) how many seeds each has."""
+
+    def __init__(self, used: pd.DataFrame, group: np.ndarray, groups: int):
+        pairs = pd.DataFrame({"group": group, "seed": used["seed"].to_numpy(dtype="float64", na_value=np.nan)})
+        self._used = used
+        self._pair, each = numbered(pairs, ["group", "seed"]) if len(pairs) else (group, pairs)
+        self._group = each["group"].to_numpy(dtype=np.intp)
+        self.count = np.bincount(self._group, minlength=groups).astype(np.float64)
+
+    def totals(self, column: str) -> np.ndarray:
+        return totals(self._used[column], self._pair, len(self._group))
+
+    def speedups(self) -> np.ndarray:
+        dense, own = self.totals("dense_cycles"), self.totals("cycles")
+        known = np.isfinite(dense) & np.isfinite(own)
+        latencies = ratios(self.totals("dense_latency_us"), self.totals("latency_us"))
+        return np.where(known, ratios(dense, own), latencies)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """(groups,) sample standard deviation of what each seed gives, as `spread`."""
+        result = np.full(len(self.count), np.nan)
+        for number in np.flatnonzero(self.count > 1):
+            result[number] = spread(values[self._group == number])
+        return result
 
 
-def only(values: pd.Series) -> float:
-    """The one value there is; NaN where there are several, or any is missing."""
-    return float(values.iloc[0]) if len(values) and values.notna().all() and values.nunique() == 1 else float("nan")
+def totals(values: pd.Series, group: np.ndarray, count: int) -> np.ndarray:
+    """(count,) sum of each group; NaN where there is nothing to add or anything is missing."""
+    sums_ = np.bincount(group, weights=values.to_numpy(dtype=np.float64, na_value=np.nan), minlength=count)
+    return np.where(np.bincount(group, minlength=count) > 0, sums_, np.nan)
+
+
+def ratios(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """`ratio` of each pair."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        divided = np.where(below != 0, above / below, np.nan)
+        return np.where((below != 0) & (np.abs(above - below) <= 1e-12 * np.abs(below)), 1.0, divided)
+
+
+def _different(rows: pd.DataFrame, columns: list[str], group: np.ndarray, count: int) -> np.ndarray:
+    """(count,) how many different values each group has, a missing one included."""
+    each = rows[columns].assign(_group=group).drop_duplicates()
+    return np.bincount(each["_group"], minlength=count)
+
+
+def _extreme(of: np.ufunc, values: pd.Series, group: np.ndarray, count: int) -> np.ndarray:
+    """(count,) the largest (np.fmax) or smallest (np.fmin) of each group, missing ones aside."""
+    result = np.full(count, np.nan)
+    of.at(result, group, values.to_numpy(dtype=np.float64, na_value=np.nan))
+    return result
+
+
+def _only(values: pd.Series, group: np.ndarray, count: int) -> np.ndarray:
+    """(count,) the one value of a group; NaN where there are several, or any is missing."""
+    low, high = _extreme(np.fmin, values, group, count), _extreme(np.fmax, values, group, count)
+    return np.where((low == high) & np.isfinite(totals(values, group, count)), low, np.nan)

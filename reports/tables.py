@@ -1,6 +1,9 @@
 """Result rows in, tables out: pure functions from frame to frame, numbers only, nothing formatted. How rows add up:
 reports/sums.py; perplexities: reports/quality.py."""
 
+import math
+
+import numpy as np
 import pandas as pd
 
 from reports.quality import beside, perplexity_table
@@ -12,13 +15,17 @@ from reports.sums import (
     MASKS,
     checked,
     counted,
+    counted_mask,
     durations,
     groups,
     known,
+    numbered,
     ratio,
+    ratios,
     sparsity_of,
-    sums,
+    sums_by,
     total,
+    totals,
 )
 from workloads.layers import role_rank
 
@@ -33,32 +40,41 @@ def headline_table(rows: pd.DataFrame, quality: pd.DataFrame | None = None) -> p
     `bound_*_share`: share of the time spent in layers that are bound by it, 0..1; NaN for what cannot bound such a target.
     `dtype`: the number type of a GPU's kernels. `slowest_role`: the role that takes most of the time, `slowest_role_share` its share, 0..1.
     """
-    lines = []
+    rows = checked(rows)
+    table = sums_by(rows, KEYS)
+    told = [_of_time(counted(group)) for _, group in groups(rows, KEYS)]
     perplexities = perplexity_table(quality)
-    for key, group in groups(checked(rows), KEYS):
-        used = counted(group)
-        shares = {**_bound_shares(used), **_slowest_role(used)}
-        lines.append({**key, "dtype": type_of(key["settings"]), **sums(group), **shares, **beside(key, perplexities)})
-    return pd.DataFrame(lines)
+    found = [beside(key, perplexities) for key in table[KEYS].to_dict("records")]
+    table.insert(len(KEYS), "dtype", [type_of(settings) for settings in table["settings"]])
+    return pd.concat([table, pd.DataFrame(told), pd.DataFrame(found)], axis=1)
 
 
-def _bound_shares(used: pd.DataFrame) -> dict[str, float]:
-    _, own = durations(used)
-    whole, kernels = total(own), (used["level"] == KERNEL).all()
-    possible = KERNEL_BOUNDS if kernels and (used["bound"] != "").any() else () if kernels else BOUNDS
+def _of_time(used: pd.DataFrame) -> dict[str, object]:
+    """Of one configuration and method: what bounds its time, and its slowest role."""
+    own = durations(used)[1].to_numpy(dtype=np.float64, na_value=np.nan)
+    whole, kernels = own.sum() if len(own) else float("nan"), (used["level"] == KERNEL).all()
+    bounds = used["bound"].to_numpy()
+    possible = KERNEL_BOUNDS if kernels and (bounds != "").any() else () if kernels else BOUNDS
     return {
-        f"bound_{bound}_share": ratio(float(own[used["bound"] == bound].sum()), whole)
-        if bound in possible
-        else float("nan")
-        for bound in (*BOUNDS, *KERNEL_BOUNDS)
+        **{
+            f"bound_{bound}_share": ratio(float(own[bounds == bound].sum()), whole)
+            if bound in possible
+            else float("nan")
+            for bound in (*BOUNDS, *KERNEL_BOUNDS)
+        },
+        **_slowest_role(used["role"], own),
     }
 
 
-def _slowest_role(used: pd.DataFrame) -> dict[str, object]:
-    if used.empty:
+def _slowest_role(roles: pd.Series, own: np.ndarray) -> dict[str, object]:
+    if not len(own) or np.isnan(own).all():
         return {"slowest_role": "", "slowest_role_share": float("nan")}
-    by_role = durations(used)[1].groupby(used["role"], sort=False).sum().astype("float64")
-    return {"slowest_role": by_role.idxmax(), "slowest_role_share": ratio(by_role.max(), by_role.sum())}
+    codes, names = pd.factorize(roles)
+    by_role = np.bincount(codes, weights=np.nan_to_num(own, nan=0.0))
+    return {
+        "slowest_role": names[by_role.argmax()],
+        "slowest_role_share": ratio(float(by_role.max()), float(by_role.sum())),
+    }
 
 
 def role_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -67,22 +83,38 @@ def role_table(rows: pd.DataFrame) -> pd.DataFrame:
     `mean_*` are cycles or us per layer of that role; the line "all" is the mean over every layer of the model.
     `time_share`: the role's share of the model's time, 0..1. `kernel` and `bound`: those of its layers, the most time first.
     """
-    lines = []
-    for key, group in groups(checked(rows), KEYS):
-        whole = total(durations(counted(group))[1])
-        parts = [(role["role"], part) for role, part in groups(group, ["role"])]
-        parts = sorted(parts, key=lambda item: role_rank(item[0]))
-        for role, part in [*parts, (ALL_ROLES, group)]:
-            added = sums(part)
-            for name in _MEANS:
-                added[f"mean_{name}"] = ratio(added[name], added["layers"])
-            used = counted(part)
-            lines.append({
-                **key, "role": role, "shapes": _shapes(part) if role != ALL_ROLES else "", **added,
-                "time_share": ratio(total(durations(used)[1]), whole),
-                "kernel": _by_time(used, "kernel"), "bound": _by_time(used, "bound"),
-            })  # fmt: skip
-    return pd.DataFrame(lines)
+    rows = checked(rows)
+    whole, roles = [*KEYS], [*KEYS, "role"]
+    parts = [_role_lines(rows, whole).assign(role=ALL_ROLES, shapes=""), _role_lines(rows, roles)]
+    parts[1]["shapes"] = _shapes(rows, roles)
+    for table in parts:
+        for name in _MEANS:
+            table[f"mean_{name}"] = ratios(table[name].to_numpy(), table["layers"].to_numpy(dtype=np.float64))
+    table = pd.concat(parts, ignore_index=True)
+    place, _ = numbered(table, KEYS)
+    table["time_share"] = ratios(table["_own"].to_numpy(), parts[0]["_own"].to_numpy()[place])
+    rank = [math.inf if role == ALL_ROLES else role_rank(role) for role in table["role"]]
+    order = pd.DataFrame({"place": place, "rank": rank}).sort_values(["place", "rank"], kind="stable").index
+    table = table.drop(columns="_own").iloc[order].reset_index(drop=True)
+    first = [*KEYS, "role", "shapes"]
+    return table[[*first, *(name for name in table.columns if name not in first)]]
+
+
+def _role_lines(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """What `sums_by` gives with `_own`, the summed time, and the kernels and bounds of each group."""
+    group, _ = numbered(rows, keys)
+    table, fine = sums_by(rows, keys), counted_mask(rows)
+    used, group = rows[fine], group[fine]
+    # As in `durations`: cycles where all rows of a group have any, else us.
+    cycles, dense = (totals(used[name], group, len(table)) for name in ("cycles", "dense_cycles"))
+    by_cycles = np.isfinite(cycles) & np.isfinite(dense)
+    latencies = used["latency_us"].to_numpy(dtype=np.float64, na_value=np.nan)
+    own = np.where(by_cycles[group], used["cycles"].to_numpy(dtype=np.float64, na_value=np.nan), latencies)
+    return table.assign(
+        _own=totals(pd.Series(own), group, len(table)),
+        kernel=_by_time(used["kernel"], own, group, len(table)),
+        bound=_by_time(used["bound"], own, group, len(table)),
+    )
 
 
 _MEANS = (
@@ -91,16 +123,30 @@ _MEANS = (
 )
 
 
-def _by_time(used: pd.DataFrame, column: str) -> str:
-    """The different values of a text column, the one that takes most time first."""
-    times = durations(used)[1].astype("float64").groupby(used[column].fillna("")).sum().sort_values(ascending=False)
-    return ", ".join(str(value) for value in times.index if value)
+def _by_time(texts: pd.Series, own: np.ndarray, group: np.ndarray, count: int) -> list[str]:
+    """The different texts of each group, the one that takes most time first."""
+    table = pd.DataFrame({"group": group, "text": texts.fillna("").to_numpy(), "own": own})
+    times = table.groupby(["group", "text"], sort=False)["own"].sum().reset_index()
+    return _joined(times.sort_values(["group", "own"], ascending=[True, False], kind="stable"), count)
 
 
-def _shapes(rows: pd.DataFrame) -> str:
-    """ "out x in" of the layers; at most three, then how many more."""
-    shapes = [f"{o} x {i}" for o, i in dict.fromkeys(zip(rows["out_features"], rows["in_features"], strict=True))]
-    return ", ".join(shapes[:3]) + (f", and {len(shapes) - 3} more" if len(shapes) > 3 else "")
+def _joined(table: pd.DataFrame, count: int) -> list[str]:
+    """The texts of each group, comma separated, empty ones aside."""
+    found: list[list[str]] = [[] for _ in range(count)]
+    for group, text in zip(table["group"], table["text"], strict=True):
+        if text:
+            found[group].append(str(text))
+    return [", ".join(texts) for texts in found]
+
+
+def _shapes(rows: pd.DataFrame, keys: list[str]) -> list[str]:
+    """ "out x in" of the layers of each group; at most three, then how many more."""
+    group, each = numbered(rows, keys)
+    shapes = rows[["out_features", "in_features"]].assign(_group=group).drop_duplicates()
+    found: list[list[str]] = [[] for _ in range(len(each))]
+    for out, into, number in shapes.itertuples(index=False):
+        found[number].append(f"{out} x {into}")
+    return [", ".join(f[:3]) + (f", and {len(f) - 3} more" if len(f) > 3 else "") for f in found]
 
 
 def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -128,10 +174,11 @@ def infeasible_table(rows: pd.DataFrame) -> pd.DataFrame:
         out["reason"] != "", "its time, or that of the unpruned layer, is missing from the rows"
     )
     keys = [*KEYS, "reason"]
-    lines = [
-        {**key, "infeasible_layers": part["layer"].nunique()} for key, part in groups(out.assign(reason=reason), keys)
-    ]
-    return pd.DataFrame(lines, columns=[*keys, "infeasible_layers"])
+    if out.empty:
+        return pd.DataFrame(columns=[*keys, "infeasible_layers"])
+    group, lines = numbered(out.assign(reason=reason), keys)
+    layers = out[["layer"]].assign(_group=group).drop_duplicates()["_group"]
+    return lines.assign(infeasible_layers=np.bincount(layers, minlength=len(lines)))
 
 
 def levels_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from reports.contents import Contents, check_any, gather
 from reports.documents import by, latex_report, markdown_report
 from reports.drawing import png_bytes, svg_bytes
 from reports.explain import config_text, masks_text
-from reports.export import csv_text
 from reports.page import BY_TOKENS, PHASES, Picture, html_report
 from reports.pareto_figure import pareto_figure
 from reports.phases_figure import phase_figures
@@ -24,6 +23,7 @@ from reports.settings import settings_text
 from reports.sums import CONFIG, KERNEL, counted
 from reports.timeline_figure import timeline_figures, where_text
 from reports.tokens_figure import tokens_figure
+from workloads.csv_text import csv_text
 from workloads.files import write_bytes, write_text
 
 _FIGURES = (

@@ -1,5 +1,6 @@
 """Reads result rows back and collects what the reader of a report must know."""
 
+import csv
 import io
 from pathlib import Path
 
@@ -11,38 +12,96 @@ from simulator.gpu import GPUS, load_gpu
 from simulator.gpu.confidence import stated
 from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
+from studies.predict import check_fields
 from studies.published import dtype_of, published_notes
-from workloads.errors import UserError
+from workloads.csv_text import read_back
+from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
-from workloads.rows import LAYER_COLUMNS, Column, to_frame
+from workloads.rows import LAYER_COLUMNS, Column, in_schema, to_frame
 
 NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
+_WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False"}
+_LARGEST = 2**63 - 1024  # the largest float below 2^63
 ATTENTION = "head_features"  # a column that rows of `prunesim attention` have, and rows of layers have not
 
 
 def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
-    """Rows written by simulate, eval or run as .csv or .json, those of earlier versions too: what they lack is empty. Raises
+    """Rows written by simulate, eval or run as CSV or JSON, those of earlier versions too: what they lack is empty. Raises
     UserError if the file is not one."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read rows from {path}: {getattr(error, 'strerror', None) or error}") from None
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text; give rows as CSV or JSON, as simulate and run write them") from None
+    except OSError as error:
+        raise UserError(f"cannot read rows from {path}: {error.strerror or error}") from None
+    json = text.lstrip()[:1] in ("[", "{")
     try:
-        records = parse_json(text) if path.suffix == ".json" else []
-        names = list(records[0]) if records else text.split("\n", 1)[0].split(",")
-        if columns is LAYER_COLUMNS and ATTENTION in names:
-            raise UserError(f"{path} holds rows of attention, not of layers; a report has no place for them")
-        if path.suffix == ".json":
-            return to_frame(records, columns)
-        if columns is LAYER_COLUMNS:
-            missing = [name for name in NEEDED if name not in names]
-            if missing:
-                raise UserError(f"{path} lacks the column {missing[0]!r}; give a file written by simulate or run")
-        texts = {column.name: str for column in columns if column.kind == "text"}
-        frame = pd.read_csv(io.StringIO(text), dtype=texts, keep_default_na=False, na_values=[""])
-        return to_frame(frame.to_dict("records"), columns)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise UserError(f"{path} does not hold result rows: {str(error).splitlines()[0]}") from None
+        if not json:
+            check_fields(path, text)
+    except csv.Error as error:
+        raise UserError(f"{path} is not a CSV file: {one_line(error)}") from None
+    try:
+        return _from_json(text, columns) if json else _from_csv(text, columns)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, csv.Error) as error:
+        raise UserError(f"{path} does not hold result rows: {one_line(error)}") from None
+
+
+def _from_json(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
+    records = parse_json(text)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise UserError("rows in JSON are a list of objects, [{...}, {...}]")
+    if records:
+        _check_names(list(records[0]), columns)
+    return to_frame(records, columns)
+
+
+def _from_csv(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
+    header = next(csv.reader(io.StringIO(text)), [])
+    _check_names(header, columns)
+    kinds = {column.name: column.kind for column in columns}
+    if unknown := [name for name in header if name not in kinds]:
+        raise UserError(f"the column {unknown[0]!r} is none of result rows; take it out")
+    # Texts first: what is wrong with a number can then be told, with its line.
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, na_values=[""])
+    return in_schema(read_back(frame.assign(**{n: _typed(frame[n], kinds[n]) for n in header})), columns)
+
+
+def _check_names(names: list[str], columns: tuple[Column, ...]) -> None:
+    if columns is not LAYER_COLUMNS:
+        return
+    if ATTENTION in names:
+        raise UserError("it holds rows of attention, not of layers; a report has no place for them")
+    if missing := [name for name in NEEDED if name not in names]:
+        raise UserError(f"it lacks the column {missing[0]!r}; give a file written by simulate or run")
+
+
+def _typed(texts: pd.Series, kind: str) -> pd.Series:
+    """The column as numbers or as yes and no; texts stay. Raises UserError naming the line of the first that is neither."""
+    if kind == "text":
+        return texts
+    if kind == "bool":
+        lower = texts.str.lower()
+        wrong, made = ~lower.isin(("true", "false")) & texts.notna(), lower.map({"true": True, "false": False})
+    else:
+        made = pd.to_numeric(texts, errors="coerce")
+        wrong = made.isna() & texts.notna() & (texts.str.lower() != "nan")
+        if kind == "int":
+            wrong |= made.notna() & ((made % 1 != 0) | (made.abs() > _LARGEST))
+    if wrong.any():
+        place = int(wrong.to_numpy().argmax())
+        raise UserError(f"row {place + 1}: {texts.name} is {texts.iloc[place]!r}, not {_WORDS[kind]}")
+    return made if kind != "int" else _whole(texts, made)
+
+
+def _whole(texts: pd.Series, made: pd.Series) -> pd.Series:
+    """Whole numbers with all their digits, which floats beside missing values lose beyond 2^53."""
+    if made.dtype.kind in "iu" or not (made.abs() >= 2**53).any():
+        return made.astype("Int64")
+    return texts.map(lambda text: pd.NA if pd.isna(text) else int(float(text)) if "." in text else int(text)).astype(
+        "Int64"
+    )
 
 
 def constants_for(rows: pd.DataFrame | None) -> pd.DataFrame | None:

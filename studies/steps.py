@@ -12,6 +12,7 @@ import pandas as pd
 from studies.progress import ProgressLine, warn
 from studies.report import read_rows
 from workloads.bundle import MaskBundle
+from workloads.csv_text import csv_text
 from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, sha256_of, sha256_of_file, write_text
 from workloads.rows import Column
@@ -49,7 +50,7 @@ class Steps:
         stamp.unlink(missing_ok=True)  # before the rows: no moment may show new rows under an old stamp
         self._note()
         frame = make()
-        write_text(file, frame.to_csv(index=False))
+        write_text(file, csv_text(frame))
         write_text(stamp, pretty_json({"key": digest, "sha256": sha256_of_file(file)}))
         return frame
 

@@ -195,15 +195,22 @@ def to_frame(rows: Iterable[Mapping[str, Any]], columns: tuple[Column, ...] = LA
 
     Raises UserError for a column outside the schema or an unknown `source`.
     """
-    frame = pd.DataFrame(list(rows), dtype="object")  # a missing value must not turn whole numbers into floats
+    # As objects: a missing value must not turn whole numbers into floats.
+    return in_schema(pd.DataFrame(list(rows), dtype="object"), columns)
+
+
+def in_schema(frame: pd.DataFrame, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
+    """As `to_frame`, of rows that are a frame already."""
     unknown = [c for c in frame.columns if c not in {column.name for column in columns}]
     if unknown:
         raise UserError(f"result rows have an unknown column {unknown[0]!r}; workloads/rows.py lists the known ones")
     data = {}
     for column in columns:
         values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype="object")
-        if column.kind == "text":
+        if column.kind == "text" and values.dtype != _DTYPES["text"]:
             values = values.astype("object").where(values.notna(), "")
+        elif column.kind == "text":
+            values = values.fillna("")
         if column.kind == "bool":
             values = values.astype("object").where(values.notna(), True)
         if column.kind == "float":

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import pandas as pd
 from cyclopts import Parameter
 
+from workloads.csv_text import csv_text
 from workloads.errors import unknown
 from workloads.files import write_text
 from workloads.rows import to_records
@@ -41,7 +42,7 @@ def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, .
     if form == "json":
         text = json.dumps(to_records(frame), indent=1, allow_nan=False) + "\n"
     elif form == "csv":
-        text = frame.to_csv(index=False)
+        text = csv_text(frame)
     else:
         shown = frame[[column for column in columns if column in frame]]
         text = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}") + "\n"

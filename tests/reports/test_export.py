@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from reports.compare import compare_columns, compare_tables, perplexity_line
-from reports.export import csv_text, latex_escape, latex_table, markdown_escape, markdown_table
+from reports.export import latex_escape, latex_table, markdown_escape, markdown_table
 from reports.quality import perplexity_table
 from reports.tables import headline_table
 from tests.reports.samples import dense, frame, measured, quality_frame, row, two_layers
+from workloads.csv_text import csv_text
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_perplexity_beside_speedup_is_the_mean_over_its_seeds():
     assert line.perplexity_spread == pytest.approx(math.sqrt(2))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=4),
     st.integers(2, 5),
@@ -85,6 +85,7 @@ def test_seeds_that_give_the_same_change_nothing(layers, seeds):
     assert (many.seeds, many.cycles_spread, many.speedup_spread) == (seeds, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=6), st.floats(1e-3, 1e3), st.randoms())
 def test_a_spread_scales_with_its_values_and_knows_no_order(values, factor, random):
     known = spread(values)

@@ -1,0 +1,49 @@
+"""Tables as CSV text that a spreadsheet shows and does not run, and back.
+
+A text that begins with = + - @, a tab or a line's end is taken for a formula by spreadsheets, and names of models, layers and methods come
+from files of others. Such a text gets an apostrophe in front; so does one that has apostrophes in front of such a character, so
+that `read_back` takes off exactly what was put on. Numbers stay as they are.
+"""
+
+import re
+
+import pandas as pd
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Every row and column, floats with all their digits, missing values empty; a carriage return, which ends a line of CSV, becomes
+    a newline."""
+    safe = {name: column.map(found) for name, column in table.items() if (found := _changed(column, _neutral))}
+    names = [_neutral(str(name)) for name in table.columns]
+    return table.assign(**safe).to_csv(index=False, header=names, lineterminator="\n")
+
+
+def read_back(table: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a table that was read from such CSV as they were."""
+    return table.assign(**{n: column.map(found) for n, column in table.items() if (found := _changed(column, _plain))})
+
+
+class _Map(dict):
+    """Changes only what it knows."""
+
+    def __missing__(self, key: object) -> object:
+        return key
+
+
+def _changed(column: pd.Series, change) -> _Map:
+    """What `change` makes of the different texts in the column, where it makes another."""
+    if column.dtype != object and not pd.api.types.is_string_dtype(column.dtype):
+        return _Map()
+    texts = [value for value in column.unique() if isinstance(value, str)]
+    return _Map({text: changed for text in texts if (changed := change(text)) != text})
+
+
+def _neutral(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _plain(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
