@@ -12,9 +12,8 @@ from simulator.gpu import GPUS, load_gpu
 from simulator.gpu.confidence import stated
 from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
-from studies.predict import check_fields
 from studies.published import dtype_of, published_notes
-from workloads.csv_text import read_back
+from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
 from workloads.rows import LAYER_COLUMNS, Column, in_schema, to_frame
@@ -35,11 +34,8 @@ def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.Dat
     except OSError as error:
         raise UserError(f"cannot read rows from {path}: {error.strerror or error}") from None
     json = text.lstrip()[:1] in ("[", "{")
-    try:
-        if not json:
-            check_fields(path, text)
-    except csv.Error as error:
-        raise UserError(f"{path} is not a CSV file: {one_line(error)}") from None
+    if not json:
+        check_fields(path, text)
     try:
         return _from_json(text, columns) if json else _from_csv(text, columns)
     except UserError as error:

@@ -5,9 +5,14 @@ from files of others. Such a text gets an apostrophe in front; so does one that 
 that `read_back` takes off exactly what was put on. Numbers stay as they are.
 """
 
+import csv
+import io
 import re
+from pathlib import Path
 
 import pandas as pd
+
+from workloads.errors import UserError, one_line
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
@@ -23,6 +28,20 @@ def csv_text(table: pd.DataFrame) -> str:
 def read_back(table: pd.DataFrame) -> pd.DataFrame:
     """The texts of a table that was read from such CSV as they were."""
     return table.assign(**{n: column.map(found) for n, column in table.items() if (found := _changed(column, _plain))})
+
+
+def check_fields(path: Path, text: str) -> None:
+    """Raises UserError where a name stands twice in the header or a line has more or fewer fields than it."""
+    try:
+        lines = csv.reader(io.StringIO(text))
+        header = next(lines, [])
+        if twice := next((name for name in header if header.count(name) > 1), None):
+            raise UserError(f"{path} has the column {twice!r} twice")
+        for fields in lines:
+            if fields and len(fields) != len(header):
+                raise UserError(f"{path} line {lines.line_num}: {len(fields)} fields, the header has {len(header)}")
+    except csv.Error as error:
+        raise UserError(f"{path} is not a CSV file: {one_line(error)}") from None
 
 
 class _Map(dict):
