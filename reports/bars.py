@@ -17,7 +17,7 @@ from reports import drawing
 from reports.drawing import safe
 from reports.figures import configuration, roles_of, series
 from reports.present import cell, quantity_text
-from reports.sums import ENERGY_PARTS, counted, sums
+from reports.sums import ENERGY_PARTS, counted, no_baseline, sums
 from reports.units import ENERGIES, fitting
 
 _ROW = 0.19  # inches a bar takes
@@ -104,7 +104,8 @@ def bars_figure(rows: pd.DataFrame) -> Figure:
 def energy_figure(rows: pd.DataFrame) -> Figure:
     """Mean energy a layer, split into its five parts; of the dense run only the total is known."""
     rows, title = configuration(rows)
-    rows = rows.assign(feasible=rows["feasible"] & rows["energy_pj"].notna() & rows["dense_energy_pj"].notna())
+    dense = rows["dense_energy_pj"].notna() | no_baseline(rows)
+    rows = rows.assign(feasible=rows["feasible"] & rows["energy_pj"].notna() & dense)
     used = counted(rows)
     largest = used[["energy_pj", "dense_energy_pj"]].max(axis=None) if len(used) else 0.0
     unit = fitting(ENERGIES, largest)
@@ -139,6 +140,9 @@ def _dense_bar(axes: Axes, y: float, used: pd.DataFrame, below: int, measure: Me
     """Draws the dense bar and the line at its end down through `below` bars; returns its length."""
     layers = used.drop_duplicates("layer")
     if layers.empty:
+        return 0.0
+    if layers[[part.column for part in measure.dense]].isna().any(axis=None):
+        _label(axes, 0, y, "does not fit", drawing.GREY)
         return 0.0
     left = 0.0
     for part in measure.dense:

@@ -10,7 +10,15 @@ HEADLINE_COLUMNS = [
     *("model", "target", "dtype", "tokens", "method", "pattern", "speedup", "latency_us", "dense_latency_us"),
     *("source", "latency_error_p90", "sparsity", "energy_ratio", "edp_ratio"),
     *("settings", "activation_density", "perplexity", "dense_perplexity", "seeds"),
-    *("compute_speedup", "published_speedup", "infeasible_layers", "layers", "dense_cycles", "cycles"),
+    *(
+        "compute_speedup",
+        "published_speedup",
+        "infeasible_layers",
+        "no_baseline_layers",
+        "layers",
+        "dense_cycles",
+        "cycles",
+    ),
     *("bound_compute_share", "bound_imbalance_share", "bound_memory_share", "bound_buffer_share"),
     *("bound_tensor_share", "bound_dram_share", "bound_l2_share", "bound_launch_share", "bound_wave_tail_share"),
     *("slowest_role", "slowest_role_share", "level"),
@@ -19,16 +27,34 @@ HEADLINE_COLUMNS = [
 LATEX_HEADLINE_COLUMNS = [
     *("target", "settings", "source", "tokens", "activation_density", "method", "pattern", "sparsity"),
     *("dense_cycles", "cycles", "dense_latency_us", "latency_us", "latency_error_p90", "speedup"),
-    *("compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
+    *(
+        "compute_speedup",
+        "energy_ratio",
+        "published_speedup",
+        "perplexity",
+        "seeds",
+        "infeasible_layers",
+        "no_baseline_layers",
+    ),
 ]
 ROLE_COLUMNS = [
     *("method", "pattern", "role", "sparsity", "mean_dense_cycles", "mean_cycles", "speedup", "compute_speedup"),
     *("energy_ratio", "edp_ratio", "mean_published_dense_cycles", "published_speedup", "time_share", "stall_share"),
-    *("buffer_stall_share", "shapes", "layers", "seeds", "infeasible_layers"),
+    *("buffer_stall_share", "shapes", "layers", "seeds", "infeasible_layers", "no_baseline_layers"),
 ]
 KERNEL_ROLE_COLUMNS = [  # where there are latencies and no cycles; of tables in one unit
     *("tokens", "method", "pattern", "role", "sparsity", "mean_dense_latency_us", "mean_latency_us", "speedup"),
-    *("latency_error_p90", "time_share", "kernel", "bound", "shapes", "layers", "seeds", "infeasible_layers"),
+    *(
+        "latency_error_p90",
+        "time_share",
+        "kernel",
+        "bound",
+        "shapes",
+        "layers",
+        "seeds",
+        "infeasible_layers",
+        "no_baseline_layers",
+    ),
 ]
 KERNEL_LAYER_COLUMNS = [  # one line for all layers of a GPU that are alike
     *("tokens", "method", "pattern", "seed", "role", "layer", "layers_alike", "shapes", "sparsity", "speedup"),
@@ -46,18 +72,18 @@ LEVELS_COLUMNS = [
     *("paper_dense_cycles", "paper_cycles", "cycle_dense_cycles", "cycle_cycles", "layers"),
 ]
 INFEASIBLE_COLUMNS = [
-    *("model", "target", "settings", "tokens", "activation_density", "method", "pattern", "infeasible_layers"),
-    "reason",
+    *("model", "target", "settings", "tokens", "activation_density", "method", "pattern"),
+    *("infeasible_layers", "no_baseline_layers", "reason"),
 ]
 # Of tables in one unit, named in the base unit (reports/units.py).
 ENERGY_COLUMNS = [
     *("model", "target", "tokens", "method", "pattern", "energy_ratio", "energy_pj", "dense_energy_pj", "settings"),
     *("activation_density", "mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj", "latency_us", "edp_pj_us"),
-    *("edp_ratio", "area_mm2", "infeasible_layers"),
+    *("edp_ratio", "area_mm2", "infeasible_layers", "no_baseline_layers"),
 ]
 DESIGN_COLUMNS = [
     *("design", "design_settings", "method", "pattern", "latency_us", "cycles", "speedup", "energy_pj", "energy_ratio"),
-    *("edp_pj_us", "area_mm2", "front", "seeds", "infeasible_layers", "reason"),
+    *("edp_pj_us", "area_mm2", "front", "seeds", "infeasible_layers", "no_baseline_layers", "reason"),
 ]
 CONSTANT_COLUMNS = ["constant", "value", "unit", "node_nm", "constant_source"]
 

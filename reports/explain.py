@@ -9,7 +9,7 @@ from reports.contents import Contents
 from reports.present import cell, times_text
 from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
 from reports.settings import settings_tag, settings_text, swept_keys
-from reports.sums import CONFIG, KERNEL, counted, groups, known
+from reports.sums import CONFIG, KERNEL, counted, groups, known, no_baseline
 
 ENERGY_CAPTION = "Energy of one pass through the layers counted, summed over them; latency and EDP likewise"
 _NAMED = 6  # slowdowns a sentence names before it only counts them
@@ -179,7 +179,7 @@ def verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
 
 def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
     known = group[group["speedup"].notna()]
-    if known.empty:
+    if not group["layers"].sum():
         return "cannot be run, no layer is counted", True
     slow, parts = _against_dense(known, "speedup", "slower than dense", "speedup")
     hungry, energy = _against_dense(known, "energy_ratio", "more energy than dense", "energy ratio")
@@ -187,7 +187,12 @@ def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
     left_out = int(group["infeasible_layers"].sum())
     if left_out:
         parts.append(f"{left_out} of {left_out + int(group['layers'].sum())} layer results cannot run and are left out")
-    return "; ".join(parts), bool(slow or hungry or left_out)
+    bare = int(group["no_baseline_layers"].sum())
+    if bare:
+        parts.append(
+            f"{bare} of {int(group['layers'].sum())} layer results have no dense baseline, which does not fit: no speedup"
+        )
+    return "; ".join(parts) or "the dense time is not known", bool(slow or hungry or left_out or bare)
 
 
 def _against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
@@ -220,18 +225,25 @@ def designs_verdict(table: pd.DataFrame) -> tuple[str, bool]:
     barred = table.loc[table["infeasible_layers"] > 0, "settings"].nunique()
     parts = [f"{table['settings'].nunique():,} designs that differ in {', '.join(swept_keys(table['settings']))}"]
     slow = hungry = 0
-    if len(whole):
+    if whole["speedup"].notna().any():
         slow, hungry = int((whole["speedup"] < 1).sum()), int((whole["energy_ratio"] < 1).sum())
-        parts.append(f"speedup {between(whole['speedup'])}")
+        parts.append(f"speedup {between(whole['speedup'].dropna())}")
         if whole["energy_ratio"].notna().any():
             parts.append(f"energy ratio {between(whole['energy_ratio'].dropna())}")
         fastest = whole.iloc[0]
-        parts.append(f"fastest: {fastest['design_settings']} ({times_text(fastest['speedup'])} over its own dense run)")
+        over = (
+            "no dense run"
+            if pd.isna(fastest["speedup"])
+            else f"{times_text(fastest['speedup'])} over its own dense run"
+        )
+        parts.append(f"fastest: {fastest['design_settings']} ({over})")
     results = f"of {len(whole):,} design and mask pairs" if table["method"].nunique() > 1 else f"of {len(whole):,}"
     parts += [f"{slow:,} {results} slower than dense"] if slow else []
     parts += [f"{hungry:,} {results} with more energy than dense"] if hungry else []
+    bare = table.loc[table["no_baseline_layers"] > 0, "settings"].nunique()
+    parts += [f"{bare:,} without a dense baseline, which does not fit"] if bare else []
     parts += [f"{barred:,} design{'' if barred == 1 else 's'} cannot run every layer"] if barred else []
-    return "; ".join(parts), bool(slow or hungry or barred)
+    return "; ".join(parts), bool(slow or hungry or barred or bare)
 
 
 def tokens_text(tokens: object) -> str:
@@ -262,10 +274,13 @@ def masks_text(key: dict) -> str:
 def coverage(rows: pd.DataFrame) -> str:
     """How many rows the sums leave out; empty when none."""
     barred, others = int((~known(rows)).sum()), int(known(rows).sum()) - len(counted(rows))
+    bare = int(no_baseline(rows).sum())
+    without = f"{bare:,} of {len(rows):,} result rows have no dense baseline, as it does not fit: sums with them have no speedup."
     if not barred:
-        return ""
+        return without if bare else ""
     also = f" {others:,} rows of the same layers with other seeds are left out with them." if others else ""
-    return f"{barred:,} of {len(rows):,} result rows cannot run on their target and are in no sum.{also}"
+    text = f"{barred:,} of {len(rows):,} result rows cannot run on their target and are in no sum.{also}"
+    return f"{text} {without}" if bare else text
 
 
 def ratios_alone(contents: Contents) -> str:

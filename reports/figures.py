@@ -20,7 +20,7 @@ from reports import drawing
 from reports.drawing import safe
 from reports.explain import config_text
 from reports.present import speedup_text, times_text
-from reports.sums import CONFIG, MASKS, checked, counted, groups, ratio, sparsity_of, sums
+from reports.sums import CONFIG, MASKS, checked, counted, groups, ratio, sums, total
 from workloads.layers import role_rank
 
 MARKERS = (
@@ -88,7 +88,8 @@ def _grid(rows: pd.DataFrame, blocks: list[int], roles: list[str]) -> tuple[np.n
     grid = np.full((len(blocks), len(roles)), np.nan)
     barred = np.zeros(grid.shape, dtype=bool)
     rows = rows.assign(block=rows["block"].fillna(-1))
-    summed = counted(rows).groupby(["block", "role"])[["dense_cycles", "cycles"]].sum()
+    both = ["dense_cycles", "cycles"]
+    summed = counted(rows).astype(dict.fromkeys(both, "float64")).groupby(["block", "role"])[both].agg(total)
     for block, role in rows[["block", "role"]].drop_duplicates().itertuples(index=False):
         place = blocks.index(block), roles.index(role)
         barred[place] = (block, role) not in summed.index
@@ -162,12 +163,15 @@ def scatter_figure(rows: pd.DataFrame) -> Figure:
         100 * line, 1 / (1 - line), color=drawing.INK, linewidth=1, linestyle="--", label="ideal, 1 / (1 - sparsity)"
     )
     axes.axhline(1, color=drawing.SLOW_INK, linewidth=1.2, label="break-even: as fast as dense")
+    whole_of = dict(series(rows))
     for number, (label, group) in enumerate(series(used)):
         marker, colour = MARKERS[number % len(MARKERS)]
         x, y = 100 * group["sparsity"], group["speedup"]
         axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7)
-        whole = 100 * sparsity_of(group), sums(group)["speedup"]
-        name = f"{safe(label, 40, lines=1)}: {speedup_text(whole[1])}"
+        found = sums(whole_of[label])
+        whole = 100 * found["sparsity"], found["speedup"]
+        said = "no dense baseline" if math.isnan(whole[1]) else speedup_text(whole[1])
+        name = f"{safe(label, 40, lines=1)}: {said}"
         axes.plot(*whole, marker, mfc=colour, mec="white", mew=0.8, ms=9, zorder=5, label=name)
     _finish_scatter(figure, axes, (100 * low, 100 * high))
     return figure

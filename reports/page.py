@@ -128,7 +128,9 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         constants=_captioned(contents.constants, columns.CONSTANT_COLUMNS, [], "Constants of energy and area"),
         how_got=explain.how_got(contents),
         coverage="" if contents.plain.empty else explain.coverage(contents.plain),
-        infeasible=_captioned(contents.infeasible, columns.INFEASIBLE_COLUMNS, ["model"], "Layers left out, and why"),
+        infeasible=_captioned(
+            contents.infeasible, columns.INFEASIBLE_COLUMNS, ["model"], "Layers left out or without a baseline, and why"
+        ),
         roles=_roles(contents.roles),
         levels=_captioned(contents.levels, columns.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
         why_levels_differ=statements.WHY_LEVELS_DIFFER,

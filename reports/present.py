@@ -70,6 +70,9 @@ HEADINGS = {
     "layers": Heading("Layers counted", "count", "layers whose times are in the sums"),
     "shapes": Heading("Shape (out x in)", "text"),
     "infeasible_layers": Heading("Layers left out", "count", "layers the target cannot run; they are in no sum"),
+    "no_baseline_layers": Heading(
+        "Layers without baseline", "count", "layers that run masked, while unpruned they do not fit: no speedup"
+    ),
     "sparsity": Heading("Sparsity (%)", "share", "zeros / weights"),
     "dense_cycles": Heading("Dense cycles", "cycles"),
     "cycles": Heading("Cycles", "cycles"),
@@ -237,7 +240,7 @@ def filled(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     """Of these columns, the ones in which at least one line has a value; a count of left-out layers and what only
     some machines wait for must exceed 0, a count of seeds 1, and activations must not all be dense."""
     nothing: dict[str, tuple] = {"infeasible_layers": (None, 0), "seeds": (None, 1), "seed_range": (None, "1")}
-    nothing |= {"activation_density": (None, 1)}
+    nothing |= {"no_baseline_layers": (None, 0), "activation_density": (None, 1)}
     zero = ("bound_buffer_share", "buffer_stall_share", "buffer_stall_cycles", *_KERNEL_BOUND_SHARES)
     nothing |= dict.fromkeys(zero, (None, 0))
     return [c for c in columns if c in table and any(cell(c, v).sort not in nothing.get(c, (None,)) for v in table[c])]

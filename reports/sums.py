@@ -3,7 +3,8 @@
 * A speedup of several layers is sum of dense times / sum of times, never a mean of ratios: a tiny layer that
   triples its pace must not hide a big one that loses. Times are cycles where rows have them, else latencies (level "kernel").
 * Both sums run over the same layers. A layer that the target cannot run counts in `infeasible_layers` and enters
-  no sum; a value missing in one layer makes the sum missing, not smaller.
+  no sum; a value missing in one layer makes the sum missing, not smaller. So a layer that runs but has no dense baseline
+  (`no_baseline_layers`: it fits compressed alone) leaves cycles, latency and energy as they are and takes the speedup of the whole away.
 * Masks that differ in their seed alone are one method: cycles are means over the seeds, ratios those of the means, a
   `*_spread` is the sample standard deviation of what each seed gives. A layer that cannot run with one seed is left out
   with all of them.
@@ -91,9 +92,17 @@ def _with_kernel(rows: pd.DataFrame) -> pd.Series:
 
 
 def known(rows: pd.DataFrame) -> pd.Series:
-    """Which rows are feasible, with both their own and their dense time known: cycles or latency."""
+    """Which rows are feasible, with their time known: cycles or latency, and the unpruned layer's unless `reason` says why it has none."""
     cycles = rows["cycles"].notna() & rows["dense_cycles"].notna()
-    return rows["feasible"] & (cycles | rows["latency_us"].notna() & rows["dense_latency_us"].notna())
+    return rows["feasible"] & (
+        cycles | rows["latency_us"].notna() & rows["dense_latency_us"].notna() | no_baseline(rows)
+    )
+
+
+def no_baseline(rows: pd.DataFrame) -> pd.Series:
+    """Which rows ran, while their unpruned layer does not fit."""
+    without = rows["dense_cycles"].isna() & rows["dense_latency_us"].isna() & (rows["reason"].fillna("") != "")
+    return rows["feasible"] & rows["latency_us"].notna() & without
 
 
 def durations(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -192,9 +201,11 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
     )
     energy_ratio = ratios(sum_of["dense_energy_pj"], sum_of["energy_pj"])
     layers = _different(used, ["layer"], group_used, count)
+    bare = no_baseline(used).to_numpy()
     return {
         "layers": layers,
         "infeasible_layers": _different(rows, ["layer"], group, count) - layers,
+        "no_baseline_layers": _different(used[bare], ["layer"], group_used[bare], count),
         "seeds": _different(rows, ["seed"], group, count),
         "sparsity": 1.0 - ratios(totals(used["nnz"], group_used, count), weights),
         "dense_cycles": a_seed["dense_cycles"],

@@ -19,6 +19,7 @@ from reports.sums import (
     durations,
     groups,
     known,
+    no_baseline,
     numbered,
     ratio,
     ratios,
@@ -30,6 +31,7 @@ from reports.sums import (
 from workloads.layers import role_rank
 
 BOUNDS = ("compute", "imbalance", "memory", "buffer")  # of an accelerator
+LEFT_OUT = ("infeasible_layers", "no_baseline_layers")
 KERNEL_BOUNDS = ("tensor", "dram", "l2", "launch", "wave_tail")  # of a GPU kernel
 
 
@@ -167,18 +169,20 @@ def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def infeasible_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per reason why layers are not counted, with how many layers it holds for."""
+    """One line per reason why layers are not counted, or have no baseline, with how many layers it holds for."""
     rows = checked(rows)
-    out = rows[~known(rows)]
+    out = rows[~known(rows) | no_baseline(rows)]
     reason = out["reason"].where(
         out["reason"] != "", "its time, or that of the unpruned layer, is missing from the rows"
     )
     keys = [*KEYS, "reason"]
     if out.empty:
-        return pd.DataFrame(columns=[*keys, "infeasible_layers"])
+        return pd.DataFrame(columns=[*keys, *LEFT_OUT])
+    ran = no_baseline(out)
     group, lines = numbered(out.assign(reason=reason), keys)
-    layers = out[["layer"]].assign(_group=group).drop_duplicates()["_group"]
-    return lines.assign(infeasible_layers=np.bincount(layers, minlength=len(lines)))
+    layers = out[["layer"]].assign(_group=group, _ran=ran).drop_duplicates()
+    counts = [np.bincount(layers.loc[layers["_ran"] == held, "_group"], minlength=len(lines)) for held in (False, True)]
+    return lines.assign(**dict(zip(LEFT_OUT, counts, strict=True)))
 
 
 def levels_table(rows: pd.DataFrame) -> pd.DataFrame:

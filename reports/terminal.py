@@ -21,11 +21,20 @@ from reports.units import in_units, with_time_unit
 
 COLUMNS = [
     *("model", "target", "settings", "tokens", "activation_density", "method", "pattern", "sparsity", "speedup"),
-    *("latency_us", "compute_speedup", "energy_ratio", "published_speedup", "perplexity", "seeds", "infeasible_layers"),
+    *(
+        "latency_us",
+        "compute_speedup",
+        "energy_ratio",
+        "published_speedup",
+        "perplexity",
+        "seeds",
+        "infeasible_layers",
+        "no_baseline_layers",
+    ),
 ]
 DESIGN_COLUMNS = [
     *("design_settings", "method", "pattern", "latency_us", "speedup", "energy_pj", "energy_ratio", "edp_pj_us"),
-    *("area_mm2", "front", "infeasible_layers"),
+    *("area_mm2", "front", "infeasible_layers", "no_baseline_layers"),
 ]
 
 ROLE_COLUMNS = [

@@ -64,12 +64,23 @@ class LayerCycles:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One layer on one target: with its mask, and unpruned on the same machine with the same tokens."""
+    """One layer on one target: with its mask, and unpruned on the same machine with the same tokens.
+
+    `unpruned` is None where the machine's buffers hold the layer only compressed; `no_baseline` then says so.
+    """
 
     sparse: LayerCycles
-    dense: LayerCycles
+    unpruned: LayerCycles | None
     published_dense_cycles: int | None = None
     weight_bits: int | None = None  # what a stored weight value takes here, where that matters
+    no_baseline: str = ""
+
+    @property
+    def dense(self) -> LayerCycles:
+        """The unpruned layer. Raises Infeasible where there is none."""
+        if self.unpruned is None:
+            raise Infeasible(self.no_baseline)
+        return self.unpruned
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -10,6 +10,7 @@ from simulator.accelerators import ACCELERATORS, Model
 from simulator.accelerators.model import Values
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
+from simulator.identity import source_sha256
 from simulator.machine import Machine
 from simulator.search import MOST_CYCLES
 from simulator.spec import load_spec, spec_sha256
@@ -35,6 +36,17 @@ class Target:
     @cached_property
     def sha256(self) -> str:
         return spec_sha256(self.name, self.spec)
+
+    @cached_property
+    def source_sha256(self) -> str | None:
+        """Of a model from outside this program, "" for ours; None where its source cannot be read."""
+        return source_sha256((self.model.geometry, self.model.gather, self.model.evaluate))
+
+    @cached_property
+    def statistics_key(self) -> list[Any]:
+        """Whose statistics these are; the geometry is their part of the description."""
+        source = source_sha256((self.model.geometry, self.model.gather))
+        return [self.model.statistics_name or self.name, self.model.statistics_version, source or ""]
 
 
 @dataclass(frozen=True)
@@ -132,8 +144,8 @@ def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: S
     """Raises Infeasible where the target cannot run the layer."""
     entry, model = layer.entry, target.model
     content = entry.sha256 + (entry.values_sha256 if model.reads_values else "")
-    geometry = [target.name if model.level == "paper" else model.gather.__module__, model.geometry(target.spec)]
-    statistics = store.get(content, geometry, lambda: _gather(target, layer))
+    key = [*target.statistics_key, model.geometry(target.spec)]
+    statistics = store.get(content, key, lambda: _gather(target, layer), keep=target.source_sha256 is not None)
     work = Work(
         entry.out_features,
         entry.in_features,
@@ -168,11 +180,17 @@ def _row(
         outcome = evaluate(target, layer, conditions, store)
     except Infeasible as error:
         return {**facts, "feasible": False, "reason": str(error)}
-    if not 0 <= outcome.sparse.cycles < MOST_CYCLES or not 0 <= outcome.dense.cycles < MOST_CYCLES:
+    if any(layer and not 0 <= layer.cycles < MOST_CYCLES for layer in (outcome.sparse, outcome.unpruned)):
         raise UserError(
             f"{target.name} takes more than {MOST_CYCLES:.0e} cycles; give fewer tokens, or look at clock.mhz and dram.*"
         )
-    return {**facts, **_figures(target, outcome), **_energies(target, outcome), "feasible": True, "reason": ""}
+    return {
+        **facts,
+        **_figures(target, outcome),
+        **_energies(target, outcome),
+        "feasible": True,
+        "reason": outcome.no_baseline,
+    }
 
 
 def layer_facts(header: BundleHeader, entry: LayerEntry) -> dict[str, Any]:
@@ -197,7 +215,7 @@ def layer_facts(header: BundleHeader, entry: LayerEntry) -> dict[str, Any]:
 
 def _figures(target: Target, outcome: Outcome) -> dict[str, Any]:
     """The columns that hold cycles, bytes and what follows from them."""
-    sparse, dense, published = outcome.sparse, outcome.dense, outcome.published_dense_cycles
+    sparse, published = outcome.sparse, outcome.published_dense_cycles
     return {
         "weight_bits": outcome.weight_bits,
         "cycles": sparse.cycles,
@@ -209,22 +227,31 @@ def _figures(target: Target, outcome: Outcome) -> dict[str, Any]:
         "transfer_cycles": sparse.transfer_cycles,
         "folds": sparse.folds,
         "distribution_cycles": sparse.distribution_cycles,
-        "dense_cycles": dense.cycles,
-        "dense_compute_cycles": dense.compute_cycles,
         "published_dense_cycles": published,
-        "speedup": _ratio(dense.cycles, sparse.cycles),
-        "compute_speedup": _ratio(dense.compute_cycles, sparse.compute_cycles),
         "published_speedup": _ratio(published, sparse.cycles),
         "weight_bytes": sparse.weight_bytes,
         "metadata_bytes": sparse.metadata_bytes,
         "scale_bytes": sparse.scale_bytes,
         "activation_bytes": sparse.activation_bytes,
         "output_bytes": sparse.output_bytes,
-        "dense_bytes": dense.total_bytes,
         "utilisation": _ratio(sparse.ideal_cycles, sparse.cycles),
         "bound": sparse.bound,
         "mapping": sparse.mapping,
         "latency_us": sparse.cycles / target.spec.clock.mhz,
+        **_against_dense(target, sparse, outcome.unpruned),
+    }
+
+
+def _against_dense(target: Target, sparse: LayerCycles, dense: LayerCycles | None) -> dict[str, Any]:
+    """Nothing where there is no baseline."""
+    if dense is None:
+        return {}
+    return {
+        "dense_cycles": dense.cycles,
+        "dense_compute_cycles": dense.compute_cycles,
+        "speedup": _ratio(dense.cycles, sparse.cycles),
+        "compute_speedup": _ratio(dense.compute_cycles, sparse.compute_cycles),
+        "dense_bytes": dense.total_bytes,
         "dense_latency_us": dense.cycles / target.spec.clock.mhz,
     }
 
@@ -232,11 +259,11 @@ def _figures(target: Target, outcome: Outcome) -> dict[str, Any]:
 def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
     """Energy, energy-delay product and area; nothing where the level counts no actions."""
     spec = target.spec
-    if not isinstance(spec, Machine) or outcome.sparse.actions is None or outcome.dense.actions is None:
+    if not isinstance(spec, Machine) or outcome.sparse.actions is None:
         return {}
     width = outcome.weight_bits or spec.number.weight_bits
     area = area_mm2(spec.energy, spec.macs, spec.bits(spec.number.weight_bits), spec.buffers.capacities)
-    energy, dense = energy_of(spec, outcome.sparse, width), energy_of(spec, outcome.dense, width)
+    energy = energy_of(spec, outcome.sparse, width)
     return {
         "energy_pj": energy.total_pj,
         "mac_pj": energy.mac_pj,
@@ -244,11 +271,20 @@ def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
         "register_pj": energy.register_pj,
         "buffer_pj": energy.buffer_pj,
         "dram_pj": energy.dram_pj,
-        "dense_energy_pj": dense.total_pj,
-        "energy_ratio": _ratio(dense.total_pj, energy.total_pj),
         "edp_pj_us": energy.total_pj * outcome.sparse.cycles / spec.clock.mhz,
-        "dense_edp_pj_us": dense.total_pj * outcome.dense.cycles / spec.clock.mhz,
         "area_mm2": area.total_mm2,
+        **_dense_energies(spec, energy, outcome.unpruned, width),
+    }
+
+
+def _dense_energies(spec: Machine, energy: Energy, dense: LayerCycles | None, width: int) -> dict[str, Any]:
+    if dense is None or dense.actions is None:
+        return {}
+    dense_pj = energy_of(spec, dense, width).total_pj
+    return {
+        "dense_energy_pj": dense_pj,
+        "energy_ratio": _ratio(dense_pj, energy.total_pj),
+        "dense_edp_pj_us": dense_pj * dense.cycles / spec.clock.mhz,
     }
 
 

@@ -12,7 +12,7 @@ from workloads.bundle import values_sha256
 from workloads.errors import UserError
 from workloads.files import replacing, sha256_of
 
-FORMAT = 1  # raise when the meaning of any model's arrays changes
+FORMAT = 2  # of the file and its key; what a model's arrays mean is Model.statistics_version
 
 
 class Statistics:
@@ -29,30 +29,36 @@ class Statistics:
 class StatisticsStore:
     """Statistics by (layer content, geometry): kept in `folder`, where one is given, and in memory where `hold` says so.
 
-    A file that cannot be read is gathered again; a folder that cannot be written (read-only bundle, full disk) is done without.
+    A file that cannot be read is gathered again, and with `fresh` any file is; a folder that cannot be written (read-only bundle,
+    full disk) is done without.
     """
 
-    def __init__(self, folder: Path | None = None, hold: bool = False):
+    def __init__(self, folder: Path | None = None, hold: bool = False, fresh: bool = False):
         self.folder = folder
         self.hold = hold
+        self.fresh = fresh
         self._held: dict[str, Statistics] = {}
 
-    def get(self, content: str, geometry: Any, gather: Callable[[], dict[str, np.ndarray]]) -> Statistics:
-        """`content` is the hash of mask (and values); `geometry` whatever else the arrays depend on, as JSON can say it."""
+    def get(
+        self, content: str, geometry: Any, gather: Callable[[], dict[str, np.ndarray]], keep: bool = True
+    ) -> Statistics:
+        """`content` is the hash of mask (and values); `geometry` whatever else the arrays depend on, as JSON can say it; without
+        `keep` the folder is neither read nor written."""
         key = sha256_of({"format": FORMAT, "content": content, "geometry": geometry})[:32]
         if key in self._held:
             return self._held[key]
-        statistics = self._load(key)
+        statistics = self._load(key) if keep and not self.fresh else None
         if statistics is None:
             statistics = Statistics(gather())
-            self._save(key, statistics)
+            if keep:
+                self._save(key, statistics)
         if self.hold:
             self._held[key] = statistics
         return statistics
 
     def within(self) -> "StatisticsStore":
         """The same, that also holds whatever it hands out: for the designs evaluated on one layer."""
-        store = StatisticsStore(self.folder, hold=True)
+        store = StatisticsStore(self.folder, hold=True, fresh=self.fresh)
         store._held = self._held if self.hold else {}
         return store
 

@@ -13,6 +13,7 @@ from simulator.gpu.layers import GpuTarget
 from simulator.gpu.prediction import MAX_SIZE
 from simulator.simulate import Conditions, Target
 from simulator.spec import flat, spec_sha256
+from studies.gaps import check_any_ran, warn_of_gaps
 from studies.masks import check_model, generated, write_bundle
 from studies.method_entry import GENERATED, StudyMethod
 from studies.progress import ProgressLine, warn
@@ -37,12 +38,16 @@ FEW_TABLES = 4  # with more masks and targets the terminal shows the headline al
 
 
 def run_study(study: Study, out: Path | None) -> dict[str, Path]:
-    """Runs every step that is needed, writes the report and prints its headline. Returns the report's files."""
+    """Runs every step that is needed, writes the report and prints its headline. Returns the report's files. Raises NothingRan where no
+    target can run any layer."""
     runner = StudyRunner(study, out or study.out)
     runner.check()
     with writing(runner.out):
         rows, quality = runner.run()
-        return runner.report(rows, quality)
+        files = runner.report(rows, quality)
+    if rows is not None:
+        check_any_ran(rows)
+    return files
 
 
 @dataclass(frozen=True)
@@ -262,6 +267,7 @@ class StudyRunner:
 
         def make() -> pd.DataFrame:
             frame = simulate_frame(masks.source, targets, conditions, self.progress)
+            warn_of_gaps(frame)
             return frame.assign(model=model.name, method=method.title)
 
         rows = self.steps.rows(name, key, LAYER_COLUMNS, make)

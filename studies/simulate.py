@@ -27,7 +27,7 @@ from simulator.simulate import (
 from simulator.statistics import StatisticsStore
 from simulator.trace import busy_shares, timeline, trace_events
 from studies.masks import generated, in_memory
-from studies.progress import ProgressLine, warn
+from studies.progress import ProgressLine
 from studies.settings import density_of
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
@@ -43,24 +43,31 @@ MAX_DESIGNS = 100_000  # of a sweep: some minutes
 
 @dataclass(frozen=True)
 class Source:
-    """Masks to simulate, read when needed; statistics of a bundle's masks are kept in its folder."""
+    """Masks to simulate, read when needed; statistics of a bundle's masks are kept in its folder, and gathered anew if `fresh`."""
 
     header: BundleHeader
     count: int
     layers: Iterable[LayerInput]
     folder: Path | None = None
+    fresh: bool = False
 
     @property
     def store(self) -> StatisticsStore:
-        return StatisticsStore(self.folder / STATISTICS if self.folder else None)
+        return StatisticsStore(self.folder / STATISTICS if self.folder else None, fresh=self.fresh)
 
 
-def bundle_source(bundle: MaskBundle) -> Source:
-    return Source(bundle.header, len(bundle), list(bundle_layers(bundle)), bundle.folder)
+def bundle_source(bundle: MaskBundle, fresh: bool = False) -> Source:
+    return Source(bundle.header, len(bundle), list(bundle_layers(bundle)), bundle.folder, fresh)
 
 
 def open_source(
-    bundle: Path | None, mask: Path | None, model: str | None, pattern: str, density: float | None, seed: int
+    bundle: Path | None,
+    mask: Path | None,
+    model: str | None,
+    pattern: str,
+    density: float | None,
+    seed: int,
+    fresh: bool = False,
 ) -> Source:
     """Exactly one of bundle, mask and model must be given (UserError otherwise)."""
     if sum(given is not None for given in (bundle, mask, model)) != 1:
@@ -72,7 +79,7 @@ def open_source(
             f"{bundle} is a file of arrays, not a bundle: give --mask {bundle} (.npy), or prunesim import it"
         )
     if bundle is not None:
-        return bundle_source(MaskBundle.open(bundle))
+        return bundle_source(MaskBundle.open(bundle), fresh)
     if mask is not None:
         packed = read_mask(mask)
         header = BundleHeader(mask.stem, "imported-arrays")
@@ -163,15 +170,8 @@ def simulate_frame(
     for row in simulate_layers(targets, source.header, source.layers, conditions, source.store):
         rows.append(row)
         progress(f"simulating on {name}", len(rows), source.count * len(targets))
-    frame = to_frame(rows)
-    refused = frame[~frame["feasible"]]
-    if len(refused):
-        progress.close()
-        first = refused.iloc[0]
-        warn(
-            f"{len(refused)} of {len(frame)} rows cannot run on {first['target']}; {first['layer']}: {first['reason']}"
-        )
-    return frame
+    progress.close()
+    return to_frame(rows)
 
 
 def layer_timeline(source: Source, target: Target, conditions: Conditions, name: str):

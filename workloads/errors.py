@@ -13,12 +13,20 @@ _UNSAFE = re.compile(
 class UserError(Exception):
     """A mistake in what was asked or given. The message is one line: what, where, the numbers, the way out.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with `exit_code`.
     """
+
+    exit_code = 2
 
 
 class NotForThisModel(UserError):
     """Settings that are sound, but that the shapes of this model cannot take. A study goes on with its other models."""
+
+
+class NothingRan(UserError):
+    """All that was asked for is infeasible; the rows that say why are written."""
+
+    exit_code = 3
 
 
 def one_line(error: Exception | str) -> str:

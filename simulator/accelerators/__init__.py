@@ -21,11 +21,19 @@ from simulator.accelerators.model import Model
 __all__ = ["ACCELERATORS", "Model"]
 
 
-def _cycle(module: ModuleType, spec_type: type, reads_values: bool = False, skips_zero_inputs: bool = False) -> Model:
+def _cycle(
+    module: ModuleType,
+    spec_type: type,
+    reads_values: bool = False,
+    skips_zero_inputs: bool = False,
+    statistics_name: str = "",
+    statistics_version: int = 1,
+) -> Model:
     """A cycle model by the names its file has."""
     documentation = module.__doc__ or ""
     functions = module.geometry, module.gather, module.evaluate
-    return Model("cycle", spec_type, *functions, documentation, module.NOTES, reads_values, skips_zero_inputs)
+    flags = reads_values, skips_zero_inputs, None, statistics_name, statistics_version
+    return Model("cycle", spec_type, *functions, documentation, module.NOTES, *flags)
 
 
 ACCELERATORS = {
@@ -33,8 +41,8 @@ ACCELERATORS = {
                           vitcod_paper.__doc__ or "", vitcod_paper.NOTES, tokens=vitcod_paper.TOKENS),
     "vitcod": _cycle(vitcod, vitcod.VitcodSpec),
     "systolic": _cycle(systolic, systolic.SystolicSpec),
-    "tpu-v4": _cycle(systolic, systolic.SystolicSpec),
-    "tpu-v5e": _cycle(systolic, systolic.SystolicSpec),
+    "tpu-v4": _cycle(systolic, systolic.SystolicSpec, statistics_name="systolic"),
+    "tpu-v5e": _cycle(systolic, systolic.SystolicSpec, statistics_name="systolic"),
     "stc": _cycle(stc, stc.StcSpec),
     "sparten": _cycle(sparten, sparten.SpartenSpec, skips_zero_inputs=True),
     "eie": _cycle(eie, eie.EieSpec, skips_zero_inputs=True),

@@ -17,13 +17,15 @@ DenseArrays = Callable[[Any, int, int], dict[str, np.ndarray]]
 
 def outcome(spec: Any, work: Work, statistics: Statistics, geometry: Any, layer: Layer, dense: DenseArrays) -> Outcome:
     """`layer(spec, work, statistics)` of the mask, and of `dense(spec, rows, cols)`: the arrays that a full mask has in a dense
-    format. Inputs are as sparse as in `work` on both sides. Raises Infeasible where either does not fit."""
+    format. Inputs are as sparse as in `work` on both sides. Raises Infeasible where the mask's does not fit; where the full one alone
+    does not, there is no baseline."""
     full = replace(work, nnz=work.rows * work.cols)
-    return Outcome(
-        sparse=layer(spec, work, statistics),
-        dense=_dense_layer(spec, full, _Key(geometry), layer, dense),
-        weight_bits=work.width(spec.number.weight_bits),
-    )
+    sparse = layer(spec, work, statistics)
+    width = work.width(spec.number.weight_bits)
+    try:
+        return Outcome(sparse, _dense_layer(spec, full, _Key(geometry), layer, dense), weight_bits=width)
+    except Infeasible as error:
+        return Outcome(sparse, None, weight_bits=width, no_baseline=f"no dense baseline, it does not fit: {error}")
 
 
 class _Key:
@@ -55,8 +57,5 @@ def _dense_statistics(geometry: _Key, rows: int, cols: int, dense: DenseArrays, 
 
 @lru_cache(maxsize=4096)
 def _dense_layer(spec: Any, work: Work, geometry: _Key, layer: Layer, dense: DenseArrays) -> LayerCycles:
-    try:
-        found = layer(spec, work, _dense_statistics(geometry, work.rows, work.cols, dense, _Same(spec)))
-        return replace(found, stream=None)  # many are kept, none is traced
-    except Infeasible as error:
-        raise Infeasible(f"unpruned, as the baseline: {error}") from None
+    found = layer(spec, work, _dense_statistics(geometry, work.rows, work.cols, dense, _Same(spec)))
+    return replace(found, stream=None)  # many are kept, none is traced

@@ -17,8 +17,8 @@ which is the queues exactly, no window. Tokens follow one another; all queues ru
 All weights are in SRAM before the layer starts, as EIE has them: loading them is not charged and DRAM carries only
 inputs and outputs. A layer whose fullest PE exceeds its part of buffers.weight_kib (weights, scales) or
 buffers.index_kib (zero counts, pointers) does not fit; larger buffers or more PEs can be set. The dense baseline
-stores every weight without zero counts and pointers, in an SRAM taken to be large enough, since EIE could hold no such
-layer. Fewer kept weights never add cycles: dropping one removes an entry and adds at most one padding zero.
+stores every weight without zero counts and pointers; where buffers.weight_kib does not hold that, there is no baseline
+and no speedup. Fewer kept weights never add cycles: dropping one removes an entry and adds at most one padding zero.
 
 Deviations and approximations: the weights are taken as 4-bit indices of EIE's codebook of 16 shared values, whatever
 the bundle holds, or as narrower codes where it holds such; clustering them, and what that does to accuracy, is not
@@ -54,7 +54,7 @@ from workloads.mask import PackedMask
 
 NOTES = (
     "Weights lie in SRAM before the layer starts: loading them is not charged, and the bytes of a row are inputs and outputs only.",
-    "The dense baseline runs as if the SRAM could hold the unpruned layer, which EIE's could not.",
+    "The dense baseline must lie in SRAM as well, 4 bits a weight; raise buffers.weight_kib where it does not fit, or there is no speedup.",
     "Weights are taken as 4-bit indices of a codebook of 16 shared values, also where the bundle holds floats or 8-bit weights.",
     "A PE spends one cycle on a column of which it holds nothing; pipeline depth and the search for nonzero inputs cost none.",
     "Sparse inputs are a seeded sample of four tokens with exactly the asked share of nonzeros; they are transferred dense.",
@@ -184,10 +184,8 @@ def layer(spec: EieSpec, work: Work, statistics: Statistics) -> LayerCycles:
         statistics.memo["held"] = entries.sum(axis=0, dtype=np.int64), entries.sum(axis=1, dtype=np.int64)
     by_pe, by_column = statistics.memo["held"]
     fullest = int(by_pe.max())
-    note = "dense, taken to fit"
-    if encoded:
-        check_weights(spec, work, fullest)
-        note = f"in SRAM, {fullest:,} entries in the fullest PE"
+    check_weights(spec, work, fullest, encoded)
+    note = f"in SRAM, {fullest:,} entries in the fullest PE" if encoded else "dense, in SRAM"
     check_vectors(spec, work)
     samples = nonzero_inputs(work.cols, work.activation_density)
     key = ("queues", spec.array.fifo_depth, work.activation_density)
@@ -250,7 +248,7 @@ def pointer_bits(entries: int) -> int:
     return max(POINTER_BITS, entries.bit_length())
 
 
-def pe_bits(spec: EieSpec, work: Work, entries: int) -> tuple[int, int]:
+def pe_bits(spec: EieSpec, work: Work, entries: int, encoded: bool = True) -> tuple[int, int]:
     """Bits that a PE of `entries` entries needs of weight and of index SRAM. Scales are spread evenly over the PEs."""
     number = spec.number
     width = work.width(number.weight_bits)
@@ -258,14 +256,14 @@ def pe_bits(spec: EieSpec, work: Work, entries: int) -> tuple[int, int]:
     if work.weight_bits is not None and work.weight_bits <= number.weight_bits:
         one = np.array([work.rows]), np.array([work.cols])
         scales = ceil_div(int(scale_bits(*one, work.group_size, number.scale_bits, width).sum()), spec.array.pes)
-    return entries * width + scales, entries * RUN_BITS + (work.cols + 1) * pointer_bits(entries)
+    return entries * width + scales, encoded * (entries * RUN_BITS + (work.cols + 1) * pointer_bits(entries))
 
 
-def check_weights(spec: EieSpec, work: Work, fullest: int) -> None:
+def check_weights(spec: EieSpec, work: Work, fullest: int, encoded: bool) -> None:
     """Raises Infeasible where the fullest PE does not hold its entries."""
     pes = spec.array.pes
     for buffer, bits, capacity in zip(
-        ("weight", "index"), pe_bits(spec, work, fullest), spec.buffers.capacities[:2], strict=True
+        ("weight", "index"), pe_bits(spec, work, fullest, encoded), spec.buffers.capacities[:2], strict=True
     ):
         if bits > 8 * capacity / pes:
             raise Infeasible(

@@ -20,6 +20,9 @@ class Model:
 
     `geometry(spec)` is the part of the spec, as JSON can say it, that gather's arrays depend on. `gather(spec, mask, values)`
     gives named arrays, small beside the mask. `evaluate(spec, work, statistics)` raises Infeasible where the layer cannot run.
+
+    Gathered arrays are kept on disk under the name and version declared here, the geometry and, for a model from outside this
+    program, its source. Models whose `gather` gives the same arrays may declare one name; what changes them raises the version.
     """
 
     level: str
@@ -32,3 +35,5 @@ class Model:
     reads_values: bool = False  # gather looks at weight values, not at the mask alone
     skips_zero_inputs: bool = False  # others multiply them: an activation density below 1 changes nothing there
     tokens: int | None = None  # the only number of tokens it knows
+    statistics_name: str = ""  # "": the accelerator's own name
+    statistics_version: int = 1

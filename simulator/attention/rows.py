@@ -127,7 +127,7 @@ def paper_figures(spec: PaperSpec, kept: np.ndarray) -> Row:
 def cycle_figures(spec: VitcodAttentionSpec, kept: np.ndarray) -> Row:
     found = vitcod.simulate(spec, kept)
     row = {
-        "global_keys": int((kept.sum(axis=1) > spec.attention.global_above).sum()),
+        "global_keys": int((kept.sum(axis=1) > spec.attention.kept_above(kept.shape[-1])).sum()),
         "cycles": found.cycles,
         "compute_cycles": found.compute_cycles,
         "stall_cycles": found.stall_cycles,

@@ -4,7 +4,7 @@ Source: ViTCoD (HPCA 2023) for the two engines, the encoder, 64 lanes x 8 MACs, 
 program counts 64 x 64 PEs instead (`--set array.height=64`). Masks (heads, T, T); scores S = Q K^T on kept positions
 (SDDMM), outputs S V (SpMM).
 
-A head's keys with more than `global_above` kept positions are global. The `width` lanes are split for each head: w
+A head's keys with more than `global_above` kept positions (a share of T, rounded up, or a number) are global. The `width` lanes are split for each head: w
 for the denser engine, in proportion to positions, rounded, at least one for each engine that has work. Tiles are
 `tile_q` queries x `tile_k` keys in token order of `group` heads, one head after the other (`mapping` names them). Per
 tile and head, the engines side by side, the slower one counts; features come in f = ceil(d / height) chunks of a
@@ -54,7 +54,8 @@ NOTES = (
     "Softmax is a rate (engines.softmax_per_cycle, our assumption); latency and passes over a row are left out.",
     "Scores take number.score_bits on chip; 8 bits is the publication's width of everything.",
     "Unless set otherwise, DRAM delivers its full bandwidth (dram.efficiency = 1), without row or bank effects.",
-    "Global keys have more than attention.global_above kept positions, the publication's count for 197 tokens.",
+    "Global keys have more than attention.global_above kept positions: unless set otherwise 50 of 197 tokens, the publication's count, as "
+    "a share of however many there are.",
 )
 
 
@@ -123,7 +124,7 @@ class VitcodAttentionSpec:
 
 def simulate(spec: VitcodAttentionSpec, kept: np.ndarray) -> AttentionCycles:
     """Cycles of one layer, masks (heads, T, T) bool. Raises Infeasible where not even the smallest tile fits."""
-    return best_schedule(spec, Work.of(kept, spec.attention.global_above, spec.array.width))
+    return best_schedule(spec, Work.of(kept, spec.attention.kept_above(kept.shape[-1]), spec.array.width))
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,7 @@
 
 Level "paper": per layer, from the mask of head 0 (T x T; rows queries, columns keys), H heads of d features, W PE
 columns:
-  1. keys with more than `global_above` kept positions are global, g of them; the label walk moves them to the front
+  1. keys with more than `global_above` kept positions (the log's 50 of 197, kept as a share of T) are global, g of them; the label walk moves them to the front
      and n_s kept positions remain right of them;
   2. loading n values costs t(n) = ceil(8 n f / bandwidth) cycles, item by item; a token of Q or K is e = H * ratio *
      d values (what the encoder leaves), its decoding u = ceil(e / int(W W / H)) cycles, a token of V is H * d values;
@@ -52,11 +52,18 @@ class PaperDram:
 
 @dataclass(frozen=True)
 class Attention:
-    """head_features: d; global_above: kept positions a global key's column exceeds; encoder_ratio: rho."""
+    """head_features: d; encoder_ratio: rho; global_above: what a global key's column of kept positions exceeds, below 1 as a share of
+    the T tokens, else as their number."""
 
     head_features: PositiveInt
-    global_above: PositiveInt
+    global_above: PositiveFloat
     encoder_ratio: Fraction
+
+    def kept_above(self, tokens: int) -> int:
+        """A key is global with more kept positions than this; a share of the tokens is rounded up."""
+        if self.global_above >= 1:
+            return math.floor(self.global_above)
+        return math.ceil(self.global_above * tokens * (1 - 1e-12))  # 50 / 197 of 197 tokens are 50
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class PaperLayer:
 def simulate(spec: PaperSpec, kept: np.ndarray) -> PaperLayer:
     """The log lines of one layer, masks (heads, T, T) bool. Raises Infeasible where the formula divides by zero."""
     heads, tokens, _ = kept.shape
-    dense = global_keys(kept[0], spec.attention.global_above)
+    dense = global_keys(kept[0], spec.attention.kept_above(tokens))
     return formula(spec, heads, tokens, len(dense), right_of_global(kept[0], dense))
 
 

@@ -55,6 +55,6 @@ def attention(
 
     opened = AttentionMasks.open(masks, pruned_is_one)
     frame = to_frame(simulate_attention(opened, on, set_ or []), ATTENTION_COLUMNS)
-    for reason in frame.loc[frame["reason"] != "", "reason"].drop_duplicates():
+    for reason in frame.loc[(frame["reason"] != "") & frame["feasible"].any(), "reason"].drop_duplicates():
         warn(reason)
     emit(frame, format, out, SHOWN[ATTENTION_MODELS[on].level])

@@ -50,7 +50,7 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
     except KeyboardInterrupt:
         leave("\ninterrupted; repeat the same command to go on", INTERRUPTED)
     except UserError as error:
-        leave(f"prunesim: {flat(error)}", USERS_INPUT)
+        leave(f"prunesim: {flat(error)}", error.exit_code)
     except MemoryError as error:
         leave(f"prunesim: {memory_text(error)}", USERS_INPUT)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import pandas as pd
 from cyclopts import Parameter
 
+from studies.gaps import check_any_ran
 from workloads.csv_text import csv_text
 from workloads.errors import unknown
 from workloads.files import write_text
@@ -38,7 +39,8 @@ def check_format(name: str) -> None:
 
 
 def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...] = TABLE_COLUMNS) -> None:
-    """Prints the rows, or writes them to `out`; the table shows only `columns`."""
+    """Prints the rows, or writes them to `out`; the table shows only `columns`. Raises NothingRan, once they are written, where every
+    row is infeasible."""
     if form == "json":
         text = json.dumps(to_records(frame), indent=1, allow_nan=False) + "\n"
     elif form == "csv":
@@ -51,3 +53,4 @@ def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, .
     else:
         write_text(out, text)
         sys.stderr.write(f"wrote {out}\n")
+    check_any_ran(frame)

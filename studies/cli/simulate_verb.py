@@ -27,6 +27,7 @@ def simulate(
     dtype: str = "",
     trace: Path | None = None,
     layer: str = "",
+    fresh: Annotated[bool, Parameter(negative="")] = False,
     format: str = "table",
     out: Path | None = None,
 ) -> None:
@@ -54,6 +55,8 @@ def simulate(
         Also write the tiles of --layer over time to this file, for Perfetto (ui.perfetto.dev) or chrome://tracing.
     layer
         The layer to trace, by name or role (the first of that role); the first layer unless given.
+    fresh
+        Gather the statistics of the masks anew, also where the bundle's folder has them.
     format
         json, csv or table.
     out
@@ -61,6 +64,7 @@ def simulate(
     """
     check_format(format)
     from simulator.simulate import Conditions
+    from studies.gaps import warn_of_gaps
     from studies.simulate import find_layer, open_any, open_source, simulate_frame, write_trace
 
     conditions = Conditions(tokens, activation_density)
@@ -76,12 +80,14 @@ def simulate(
         raise UserError("--trace needs a BUNDLE or --mask; prunesim generate makes a bundle of generated masks")
     if layer and trace is None:
         raise UserError("--layer names the layer of --trace FILE; give that too")
-    source = open_source(bundle, mask, model, pattern, density, seed)
+    source = open_source(bundle, mask, model, pattern, density, seed, fresh)
     if layer:
         find_layer(source, layer)
     progress = ProgressLine()
     frame = simulate_frame(source, targets, conditions, progress)
     progress.close()
+    if frame["feasible"].any():
+        warn_of_gaps(frame)
     if trace is not None and isinstance(targets, list):
         write_trace(source, targets[0], conditions, layer, trace)
     if isinstance(targets, list):

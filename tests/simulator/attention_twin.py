@@ -31,10 +31,21 @@ def walked(kept, above):
     return len(dense), sum(1 for _, column in inside if column >= len(dense))
 
 
+def threshold(spec, tokens):
+    """Kept positions that a global key's column exceeds: a share of the tokens counts in whole ones, upwards."""
+    asked = spec.attention.global_above
+    if asked >= 1:
+        return asked
+    above = 0
+    while above + 1e-9 < asked * tokens:
+        above += 1
+    return above
+
+
 def published_log(spec, kept, walk=walked):
     """The ten cycle lines of a layer in the log's order. ZeroDivisionError where the program has it and there is work."""
     heads, tokens, _ = kept.shape
-    g, n_sparse = walk(kept[0], spec.attention.global_above)
+    g, n_sparse = walk(kept[0], threshold(spec, tokens))
     width, d, rho = spec.array.width, spec.attention.head_features, spec.attention.encoder_ratio
     bandwidth = spec.dram.bandwidth_gibps * 1024 * 1024 * 1024 * 8
 
@@ -143,7 +154,7 @@ class Machine:
             np.zeros(shape, dtype=int), np.zeros((*shape, self.d), dtype=int), dict.fromkeys(["q", "k", "v", "index", "out"], 0),
         )  # fmt: skip
         self.is_global = [
-            [int(kept[h, :, k].sum()) > spec.attention.global_above for k in range(self.tokens)]
+            [int(kept[h, :, k].sum()) > threshold(spec, self.tokens) for k in range(self.tokens)]
             for h in range(self.heads)
         ]
         self.lanes = [self.dense_lanes(h) for h in range(self.heads)]

@@ -287,3 +287,21 @@ def test_a_dense_layer_that_does_not_fit_leaves_its_columns_empty():
 def test_an_unknown_target_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'vitcod-attention"):
         next(simulate_attention(AttentionMasks.of(np.ones((1, 4, 4))), "vitcod-atention"))
+
+
+@pytest.mark.parametrize("target", ["vitcod-attention", "vitcod-attention-paper"])
+def test_the_published_threshold_grows_with_the_tokens(target):
+    """50 kept of 197, rounded up: 98 of 384. One head of a causal window of 64 keeps at most 64 of a column, so no key is global."""
+    distance = np.subtract.outer(np.arange(384), np.arange(384))
+    kept = ((distance >= 0) & (distance < 64))[None]
+    default, scaled, literal = (
+        next(iter(simulate_attention(AttentionMasks.of(kept), target, sets)))
+        for sets in ([], ["attention.global_above=98"], ["attention.global_above=50"])
+    )
+    assert default["cycles"] == scaled["cycles"]
+    assert (default["global_keys"], literal["global_keys"]) == (0, 384 - 50)
+    if target == "vitcod-attention":
+        assert (literal["cycles"], default["cycles"]) == (45_044, 6_547)  # one mask counted apart from this program
+        assert default["speedup"] == pytest.approx(6.0, abs=0.01)
+    for tokens, above in ((1, 1), (197, 50), (394, 100), (384, 98)):
+        assert load_spec(target, ATTENTION_MODELS[target].spec_type, []).attention.kept_above(tokens) == above

@@ -139,7 +139,7 @@ def test_a_layer_that_the_formula_cannot_answer_is_a_row_with_its_reason():
     kept[:, 0, :, 0] = True
     kept[1, 0, :50, 1:] = True
     first, second, total = simulate_attention(
-        AttentionMasks.of(kept, "m"), "vitcod-attention-paper", ["array.width=16"]
+        AttentionMasks.of(kept, "m"), "vitcod-attention-paper", ["array.width=16", "attention.global_above=50"]
     )
     assert first["feasible"]
     assert not second["feasible"]

@@ -76,14 +76,15 @@ def test_csv_into_a_file(masks, tmp_path, capsys):
     assert int(rows[-1]["cycles"]) == sum(int(row["cycles"]) for row in rows[:-1])
 
 
-def test_what_does_not_fit_is_a_row_and_a_warning(masks, capsys):
-    assert run("attention", masks, "--on", "vitcod-attention", "--set", "buffers.key_kib=1", "--format", "json") == 0
+def test_what_does_not_fit_is_a_row_and_where_nothing_fits_an_exit_code(masks, capsys):
+    assert run("attention", masks, "--on", "vitcod-attention", "--set", "buffers.key_kib=1", "--format", "json") == 3
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
     assert [row["feasible"] for row in rows] == [False] * 3
     assert "buffers.key_kib, which holds 1,024 B; raise it to" in rows[0]["reason"]
     assert rows[0]["cycles"] is None
-    assert "warning: " in captured.err
+    assert captured.err.count("\n") == 1
+    assert "none of 3 rows can run on vitcod-attention; the first, 0: " in captured.err
 
 
 def with_value(value: float) -> np.ndarray:

@@ -128,3 +128,22 @@ def test_designs_of_a_sweep():
 def test_conditions_out_of_range(tokens, density):
     with pytest.raises(UserError):
         Conditions(tokens, density)
+
+
+def test_where_only_the_masked_layer_fits_there_is_a_row_without_a_speedup():
+    """64 x 64 weights of 4 bits are 2 KiB dense; 1 of 16 kept, an entry a column and PE at most, are 128 B in 1 KiB."""
+    kept = np.zeros((64, 64), dtype=bool)
+    kept[::16] = True
+    row = row_of("eie", kept, ["array.pes=4", "buffers.weight_kib=1"])
+    assert row["feasible"]
+    assert min(row["cycles"], row["energy_pj"]) > 0
+    assert row["reason"].startswith("no dense baseline, it does not fit: the fullest of 4 PEs holds 1,024 entries")
+    assert not {"dense_cycles", "speedup", "dense_energy_pj", "energy_ratio", "dense_latency_us"} & set(row)
+    roomy = row_of("eie", kept, ["array.pes=4", "buffers.weight_kib=2"])
+    assert (roomy["cycles"], roomy["reason"]) == (row["cycles"], "")
+    assert roomy["dense_cycles"] == 4 * 64 * 16 + roomy["dense_cycles"] - roomy["dense_compute_cycles"]
+    # the smallest tile of vitcod is 64 x 64, too
+    few = row_of("vitcod", kept, ["buffers.weight_kib=1", "engines.dense_thresholds=[1.0]"])
+    assert few["feasible"]
+    assert "no dense baseline" in few["reason"]
+    assert "dense_cycles" not in few
