@@ -104,7 +104,11 @@ LAYER_COLUMNS = (
     Column("dense_edp_pj_us", "float", "the same of the unpruned layer"),
     Column("area_mm2", "float", "area of the target's MACs and buffers; no control, network or PHY"),
     Column("feasible", "bool", "False: the target cannot run it, `reason` says why and cycles are empty"),
-    Column("reason", "text", "why not feasible, why there is no dense baseline, or why a GPU runs a 2:4 mask dense; else ''"),
+    Column(
+        "reason",
+        "text",
+        "why not feasible, why there is no dense baseline, or why a GPU runs a 2:4 mask dense; else ''",
+    ),
     Column("mask_sha256", "text", "hash of the mask"),
     Column("spec_sha256", "text", "hash of the target's full description, overrides included"),
     Column("seed", "int", "seed of the masks"),
