@@ -301,7 +301,8 @@ def test_the_published_threshold_grows_with_the_tokens(target):
     assert default["cycles"] == scaled["cycles"]
     assert (default["global_keys"], literal["global_keys"]) == (0, 384 - 50)
     if target == "vitcod-attention":
-        assert (literal["cycles"], default["cycles"]) == (45_044, 6_547)  # one mask counted apart from this program
-        assert default["speedup"] == pytest.approx(6.0, abs=0.01)
+        # counted apart from this program; the mapper may spend 1/64 more for fewer bytes
+        assert [literal["cycles"], default["cycles"]] == pytest.approx([45_044, 6_547], rel=1 / 64)
+        assert default["speedup"] == pytest.approx(6.0, rel=1 / 64)
     for tokens, above in ((1, 1), (197, 50), (394, 100), (384, 98)):
         assert load_spec(target, ATTENTION_MODELS[target].spec_type, []).attention.kept_above(tokens) == above
