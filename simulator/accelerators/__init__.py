@@ -30,10 +30,19 @@ def _cycle(
     statistics_version: int = 1,
 ) -> Model:
     """A cycle model by the names its file has."""
-    documentation = module.__doc__ or ""
-    functions = module.geometry, module.gather, module.evaluate
-    flags = reads_values, skips_zero_inputs, None, statistics_name, statistics_version
-    return Model("cycle", spec_type, *functions, documentation, module.NOTES, *flags)
+    return Model(
+        "cycle",
+        spec_type,
+        module.geometry,
+        module.gather,
+        module.evaluate,
+        module.__doc__ or "",
+        module.NOTES,
+        reads_values,
+        skips_zero_inputs,
+        statistics_name=statistics_name,
+        statistics_version=statistics_version,
+    )
 
 
 ACCELERATORS = {
