@@ -28,8 +28,13 @@ def gradient_file(folder: Path, number: int) -> Path:
 
 
 def states_file(folder: Path, number: int) -> Path:
-    """The inputs of block `number`; once it is differentiated, the loss's gradients with respect to them."""
+    """The inputs of block `number`, until it is differentiated."""
     return folder / f"states-{number:05d}.safetensors"
+
+
+def upstream_file(folder: Path, number: int) -> Path:
+    """The loss's gradients with respect to the inputs of block `number`, for the block before it."""
+    return folder / f"upstream-{number:05d}.safetensors"
 
 
 def write_gradients(
@@ -43,25 +48,33 @@ def write_gradients(
         raise UserError("gradients need calibration sequences of at least 2 tokens; raise --seq-len")
     count = len(model.blocks)
     if gradient_file(folder, 0).exists():
+        drop_states(folder, 0, count)
         return
     model.embed(ids[:1])  # from now on blocks can be run on single sequences
     done = [number for number in range(count) if gradient_file(folder, number).exists()]
     if not done:
         upstream = _last_gradients(model, ids, _forward(model, ids, folder, progress))
     else:
-        upstream = list(read_tensors(states_file(folder, done[0])).values())
-        for number in range(done[0] + 1, count):
-            states_file(folder, number).unlink(missing_ok=True)
+        upstream = list(read_tensors(upstream_file(folder, done[0])).values())
+        drop_states(folder, done[0], count, but_upstream=done[0])
     for number in reversed(range(done[0] if done else count)):
         progress("gradients", 2 * count - number - 1, 2 * count)
         states = list(read_tensors(states_file(folder, number)).values())
         block = model.checkpoint.load_block(number)
         sums, upstream = _differentiate(model, block, number, refs[number], states, upstream, norm)
         model.checkpoint.release(block)
-        write_tensors(states_file(folder, number), {f"{k:06d}": gradient for k, gradient in enumerate(upstream)})
-        write_tensors(gradient_file(folder, number), sums)
-        states_file(folder, number + 1).unlink(missing_ok=True)
-    states_file(folder, 0).unlink()
+        write_tensors(upstream_file(folder, number), {f"{k:06d}": gradient for k, gradient in enumerate(upstream)})
+        write_tensors(gradient_file(folder, number), sums)  # from here on the block is done
+        drop_states(folder, number, count, but_upstream=number)
+    drop_states(folder, 0, count)
+
+
+def drop_states(folder: Path, first: int, count: int, but_upstream: int | None = None) -> None:
+    """Deletes what blocks from `first` on left on disk; a killed run may not have come to it."""
+    for number in range(first, count):
+        states_file(folder, number).unlink(missing_ok=True)
+        if number != but_upstream:
+            upstream_file(folder, number).unlink(missing_ok=True)
 
 
 def read_gradients(folder: Path, number: int) -> dict[str, torch.Tensor]:

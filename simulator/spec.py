@@ -18,6 +18,7 @@ from workloads.files import sha256_of
 from workloads.parsing import parse_toml
 
 Spec = TypeVar("Spec")
+MAX_WHOLE = 1 << 53  # what a float64 still holds exactly
 
 
 def preset_path(name: str) -> Path:
@@ -74,6 +75,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         if not isinstance(error, tomllib.TOMLDecodeError):
             raise UserError(f"--set {text[:60]}: {error}") from None
         return key.strip(), value.strip()
+    if isinstance(parsed, int) and abs(parsed) > MAX_WHOLE:
+        raise UserError(f"--set {text[:60]}: whole numbers go up to 2^53")
     return key.strip(), value.strip() if holds_dates(parsed) else parsed
 
 

@@ -1,6 +1,7 @@
 """Layers onto this machine's GPU: a record that grows as it is measured, and result rows from any record."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def _layer(
 def whole_list(text: str, option: str) -> list[int]:
     """ "1,16" -> [1, 16]. Raises UserError for anything but whole numbers from 1, each once."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 1 <= int(part) <= 1 << 24 for part in parts):
+    if not all(re.fullmatch("[0-9]{1,9}", part) and 1 <= int(part) <= 1 << 24 for part in parts):
         raise UserError(f"{option} {text!r}: whole numbers from 1 to {1 << 24:,} separated by commas, such as 1,16,64")
     return [int(part) for part in parts]
 

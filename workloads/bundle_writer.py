@@ -36,7 +36,9 @@ from workloads.mask import PackedMask
 
 PROGRESS_FILE = "progress.json"
 STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
-OWN_FILE = re.compile(r"(masks|values|hidden|gradients|states)-\d+\.safetensors|allocation\.json")  # of a killed run
+OWN_FILE = re.compile(
+    r"(masks|values|hidden|gradients|states|upstream)-\d+\.safetensors|allocation\.json"
+)  # of a killed run
 
 
 @dataclass

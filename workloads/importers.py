@@ -68,12 +68,15 @@ def matrices_of(name: str, array: np.ndarray, where: str) -> Iterator[Matrix]:
 
 def natural(name: str) -> list[tuple[int, str | int]]:
     """Sort key that puts layer 10 after layer 9."""
-    return [(1, int(part)) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (1, int(part)) if part.isdecimal() and part.isascii() else (0, part)
+        for part in re.split(r"([0-9]{1,18})", name)
+    ]
 
 
 def block_of(name: str) -> int:
     """The first part of a dotted layer name that is a number, -1 if there is none."""
-    match = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
+    match = re.search(r"(?:^|\.)([0-9]{1,9})(?:\.|$)", name)
     return int(match[1]) if match else -1
 
 

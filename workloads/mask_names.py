@@ -32,7 +32,7 @@ class NameRule:
     @property
     def regex(self) -> re.Pattern[str]:
         parts = _HOLE.split(self.pattern)
-        holes = {"block": r"\d+", "expert": r"\d+"}
+        holes = {"block": "[0-9]{1,9}", "expert": "[0-9]{1,9}"}
         named = [
             f"(?P<{part}>{holes.get(part, '.+')})" if odd % 2 else re.escape(part) for odd, part in enumerate(parts)
         ]

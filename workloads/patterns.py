@@ -85,9 +85,9 @@ def parse_pattern(text: str) -> NofM | None:
     """None for "unstructured", NofM for "N:M". Raises UserError for anything else."""
     if text == "unstructured":
         return None
-    match = re.fullmatch(r"(\d+):(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", text)
     if not match:
-        raise UserError(f"unknown pattern {text!r}; use 'unstructured' or N:M such as 2:4")
+        raise UserError(f"unknown pattern {text[:60]!r}; use 'unstructured' or N:M such as 2:4")
     n, m = int(match[1]), int(match[2])
     if not 1 <= n < m <= 64:
         raise UserError(f"pattern {text} is not possible: needs 1 <= N < M <= 64")

@@ -219,7 +219,10 @@ def in_schema(frame: pd.DataFrame, columns: tuple[Column, ...] = LAYER_COLUMNS) 
             values = values.astype("object").where(values.notna(), True)
         if column.kind == "float":
             values = pd.to_numeric(values)
-        data[column.name] = values.astype(_DTYPES[column.kind])
+        try:
+            data[column.name] = values.astype(_DTYPES[column.kind])
+        except OverflowError:
+            raise UserError(f"result rows: a number in {column.name} is beyond 64 bits; ask for less") from None
     result = pd.DataFrame(data)
     if "source" in result and not set(result["source"]) <= {*SOURCES, ""}:
         unknown = sorted(set(result["source"]) - {*SOURCES, ""})
