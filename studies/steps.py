@@ -14,7 +14,8 @@ from studies.report import read_rows
 from workloads.bundle import MaskBundle
 from workloads.csv_text import csv_text
 from workloads.errors import UserError
-from workloads.files import pretty_json, read_json, sha256_of, sha256_of_file, write_text
+from workloads.files import LOCK_FILE, pretty_json, read_json, sha256_of, sha256_of_file, write_text
+from workloads.locking import writing
 from workloads.rows import Column
 
 
@@ -62,6 +63,9 @@ class Steps:
             bundle = self._whole_bundle(folder, made.get("sha256"))
             if bundle is not None:
                 self.unchanged += 1
+                if (folder / LOCK_FILE).exists():  # of a run that was killed when all was written
+                    with writing(folder):
+                        pass
                 write_stamp(
                     stamp, made, {"key": key, "sha256": bundle.sha256}
                 )  # the killed run may not have come to it

@@ -5,10 +5,12 @@ import json
 import math
 import os
 import re
-import secrets
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,9 @@ from safetensors import SafetensorError
 from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
 
+_NUMBERS = count()
 LOCK_FILE = ".prunesim-lock"  # see locking.py
-UNFINISHED = re.compile(r"\..*\.[0-9a-f]{12}\.part")  # what `replacing` names its files until they are whole
-
-
+UNFINISHED = re.compile(r"\..*\.([0-9a-f]{4})([0-9a-f]{6})[0-9a-f]{2}\.part")  # see unfinished_name
 OLD_PART = re.compile(r"\.[a-z]+(-[a-z]+|-\d+(-of-\d+)?)?\.(json|safetensors)\.part")  # by earlier versions
 
 
@@ -49,6 +50,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     part = unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead_parts(path)
         part.touch()
         mode = part.stat().st_mode
         yield part
@@ -66,9 +68,42 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def unfinished_name(path: Path) -> Path:
-    """A name beside `path` that no other writer has; long names are cut, so that it still fits."""
-    start = os.fsdecode(os.fsencode(path.name)[:200])
-    return path.with_name(f".{start}.{secrets.token_hex(6)}.part")
+    """A name beside `path` that no other writer has, for a file until it is whole: the host, the process and a number of its own,
+    in hexadecimal; long names are cut, so that it still fits."""
+    return path.with_name(f"{_part_start(path)}{_host()}{os.getpid() & 0xFFFFFF:06x}{next(_NUMBERS) & 0xFF:02x}.part")
+
+
+def _part_start(path: Path) -> str:
+    return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
+
+
+@cache
+def _host() -> str:
+    return hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:4]
+
+
+def remove_dead_parts(path: Path) -> None:
+    """Deletes what killed processes of this host left of writing `path`."""
+    start = _part_start(path)
+    names: list[str] = []
+    with suppress(OSError):  # a folder that may be written, but not listed
+        names = os.listdir(path.parent)
+    for name in names:
+        found = UNFINISHED.fullmatch(name) if name.startswith(start) else None
+        if found and found[1] == _host() and not is_running(int(found[2], 16)):
+            with suppress(OSError):
+                path.with_name(name).unlink()
+
+
+def is_running(process: Any) -> bool:
+    """Whether a process of this host is running."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, TypeError, OverflowError):
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def sync(path: Path) -> None:

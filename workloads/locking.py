@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.errors import UserError
-from workloads.files import LOCK_FILE, cannot_write_to, remove_leftovers
+from workloads.files import LOCK_FILE, cannot_write_to, is_running, remove_leftovers
 
 try:
     import fcntl
@@ -107,18 +107,7 @@ def _locked(lock: int) -> bool:
         if error.errno not in NO_LOCKS:
             raise
     owner = _owner(lock)
-    return not owner or (owner.get("host") == socket.gethostname() and not _runs(owner.get("pid")))
-
-
-def _runs(pid: Any) -> bool:
-    """Whether a process of this host is running."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, TypeError, OverflowError):
-        return False
-    except OSError:
-        return True  # of another user
-    return True
+    return not owner or (owner.get("host") == socket.gethostname() and not is_running(owner.get("pid")))
 
 
 def _is_there(lock: int, path: Path) -> bool:

@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from workloads.files import (
     replacing,
     sha256_of,
     sha256_of_file,
+    unfinished_name,
     write_text,
 )
 
@@ -188,3 +190,17 @@ def test_hashes(tmp_path: Path) -> None:
     assert sha256_of({"b": 1, "a": 2}) == sha256_of({"a": 2, "b": 1}) == hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_of_file(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_parts_of_killed_processes_are_removed_when_their_file_is_written_again(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    part = unfinished_name(tmp_path / "rows.csv").name  # of this process, which runs
+    start, host = part[:-17], part[-17:-13]
+    dead = f"{start}{host}{ended.pid:06x}00.part"
+    other_host = f"{start}{'0000' if host != '0000' else '1111'}{ended.pid:06x}00.part"
+    kept = [part, other_host, ".rows.csv.part", dead.replace("rows", "other")]
+    for name in (dead, *kept):
+        (tmp_path / name).write_text("")
+    write_text(tmp_path / "rows.csv", "x")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*kept, "rows.csv"])
