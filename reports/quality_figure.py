@@ -22,11 +22,11 @@ from reports.present import cell
 from reports.quality import DENSE, EVALUATION, LINE, ordered_targets
 from reports.sums import groups
 
-_COLOURS = (
+COLOURS = (
     drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.PURPLE, drawing.ORANGE, drawing.BLACK, drawing.SKY, drawing.GREY,
     drawing.BROWN, drawing.VIOLET,
 )  # fmt: skip
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h", ">", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h", ">", "*")
 _WHAT = "Perplexity after pruning"
 _LOG_FROM = 3.0  # highest / lowest perplexity from which the axis is logarithmic
 _REACH = 20.0  # times the median perplexity: what lies above is named below the figure, not drawn
@@ -84,8 +84,8 @@ def _series(pruned: pd.DataFrame) -> Iterator[_Series]:
     parents = [name for name, quantized, _ in lines if not quantized]
     for number, (name, quantized, cells) in enumerate(lines):
         parent = max((p for p in parents if quantized and name.startswith(p)), key=len, default=name)
-        colour = families.setdefault(parent, _COLOURS[len(families) % len(_COLOURS)])
-        yield _Series(name, colour, _MARKERS[number % len(_MARKERS)], quantized, cells)
+        colour = families.setdefault(parent, COLOURS[len(families) % len(COLOURS)])
+        yield _Series(name, colour, MARKERS[number % len(MARKERS)], quantized, cells)
 
 
 def _on_axis(cells: pd.DataFrame) -> pd.Series:

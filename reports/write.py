@@ -23,6 +23,7 @@ from reports.settings import settings_text
 from reports.sums import CONFIG, KERNEL, counted
 from reports.timeline_figure import timeline_figures, where_text
 from reports.tokens_figure import tokens_figure
+from reports.tradeoff_figure import tradeoff_figures, tradeoffs
 from workloads.csv_text import csv_text
 from workloads.files import write_bytes, write_text
 
@@ -45,7 +46,7 @@ def write_report(
     spmm: pd.DataFrame | None = None,
 ) -> dict[str, Path]:
     """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv, compared.csv (methods side by side),
-    designs.csv (sweeps), sources.csv (one GEMM by several sources), by-tokens.csv, quality.csv and quality-table.csv where there is
+    designs.csv (sweeps), tradeoff.csv (perplexity and speedup, with the Pareto front), sources.csv (one GEMM by several sources), by-tokens.csv, quality.csv and quality-table.csv where there is
     something to fill them.
 
     `timelines`: traces as reports/timeline_figure.py takes them. `constants`: what energies rest on, columns name, value, unit,
@@ -71,6 +72,9 @@ def write_report(
     contents = gather(rows, quality, title, notes, timelines, constants, spmm)
     if contents.quality_tables:
         write("quality-table.csv", csv_text(quality_csv(contents.quality_tables)))
+    points = tradeoffs(contents.headline)
+    if not points.empty:
+        write("tradeoff.csv", csv_text(points))
     if contents.compared:
         write("compared.csv", csv_text(compare_csv(contents.compared)))
     if contents.designs:
@@ -100,6 +104,8 @@ def _drawn(contents: Contents) -> Iterator[tuple[str, str, str, Figure]]:
         if (group["method"] != DENSE).sum() > 1:
             stem = _unused(_slug(f"{key['model']}-perplexity"), names)
             yield stem, key["model"], "Perplexity after pruning", quality_figure(group)
+    for model, figure in tradeoff_figures(tradeoffs(contents.headline)):
+        yield _unused(_slug(f"{model}-tradeoff"), names), model, "Perplexity against speedup", figure
     for key, table in contents.designs:
         stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-designs"), names)
         yield stem, config_text(key), "Latency against energy and area", pareto_figure(key, table)

@@ -1,0 +1,134 @@
+"""Perplexity against speedup: what every method and target costs and brings, on every target, with the Pareto front."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from reports import drawing
+from reports.drawing import safe
+from reports.explain import config_text
+from reports.present import cell, times_text
+from reports.quality import DENSE, target_name
+from reports.quality_figure import COLOURS, MARKERS
+from reports.sums import CONFIG, groups
+
+_WHAT = "Perplexity against speedup"
+_PANELS = 6  # of one figure; more fill further figures
+_COLUMNS = 3
+_LOG_FROM = 3.0  # highest / lowest value from which an axis is logarithmic
+_POINT = ["method", "target_name", "speedup", "perplexity"]
+
+
+def tradeoffs(headline: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `headline_table` whose speedup and perplexity are known, and the unpruned model (1x) beside them on every
+    configuration, with `target_name` and `front`: nothing there is as fast and as good, and better in one of the two.
+
+    Only models are kept that have two such lines on a configuration; empty where there is none.
+    """
+    if headline.empty:
+        return pd.DataFrame()
+    known = headline[
+        np.isfinite(headline["speedup"]) & np.isfinite(headline["perplexity"]) & (headline["source"] != "published")
+    ]
+    parts = []
+    for key, lines in groups(known, CONFIG):
+        if len(lines) < 2:
+            continue
+        named = [target_name(line) for line in lines.to_dict("records")]  # type: ignore[arg-type]
+        lines = lines.assign(target_name=named)[[*CONFIG, *_POINT, "evaluation_text"]]
+        dense = {
+            **key,
+            "method": DENSE,
+            "target_name": "",
+            "speedup": 1.0,
+            "perplexity": known.loc[lines.index[0], "dense_perplexity"],
+        }
+        if np.isfinite(dense["perplexity"]):
+            dense["evaluation_text"] = lines["evaluation_text"].iloc[0]
+            lines = pd.concat([lines, pd.DataFrame([dense])], ignore_index=True)
+        parts.append(lines.assign(front=on_front(lines["speedup"].to_numpy(), lines["perplexity"].to_numpy())))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def on_front(speedup: np.ndarray, perplexity: np.ndarray) -> np.ndarray:
+    """Which points no other point beats: at least as fast and at most as perplexed, and not the same in both."""
+    faster = speedup[None, :] >= speedup[:, None]
+    better = perplexity[None, :] <= perplexity[:, None]
+    same = (speedup[None, :] == speedup[:, None]) & (perplexity[None, :] == perplexity[:, None])
+    return ~(faster & better & ~same).any(axis=1)
+
+
+def tradeoff_figures(points: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """(model, figure) of what `tradeoffs` returns, a panel a configuration, at most six to a figure."""
+    for key, of_model in groups(points, ["model"]) if len(points) else []:
+        panels = list(groups(of_model, CONFIG))
+        for first in range(0, len(panels), _PANELS):
+            yield key["model"], _figure(key["model"], of_model, panels[first : first + _PANELS])
+
+
+def _figure(model: str, of_model: pd.DataFrame, panels: list[tuple[dict, pd.DataFrame]]) -> Figure:
+    columns = min(_COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    methods = [name for name in dict.fromkeys(of_model["method"]) if name != DENSE]
+    marks = [mark for mark in MARKERS if mark != "*"]
+    looks = {name: (marks[n % len(marks)], COLOURS[n % len(COLOURS)]) for n, name in enumerate(methods)}
+    looks[DENSE] = ("*", drawing.INK)
+    height = 3.4 * rows + 0.9 + 0.17 * math.ceil(len(methods) / 3)
+    figure = drawing.new_figure(
+        max(6.4, 3.6 * columns), height, _WHAT, f"{model}, {of_model['evaluation_text'].iloc[0]}"
+    )
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for place, (key, lines) in zip(places, panels, strict=False):
+        _panel(place, lines, looks)
+        title = config_text({**key, "model": ""}).removeprefix(", ")
+        place.set_title(safe(title, 44, lines=2), fontsize=8, color=drawing.INK)
+    for place in places[len(panels) :]:
+        place.set_visible(False)
+    handles = [
+        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=6, label=safe(name, 34, lines=1))
+        for name, (marker, colour) in looks.items()
+        if (of_model["method"] == name).any()
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False, title_fontsize=7.5,
+        title="full marks, joined: the Pareto front (right and down is better); hollow: something is as fast and better, or as good and faster",
+    )  # fmt: skip
+    return figure
+
+
+def _panel(axes: Axes, lines: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
+    drawing.style(axes, grid="both")
+    axes.axvline(1, color=drawing.SLOW_INK, linewidth=1)
+    front = lines[lines["front"]].sort_values("speedup")
+    axes.plot(front["speedup"], front["perplexity"], color=drawing.GREY, linewidth=1, drawstyle="steps-pre", zorder=2)
+    for line in lines.itertuples():
+        marker, colour = looks[str(line.method)]
+        size = 9 if line.method == DENSE else 6
+        fill = colour if line.front else "white"
+        axes.plot(line.speedup, line.perplexity, marker, mec=colour, mfc=fill, mew=1, ms=size, zorder=4)
+        text = str(line.target_name) or f"dense {cell('perplexity', line.perplexity).text}"
+        axes.annotate(safe(text, 18, lines=1), (line.speedup, line.perplexity), xytext=(5, 4), textcoords="offset points",
+                      fontsize=6.5, color=drawing.INK)  # fmt: skip
+    axes.set_xlabel("speedup over dense")
+    axes.set_ylabel("perplexity")
+    _scale(axes, "y", lines["perplexity"], lambda value, _: f"{value:,.4g}")
+    _scale(axes, "x", lines["speedup"], lambda value, _: times_text(value))
+    axes.margins(0.14)
+
+
+def _scale(axes: Axes, which: str, values: pd.Series, text) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if values.min() > 0 and values.max() / values.min() > _LOG_FROM:
+        axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
+        decades = values.max() / values.min() > 300
+        axis.set_major_locator(LogLocator(subs=(1,) if decades else (1, 2, 5)))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(text))
