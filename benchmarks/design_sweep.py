@@ -26,7 +26,8 @@ def sweep(on: str, tokens: int) -> tuple[int, int, float]:
     from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
     from studies.masks import generated, in_memory
 
-    header, _, masks = generated("llama-7b", "unstructured", 0.5, 0, {})
+    made = generated("llama-7b", "unstructured", 0.5, 0, {})
+    header, masks = made.header, made.masks
     layers = list(mask_layers(in_memory(header, itertools.islice(masks, 7))))
     bandwidths = [f"dram.bandwidth_gbps={25 * (i + 1)}" for i in range(10)]
     buffers = [f"buffers.weight_kib={64 << (i // 2) if i % 2 else 96 << (i // 2)}" for i in range(10)]

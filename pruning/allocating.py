@@ -23,7 +23,8 @@ from workloads.patterns import parse_pattern
 def allot(
     checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
 ) -> Allotment:
-    """The same for every matrix without an allocator. What an allocator said is kept in `out` while the run is unfinished."""
+    """For the matrices `refs` (treated ones, by block): the same for each without an allocator. What an allocator said is kept in
+    `out` while the run is unfinished."""
     layers = [ref.layer for block in refs for ref in block]
     if recipe.allocation is None:
         return Allotment({layer.name: recipe.sparsity for layer in layers})
@@ -63,6 +64,8 @@ def scored_weights(
     checkpoint.release(checkpoint.model)
     for number, block_refs in enumerate(refs):
         progress("allocating", number, len(refs))
+        if not any(refs[number:]):
+            return
         block, total, outputs = checkpoint.load_block(number), Sums(), []
         with InputWatch(block, block_refs) as watch:
             for output, sums in ordered_map(watched(watch, model, number), hidden):

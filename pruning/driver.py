@@ -6,7 +6,7 @@ states are on disk, so a killed run continues there, to identical bytes.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from workloads.discovery import LinearRef
 from workloads.errors import UserError
 from workloads.locking import writing
 from workloads.mask import PackedMask
+from workloads.patterns import DENSE, NofM
+from workloads.treatment import Treatment
 
 
 @dataclass
@@ -47,8 +49,14 @@ class Run:
     progress: Progress
     warn: Warn
     refs: list[list[LinearRef]]
+    treated: list[list[LinearRef]]  # those of `refs` that the recipe is for; the others stay dense
+    treatment: Treatment
     allotment: Allotment
     keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
+
+    def pattern(self, name: str) -> NofM | None:
+        """What a treated matrix shall follow."""
+        return self.treatment.pattern(name, (self.allotment.patterns or {}).get(name, self.recipe.pattern))
 
 
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
@@ -58,7 +66,7 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
     written or that another process writes to.
     """
     refs = all_refs(checkpoint)
-    check_shapes(refs, recipe)
+    recipe.treatment([ref.layer for block in refs for ref in block])
     if recipe.calibration is not None:
         check_ids(recipe.calibration.ids, checkpoint.config, f"calibration {recipe.calibration.source}")
     header = recipe.header(checkpoint)
@@ -85,14 +93,18 @@ def start(
 ) -> Run:
     """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it fails."""
     begun = bool(writer.written)
+    treatment = recipe.treatment([ref.layer for block in refs for ref in block])
+    treated = [[ref for ref in block if ref.layer.name in treatment.treated] for block in refs]
     try:
         if not begun:
+            for text in treatment.words(recipe.pattern, recipe.quantization.group_size if recipe.quantization else 0):
+                warn(text)
             check_weights(checkpoint, refs, progress)
             if recipe.allocation is not None or recipe.needs & GRADIENTS:
                 writer.begin()
-        allotment = allot(checkpoint, recipe, refs, writer.folder, progress)
-        keeper = make_keeper(checkpoint, recipe, refs, allotment)
-        run = Run(checkpoint, recipe, writer, progress, warn, refs, allotment, keeper)
+        allotment = allot(checkpoint, recipe, treated, writer.folder, progress)
+        keeper = make_keeper(checkpoint, recipe, treated, treatment, allotment)
+        run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, allotment, keeper)
         if recipe.needs & GRADIENTS and not begun:
             gather_gradients(run)
     except UserError:
@@ -100,14 +112,6 @@ def start(
             writer.discard()
         raise
     return run
-
-
-def check_shapes(refs: list[list[LinearRef]], recipe: Recipe) -> None:
-    for ref in (ref for block in refs for ref in block):
-        if recipe.pattern is not None:
-            recipe.pattern.check_divides(ref.layer.in_features, ref.layer.name)
-        if recipe.quantization is not None:
-            recipe.quantization.grid(torch.float32).check(ref.layer.in_features, ref.layer.name)
 
 
 def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress) -> None:
@@ -123,16 +127,19 @@ def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress:
 
 
 def make_keeper(
-    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], allotment: Allotment
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatment, allotment: Allotment
 ) -> Callable[[LinearRef, torch.Tensor], torch.Tensor]:
-    """(matrix, scores) -> keep mask, under the recipe's rule."""
-    pattern, patterns = recipe.pattern, allotment.patterns or {}
-    if pattern is not None:
-        return lambda ref, scores: keep_by_pattern(scores, patterns.get(ref.layer.name, pattern))
-    if recipe.rule == "row":
-        return lambda ref, scores: keep_by_row(scores, allotment.sparsity[ref.layer.name])
-    if recipe.rule != "global":
-        return lambda ref, scores: keep_by_layer(scores, allotment.sparsity[ref.layer.name])
+    """(matrix, scores) -> keep mask, under the recipe's rule, which compares the matrices `refs` alone."""
+    asked, patterns = recipe.pattern, allotment.patterns or {}
+    by_rule = keep_by_row if recipe.rule == "row" else keep_by_layer
+
+    def keep_own(ref: LinearRef, scores: torch.Tensor) -> torch.Tensor:
+        name = ref.layer.name
+        pattern = treatment.pattern(name, patterns.get(name, asked))
+        return by_rule(scores, allotment.sparsity[name]) if pattern is None else keep_by_pattern(scores, pattern)
+
+    if recipe.rule != "global" or asked is not None:
+        return keep_own
 
     def all_scores() -> Iterator[torch.Tensor]:
         for number, block in enumerate(refs):
@@ -151,7 +158,7 @@ def gather_gradients(run: Run) -> None:
     assert run.recipe.calibration is not None
     norm = "l1" if "gradients_l1" in run.recipe.needs else "l2"
     model = BlockwiseModel(run.checkpoint)
-    write_gradients(model, run.refs, run.recipe.calibration.ids, norm, run.writer.folder, run.progress)
+    write_gradients(model, run.treated, run.recipe.calibration.ids, norm, run.writer.folder, run.progress)
     run.checkpoint.release(run.checkpoint.model)
 
 
@@ -161,9 +168,9 @@ def prune_weights(run: Run) -> None:
         run.progress("pruning", number, len(run.refs))
         block = run.checkpoint.load_block(number)
         if run.refs[number][0].layer.name not in run.writer.written:
-            add_all(run, number, decide(run, make_job(run, number, block)))
+            add_all(run, number, decide(run, make_job(run, number, block)) if run.treated[number] else {})
             run.writer.commit()
-        elif run.recipe.rule == "global":  # counts the ties it has taken
+        elif run.recipe.rule == "global" and run.treated[number]:  # counts the ties it has taken
             decide(run, make_job(run, number, block))
         run.checkpoint.release(block)
         gradient_file(run.writer.folder, number).unlink(missing_ok=True)
@@ -178,9 +185,10 @@ def prune_with_activations(run: Run) -> None:
     model.embed(ids[:1])  # methods that learn run single sequences
     run.checkpoint.release(run.checkpoint.model)
     first = sum(1 for block in run.refs if block[0].layer.name in run.writer.written)
+    last = max(number for number, block in enumerate(run.treated) if block)
     streams: Streams = {"inputs": embedded} | ({"dense": embedded} if "dense" in run.recipe.needs else {})
-    if 0 < first < count:
-        streams = read_hidden(folder, first)
+    if 0 < first <= last:
+        streams = read_hidden(folder, first, streams)
     del embedded
     for number in range(first):  # the killed run may not have come to delete its own
         hidden_file(folder, number).unlink(missing_ok=True)
@@ -188,26 +196,38 @@ def prune_with_activations(run: Run) -> None:
     for number in range(first, count):
         run.progress("pruning", number, count)
         block = run.checkpoint.load_block(number)
-        job = make_job(run, number, block, model, streams)
-        decisions = decide(run, job)
-        apply(run, number, block, decisions)
+        following, decisions = streams, {}
+        if run.treated[number]:
+            job = make_job(run, number, block, model, streams)
+            decisions = decide(run, job)
+            apply(run, number, block, decisions)
+            if number < last:
+                following = {"inputs": list(ordered_map(job.run, job.inputs))}
+                if job.dense_outputs:
+                    following["dense"] = job.dense_outputs
+        elif number < last:
+            following = through(partial(model.run, number), streams)
         add_all(run, number, decisions)
-        if number + 1 < count:
-            streams = {"inputs": list(ordered_map(job.run, job.inputs))}
-            if job.dense_outputs:
-                streams["dense"] = job.dense_outputs
-            write_hidden(folder, number + 1, streams)
+        if number < last:
+            write_hidden(folder, number + 1, following)
+        streams = following
         run.writer.commit()
         run.checkpoint.release(block)
         hidden_file(folder, number).unlink(missing_ok=True)
         gradient_file(folder, number).unlink(missing_ok=True)
 
 
+def through(block: Callable[[torch.Tensor], torch.Tensor], streams: Streams) -> Streams:
+    """The states behind a block that stays as it is; streams that are one stay one."""
+    made = {id(batches): list(ordered_map(block, batches)) for batches in streams.values()}
+    return {name: made[id(batches)] for name, batches in streams.items()}
+
+
 def make_job(
     run: Run, number: int, block: nn.Module, model: BlockwiseModel | None = None, streams: Streams | None = None
 ) -> BlockJob:
-    """The job of one loaded block, with everything gathered that the recipe needs."""
-    recipe, refs = run.recipe, run.refs[number]
+    """The job of one loaded block, with everything gathered that the recipe needs of its treated matrices."""
+    recipe, refs = run.recipe, run.treated[number]
     names = [ref.layer.name for ref in refs]
     gradients = gradient_file(run.writer.folder, number)
     job = BlockJob(
@@ -216,7 +236,7 @@ def make_job(
         refs=refs,
         run=partial(model.run, number) if model is not None else lambda hidden: hidden,
         sparsity={name: run.allotment.sparsity[name] for name in names},
-        patterns={name: (run.allotment.patterns or {}).get(name, recipe.pattern) for name in names},
+        patterns={name: run.pattern(name) for name in names},
         keeper=run.keeper,
         warn=run.warn,
         grid=partial(grid_of, run) if recipe.quantizes_jointly else lambda ref: None,
@@ -224,16 +244,22 @@ def make_job(
         gradients=read_gradients(run.writer.folder, number) if gradients.exists() else None,
     )
     if streams is not None:
-        observe(job, recipe.needs, streams)
+        observe(job, recipe.needs, streams, with_peers(run.refs[number], refs))
     return job
 
 
-def observe(job: BlockJob, needs: frozenset[str], streams: Streams) -> None:
-    """Runs the dense block over the streams and notes what is needed."""
+def with_peers(refs: list[LinearRef], treated: list[LinearRef]) -> list[LinearRef]:
+    """The treated matrices, and the experts stacked with them, whose inputs stand in where few tokens reach one."""
+    stacks = {(ref.module_path, ref.parameter) for ref in treated}
+    return [ref for ref in refs if (ref.module_path, ref.parameter) in stacks]
+
+
+def observe(job: BlockJob, needs: frozenset[str], streams: Streams, watched: list[LinearRef]) -> None:
+    """Runs the dense block over the streams and notes what is needed, of the matrices `watched`."""
     job.inputs = streams["inputs"]
     total: Sums = {}
     keep_outputs = "outputs" in needs or ("dense" in needs and streams["dense"] is streams["inputs"])
-    with InputWatch(job.block, job.refs, "hessian" in needs, "absolute" in needs) as watch:
+    with InputWatch(job.block, watched, "hessian" in needs, "absolute" in needs) as watch:
 
         def one(batch: torch.Tensor) -> tuple[torch.Tensor | None, Sums]:
             output, sums = watch.observe(lambda: job.run(batch))
@@ -255,7 +281,8 @@ def observe(job: BlockJob, needs: frozenset[str], streams: Streams) -> None:
 
 def grid_of(run: Run, ref: LinearRef) -> Grid:
     assert run.recipe.quantization is not None
-    return run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref)))
+    grid = run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref)))
+    return replace(grid, group_size=run.treatment.group_size(ref.layer.name, grid.group_size))
 
 
 def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
@@ -281,7 +308,7 @@ def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
 @torch.no_grad()
 def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision]) -> None:
     """Writes the decisions into the block, rounded as they are stored."""
-    for ref in run.refs[number]:
+    for ref in run.treated[number]:
         decision, matrix = decisions[ref.layer.name], ref.matrix(block)
         if decision.weight is not None:
             matrix.copy_(decision.weight.to(run.checkpoint.stored_dtype(parameter_name(ref))))
@@ -289,8 +316,12 @@ def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision
 
 
 def add_all(run: Run, number: int, decisions: dict[str, Decision]) -> None:
+    """The entries of a block, in its own order: what was decided, and whole what was left alone."""
     for ref in run.refs[number]:
-        add(run, ref, decisions[ref.layer.name])
+        if ref.layer.name in decisions:
+            add(run, ref, decisions[ref.layer.name])
+        else:
+            run.writer.add(ref.layer, PackedMask.dense(*ref.layer.shape), DENSE)
 
 
 def add(run: Run, ref: LinearRef, decision: Decision) -> None:
@@ -305,8 +336,7 @@ def add(run: Run, ref: LinearRef, decision: Decision) -> None:
             f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
             "give more --samples"
         )
-    pattern = (run.allotment.patterns or {}).get(layer.name, run.recipe.pattern)
-    promised = run.recipe.method.promises(run.recipe.parameters, pattern)
+    promised = run.recipe.method.promises(run.recipe.parameters, run.pattern(layer.name))
     grid = decision.quantized.grid if decision.quantized is not None else None
     run.writer.add(
         layer,

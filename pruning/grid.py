@@ -13,8 +13,6 @@ from typing import Literal
 
 import torch
 
-from workloads.errors import NotForThisModel
-
 BITS = range(2, 9)
 
 
@@ -44,14 +42,6 @@ class Grid:
     def width(self, cols: int) -> int:
         """Inputs a group."""
         return self.group_size or cols
-
-    def check(self, cols: int, where: str) -> None:
-        """Raises NotForThisModel unless whole groups fit into a row of `cols` inputs."""
-        if cols % self.width(cols):
-            raise NotForThisModel(
-                f"{where}: --group-size {self.group_size} does not divide its {cols} inputs; choose a divisor, or 0 for "
-                "one scale a row"
-            )
 
 
 @dataclass(frozen=True)

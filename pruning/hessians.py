@@ -6,6 +6,7 @@ from pruning.block import BlockJob
 from pruning.statistics import Moments
 from pruning.sweep import Factor, factorise
 from workloads.discovery import LinearRef
+from workloads.importers import natural
 
 FEW_TOKENS = 4  # times its inputs: below that an expert's own X^T X says little
 
@@ -19,7 +20,7 @@ class Factors:
         self._damping = damping
         self._by_size = by_size
         self._latest: tuple[object, tuple[Factor, torch.Tensor | None]] | None = None
-        self._pools: dict[tuple[str, str], Moments] = {}
+        self._pools: dict[str, Moments] = {}
 
     def of(self, ref: LinearRef) -> tuple[Factor, torch.Tensor | None]:
         moments = self._moments(ref)
@@ -74,17 +75,16 @@ class Factors:
         return own
 
     def _pool(self, ref: LinearRef) -> Moments | None:
-        """The sums of all experts of a stack; None if no token reached any."""
+        """The sums of all experts of a stack, those that stay dense included; None if no token reached any."""
         assert self._job.statistics is not None
-        place = (ref.module_path, ref.parameter)
-        if place not in self._pools:
+        stack = ref.layer.name.rpartition(".")[0]
+        if stack not in self._pools:
             sums = self._job.statistics.sums
-            peers = [sums[r.layer.name] for r in self._job.refs
-                     if (r.module_path, r.parameter) == place and r.layer.name in sums]  # fmt: skip
+            peers = sorted((name for name in sums if name.rpartition(".")[0] == stack), key=natural)
             if not peers:
                 return None
-            pool = peers[0].copy()
+            pool = sums[peers[0]].copy()
             for peer in peers[1:]:
-                pool.add_(peer)
-            self._pools[place] = pool
-        return self._pools[place]
+                pool.add_(sums[peer])
+            self._pools[stack] = pool
+        return self._pools[stack]

@@ -118,13 +118,13 @@ def scaled_inputs(where: str) -> UserError:
     )
 
 
-def check_packable(checkpoint: Checkpoint, grid: Grid, scales_inputs: bool) -> None:
-    """What can be known before anything is pruned. Raises UserError as `plan_packing`."""
+def check_packable(checkpoint: Checkpoint, grid: Grid, scales_inputs: bool, names: frozenset[str]) -> None:
+    """What can be known before the layers `names` are pruned. Raises UserError as `plan_packing`."""
     require_library()
     refs = [ref for block in all_refs(checkpoint) for ref in block]
     if scales_inputs:
         raise scaled_inputs(f"{checkpoint.folder}: {refs[0].layer.name}")
-    packing = Packing(grid, frozenset(ref.layer.name for ref in refs))
+    packing = Packing(grid, names)
     for ref in refs:
         check_form(checkpoint, ref, packing)
 

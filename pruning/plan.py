@@ -17,6 +17,8 @@ class Estimate:
 
     layers: int
     weights: int
+    treated: int  # layers that the recipe is for
+    treated_weights: int
     outside_bytes: int  # embeddings, norms, head
     block_bytes: int  # the largest block
     hidden_bytes: int  # calibration states, old and new
@@ -35,6 +37,9 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
     many where a method trains."""
     refs = all_refs(checkpoint)
     layers = [ref.layer for block in refs for ref in block]
+    treatment = recipe.treatment(layers)
+    treated = [layer for layer in layers if layer.name in treatment.treated]
+    by_block = [[ref.layer for ref in block if ref.layer.name in treatment.treated] for block in refs]
     itemsize = checkpoint.model.dtype.itemsize
     inside = {id(p) for p in checkpoint.blocks.parameters()}
     outside = sum(p.numel() for p in checkpoint.model.parameters() if id(p) not in inside)
@@ -52,14 +57,17 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
     return Estimate(
         layers=len(layers),
         weights=weights,
+        treated=len(treated),
+        treated_weights=sum(layer.n_weights for layer in treated),
         outside_bytes=outside * itemsize if recipe.calibration is not None else 0,
         block_bytes=block * itemsize,
         hidden_bytes=streams * hidden,
         activation_bytes=(3 if learns else 1) * activations,
-        method_bytes=max(method_bytes(recipe, [ref.layer for ref in block]) for block in refs),
+        method_bytes=max(method_bytes(recipe, block) for block in by_block if block),
         bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers)
-        + values_bytes(recipe, layers, itemsize),
-        resume_bytes=2 * hidden + (hidden * len(refs) + 4 * weights if differentiates else 0),
+        + values_bytes(recipe, treated, itemsize),
+        resume_bytes=2 * hidden
+        + (hidden * len(refs) + 4 * sum(layer.n_weights for layer in treated) if differentiates else 0),
     )
 
 

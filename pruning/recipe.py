@@ -10,12 +10,16 @@ from pruning.quantization import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.checkpoint import Checkpoint
+from workloads.layers import Layer
 from workloads.patterns import NofM
+from workloads.selectors import EVERYTHING, Selection
+from workloads.treatment import Treatment, treatment_of
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with its settings; allocation None = the same sparsity everywhere, quantization None = float weights."""
+    """A method with its settings; allocation None = the same sparsity everywhere, quantization None = float weights. Targets hold
+    for the layers that `selection` chooses; `fallback`: see workloads/treatment.py."""
 
     model_id: str
     method: Method
@@ -27,10 +31,8 @@ class Recipe:
     seed: int = 0
     allocation: Allocation | None = None
     quantization: Quantization | None = None
-
-    @property
-    def pattern_name(self) -> str:
-        return str(self.pattern) if self.pattern else "unstructured"
+    selection: Selection = EVERYTHING
+    fallback: str = "refuse"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -54,16 +56,28 @@ class Recipe:
     def needs_calibration(self) -> bool:
         return bool(self.needs) or (self.allocation is not None and self.allocation.allocator.needs_calibration)
 
+    def treatment(self, layers: list[Layer]) -> Treatment:
+        """What every layer of a model gets. Raises NotForThisModel as `treatment_of`."""
+        size = self.quantization.group_size if self.quantization is not None else 0
+        return treatment_of(layers, self.selection, self.pattern, size, self.fallback)
+
     def header(self, checkpoint: Checkpoint) -> BundleHeader:
         settings = {**vars(self.parameters), "rule": "pattern" if self.pattern else self.rule}
         if self.allocation is not None:
             settings["allocation"] = self.allocation.facts
         if self.quantization is not None:
             settings["quantization"] = self.quantization.facts
+        if not self.selection.everything:
+            settings["only"], settings["skip"] = self.selection.only, self.selection.skip
+        if self.fallback != "refuse":
+            settings["fallback"] = self.fallback
+        promised = self.method.promises(self.parameters, self.pattern)
+        if self.pattern is not None and promised is None:
+            settings["runs"] = str(self.pattern)
         return BundleHeader(
             model_id=self.model_id,
             method=self.method.name,
-            pattern=self.pattern_name,
+            pattern=str(promised) if promised else "unstructured",
             parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
             seed=self.seed,
             target_sparsity=self.sparsity,

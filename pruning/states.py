@@ -1,6 +1,6 @@
 """Hidden states: in batches while a block runs, on disk for a killed run to go on with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -26,18 +26,20 @@ def hidden_file(folder: Path, number: int) -> Path:
 
 
 def write_hidden(folder: Path, number: int, streams: Streams) -> None:
+    """A stream that is the inputs themselves, as long as nothing was pruned, is not written twice."""
+    own = {name: batches for name, batches in streams.items() if name == "inputs" or batches is not streams["inputs"]}
     write_tensors(
         hidden_file(folder, number),
-        {f"{name}.{i:06d}": batch for name, batches in streams.items() for i, batch in enumerate(batches)},
+        {f"{name}.{i:06d}": batch for name, batches in own.items() for i, batch in enumerate(batches)},
     )
 
 
-def read_hidden(folder: Path, number: int) -> Streams:
-    """Raises UserError if they are missing or damaged."""
-    streams: Streams = {}
+def read_hidden(folder: Path, number: int, names: Iterable[str]) -> Streams:
+    """The streams `names`; those that were not written are the inputs. Raises UserError if they are missing or damaged."""
+    found: Streams = {}
     for key, batch in read_tensors(hidden_file(folder, number)).items():
-        streams.setdefault(key.partition(".")[0], []).append(batch)
-    return streams
+        found.setdefault(key.partition(".")[0], []).append(batch)
+    return {name: found.get(name, found["inputs"]) for name in names}
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -20,6 +20,7 @@ from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
+from workloads.patterns import DENSE
 
 MOST_TOKENS = 10**9  # cycles of the largest layers still fit 64-bit integers
 
@@ -155,7 +156,14 @@ def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: S
         entry.group_size,
         conditions.activation_density if model.skips_zero_inputs else 1.0,
     )
-    return model.evaluate(target.spec, work, statistics)
+    outcome = model.evaluate(target.spec, work, statistics)
+    return left_dense(outcome) if entry.pattern == DENSE else outcome
+
+
+def left_dense(outcome: Outcome) -> Outcome:
+    """Of a layer that was not pruned: it runs as the unpruned layer does, so that a whole model's figures count it as it is."""
+    dense = replace(outcome.dense, mapping=f"left dense, {outcome.dense.mapping}".rstrip(", "))
+    return replace(outcome, sparse=dense)
 
 
 def _gather(target: Target, layer: LayerInput) -> dict[str, Any]:
@@ -198,7 +206,8 @@ def layer_facts(header: BundleHeader, entry: LayerEntry) -> dict[str, Any]:
     return {
         "model": header.model_id,
         "method": header.method,
-        "pattern": entry.pattern,
+        "pattern": header.pattern,
+        "layer_pattern": entry.pattern if entry.pattern != header.pattern else "",
         "target_sparsity": header.target_sparsity,
         "layer": entry.name,
         "block": entry.block,

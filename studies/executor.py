@@ -30,6 +30,7 @@ from workloads.errors import NotForThisModel, UserError
 from workloads.files import pretty_json, sha256_of
 from workloads.locking import writing
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS
+from workloads.treatment import check_fallback
 
 if TYPE_CHECKING:
     from studies.prune import PruneSettings
@@ -190,6 +191,8 @@ class StudyRunner:
             and names <= set(GPUS)
             and method.method == GENERATED
             and method.pattern == NEEDS_NO_MASK
+            and method.selection.everything
+            and method.fallback == "refuse"
             and not model.evaluated
         )
 
@@ -197,11 +200,14 @@ class StudyRunner:
         folder = self.out / "masks" / masks_name(model, method)
         if method.method == GENERATED:
             density = density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
-            header, count, masks = generated(
-                self.beside_or_name(model.path or model.shapes), method.pattern, density, method.seed, {}
-            )
+            made = generated(
+                self.beside_or_name(model.path or model.shapes), method.pattern, density, method.seed, {}, method.selection,
+                method.fallback,
+            )  # fmt: skip
             return self.steps.bundle(
-                folder, header.sha256(), lambda: write_bundle(folder, header, count, masks, self.progress)
+                folder,
+                made.header.sha256(),
+                lambda: write_bundle(folder, made.header, made.count, made.masks, self.progress, made.patterns),
             )
         drawn = self.text_sha256(model.calibration)
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(method), "label": ""}]
@@ -341,6 +347,7 @@ def check_method(method: StudyMethod) -> None:
         return
     if method.method == GENERATED:
         density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
+        check_fallback(method.fallback, ":" in method.pattern)
         if method.bits is not None or method.allocation:
             raise UserError(f"{method.title}: generated masks come without weights: leave `bits` and `allocation` out")
         return
@@ -362,16 +369,19 @@ def prune_settings(method: StudyMethod) -> "PruneSettings":
 
     return PruneSettings(
         method.method, method.sparsity, method.pattern, method.rule, tuple(overrides(method.set)), method.bits,
-        method.group_size, method.quantizer or None, method.allocation or None, method.seed,
+        method.group_size, method.quantizer or None, method.allocation or None, method.seed, method.selection,
+        method.fallback,
     )  # fmt: skip
 
 
 def masks_name(model: StudyModel, method: StudyMethod) -> str:
     """The folder of a run's masks: what sets it apart from the other runs of the model."""
     sets = sha256_of(method.set)[:8] if method.set else ""
+    layers = [method.only, method.skip, method.fallback]
+    chosen = "" if layers == [(), (), "refuse"] else sha256_of(layers)[:8]
     quantized = slug(method.bits_text)
     return slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.allocation, quantized, sets,
-                method.seed)  # fmt: skip
+                chosen, method.seed)  # fmt: skip
 
 
 def given_name(model: StudyModel, method: StudyMethod, bundle: MaskBundle) -> str:

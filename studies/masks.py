@@ -1,7 +1,7 @@
 """Where masks come from: a pruning run, a generator, a file, a checkpoint. Shared by the command line and studies."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,70 @@ from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.locking import writing
 from workloads.mask import PackedMask
-from workloads.synthetic import generate
+from workloads.patterns import DENSE
+from workloads.selectors import EVERYTHING, Selection
+from workloads.synthetic import generate, parse_generator
+from workloads.treatment import check_fallback, treatment_of
 
 Masks = Iterable[tuple[Layer, PackedMask]]
 
 
+@dataclass(frozen=True)
+class Generated:
+    """Masks to come, of `count` layers; `patterns` of the layers whose pattern is not the header's."""
+
+    header: BundleHeader
+    count: int
+    masks: Iterator[tuple[Layer, PackedMask]]
+    patterns: dict[str, str]
+
+
 def generated(
-    model: str, pattern: str, density: float, seed: int, role_density: dict[str, float]
-) -> tuple[BundleHeader, int, Iterator[tuple[Layer, PackedMask]]]:
-    """(header, number of layers, masks) for the shapes of a catalog name, a config file or a model folder."""
+    model: str,
+    pattern: str,
+    density: float,
+    seed: int,
+    role_density: dict[str, float],
+    selection: Selection = EVERYTHING,
+    fallback: str = "refuse",
+) -> Generated:
+    """For the shapes of a catalog name, a config file or a model folder; layers that are not selected keep every weight."""
     from workloads.discovery import discover_layers
 
     model_id, config = resolve_config(model)
     layers = discover_layers(config)
-    nofm = pattern if ":" in pattern else "unstructured"
+    runs = parse_generator(pattern) if ":" in pattern else None
+    check_fallback(fallback, runs is not None)
+    treatment = treatment_of(layers, selection, runs, 0, fallback)
+    patterns = {layer.name: DENSE for layer in layers if layer.name not in treatment.treated}
+    patterns |= dict.fromkeys(treatment.loose, "unstructured")
+    nofm = pattern if runs else "unstructured"
+    parameters: dict[str, Any] = {"density": density, "role_density": role_density, "generator": pattern}
+    if not selection.everything:
+        parameters |= {"only": selection.only, "skip": selection.skip}
+    if fallback != "refuse":
+        parameters["fallback"] = fallback
     header = BundleHeader(
         model_id=model_id,
         method="generated" if pattern == nofm else f"generated-{pattern}",
         pattern=nofm,
-        parameters={"density": density, "role_density": role_density, "generator": pattern},
+        parameters=parameters,
         seed=seed,
         target_sparsity=1 - density,
         model_config=config,
         tool_version=__version__,
     )
-    return header, len(layers), generate(layers, pattern, density, seed, role_density)
+    masks = generate(layers, pattern, density, seed, role_density, patterns)
+    return Generated(header, len(layers), masks, patterns)
+
+
+def contents_text(bundle: MaskBundle) -> str:
+    """ "14 layers, sparsity 0.2500 (0.5000 in the 7 pruned, 7 left dense)" """
+    left = sum(entry.pattern == DENSE for entry in bundle.layers)
+    text = f"{len(bundle)} layers, sparsity {bundle.sparsity:.4f}"
+    return text + (
+        f" ({bundle.treated_sparsity:.4f} in the {len(bundle) - left} chosen, {left} left dense)" if left else ""
+    )
 
 
 def check_model(folder: Path, model: str) -> None:
@@ -91,10 +130,12 @@ def write_bundle(
         return writer.finish()
 
 
-def in_memory(header: BundleHeader, masks: Masks) -> Iterator[tuple[LayerEntry, PackedMask]]:
+def in_memory(
+    header: BundleHeader, masks: Masks, patterns: Mapping[str, str] | None = None
+) -> Iterator[tuple[LayerEntry, PackedMask]]:
     """Masks as a bundle would yield them, without writing one."""
     for layer, mask in masks:
-        yield entry_of(layer, mask, header.pattern), mask
+        yield entry_of(layer, mask, (patterns or {}).get(layer.name, header.pattern)), mask
 
 
 def entry_of(layer: Layer, mask: PackedMask, pattern: str) -> LayerEntry:

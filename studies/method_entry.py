@@ -8,6 +8,7 @@ from pydantic import Field
 
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
+from workloads.selectors import Selection
 
 GENERATED = "generated"
 NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
@@ -34,6 +35,14 @@ class StudyMethod:
     set: dict[str, Any] = field(default_factory=dict)
     masks: str = ""
     models: tuple[str, ...] | None = None
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    fallback: str = "refuse"
+
+    @property
+    def selection(self) -> Selection:
+        """Raises UserError for texts that are no selectors."""
+        return Selection(self.only, self.skip)
 
     def runs_for(self, model: str) -> bool:
         return self.models is None or model in self.models
@@ -47,7 +56,7 @@ class StudyMethod:
         name = self.method
         if self.method == GENERATED and self.pattern != "unstructured" and ":" not in self.pattern:
             name = f"{self.method} {self.pattern}"
-        asked = [self.rule, self.allocation, self.bits_text]
+        asked = [self.rule, self.allocation, self.bits_text, self.selection.text]
         said = ", ".join(text for text in asked if text)
         return f"{name} ({said})" if said else name
 
@@ -69,7 +78,8 @@ class StudyMethod:
 class MethodEntry:
     """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method either
     `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either `seeds` or one
-    `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
+    `seed`. `only` and `skip` choose layers (workloads/selectors.py), one text or several; `fallback`: workloads/treatment.py. Masks
+    are taken as they are, so only `label` and `models` go with them."""
 
     method: str = ""
     label: str = ""
@@ -86,6 +96,9 @@ class MethodEntry:
     set: dict[str, Any] = field(default_factory=dict)
     masks: str = ""
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    only: str | tuple[str, ...] = ()
+    skip: str | tuple[str, ...] = ()
+    fallback: str = "refuse"
 
     def runs(self, beside: Path = Path()) -> list[StudyMethod]:
         """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say the same
@@ -116,7 +129,8 @@ class MethodEntry:
     def _run(self, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
         return StudyMethod(
             self.method, self.label, pattern, sparsity, self.rule, self.bits, self.group_size, self.quantizer,
-            self.allocation, seed, self.set, models=self.models,
+            self.allocation, seed, self.set, models=self.models, only=texts(self.only), skip=texts(self.skip),
+            fallback=self.fallback,
         )  # fmt: skip
 
     def _given(self, beside: Path) -> StudyMethod:
@@ -130,6 +144,10 @@ class MethodEntry:
         return StudyMethod(
             "", label, header.pattern, header.target_sparsity, seed=header.seed, masks=self.masks, models=self.models
         )
+
+
+def texts(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def check_titles(entries: list[list[StudyMethod]]) -> None:

@@ -1,7 +1,7 @@
 """One pruning run, from names and numbers to a bundle and, on request, a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pruning.parameters import parse_parameters
 from pruning.plan import estimate
 from pruning.quantization import Quantization, check_bits, find_quantizer
 from pruning.recipe import Recipe
+from pruning.refs import all_refs
 from pruning.saving import check_target, save_pruned
 from pruning.states import Progress
 from studies.masks import parse_values
@@ -29,6 +30,8 @@ from workloads.files import check_writable_folder
 from workloads.locking import writing
 from workloads.model_folder import find_model
 from workloads.patterns import NofM
+from workloads.selectors import EVERYTHING, Selection
+from workloads.treatment import check_fallback
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SAVERS = {"dense": save_pruned, "packed": save_packed}
@@ -50,6 +53,8 @@ class PruneSettings:
     quantizer: str | None = None
     allocation: str | None = None
     seed: int = 0
+    selection: Selection = EVERYTHING
+    fallback: str = "refuse"
 
 
 def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
@@ -72,13 +77,18 @@ def check_settings(settings: PruneSettings) -> Recipe:
     parameters = parse_parameters(method.name, method.parameters_type, own)
     pattern, sparsity = target_of(method, settings)
     rule = choose_rule(method, settings.rule)
-    if pattern is not None and settings.rule is not None:
+    loose = settings.fallback == "unstructured"
+    if pattern is not None and settings.rule is not None and (not loose or rule == "global"):
         raise UserError(f"pattern {pattern} decides within runs of {pattern.m}; --rule {rule} has no meaning with it")
-    if pattern is None:
+    if pattern is None or loose:
         method.check(parameters, sparsity)
+    check_fallback(settings.fallback, pattern is not None or settings.group_size > 0)
     quantization = quantization_of(method, settings, of_quantizer)
     allocation = allocation_of(method, rule, settings, of_allocation)
-    return Recipe("", method, parameters, sparsity, rule, pattern, None, settings.seed, allocation, quantization)
+    return Recipe(
+        "", method, parameters, sparsity, rule, pattern, None, settings.seed, allocation, quantization, settings.selection,
+        settings.fallback,
+    )  # fmt: skip
 
 
 def split_values(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -147,6 +157,7 @@ def make_recipe(
 ) -> Recipe:
     """Checks every setting before anything runs. Raises UserError for the first that cannot be."""
     recipe = check_settings(settings)
+    recipe.treatment([ref.layer for block in all_refs(checkpoint) for ref in block])
     drawn = None
     if recipe.needs_calibration:
         if calibration is None:
@@ -154,10 +165,7 @@ def make_recipe(
                 f"{needy_part(recipe)} needs --calibration: a text, JSON lines, .npy token ids or a data set name"
             )
         drawn = read_calibration(calibration, checkpoint.folder, samples, seq_len, settings.seed)
-    return Recipe(
-        model_name(model), recipe.method, recipe.parameters, recipe.sparsity, recipe.rule, recipe.pattern, drawn,
-        recipe.seed, recipe.allocation, recipe.quantization,
-    )  # fmt: skip
+    return replace(recipe, model_id=model_name(model), calibration=drawn)
 
 
 def needy_part(recipe: Recipe) -> str:
@@ -207,7 +215,13 @@ def prune_and_save(
         if recipe.quantization is None:
             raise UserError("--save-format packed holds quantized weights; say how many bits, for example --bits 4")
         scaled = getattr(recipe.quantization.parameters, "scale_search", False)
-        check_packable(checkpoint, recipe.quantization.grid(torch.float32), scaled)
+        treatment = recipe.treatment([ref.layer for block in all_refs(checkpoint) for ref in block])
+        if treatment.ungrouped and recipe.quantization.group_size:
+            raise UserError(
+                f"a packed checkpoint has one grid, but {len(treatment.ungrouped)} matrices cannot take groups of "
+                f"{recipe.quantization.group_size}; choose a divisor, --fallback skip, or save the dense checkpoint instead"
+            )
+        check_packable(checkpoint, recipe.quantization.grid(torch.float32), scaled, treatment.treated)
     bundle = prune(checkpoint, recipe, out, progress, warn)
     SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
     return bundle
@@ -217,6 +231,8 @@ def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """The dry run: needs in MB (1e6 bytes) on stdout."""
     needs = estimate(checkpoint, recipe)
     print(f"{recipe.model_id}: {needs.layers} linears, {needs.weights:,} weights in {len(checkpoint.blocks)} blocks")
+    if needs.treated < needs.layers:
+        print(f"  {needs.treated} linears are chosen, {needs.treated_weights:,} weights; the others stay dense")
     for what, size in {
         "memory: outside the blocks (embeddings, head)": needs.outside_bytes,
         "memory: largest block": needs.block_bytes,

@@ -36,6 +36,7 @@ from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
 from workloads.limits import shortened
+from workloads.patterns import DENSE
 from workloads.rows import to_frame
 
 MAX_DESIGNS = 100_000  # of a sweep: some minutes
@@ -86,8 +87,8 @@ def open_source(
         layer = Layer(mask.stem, "other", -1, packed.rows, packed.cols)
         return Source(header, 1, list(mask_layers(in_memory(header, [(layer, packed)]))))
     assert model is not None
-    header, count, masks = generated(model, pattern, density_of(pattern, density), seed, {})
-    return Source(header, count, mask_layers(in_memory(header, masks)))
+    made = generated(model, pattern, density_of(pattern, density), seed, {})
+    return Source(made.header, made.count, mask_layers(in_memory(made.header, made.masks)))
 
 
 def find_layer(source: Source, name: str) -> str:
@@ -179,6 +180,10 @@ def layer_timeline(source: Source, target: Target, conditions: Conditions, name:
     without tiles, and a layer that cannot run."""
     layers = {layer.entry.name: layer for layer in source.layers}
     name = find_layer(source, name) if name else next(iter(layers))
+    if layers[name].entry.pattern == DENSE:
+        raise UserError(
+            f"{name} was left dense and runs as the unpruned layer; there is nothing to trace, name another"
+        )
     try:
         outcome = evaluate(target, layers[name], conditions, source.store)
     except Infeasible as error:

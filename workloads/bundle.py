@@ -28,6 +28,7 @@ from workloads.files import plain, read_json, sha256_of, utf8
 from workloads.layers import Layer
 from workloads.limits import MAX_FEATURES, check_seed, shortened
 from workloads.mask import PackedMask
+from workloads.patterns import DENSE, parse_pattern
 
 FORMAT = "prunesim-mask-bundle"
 VERSION = 3  # 2: values; 3: checksums
@@ -39,7 +40,8 @@ VALUES_KEYS = ("group_size", "values", "values_sha256")  # of LayerEntry, since 
 @dataclass(frozen=True)
 class LayerEntry:
     """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type; `group_size` is
-    the number of inputs that share a scale where they do not.
+    the number of inputs that share a scale where they do not. `pattern` is "unstructured", "N:M", or "dense" for a layer that was
+    left alone: all of its weights are kept, and simulators run it as the unpruned layer.
 
     `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds of
     tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or, quantized, codes
@@ -211,11 +213,9 @@ class MaskBundle:
     def validate(self) -> None:
         """Reads everything. Raises UserError at the first mask whose hash, count or pattern is not as stated, or values whose
         hash is not."""
-        from workloads.patterns import parse_pattern
-
         for entry, mask in self:
             try:
-                pattern = parse_pattern(entry.pattern)
+                pattern = None if entry.pattern == DENSE else parse_pattern(entry.pattern)
             except UserError as error:
                 raise UserError(f"{self.folder}: layer {entry.name}: {error}") from None
             if mask.sha256() != entry.sha256:
@@ -223,9 +223,10 @@ class MaskBundle:
                     f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is damaged; make the "
                     "bundle again"
                 )
-            if pattern is not None and not mask.follows(pattern.n, pattern.m):
+            whole = entry.pattern != DENSE or entry.nnz == entry.layer.n_weights
+            if not whole or (pattern is not None and not mask.follows(pattern.n, pattern.m)):
                 raise UserError(
-                    f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {pattern}; make the bundle again"
+                    f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {entry.pattern}; make the bundle again"
                 )
             self.values(entry.name)
 
@@ -234,6 +235,13 @@ class MaskBundle:
         """Zeros / weights over all layers."""
         kept = sum(entry.nnz for entry in self.layers)
         return 1 - kept / sum(entry.layer.n_weights for entry in self.layers)
+
+    @property
+    def treated_sparsity(self) -> float:
+        """Zeros / weights over the layers that were not left dense; 0 if all were."""
+        treated = [entry for entry in self.layers if entry.pattern != DENSE]
+        weights = sum(entry.layer.n_weights for entry in treated)
+        return 1 - sum(entry.nnz for entry in treated) / weights if weights else 0.0
 
     def _read(self, entry: LayerEntry) -> PackedMask:
         where = f"{self.folder}: layer {entry.name} in {entry.shard}"

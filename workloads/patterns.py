@@ -1,4 +1,4 @@
-"""Sparsity patterns as users write them: "unstructured" or "N:M"."""
+"""Sparsity patterns as users write them: "unstructured" or "N:M"; and "dense", which a bundle calls what was left alone."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 
 from workloads.errors import NotForThisModel, UserError
 
+DENSE = "dense"  # the pattern of a layer that was left alone: every weight kept, run as the unpruned layer is
 RUNS = (2, 4, 8, 16, 32)  # the M that are looked for, in this order
 _FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that happens to fit
 
@@ -77,7 +78,7 @@ class NofM:
         if in_features % self.m:
             raise NotForThisModel(
                 f"{where}: pattern {self} needs in_features divisible by {self.m}, not {in_features}; "
-                "choose another N:M or an unstructured pattern"
+                "choose another N:M, an unstructured pattern or a --fallback (unstructured, skip)"
             )
 
 

@@ -34,6 +34,12 @@ LAYER_COLUMNS = (
     Column("in_features", "int", "columns of the weight matrix"),
     Column("nnz", "int", "kept weights"),
     Column("sparsity", "float", "share of zeros, 0..1"),
+    Column(
+        "layer_pattern",
+        "text",
+        "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', or 'dense' (left alone: it runs as "
+        "the unpruned layer does); else ''",
+    ),
     Column("target", "text", "accelerator or GPU the figures hold for"),
     Column("settings", "text", "what was set differently from the target's preset, as key=value; '' if nothing"),
     Column(

@@ -4,7 +4,7 @@ Every layer draws from its own stream, keyed by (seed, layer name), so masks do 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 from math import comb
 
@@ -15,7 +15,7 @@ from workloads import bits
 from workloads.errors import UserError
 from workloads.layers import Layer, check_roles
 from workloads.mask import PackedMask
-from workloads.patterns import NofM, parse_pattern
+from workloads.patterns import DENSE, NofM, parse_pattern
 
 SKEW = 0.5  # row / column densities spread uniformly over density * (1 +- SKEW), less where that would exceed 1
 BLOCK = 16  # side of the square blocks of the "block" generator
@@ -123,16 +123,22 @@ GENERATORS: dict[str, Callable[[np.random.Generator, int, int, float], PackedMas
 
 
 def generate(
-    layers: Iterable[Layer], pattern: str, density: float, seed: int, role_density: dict[str, float] | None = None
+    layers: Iterable[Layer],
+    pattern: str,
+    density: float,
+    seed: int,
+    role_density: dict[str, float] | None = None,
+    patterns: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Layer, PackedMask]]:
-    """One mask per layer, in order; `pattern` is a key of GENERATORS or "N:M" (whose density is n/m, for every role).
+    """One mask per layer, in order; `pattern` is a key of GENERATORS or "N:M" (whose density is n/m, for every role). `patterns`, by
+    layer name: "dense" or "unstructured" in its place.
 
     Raises UserError, before the first mask is asked for, for an unknown pattern or role, a density outside (0, 1], N:M
     that does not divide in_features, and role densities beside N:M.
     """
-    layers = list(layers)
+    layers, own = list(layers), patterns or {}
     densities = {layer.role: density for layer in layers} | (role_density or {})
-    check_roles(list(role_density or {}), [layer.role for layer in layers])
+    check_roles(list(role_density or {}), [layer.role for layer in layers if own.get(layer.name) != DENSE])
     for role, value in densities.items():
         if not isinstance(value, int | float) or not 0 < value <= 1:
             raise UserError(f"density of {role} is a fraction in (0, 1], not {value!r}; 0.5 keeps half of the weights")
@@ -141,19 +147,29 @@ def generate(
         if role_density:
             raise UserError(f"pattern {nofm} keeps {nofm.n / nofm.m:g} of every role; leave role densities out")
         for layer in layers:
-            nofm.check_divides(layer.in_features, layer.name)
-    return _drawn(layers, pattern, nofm, densities, seed)
+            if layer.name not in own:
+                nofm.check_divides(layer.in_features, layer.name)
+    return _drawn(layers, pattern, nofm, densities, seed, own)
 
 
 def _drawn(
-    layers: list[Layer], pattern: str, nofm: NofM | None, densities: dict[str, float], seed: int
+    layers: list[Layer],
+    pattern: str,
+    nofm: NofM | None,
+    densities: dict[str, float],
+    seed: int,
+    own: Mapping[str, str],
 ) -> Iterator[tuple[Layer, PackedMask]]:
     for layer in layers:
         rng = stream(seed, layer.name)
-        if nofm is not None:
-            yield layer, n_of_m(rng, layer.out_features, layer.in_features, nofm)
+        stated = own.get(layer.name, pattern)
+        if stated == DENSE:
+            yield layer, PackedMask.dense(*layer.shape)
+        elif stated in GENERATORS:
+            yield layer, GENERATORS[stated](rng, layer.out_features, layer.in_features, densities[layer.role])
         else:
-            yield layer, GENERATORS[pattern](rng, layer.out_features, layer.in_features, densities[layer.role])
+            assert nofm is not None
+            yield layer, n_of_m(rng, layer.out_features, layer.in_features, nofm)
 
 
 def parse_generator(pattern: str) -> NofM:

@@ -160,9 +160,9 @@ def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
     if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(job.grid(ref) is None for ref in job.refs):
         return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
     budgets = [make_budget(parameters, job, ref, score) for ref, score in scores(parameters, job)]
-    learns_budgets = parameters.nm_budget == "row" or not budgets[0].in_runs
-    if learns_budgets or budgets[0].clipping is not None:
-        learn(parameters, job, budgets, learns_budgets)
+    free = [budget for budget in budgets if parameters.nm_budget == "row" or not budget.in_runs]
+    if free or budgets[0].clipping is not None:
+        learn(parameters, job, budgets, free)
     decisions = {}
     for budget, counts in zip(budgets, final_counts(budgets), strict=True):
         keep = keep_above(budget.ranks, counts)
@@ -216,17 +216,17 @@ def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
     )  # fmt: skip
 
 
-def learn(parameters: Parameters, job: BlockJob, budgets: list[Budget], learns_budgets: bool) -> None:
-    """Trains logits and clipping, one step a calibration sequence."""
+def learn(parameters: Parameters, job: BlockJob, budgets: list[Budget], free: list[Budget]) -> None:
+    """Trains the logits of the `free` budgets, and all clipping, one step a calibration sequence."""
     device = job.device
     inputs = job.sequences(job.inputs)
     references = job.sequences(job.outputs if parameters.reference == "local" else job.dense_outputs)
     optimizers: list[torch.optim.Optimizer] = []
-    if learns_budgets:
-        bounded = all(budget.bounded for budget in budgets)
-        weights = sum(budget.n_weights for budget in budgets)
+    if free:
+        bounded = all(budget.bounded for budget in free)
+        weights = sum(budget.n_weights for budget in free)
         d_coef = parameters.d_coef or default_d_coef(parameters.granularity, bounded, weights)
-        optimizers.append(Prodigy([b.logits for b in budgets], lr=1.0, d_coef=d_coef))
+        optimizers.append(Prodigy([b.logits for b in free], lr=1.0, d_coef=d_coef))
     clipped = [p for b in budgets if b.clipping is not None for p in b.clipping.parameters()]
     if clipped:
         optimizers.append(torch.optim.AdamW(clipped, lr=parameters.clip_lr, weight_decay=0.0))
@@ -245,8 +245,8 @@ def learn(parameters: Parameters, job: BlockJob, budgets: list[Budget], learns_b
                 for optimizer in optimizers:
                     optimizer.zero_grad()
                 stand_in.backward(loss, lambda ref, gradient: of[ref].receive(gradient))
-                if learns_budgets:
-                    surrogate(parameters, budgets).backward()
+                if free:
+                    surrogate(parameters, free).backward()
                 for optimizer in optimizers:
                     optimizer.step()
 
@@ -278,21 +278,21 @@ def surrogate(parameters: Parameters, budgets: list[Budget]) -> torch.Tensor:
 
 def scopes(budgets: list[Budget]) -> list[list[int]]:
     """Which matrices share a target: all of a block; each alone where N:M budgets must average N."""
-    if not budgets[0].in_runs:
-        return [list(range(len(budgets)))]
-    return [[i] for i in range(len(budgets))]
+    together = [i for i, budget in enumerate(budgets) if not budget.in_runs]
+    return ([together] if together else []) + [[i] for i, budget in enumerate(budgets) if budget.in_runs]
 
 
 @torch.no_grad()
 def final_counts(budgets: list[Budget]) -> list[torch.Tensor]:
     """(rows,) ranks pruned a matrix, exact in sum."""
-    counts: list[torch.Tensor] = []
+    counts: dict[int, torch.Tensor] = {}
     for group in scopes(budgets):
         members = [budgets[i] for i in group]
         total = math.floor(sum(b.n_weights * b.target for b in members) + 1e-6)
         wanted = [b.sparsity_by_row(b.pi()).cpu() for b in members]
-        counts += whole_counts(wanted, [b.width for b in members], [b.unit for b in members], total)
-    return [count.to(budget.weight.device) for count, budget in zip(counts, budgets, strict=True)]
+        found = whole_counts(wanted, [b.width for b in members], [b.unit for b in members], total)
+        counts |= dict(zip(group, found, strict=True))
+    return [counts[i].to(budget.weight.device) for i, budget in enumerate(budgets)]
 
 
 def pattern_of(parameters: Parameters, pattern: NofM | None) -> NofM | None:

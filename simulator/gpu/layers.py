@@ -11,6 +11,7 @@ from simulator.simulate import LayerInput, layer_facts
 from simulator.spec import spec_sha256
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
+from workloads.patterns import DENSE
 
 NOTES = (
     "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; latency_error_p90 is what nine "
@@ -22,6 +23,7 @@ NOTES = (
     "quantization and everything between the layers come on top.",
 )
 N, M = 2, 4
+NOT_24 = "the mask is not 2:4, and there is no faster kernel for it"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def predict_layers(
         entry = layer.entry
         try:
             found = predicted(entry.out_features, entry.in_features)
-            follows = entry.pattern == f"{N}:{M}" or layer.mask().follows(N, M)
+            left = entry.pattern == DENSE
+            follows = not left and (entry.pattern == f"{N}:{M}" or layer.mask().follows(N, M))
         except UserError as error:
             raise UserError(f"{entry.name}: {error}") from None
         yield {
@@ -68,18 +71,16 @@ def predict_layers(
             "tokens": tokens,
             "activation_density": 1.0,
             "spec_sha256": sha256,
-            **figures(found, follows),
+            **figures(found, follows, "the layer was left dense" if left else NOT_24),
         }
 
 
-def figures(found: Prediction, follows: bool) -> dict[str, Any]:
-    """The 2:4 kernel where the mask and the shape allow it, else the dense one."""
+def figures(found: Prediction, follows: bool, otherwise: str = NOT_24) -> dict[str, Any]:
+    """The 2:4 kernel where the mask and the shape allow it, else the dense one, for the reason `otherwise` if not the shape's."""
     dense_us = float(found.dense.time_us[0])
     sparse = follows and not found.reason[0]
     kernel = found.sparse24 if sparse else found.dense
-    why = (
-        "2:4" if sparse else f"dense: {found.reason[0] or 'the mask is not 2:4, and there is no faster kernel for it'}"
-    )
+    why = "2:4" if sparse else f"dense: {found.reason[0] if follows else otherwise}"
     return {
         "kernel": "sparse24" if sparse else "dense",
         "latency_us": float(kernel.time_us[0]),

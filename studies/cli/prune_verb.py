@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from studies.cli.output import Whole
 from studies.progress import ProgressLine, warn
+from workloads.selectors import Selection
 
 
 def prune(
@@ -27,6 +28,9 @@ def prune(
     group_size: Whole = 0,
     quantizer: str | None = None,
     allocation: str | None = None,
+    only: Annotated[list[str] | None, Parameter(negative="")] = None,
+    skip: Annotated[list[str] | None, Parameter(negative="")] = None,
+    fallback: str = "refuse",
     seed: Whole = 0,
     save_model: Path | None = None,
     save_format: str = "dense",
@@ -65,6 +69,14 @@ def prune(
         rtn, gptq, lwc, awq (prunesim ls quantizers). Default: the method's own, in the same optimisation, else rtn.
     allocation
         er, erk, owl, alpha, depth: a sparsity of its own for every block or matrix (prunesim ls allocations).
+    only
+        Layers to prune: roles (q or gate,up), blocks:0-15, blocks:2-, names (*.mlp.*). Commas widen, another --only narrows.
+        The others stay dense: sparsity, bits and allocation are of the chosen ones.
+    skip
+        Layers to leave dense, in the same words.
+    fallback
+        Where N:M or a group does not divide a matrix's inputs: refuse the model; unstructured at the same sparsity (one scale
+        a row for groups); or skip the matrix, which stays dense.
     save_model
         Also write the pruned checkpoint to this folder.
     save_format
@@ -76,12 +88,14 @@ def prune(
     dry_run
         Only estimate memory and disk.
     """
+    from studies.masks import contents_text
     from studies.prune import PruneSettings, make_recipe, open_checkpoint, print_estimate, run_prune
 
     progress = ProgressLine()
     settings = PruneSettings(
-        method, sparsity, pattern, rule, tuple(set_ or ()), bits, group_size, quantizer, allocation, seed
-    )
+        method, sparsity, pattern, rule, tuple(set_ or ()), bits, group_size, quantizer, allocation, seed,
+        Selection(tuple(only or ()), tuple(skip or ())), fallback,
+    )  # fmt: skip
     checkpoint = open_checkpoint(model, dtype, device)
     recipe = make_recipe(model, checkpoint, settings, calibration, samples, seq_len)
     if dry_run:
@@ -89,4 +103,4 @@ def prune(
         return
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
-    sys.stderr.write(f"wrote {out}: {len(bundle)} layers, sparsity {bundle.sparsity:.4f}\n")
+    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n")

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning.grid import BITS, Grid, Quantized, fit, from_range, quantize
-from workloads.errors import UserError
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 grids = st.builds(
@@ -165,10 +164,3 @@ def test_the_input_scale_divides_what_comes_off_the_grid() -> None:
     assert torch.equal(scaled.dequantize(), plain.dequantize() / scale)
     keep = weight > 0
     assert torch.equal(scaled.masked(keep).dequantize() != 0, (scaled.dequantize() != 0) & keep)
-
-
-def test_group_sizes_must_divide_the_inputs() -> None:
-    Grid(4, 4).check(8, "layer")
-    Grid(4, 0).check(7, "layer")
-    with pytest.raises(UserError, match="layer: --group-size 4 does not divide its 10 inputs"):
-        Grid(4, 4).check(10, "layer")

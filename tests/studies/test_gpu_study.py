@@ -79,7 +79,8 @@ def test_a_gpu_alone_needs_no_masks_and_writes_none(study_file, tmp_path):
 def test_rows_without_masks_are_those_with_generated_ones(tmp_path):
     path = str(config(tmp_path))
     target = open_gpu("h200", [], "fp16")
-    header, _, masks = generated(path, "2:4", 0.5, 0, {})
+    made = generated(path, "2:4", 0.5, 0, {})
+    header, masks = made.header, made.masks
     with_masks = to_frame(predict_layers(target, header, mask_layers(in_memory(header, masks)), 64))
     source = shapes_source(path, 0)
     without = to_frame(predict_layers(target, source.header, source.layers, 64))
