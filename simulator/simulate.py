@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from simulator.identity import source_sha256
 from simulator.machine import Machine
 from simulator.search import MOST_CYCLES
 from simulator.spec import load_spec, spec_sha256
-from simulator.statistics import StatisticsStore
+from simulator.statistics import Statistics, StatisticsStore
 from simulator.work import Work
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
@@ -144,9 +144,13 @@ def simulate_layers(
 def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: StatisticsStore) -> Outcome:
     """Raises Infeasible where the target cannot run the layer."""
     entry, model = layer.entry, target.model
+    left = entry.pattern == DENSE
     content = entry.sha256 + (entry.values_sha256 if model.reads_values else "")
     key = [*target.statistics_key, model.geometry(target.spec)]
-    statistics = store.get(content, key, lambda: _gather(target, layer), keep=target.source_sha256 is not None)
+    if left and model.reads_values:  # it has none, and needs none
+        statistics = Statistics({})
+    else:
+        statistics = store.get(content, key, lambda: _gather(target, layer), keep=target.source_sha256 is not None)
     work = Work(
         entry.out_features,
         entry.in_features,
@@ -155,9 +159,10 @@ def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: S
         entry.weight_bits,
         entry.group_size,
         conditions.activation_density if model.skips_zero_inputs else 1.0,
+        left,
     )
     outcome = model.evaluate(target.spec, work, statistics)
-    return left_dense(outcome) if entry.pattern == DENSE else outcome
+    return left_dense(outcome) if left else outcome
 
 
 def left_dense(outcome: Outcome) -> Outcome:

@@ -14,7 +14,7 @@ from simulator.gpu.prediction import MAX_SIZE
 from simulator.simulate import Conditions, Target
 from simulator.spec import flat, spec_sha256
 from studies.gaps import check_any_ran, warn_of_gaps
-from studies.masks import check_model, generated, write_bundle
+from studies.masks import check_model, generated, model_layers, write_bundle
 from studies.method_entry import GENERATED, StudyMethod
 from studies.progress import ProgressLine, warn
 from studies.published import published_rows, spmm_table, unmatched_notes
@@ -97,6 +97,7 @@ class StudyRunner:
                 check_method(method)
             except UserError as error:
                 raise UserError(f"{self.study.path}: {described(method)}: {error}") from None
+        self.check_selections()
         for model in self.study.models:
             for name in (model.text, model.calibration):
                 if name and Path(name).suffix and not self.study.beside(name).is_file():
@@ -118,6 +119,19 @@ class StudyRunner:
                         f"{self.study.path}: {model.name!r} has shapes only; {method.method!r} needs weights "
                         f"(give `path`), or use method = {GENERATED!r}"
                     )
+
+    def check_selections(self) -> None:
+        """A selection may fit some models of a study only; raises UserError for one that fits none."""
+        for method in self.study.methods:
+            refusals: list[NotForThisModel] = []
+            models = [m for m in self.study.models if method.runs_for(m.name) and not method.selection.everything]
+            for model in models:
+                try:
+                    method.selection.names(model_layers(self.beside_or_name(model.path or model.shapes)))
+                except NotForThisModel as error:
+                    refusals.append(error)
+            if refusals and len(refusals) == len(models):
+                raise UserError(f"{self.study.path}: {described(method)}: {refusals[0]}")
 
     def run(self) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
         """(result rows, quality rows); None where the study asks for none."""

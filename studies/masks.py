@@ -80,17 +80,22 @@ def contents_text(bundle: MaskBundle) -> str:
     )
 
 
-def check_model(folder: Path, model: str) -> None:
-    """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same shape."""
+def model_layers(model: str) -> list[Layer]:
+    """Of a catalog name, a config, a folder or a hub id."""
     from workloads.discovery import discover_layers
     from workloads.model_folder import find_model
 
-    masks = MaskBundle.open(folder)
     try:
         _, config = resolve_config(model)
     except UserError:
         _, config = resolve_config(str(find_model(model)))
-    shapes = {layer.name: layer.shape for layer in discover_layers(config)}
+    return discover_layers(config)
+
+
+def check_model(folder: Path, model: str) -> None:
+    """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same shape."""
+    masks = MaskBundle.open(folder)
+    shapes = {layer.name: layer.shape for layer in model_layers(model)}
     for entry in masks.layers:
         made = f"{folder} holds masks of {masks.header.model_id!r}"
         if entry.name not in shapes:

@@ -195,7 +195,9 @@ def _row(
     environment: str,
 ) -> dict[str, Any]:
     feasible, latency_us, nnz = case["feasible"], case[f"{situation}_us"], layer.get("nnz")
-    if case["pattern"] == DENSE and not feasible and dense_us:  # left dense: the dense kernel runs it, whatever the others run
+    if (
+        case["pattern"] == DENSE and not feasible and dense_us
+    ):  # left dense: the dense kernel runs it, whatever the others run
         case = case | {"variant": "left dense, the dense kernel", "reason": ""}
         feasible, latency_us = True, dense_us
     settings = f"kernel={case['kernel']} dtype={case['dtype']} l2={situation}"

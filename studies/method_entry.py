@@ -107,6 +107,7 @@ class MethodEntry:
             raise UserError("needs either `method` or `masks` (the folder of a mask bundle)")
         if self.masks:
             return [self._given(beside)]
+        Selection(texts(self.only), texts(self.skip))
         for several, one in (("targets", "sparsity"), ("targets", "pattern"), ("seeds", "seed")):
             if getattr(self, several) is not None and getattr(self, one) is not None:
                 raise UserError(f"gives both `{several}` and `{one}`; leave one out")

@@ -12,6 +12,7 @@ from simulator.gpu import GPUS, load_gpu
 from simulator.gpu.confidence import stated
 from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
+from studies.left_dense import left_dense_notes
 from studies.published import dtype_of, published_notes
 from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
@@ -115,7 +116,7 @@ def notes_for(rows: pd.DataFrame) -> list[str]:
         if name in ACCELERATORS
         for note in ACCELERATORS[name].notes
     ]
-    notes += gpu_notes(rows) + published_notes(rows)
+    notes += left_dense_notes(rows) + gpu_notes(rows) + published_notes(rows)
     if rows["role"].str.startswith("expert_").any():
         notes.append("Every expert is timed as if all tokens were routed to it; whole-model sums overstate experts.")
     notes.append("Only the pruned linear layers are timed: no attention, norms, embeddings or output head.")

@@ -179,7 +179,8 @@ def layer_timeline(source: Source, target: Target, conditions: Conditions, name:
     """(LayerInput, Timeline) of a masked layer, given by name or role; "": the first. Raises UserError for an unknown layer, a level
     without tiles, and a layer that cannot run."""
     layers = {layer.entry.name: layer for layer in source.layers}
-    name = find_layer(source, name) if name else next(iter(layers))
+    masked = [layer.entry.name for layer in layers.values() if layer.entry.pattern != DENSE]
+    name = find_layer(source, name) if name else next(iter([*masked, *layers]))
     if layers[name].entry.pattern == DENSE:
         raise UserError(
             f"{name} was left dense and runs as the unpruned layer; there is nothing to trace, name another"

@@ -17,11 +17,14 @@ DenseArrays = Callable[[Any, int, int], dict[str, np.ndarray]]
 
 def outcome(spec: Any, work: Work, statistics: Statistics, geometry: Any, layer: Layer, dense: DenseArrays) -> Outcome:
     """`layer(spec, work, statistics)` of the mask, and of `dense(spec, rows, cols)`: the arrays that a full mask has in a dense
-    format. Inputs are as sparse as in `work` on both sides. Raises Infeasible where the mask's does not fit; where the full one alone
-    does not, there is no baseline."""
-    full = replace(work, nnz=work.rows * work.cols)
-    sparse = layer(spec, work, statistics)
+    format. Inputs are as sparse as in `work` on both sides. A layer that was left dense is its own baseline. Raises Infeasible where
+    the mask's does not fit; where the full one alone does not, there is no baseline."""
+    full = replace(work, nnz=work.rows * work.cols, left_dense=False)
     width = work.width(spec.number.weight_bits)
+    if work.left_dense:
+        unpruned = _dense_layer(spec, full, _Key(geometry), layer, dense)
+        return Outcome(unpruned, unpruned, weight_bits=width)
+    sparse = layer(spec, work, statistics)
     try:
         return Outcome(sparse, _dense_layer(spec, full, _Key(geometry), layer, dense), weight_bits=width)
     except Infeasible as error:
