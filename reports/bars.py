@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports import drawing
 from reports.drawing import safe
-from reports.figures import configuration, roles_of, series
+from reports.figures import configuration, left_out, roles_of, series
 from reports.present import cell, quantity_text
 from reports.sums import ENERGY_PARTS, counted, no_baseline, sums
 from reports.units import ENERGIES, fitting
@@ -119,7 +119,7 @@ def _figure(rows: pd.DataFrame, title: str, measure: Measure, nothing: str) -> F
         return drawing.empty_figure(measure.title, title, nothing)
     roles, each = roles_of(rows), list(series(rows))
     slots = len(roles) * (len(each) + 2)
-    figure = drawing.new_figure(7.2, 1.5 + _ROW * slots, measure.title, title)
+    figure = drawing.new_figure(7.2, 1.5 + _ROW * slots, measure.title, title + left_out(rows))
     axes = figure.add_subplot()
     ticks: list[tuple[float, str, bool]] = []  # (y, label, is a heading)
     y = 0.0

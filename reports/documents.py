@@ -15,6 +15,7 @@ from reports.sums import CONFIG, KERNEL, groups
 from reports.units import in_units, with_time_unit
 
 MOST_DESIGNS = 40  # lines of a sweep that are still read in plain text
+MOST_LINES = 200  # of any other table
 
 
 def latex_report(contents: Contents) -> str:

@@ -5,6 +5,7 @@ matplotlib is used through its object-oriented Figure only; no pyplot, so no glo
 
 import io
 import textwrap
+import warnings
 from typing import Any, Literal
 
 import matplotlib
@@ -18,6 +19,8 @@ BROWN, VIOLET = "#7A4B2A", "#5B3A9E"  # for figures with more than eight lines
 INK, FAINT, GREY, LIGHT_GREY = "#1f2328", "#d0d7de", "#8c959f", "#c9ced4"
 SLOW_INK = "#a63c00"  # vermillion, dark enough for small text on white
 
+_DOTS_PER_INCH = 150  # of pictures, and of what is a picture inside a drawing
+MANY = 400  # marks of a kind from which they are one picture inside a drawing, not shapes each
 # Text becomes outlines: a figure looks the same on a machine without our fonts.
 _STYLE: Any = {
     "svg.hashsalt": "prunesim",
@@ -72,14 +75,17 @@ def empty_figure(what: str, where: str, why: str) -> Figure:
 
 def svg_bytes(figure: Figure) -> bytes:
     """Equal bytes for equal figures: fixed ids, no date, no program name."""
-    stream = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
+    return _saved(figure, format="svg", dpi=_DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
 
 
-def png_bytes(figure: Figure, dots_per_inch: int = 150) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    return _saved(figure, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
     stream = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(stream, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
+        figure.savefig(stream, **options)
+        figure.set_layout_engine("none")  # laid out: a second file of the figure need not do it again
     return stream.getvalue()

@@ -6,6 +6,7 @@ cannot run them) are drawn as such, never as zero.
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from reports import drawing
 from reports.drawing import safe
 from reports.explain import config_text
+from reports.limits import MOST_ROLES, MOST_SERIES
 from reports.present import speedup_text, times_text
-from reports.sums import CONFIG, MASKS, checked, counted, groups, ratio, sums, total
+from reports.sums import CONFIG, MASKS, checked, counted, counted_mask, groups, ratios, sums, totals
 from workloads.layers import role_rank
 
 MARKERS = (
@@ -43,14 +45,22 @@ def configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for key, group in groups(rows, MASKS):
+    """(name, rows) of each method and pattern, as many as a figure holds."""
+    for key, group in islice(groups(rows, MASKS), MOST_SERIES):
         asked = key["target_sparsity"]
         pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
         yield f"{key['method']} {pattern}".strip(), group
 
 
+def left_out(rows: pd.DataFrame) -> str:
+    """What a title says of the methods, patterns and roles that a figure has no room for."""
+    methods, roles = len(rows[MASKS].drop_duplicates()), rows["role"].nunique()
+    said = f"; {MOST_SERIES} of {methods:,} methods and patterns" if methods > MOST_SERIES else ""
+    return said + (f"; {MOST_ROLES} of {roles:,} roles" if roles > MOST_ROLES else "")
+
+
 def roles_of(rows: pd.DataFrame) -> list[str]:
-    return sorted(dict.fromkeys(rows["role"]), key=role_rank)
+    return sorted(rows["role"].unique(), key=role_rank)[:MOST_ROLES]
 
 
 def heatmap_figure(rows: pd.DataFrame) -> Figure:
@@ -67,7 +77,7 @@ def heatmap_figure(rows: pd.DataFrame) -> Figure:
     width = columns * max(1.6, 0.3 * len(roles) + 0.2) + 1.3
     names = 0.09 * min(16, max(map(len, roles)))  # role names stand upright below each panel
     height = lines * (max(0.5, 0.16 * len(blocks)) + 0.9 + names) + 0.9
-    figure = drawing.new_figure(max(width, 5.0), height, _WHAT[0], title)
+    figure = drawing.new_figure(max(width, 5.0), height, _WHAT[0], title + left_out(rows))
     axes = figure.subplots(lines, columns, squeeze=False)
     numbered = len(panels) * len(blocks) * len(roles) <= _MOST_NUMBERED_CELLS
     norm = Normalize(-reach, reach)
@@ -76,7 +86,14 @@ def heatmap_figure(rows: pd.DataFrame) -> Figure:
             place.set_visible(False)
             continue
         label, grid, barred = panels[number]
-        mesh = place.pcolormesh(grid, cmap=colormaps["RdBu"], norm=norm, edgecolors="white", linewidth=0.4)
+        mesh = place.pcolormesh(
+            grid,
+            cmap=colormaps["RdBu"],
+            norm=norm,
+            edgecolors="white",
+            linewidth=0.4,
+            rasterized=grid.size * len(panels) > drawing.MANY,
+        )
         _finish_panel(place, label, grid, barred, strong_from=0.6 * reach if numbered else 0.0)
         _grid_ticks(place, blocks, roles, with_blocks=number % columns == 0)
     _colour_bar(figure, mesh, axes, reach)
@@ -85,17 +102,18 @@ def heatmap_figure(rows: pd.DataFrame) -> Figure:
 
 def _grid(rows: pd.DataFrame, blocks: list[int], roles: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """(log2 speedup, cannot run), both (blocks, roles); NaN where nothing is known."""
-    grid = np.full((len(blocks), len(roles)), np.nan)
-    barred = np.zeros(grid.shape, dtype=bool)
-    rows = rows.assign(block=rows["block"].fillna(-1))
-    both = ["dense_cycles", "cycles"]
-    summed = counted(rows).astype(dict.fromkeys(both, "float64")).groupby(["block", "role"])[both].agg(total)
-    for block, role in rows[["block", "role"]].drop_duplicates().itertuples(index=False):
-        place = blocks.index(block), roles.index(role)
-        barred[place] = (block, role) not in summed.index
-        speedup = float("nan") if barred[place] else ratio(*summed.loc[(block, role)])
-        grid[place] = math.log2(speedup) if speedup > 0 else np.nan
-    return grid, barred
+    rows = rows[rows["role"].isin(roles)]
+    fine = counted_mask(rows)
+    place = np.searchsorted(blocks, rows["block"].fillna(-1).to_numpy(np.int64)) * len(roles)
+    place += rows["role"].map({role: number for number, role in enumerate(roles)}).to_numpy(np.int64)
+    size = len(blocks) * len(roles)
+    dense, own = (totals(rows.loc[fine, name], place[fine], size) for name in ("dense_cycles", "cycles"))
+    speedup = ratios(dense, own)
+    grid = np.log2(speedup, out=np.full(size, np.nan), where=speedup > 0)
+    grid[~np.isfinite(grid)] = np.nan
+    there, ran = (np.bincount(cells, minlength=size) > 0 for cells in (place, place[fine]))
+    shape = len(blocks), len(roles)
+    return grid.reshape(shape), (there & ~ran).reshape(shape)
 
 
 def _finish_panel(axes: Axes, label: str, grid: np.ndarray, barred: np.ndarray, strong_from: float) -> None:
@@ -155,7 +173,7 @@ def scatter_figure(rows: pd.DataFrame) -> Figure:
     used = used[np.isfinite(used["speedup"]) & (used["speedup"] > 0)]
     if used.empty:
         return drawing.empty_figure(_WHAT[1], title, "No layer can run on this target.")
-    figure = drawing.new_figure(6.4, 4.6, _WHAT[1], title)
+    figure = drawing.new_figure(6.4, 4.6, _WHAT[1], title + left_out(rows))
     axes = figure.add_subplot()
     low, high = max(0.0, used["sparsity"].min() - 0.1), min(0.99, used["sparsity"].max() + 0.1)
     line = np.linspace(low, high, 200)
@@ -163,12 +181,15 @@ def scatter_figure(rows: pd.DataFrame) -> Figure:
         100 * line, 1 / (1 - line), color=drawing.INK, linewidth=1, linestyle="--", label="ideal, 1 / (1 - sparsity)"
     )
     axes.axhline(1, color=drawing.SLOW_INK, linewidth=1.2, label="break-even: as fast as dense")
-    whole_of = dict(series(rows))
-    for number, (label, group) in enumerate(series(used)):
+    for number, (label, group) in enumerate(series(rows)):
         marker, colour = MARKERS[number % len(MARKERS)]
-        x, y = 100 * group["sparsity"], group["speedup"]
-        axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7)
-        found = sums(whole_of[label])
+        marks = group.loc[group.index.intersection(used.index)]
+        if marks.empty:
+            continue
+        x, y = 100 * marks["sparsity"], marks["speedup"]
+        many = len(used) > drawing.MANY
+        axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7, rasterized=many)
+        found = sums(group)
         whole = 100 * found["sparsity"], found["speedup"]
         said = "no dense baseline" if math.isnan(whole[1]) else speedup_text(whole[1])
         name = f"{safe(label, 40, lines=1)}: {said}"

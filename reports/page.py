@@ -5,7 +5,7 @@ the ids of two figures cannot clash.
 """
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
 from reports.documents import by, headline_lines, named
 from reports.gemms import error_sentences
+from reports.limits import MOST_LINES, MOST_SENTENCES, cut, lines_each, more_lines, more_tables
 from reports.present import Cell, Heading, cell, cells, filled, heading, spans
 from reports.sums import ALL_ROLES, CONFIG, KERNEL, groups
 from reports.units import in_units, with_time_unit
 
 _LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
-_MOST_DESIGNS = 1000  # lines of a sweep that a browser still sorts at once
 _HEADLINE = "Sum of dense times / sum of times over all counted layers, each target against its own dense run"
 BY_TOKENS, PHASES = (
     "Speedup against tokens",
@@ -70,24 +70,49 @@ class Sheet:
     above: list[tuple[str, int]]  # (heading, columns it spans) above the headings, [] for one row of headings
     below: list[tuple[str, int]]  # the same of a line at the end that is never sorted away
     minor: bool = False  # starts folded however short
+    more: int = 0  # lines left out
+    file: str = ""  # where they are
 
     @property
     def folded(self) -> bool:
         return self.minor or len(self.lines) > _LONG
 
 
-def sheet(table: pd.DataFrame, shown: Iterable[str], caption: str, below: Iterable[tuple[str, int]] = ()) -> Sheet:
-    """The columns of `table` that hold anything, in this order."""
+def sheet(
+    table: pd.DataFrame,
+    shown: Iterable[str],
+    caption: str,
+    below: Iterable[tuple[str, int]] = (),
+    most: int = MOST_LINES,
+    file: str = "rows.csv",
+) -> Sheet:
+    """The columns of `table` that hold anything, in this order; at most `most` lines, `file` has all."""
+    more = more_lines(table, most)
+    table = table.head(most)
     shown = filled(table, shown)
     heads = [heading(column) for column in shown]
     whole = table["role"] == ALL_ROLES if "role" in table else pd.Series(False, index=table.index)
     lines = [Line(line, bool(all_)) for line, all_ in zip(cells(table, shown), whole, strict=True)]
-    return Sheet(caption, heads, lines, spans(heads), list(below))
+    return Sheet(caption, heads, lines, spans(heads), list(below), more=more, file=file)
 
 
-def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
-    """The page. `pictures` are grouped under the text of their configuration; those of sweeps stand above their tables."""
-    sweeps = [_sweep(key, table, pictures.get(explain.config_text(key), [])) for key, table in contents.designs]
+@dataclass(frozen=True)
+class Sheets:
+    """The tables of a section; `more`: how many are left out, and where they are, "" for none."""
+
+    sheets: list[Sheet]
+    more: str = ""
+    file: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.sheets)
+
+
+def html_report(contents: Contents, pictures: dict[str, list[Picture]], undrawn: str = "") -> str:
+    """The page. `undrawn`: what has no figures. `pictures` are grouped under the text of their configuration; those of sweeps stand above their tables."""
+    designs, more_designs = cut(contents.designs)
+    most = lines_each(len(designs))
+    sweeps = [_sweep(key, table, pictures.get(explain.config_text(key), []), most) for key, table in designs]
     placed = {explain.config_text(key) for key, _ in contents.designs} | {BY_TOKENS, PHASES}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -100,9 +125,9 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         title=contents.title,
         notes=contents.notes,
         what_was_run=explain.what_was_run(contents),
-        verdict=[] if contents.headline.empty else explain.verdict(contents.headline),
+        verdict=_verdict(contents.headline),
         headline=_headline(contents.headline),
-        by_tokens=[_by_tokens(key, table) for key, table in contents.by_tokens],
+        by_tokens=_sheets(contents.by_tokens, _by_tokens, "by-tokens.csv"),
         by_tokens_pictures=pictures.get(BY_TOKENS, []),
         how_by_tokens=statements.HOW_BY_TOKENS,
         phases=pictures.get(PHASES, []),
@@ -121,8 +146,9 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         how_spmm=statements.HOW_SPMM,
         quality_verdict=[] if contents.perplexities.empty else explain.quality_verdict(contents.perplexities),
         quality=[sheet(t, columns.quality_columns(t), explain.quality_text(key)) for key, t in contents.quality_tables],
-        compared=[_compared(key, table) for key, table in contents.compared],
+        compared=_sheets(contents.compared, _compared, "compared.csv"),
         sweeps=sweeps,
+        more_designs=more_tables(more_designs, "designs.csv"),
         energy=_energy(contents.energy),
         not_in_energy=statements.NOT_IN_ENERGY,
         constants=_captioned(contents.constants, columns.CONSTANT_COLUMNS, [], "Constants of energy and area"),
@@ -135,23 +161,34 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]]) -> str:
         levels=_captioned(contents.levels, columns.LEVELS_COLUMNS, _LEVELS_SHARED, "Same masks, same tokens"),
         why_levels_differ=statements.WHY_LEVELS_DIFFER,
         pictures={text: items for text, items in pictures.items() if text not in placed},
+        undrawn=undrawn,
         layers=_layers(contents.layers),
         provenance=explain.provenance(contents),
     )
 
 
-def _compared(key: dict, table: pd.DataFrame) -> Sheet:
+def _verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
+    lines, more = cut([] if headline.empty else explain.verdict(headline), MOST_SENTENCES)
+    return [*lines, *([(f"{more:,} more configurations: see whole-model.csv.", False)] if more else [])]
+
+
+def _sheets(tables: list[tuple[dict, pd.DataFrame]], made: Callable[..., Sheet], file: str) -> Sheets:
+    shown, more = cut(tables)
+    most = lines_each(len(shown))
+    return Sheets([replace(made(key, table, most), file=file) for key, table in shown], more_tables(more, file), file)
+
+
+def _compared(key: dict, table: pd.DataFrame, most: int) -> Sheet:
     shown = compare_columns(table)
-    return sheet(table, shown, explain.compared_text(key), perplexity_line(table, shown))
+    return sheet(table, shown, explain.compared_text(key), perplexity_line(table, shown), most)
 
 
-def _sweep(key: dict, table: pd.DataFrame, pictures: list[Picture]) -> Sweep:
+def _sweep(key: dict, table: pd.DataFrame, pictures: list[Picture], most: int) -> Sweep:
     text = explain.config_text(key)
     said, warns = explain.designs_verdict(table)
-    shown, names = in_units(table.head(_MOST_DESIGNS))
-    more = f"; the first {len(shown):,} of {len(table):,} lines, designs.csv has all" if len(table) > len(shown) else ""
-    made = sheet(shown, named(columns.DESIGN_COLUMNS, names), f"{text}: designs, fastest first{more}")
-    return Sweep(f"{text}: {said}.", warns, made, pictures)
+    shown, names = in_units(table.head(most))
+    made = sheet(shown, named(columns.DESIGN_COLUMNS, names), f"{text}: designs, fastest first")
+    return Sweep(f"{text}: {said}.", warns, replace(made, more=more_lines(table, most), file="designs.csv"), pictures)
 
 
 def _energy(lines: pd.DataFrame) -> Sheet | None:
@@ -159,58 +196,73 @@ def _energy(lines: pd.DataFrame) -> Sheet | None:
     return _captioned(table, named(columns.ENERGY_COLUMNS, names), ["model"], explain.ENERGY_CAPTION)
 
 
-def _captioned(table: pd.DataFrame, shown: list[str], shared: list[str], caption: str) -> Sheet | None:
+def _captioned(
+    table: pd.DataFrame, shown: list[str], shared: list[str], caption: str, most: int = MOST_LINES
+) -> Sheet | None:
     """The sheet, None when empty. What all lines share goes to the caption, which leaves a phone room for numbers."""
     if table.empty:
         return None
     constant = [c for c in shared if c in table and table[c].nunique(dropna=False) == 1]
     told = [(c, cell(c, table[c].iloc[0])) for c in constant]
     said = "".join(f"; {heading(c).text.lower()} {value.text}" for c, value in told if value.sort is not None)
-    return sheet(table, [c for c in shown if c not in constant], caption + said)
+    return sheet(table, [c for c in shown if c not in constant], caption + said, most=most)
 
 
 def _headline(lines: pd.DataFrame) -> Sheet | None:
     if lines.empty:
         return None
-    return _captioned(*headline_lines(lines), ["model", "method", "pattern"], _HEADLINE)
+    made = _captioned(*headline_lines(lines), ["model", "method", "pattern"], _HEADLINE)
+    return made and replace(made, file="whole-model.csv")
 
 
-def _by_tokens(key: dict, table: pd.DataFrame) -> Sheet:
-    return _captioned(table, table_columns(table), ["settings", "source"], explain.masks_text(key)) or sheet(
-        table, [], ""
-    )
+def _by_tokens(key: dict, table: pd.DataFrame, most: int) -> Sheet:
+    made = _captioned(table, table_columns(table), ["settings", "source"], explain.masks_text(key), most)
+    return made or sheet(table, [], "")
 
 
-def _roles(table: pd.DataFrame) -> list[Sheet]:
+def _roles(table: pd.DataFrame) -> Sheets:
     """A sheet for each configuration; those of a GPU hold all of its token counts."""
-    sheets = []
-    for key, lines in by(table, explain.WITHOUT_TOKENS):
+
+    def made(key: dict, lines: pd.DataFrame, most: int) -> Sheet:
         if key["level"] == KERNEL:
             lines, names = with_time_unit(lines)
-            sheets.append(_kernel_sheet(lines, named(columns.KERNEL_ROLE_COLUMNS, names), key, "mean time per layer"))
-            continue
-        for config, part in groups(lines, CONFIG):
-            sheets.append(sheet(part, columns.ROLE_COLUMNS, f"{explain.config_text(config)}: mean cycles per layer"))
-    return sheets
+            shown = named(columns.KERNEL_ROLE_COLUMNS, names)
+            return _kernel_sheet(lines, shown, key, "mean time per layer", most)
+        caption = f"{explain.config_text(key)}: mean cycles per layer"
+        return sheet(lines, columns.ROLE_COLUMNS, caption, most=most)
+
+    return _sheets(_configurations(table), made, "roles.csv")
 
 
-def _layers(table: pd.DataFrame) -> list[Sheet]:
-    """As `_roles`; "seed" only where there is more than one."""
+def _layers(table: pd.DataFrame) -> Sheets:
+    """As `_roles`; "seed" only where there is more than one. Where lines are left out, those of the least speedup come first."""
     several = "seed" in table and table["seed"].nunique(dropna=False) > 1
-    sheets = []
+
+    def made(key: dict, lines: pd.DataFrame, most: int) -> Sheet:
+        order = ""
+        if len(lines) > most:
+            lines, order = lines.sort_values("speedup", kind="stable"), ", least speedup first"
+        kernels, more = key["level"] == KERNEL, more_lines(lines, most)
+        part, names = with_time_unit(lines.head(most))
+        shown = columns.KERNEL_LAYER_COLUMNS if kernels else columns.LAYER_COLUMNS
+        shown = [column for column in named(shown, names) if several or column != "seed"]
+        caption = f"{explain.config_text(key)}: per layer{order}"
+        made_ = _kernel_sheet(part, shown, key, f"per layer{order}") if kernels else sheet(part, shown, caption)
+        return replace(made_, more=more)
+
+    return _sheets(_configurations(table), made, "rows.csv")
+
+
+def _configurations(table: pd.DataFrame) -> list[tuple[dict, pd.DataFrame]]:
+    """The lines of each configuration, those of a GPU's token counts together."""
+    found: list[tuple[dict, pd.DataFrame]] = []
     for key, lines in by(table, explain.WITHOUT_TOKENS):
-        kernels = key["level"] == KERNEL
-        for config, part in groups(lines, explain.WITHOUT_TOKENS if kernels else CONFIG):
-            made, names = with_time_unit(part)
-            shown = columns.KERNEL_LAYER_COLUMNS if kernels else columns.LAYER_COLUMNS
-            shown = [column for column in named(shown, names) if several or column != "seed"]
-            caption = f"{explain.config_text(config)}: per layer"
-            sheets.append(_kernel_sheet(made, shown, config, "per layer") if kernels else sheet(made, shown, caption))
-    return sheets
+        found += [(key, lines)] if key["level"] == KERNEL else groups(lines, CONFIG)
+    return found
 
 
-def _kernel_sheet(lines: pd.DataFrame, shown: list[str], key: dict, what: str) -> Sheet:
+def _kernel_sheet(lines: pd.DataFrame, shown: list[str], key: dict, what: str, most: int = MOST_LINES) -> Sheet:
     """Folded where there are several token counts: the section of speedups against tokens says it shorter."""
-    made = _captioned(lines, shown, ["tokens", "method", "pattern"], f"{explain.config_text(key)}: {what}")
+    made = _captioned(lines, shown, ["tokens", "method", "pattern"], f"{explain.config_text(key)}: {what}", most)
     assert made is not None
     return replace(made, minor=lines["tokens"].nunique() > 1)

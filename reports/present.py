@@ -243,7 +243,11 @@ def filled(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     nothing |= {"no_baseline_layers": (None, 0), "activation_density": (None, 1)}
     zero = ("bound_buffer_share", "buffer_stall_share", "buffer_stall_cycles", *_KERNEL_BOUND_SHARES)
     nothing |= dict.fromkeys(zero, (None, 0))
-    return [c for c in columns if c in table and any(cell(c, v).sort not in nothing.get(c, (None,)) for v in table[c])]
+    return [
+        c
+        for c in columns
+        if c in table and any(cell(c, v).sort not in nothing.get(c, (None,)) for v in table[c].unique())
+    ]
 
 
 def spans(heads: Iterable[Heading]) -> list[tuple[str, int]]:

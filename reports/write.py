@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +15,14 @@ from reports.contents import Contents, check_any, gather
 from reports.documents import by, latex_report, markdown_report
 from reports.drawing import png_bytes, svg_bytes
 from reports.explain import config_text, masks_text
+from reports.limits import MOST_CONFIGURATIONS, MOST_FIGURES
 from reports.page import BY_TOKENS, PHASES, Picture, html_report
 from reports.pareto_figure import pareto_figure
 from reports.phases_figure import phase_figures
 from reports.quality import DENSE, EVALUATION, quality_csv
 from reports.quality_figure import quality_figure
 from reports.settings import settings_text
-from reports.sums import CONFIG, KERNEL, counted
+from reports.sums import CONFIG, KERNEL, counted_mask
 from reports.timeline_figure import timeline_figures, where_text
 from reports.tokens_figure import tokens_figure
 from reports.tradeoff_figure import tradeoff_figures, tradeoffs
@@ -45,9 +47,9 @@ def write_report(
     constants: pd.DataFrame | None = None,
     spmm: pd.DataFrame | None = None,
 ) -> dict[str, Path]:
-    """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv, compared.csv (methods side by side),
+    """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv, whole-model.csv, roles.csv, compared.csv (methods side by side),
     designs.csv (sweeps), tradeoff.csv (perplexity and speedup, with the Pareto front), sources.csv (one GEMM by several sources), by-tokens.csv, quality.csv and quality-table.csv where there is
-    something to fill them.
+    something to fill them. These tables have every line; pages and figures stop where nobody reads on (reports/limits.py) and say so.
 
     `timelines`: traces as reports/timeline_figure.py takes them. `constants`: what energies rest on, columns name, value, unit,
     node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks on GPUs, with the columns
@@ -75,6 +77,9 @@ def write_report(
     points = tradeoffs(contents.headline)
     if not points.empty:
         write("tradeoff.csv", csv_text(points))
+    if not contents.headline.empty:
+        write("whole-model.csv", csv_text(contents.headline))
+        write("roles.csv", csv_text(contents.roles))
     if contents.compared:
         write("compared.csv", csv_text(compare_csv(contents.compared)))
     if contents.designs:
@@ -91,7 +96,7 @@ def write_report(
         write(f"figures/{name}.png", png_bytes(figure))
         pictures.setdefault(heading, []).append(Picture(f"{text}: {heading}", svg))
         links.append((f"{text}: {heading}", f"figures/{name}.svg"))
-    write("report.html", html_report(contents, pictures))
+    write("report.html", html_report(contents, pictures, _undrawn(contents)))
     write("report.md", markdown_report(contents, links))
     write("report.tex", latex_report(contents))
     return written
@@ -100,33 +105,43 @@ def write_report(
 def _drawn(contents: Contents) -> Iterator[tuple[str, str, str, Figure]]:
     """(file name without ending, configuration, what it shows, figure); nothing where there is nothing to compare."""
     names: set[str] = set()
-    for key, group in by(contents.perplexities, EVALUATION):
-        if (group["method"] != DENSE).sum() > 1:
-            stem = _unused(_slug(f"{key['model']}-perplexity"), names)
-            yield stem, key["model"], "Perplexity after pruning", quality_figure(group)
-    for model, figure in tradeoff_figures(tradeoffs(contents.headline)):
+    evaluations = [(k, g) for k, g in by(contents.perplexities, EVALUATION) if (g["method"] != DENSE).sum() > 1]
+    for key, group in evaluations[:MOST_FIGURES]:
+        stem = _unused(_slug(f"{key['model']}-perplexity"), names)
+        yield stem, key["model"], "Perplexity after pruning", quality_figure(group)
+    for model, figure in islice(tradeoff_figures(tradeoffs(contents.headline)), MOST_FIGURES):
         yield _unused(_slug(f"{model}-tradeoff"), names), model, "Perplexity against speedup", figure
-    for key, table in contents.designs:
+    for key, table in contents.designs[:MOST_FIGURES]:
         stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-designs"), names)
         yield stem, config_text(key), "Latency against energy and area", pareto_figure(key, table)
-    for key, lines in by(contents.curves, MASKED):
+    for key, lines in by(contents.curves, MASKED)[:MOST_FIGURES]:
         stem = _unused(_slug(f"{masks_text(key)}-speedup-by-tokens"), names)
         yield stem, BY_TOKENS, masks_text(key), tokens_figure(lines, masks_text(key))
-    for key, figure in [] if contents.plain.empty else phase_figures(contents.plain):
+    for key, figure in islice([] if contents.plain.empty else phase_figures(contents.plain), MOST_FIGURES):
         stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['source']}-phases"), names)
         yield stem, PHASES, f"{key['model']}, {key['target']}, {key['source']}", figure
-    for key, group in by(contents.plain, CONFIG):
-        if key["level"] == KERNEL or counted(group).empty:  # a GPU's layers of one shape are alike: nothing to map
-            continue
+    for key, group in _configurations(contents)[:MOST_CONFIGURATIONS]:
         settings = f"-{settings_text(key['settings'])}" if key["settings"] else ""
         stem = _unused(_slug(f"{key['model']}-{key['target']}{settings}-{key['tokens']}-tokens"), names)
         for kind, text, draw in _FIGURES:
             if kind != "energy" or group["energy_pj"].notna().any():
                 yield f"{stem}-{kind}", config_text(key), text, draw(group)
-    if not contents.timelines.empty:
-        for key, figure in timeline_figures(contents.timelines):
-            stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-utilisation"), names)
-            yield stem, where_text(key), "Utilisation over time", figure
+    for key, figure in islice([] if contents.timelines.empty else timeline_figures(contents.timelines), MOST_FIGURES):
+        stem = _unused(_slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-utilisation"), names)
+        yield stem, where_text(key), "Utilisation over time", figure
+
+
+def _configurations(contents: Contents) -> list[tuple[dict, pd.DataFrame]]:
+    """Those with figures of their own. A GPU's layers of one shape are alike: there is nothing to map."""
+    plain = contents.plain
+    return by(plain[(plain["level"] != KERNEL) & counted_mask(plain)], CONFIG) if len(plain) else []
+
+
+def _undrawn(contents: Contents) -> str:
+    count = len(_configurations(contents))
+    if count <= MOST_CONFIGURATIONS:
+        return ""
+    return f"Drawn are the first {MOST_CONFIGURATIONS} of {count:,} configurations; a report of the rows of others alone draws those."
 
 
 def _told(key: dict) -> dict:
