@@ -45,8 +45,8 @@ def evaluate(
 
 
 def mean_bits(masks: MaskBundle) -> float | None:
-    """Over all weights; None unless every layer is quantized."""
-    if any(entry.weight_bits is None for entry in masks.layers):
+    """Over all weights; None unless every layer is quantized, by weights that the bundle itself holds."""
+    if any(entry.weight_bits is None or not entry.values for entry in masks.layers):
         return None
     bits = sum(entry.layer.n_weights * (entry.weight_bits or 0) for entry in masks.layers)
     return bits / sum(entry.layer.n_weights for entry in masks.layers)

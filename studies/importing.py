@@ -1,10 +1,12 @@
 """Masks from elsewhere, checked: named, turned and read as they are meant, and refused where they hold nothing or fit nothing."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from studies.masks import Grid
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.catalog import resolve_config
@@ -15,9 +17,12 @@ from workloads.layers import Layer
 from workloads.mask import PackedMask
 from workloads.mask_names import ModelLayers, NameRule, named, read_rules
 from workloads.mask_sources import MaskSource, open_masks
-from workloads.patterns import parse_pattern
+from workloads.patterns import DENSE, NofM, parse_pattern
 from workloads.survey import Survey, check_pruned, polarity
+from workloads.weight_files import weight_files
 
+_LOOKED_AT = 4  # masks that are held against the weights of their model
+_CLEAR = 1.25  # times as large, which weights at random places are not
 _DIGITS = 3  # of the sparsity that masks of no stated target are filed under
 
 
@@ -38,10 +43,12 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class Imported:
-    """`masks` reads the source once more; `patterns` by layer; `remarks`: what the user should know."""
+    """`masks` reads the source once more; `patterns` and `grids` (of what is stored in codes) by layer; `remarks`: what the user
+    should know."""
 
     header: BundleHeader
     patterns: dict[str, str]
+    grids: dict[str, Grid]
     masks: Iterator[tuple[Layer, PackedMask]]
     remarks: list[str]
 
@@ -56,8 +63,8 @@ class Reading:
     pruned_is_one: bool
     transposed: bool
 
-    def __iter__(self) -> Iterator[tuple[Layer, PackedMask, bool]]:
-        """(layer, mask, whether the source itself tells what is kept). Raises UserError for what fits no layer, or one twice."""
+    def __iter__(self) -> Iterator[tuple[Layer, Matrix]]:
+        """The matrices, turned and read as they are meant. Raises UserError for what fits no layer, or one twice."""
         seen: dict[str, str] = {}
         for matrix in self.source.read():
             where = f"{self.source.path}: {matrix.name}"
@@ -74,7 +81,7 @@ class Reading:
                     f"{where} and {seen[layer.name]} are both of layer {layer.name}; leave one out or use --names"
                 )
             seen[layer.name] = matrix.name
-            yield layer, mask, matrix.told
+            yield layer, replace(matrix, mask=mask)
 
     def layer_of(self, matrix: Matrix, mask: PackedMask, where: str) -> Layer:
         if matrix.layer is not None and self.model is None:
@@ -104,29 +111,59 @@ def imported(path: Path, options: ImportOptions) -> Imported:
     model = layers_of(model_id, config) if options.model else None
     reading = Reading(source, model, rules, bool(options.pruned_is_one), options.transposed)
     survey = Survey(claimed)
-    for layer, mask, told in reading:
-        survey.add(layer, mask, told)
+    grids: dict[str, Grid] = {}
+    for layer, matrix in reading:
+        survey.add(layer, matrix.mask, matrix.told)
+        if matrix.grid is not None:
+            grids[layer.name] = matrix.grid
     check_pruned(survey, str(path), options.allow_dense)
     survey.check_claim(str(path))
-    remarks = [*polarity_remarks(survey, options, path), *turned_remarks(survey, model), *name_remarks(survey, model)]
     pattern = claimed if options.pattern else survey.pattern()
-    header = BundleHeader(
-        model_id=options.model_id or model_id or path.resolve().stem,
+    return Imported(
+        header_of(reading, survey, options, model_id, config, pattern),
+        patterns_of(survey, pattern, bool(options.pattern)),
+        grids,
+        ((layer, matrix.mask) for layer, matrix in reading),
+        [
+            *filter(None, [source.remark]),
+            *polarity_remarks(survey, reading, options),
+            *turned_remarks(survey),
+            *name_remarks(survey, model),
+            *rounding_remarks(grids, len(survey.facts)),
+        ],
+    )
+
+
+def header_of(
+    reading: Reading,
+    survey: Survey,
+    options: ImportOptions,
+    model_id: str,
+    config: dict[str, Any],
+    pattern: NofM | None,
+) -> BundleHeader:
+    source = reading.source
+    return BundleHeader(
+        model_id=options.model_id or model_id or source.path.resolve().stem,
         method=options.label or ("imported-checkpoint" if survey.told else "imported-masks"),
         pattern=str(pattern or "unstructured"),
         parameters={
             "source_sha256": sha256_of([[file.name, sha256_of_file(file)] for file in source.files]),
-            "pruned_is_one": bool(options.pruned_is_one),
-            "transposed": options.transposed,
-            "names": {rule.pattern: rule.template for rule in rules},
+            "pruned_is_one": reading.pruned_is_one,
+            "transposed": reading.transposed,
+            "names": {rule.pattern: rule.template for rule in reading.rules},
         },
-        target_sparsity=round(survey.sparsity, _DIGITS) if pattern is None else pattern.sparsity,
+        target_sparsity=round(survey.treated_sparsity, _DIGITS) if pattern is None else pattern.sparsity,
         model_config=config,
         tool_version=__version__,
     )
-    own = {fact.layer.name: survey.pattern_of(fact) for fact in survey.facts} if not options.pattern else {}
-    patterns = {fact.layer.name: str(own.get(fact.layer.name, pattern) or "unstructured") for fact in survey.facts}
-    return Imported(header, patterns, ((layer, mask) for layer, mask, _ in reading), remarks)
+
+
+def patterns_of(survey: Survey, pattern: NofM | None, said: bool) -> dict[str, str]:
+    """`said`: the pattern is the user's, for all layers but those that prune nothing."""
+    own = {fact.layer.name: pattern if said else survey.pattern_of(fact) for fact in survey.facts}
+    dense = {fact.layer.name for fact in survey.facts if fact.dense}
+    return {name: DENSE if name in dense else str(found or "unstructured") for name, found in own.items()}
 
 
 def layers_of(model_id: str, config: dict[str, Any]) -> ModelLayers:
@@ -135,19 +172,28 @@ def layers_of(model_id: str, config: dict[str, Any]) -> ModelLayers:
     return ModelLayers(model_id, discover_layers(config))
 
 
-def polarity_remarks(survey: Survey, options: ImportOptions, path: Path) -> list[str]:
-    """Raises UserError where the masks say that 1 is pruned and the user does not."""
+def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -> list[str]:
+    """Raises UserError where the masks, or the weights of the model, say that 1 is pruned and the user does not."""
     if survey.told or options.pruned_is_one is not None:
         return []
-    says = polarity(survey)
+    path = reading.source.path
+    share, other = f"{100 * survey.sparsity:.1f} %", f"{100 * (1 - survey.sparsity):.1f} %"
+    says, why = (
+        polarity(survey),
+        f"with 1 = pruned they are {survey.complement_pattern()} and {other} pruned, with 1 = kept {share}",
+    )
+    if says == "open" and has_weights(options.model):
+        from workloads.weight_evidence import kept_over_rest
+
+        ratio = kept_over_rest(Path(options.model), itertools.islice(reading, _LOOKED_AT))
+        if not 1 / _CLEAR < ratio < _CLEAR:
+            says = "kept" if ratio > 1 else "pruned"
+            why = f"the weights of {options.model} are {1 / ratio:.2g} times as large where they are 0 as where they are 1"
     if says == "kept":
         return []
-    share, other = f"{100 * survey.sparsity:.1f} %", f"{100 * (1 - survey.sparsity):.1f} %"
     if says == "pruned":
-        flipped = survey.complement_pattern()
         raise UserError(
-            f"{path}: the zeros of these masks are {flipped}, their ones are not the smaller part: 1 seems to stand for pruned; "
-            "say --pruned-is-one, or --kept-is-one if it does not"
+            f"{path}: 1 seems to stand for pruned: {why}; say --pruned-is-one, or --kept-is-one if 1 is kept all the same"
         )
     return [
         f"nothing in {path} tells whether 1 is kept or pruned: read as kept, {share} of the weights are pruned, the other way "
@@ -155,7 +201,16 @@ def polarity_remarks(survey: Survey, options: ImportOptions, path: Path) -> list
     ]
 
 
-def turned_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
+def has_weights(model: str) -> bool:
+    """Whether `model` is a folder that holds more than a config."""
+    folder = Path(model)
+    try:
+        return bool(model) and folder.is_dir() and bool(weight_files(folder))
+    except UserError:
+        return False
+
+
+def turned_remarks(survey: Survey) -> list[str]:
     across = survey.across()
     if across is None:
         return []
@@ -180,4 +235,14 @@ def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
     return [
         f"the names of {len(strange)} of {len(layers)} masks, the first is {strange[0]!r}, do not say which role or block they "
         "are of; give --model and --names"
+    ]
+
+
+def rounding_remarks(grids: dict[str, Grid], count: int) -> list[str]:
+    if not grids:
+        return []
+    bits = " or ".join(str(bits) for bits in sorted({bits for bits, _ in grids.values()}))
+    return [
+        f"{len(grids)} of {count} matrices are stored in {bits} bits: weights that were rounded to zero cannot be told from pruned "
+        "ones, and count as pruned"
     ]

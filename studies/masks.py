@@ -20,6 +20,7 @@ from workloads.synthetic import generate, parse_generator
 from workloads.treatment import check_fallback, treatment_of
 
 Masks = Iterable[tuple[Layer, PackedMask]]
+Grid = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,10 @@ def write_bundle(
     masks: Masks,
     progress: ProgressLine,
     patterns: Mapping[str, str] | None = None,
+    grids: Mapping[str, Grid] | None = None,
 ) -> MaskBundle:
-    """Streams masks into a bundle, one shard a decoder block. `patterns`: of layers that do not follow the header's."""
+    """Streams masks into a bundle, one shard a decoder block. `patterns`: of layers whose pattern is not the header's; `grids`: of
+    layers that are stored in codes, (bits, inputs that share a scale)."""
     with writing(out):
         writer = BundleWriter(out, header)
         if writer.finished:
@@ -131,7 +134,8 @@ def write_bundle(
             if block is not None and layer.block != block:
                 writer.commit()
             block = layer.block
-            writer.add(layer, mask, (patterns or {}).get(layer.name, header.pattern))
+            pattern = (patterns or {}).get(layer.name, header.pattern)
+            writer.add(layer, mask, pattern, *(grids or {}).get(layer.name, (None, None)))
         return writer.finish()
 
 

@@ -24,7 +24,7 @@ from transformers.core_model_loading import (
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging as transformers_logging
 
-from workloads.compressed import decompressed
+from workloads.compressed import Decompressed, decompressed
 from workloads.discovery import BAD_CONFIG, find_blocks
 from workloads.errors import UserError, one_line
 from workloads.files import read_json
@@ -97,6 +97,18 @@ class Checkpoint:
         """The type the files hold a parameter in."""
         found = self._weights.dtype(self.sources[parameter][0])
         return found if found in FLOATS else self.model.dtype
+
+    def grid(self, layer: str) -> tuple[int, int] | None:
+        """(bits, inputs that share a scale) of a layer that the files hold in codes; None of others."""
+        keys = self.sources.get(f"{layer}.weight") or self.sources.get(layer.rpartition(".")[0])
+        return self._weights.grid(keys[0]) if keys and isinstance(self._weights, Decompressed) else None
+
+    def other_shapes(self) -> list[str]:
+        """The parameters that the files hold in another shape than the config asks for, of those that are stored in one piece."""
+        whole = {
+            name: keys[0] for name, keys in self.sources.items() if name in self._shapes and name not in self.converted
+        }
+        return [name for name, key in whole.items() if self._weights.shape(key) != tuple(self._shapes[name].shape)]
 
     def load_block(self, number: int) -> nn.Module:
         """Decoder block `number` with its weights."""

@@ -53,7 +53,7 @@ def decompressed(weights: Weights, where: Path, quantization: Any = None) -> Wei
     check_plain(weights, rest, where)
     if not packed:
         return weights
-    return _Decompressed(weights, rest, packed, where, _bits_of(quantization))
+    return Decompressed(weights, rest, packed, where, _bits_of(quantization))
 
 
 def check_plain(weights: Weights, keys: Iterable[str], where: Path) -> None:
@@ -85,7 +85,7 @@ class _Later:
         return self.make()[index]
 
 
-class _Decompressed:
+class Decompressed:
     """See `Weights`."""
 
     def __init__(self, inner: Weights, rest: list[str], packed: dict[str, str], where: Path, bits: set[int]):
@@ -124,6 +124,19 @@ class _Decompressed:
         keys = list(keys)
         plain = self._inner.tensors([key for key in keys if key in self._rest])
         return {key: plain[key] if key in plain else self._make(key) for key in keys}
+
+    def grid(self, key: str) -> tuple[int, int] | None:
+        """(bits, inputs that share a scale) of a matrix that is stored in codes; None of others, and where groups are no runs."""
+        stem, kind = self._packed.get(key, ("", ""))
+        if kind != PACKED or f"{stem}.weight_g_idx" in self._have:
+            return None
+        rows, cols = shape = self._read_shape(stem, kind)
+        try:
+            bits = find_bits(torch.Size(self._inner.shape(f"{stem}.weight_packed")), shape, self._bits)
+        except ValueError as error:
+            raise UserError(f"{self._where}: {stem}.{kind}: {error}; save the checkpoint again") from None
+        scales = int(np.prod(self._inner.shape(f"{stem}.weight_scale")))
+        return bits, cols if scales < rows else cols * rows // scales
 
     def _make(self, key: str) -> torch.Tensor:
         stem, kind = self._packed[key]

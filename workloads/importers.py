@@ -16,12 +16,14 @@ from workloads.mask import PackedMask
 @dataclass(frozen=True)
 class Matrix:
     """One matrix of a source: its name there, and what is not zero. `told`: the source itself says what is kept, as weights and
-    bitmaps do; zeros and ones do not. `layer`: where the source is a model, which of its layers this is."""
+    bitmaps do; zeros and ones do not. `layer`: where the source is a model, which of its layers this is. `grid`: (bits, inputs that
+    share a scale) of weights that are stored in codes."""
 
     name: str
     mask: PackedMask
     told: bool = False
     layer: Layer | None = None
+    grid: tuple[int, int] | None = None
 
 
 def read_mask(path: Path) -> PackedMask:

@@ -20,13 +20,14 @@ _READABLE = "masks are read from .npy and .npz arrays, safetensors and torch fil
 @dataclass(frozen=True)
 class MaskSource:
     """`read` yields the matrices anew each time it is called. `files`: what they are made of. `config`: the model's, of a
-    checkpoint."""
+    checkpoint. `remark`: what the user should know of it."""
 
     path: Path
     kind: Literal["arrays", "tensors", "checkpoint"]
     files: list[Path]
     read: Callable[[], Iterator[Matrix]]
     config: dict[str, Any] = field(default_factory=dict)
+    remark: str = ""
 
 
 def open_masks(path: Path) -> MaskSource:
@@ -66,20 +67,41 @@ def _of_file(path: Path) -> MaskSource:
 
 
 def _checkpoint(path: Path) -> MaskSource:
+    """As the model of its config where it is one; else, with a remark, its weights by their names in the files."""
+    from workloads.checkpoint import Checkpoint
     from workloads.checkpoint_masks import read_checkpoint_masks
+
+    files = weight_files(path)
+    config = resolve_config(str(path))[1] if path.is_dir() else {}
+    try:
+        checkpoint = Checkpoint(path)
+    except UserError as error:
+        if not path.is_dir():
+            raise
+        return _tensors(
+            path,
+            files,
+            config,
+            f"its weights are taken by their names in the files, as no model can be built ({error})",
+        )
+    if others := checkpoint.other_shapes():
+        remark = (
+            f"{path}: {len(others)} of its weights, the first is {others[0]}, have other shapes than its config.json asks for; they "
+            "are taken as they are, by their names in the files"
+        )
+        return _tensors(path, files, config, remark)
 
     def read() -> Iterator[Matrix]:
         for layer, mask in read_checkpoint_masks(path):
-            yield Matrix(layer.name, mask, True, layer)
+            yield Matrix(layer.name, mask, True, layer, checkpoint.grid(layer.name))
 
-    config = resolve_config(str(path))[1] if path.is_dir() else {}
-    return MaskSource(path, "checkpoint", weight_files(path), read, config)
+    return MaskSource(path, "checkpoint", files, read, config)
 
 
-def _tensors(path: Path, files: list[Path]) -> MaskSource:
+def _tensors(path: Path, files: list[Path], config: dict[str, Any] | None = None, remark: str = "") -> MaskSource:
     from workloads.state_masks import read_state_masks
 
-    return MaskSource(path, "tensors", files, partial(read_state_masks, path, files))
+    return MaskSource(path, "tensors", files, partial(read_state_masks, path, files), config or {}, remark)
 
 
 def content_of(file: Path) -> Literal["arrays", "safetensors", "torch", "gguf"] | None:

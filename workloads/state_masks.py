@@ -1,14 +1,17 @@
 """Masks and sparse weights among the tensors of safetensors and torch files that come without a config (needs torch)."""
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from workloads.compressed import PARTS, REFUSED, check_plain, decompressed
+from workloads.compressed import PARTS, REFUSED, Decompressed, check_plain, decompressed
 from workloads.errors import UserError
 from workloads.importers import Matrix, block_of, matrices_of, natural
+from workloads.mask import PackedMask
 from workloads.mask_names import MASK_ENDINGS, plain_name
 from workloads.roles import role_of
 from workloads.weight_files import kind_of
@@ -38,9 +41,35 @@ def read_state_masks(path: Path, files: Sequence[Path]) -> Iterator[Matrix]:
             f"{path} holds no matrix; save one (out_features, in_features) mask a layer, or weights that hold zeros"
         )
     for name in names:
-        tensor = place[name].tensors([name])[name]
+        weights, where = place[name], f"{path}: {name}"
+        tensor = weights.tensors([name])[name]
+        if f"{name}_scale" in place and not tensor.dtype.is_floating_point:
+            kept = from_codes(tensor, f"{name}_zero_point", place, where)
+            scales = math.prod(place[f"{name}_scale"].shape(f"{name}_scale"))
+            grid = 8 * tensor.itemsize, max(1, min(kept.numel() // scales, kept.shape[1]))
+            yield Matrix(name, PackedMask.from_dense(kept.numpy()), True, grid=grid)
+            continue
         numbers = tensor.float() if tensor.dtype.is_floating_point and tensor.itemsize < 4 else tensor
-        yield from matrices_of(name, numbers.numpy(), f"{path}: {name}")
+        packed = weights.grid(name) if isinstance(weights, Decompressed) else None
+        for matrix in matrices_of(name, numbers.numpy(), where):
+            yield replace(matrix, grid=packed)
+
+
+def from_codes(codes: torch.Tensor, zero_point: str, place: dict[str, Weights], where: str) -> torch.Tensor:
+    """Which weights are not zero, where each is a whole number (rows, cols) beside its scale: those that differ from the zero point
+    of their row or group."""
+    if zero_point not in place:
+        return codes != 0
+    zero = place[zero_point].tensors([zero_point])[zero_point]
+    rows, cols = codes.shape
+    groups = zero.numel() // rows if zero.numel() % rows == 0 else 0
+    if zero.numel() == 1:
+        return codes != zero.reshape(1, 1)
+    if not groups or cols % groups:
+        raise UserError(
+            f"{where}: {zero.numel()} zero points do not fit {rows} x {cols} weights; save the checkpoint again"
+        )
+    return codes != zero.reshape(rows, groups).repeat_interleave(cols // groups, dim=1)
 
 
 def open_tensors(file: Path) -> Weights:

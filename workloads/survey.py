@@ -25,6 +25,11 @@ class Facts:
     across: Runs | None = None
     fits: bool = True
 
+    @property
+    def dense(self) -> bool:
+        """Whether it prunes nothing: a layer that was left alone."""
+        return self.runs.kept == self.runs.weights
+
 
 @dataclass
 class Survey:
@@ -45,12 +50,21 @@ class Survey:
         return 1 - sum(f.runs.kept for f in self.facts) / sum(f.runs.weights for f in self.facts)
 
     @property
+    def treated(self) -> list[Facts]:
+        """All but those that were left dense; all where nothing is pruned."""
+        return [fact for fact in self.facts if not fact.dense] or self.facts
+
+    @property
+    def treated_sparsity(self) -> float:
+        return 1 - sum(f.runs.kept for f in self.treated) / sum(f.runs.weights for f in self.treated)
+
+    @property
     def told(self) -> bool:
         return all(fact.told for fact in self.facts)
 
     def check_claim(self, where: str) -> None:
         """Raises UserError where a mask does not follow the pattern that was claimed."""
-        wrong = [fact.layer.name for fact in self.facts if not fact.fits]
+        wrong = [fact.layer.name for fact in self.treated if not fact.fits]
         if wrong:
             raise UserError(
                 f"{where}: {len(wrong)} of {len(self.facts)} masks do not follow {self.claimed}, the first is {wrong[0]}; leave "
@@ -58,12 +72,12 @@ class Survey:
             )
 
     def pattern(self) -> NofM | None:
-        """The N:M of all masks; None where they have none in common."""
-        return common(fact.runs for fact in self.facts)
+        """The N:M of all masks that prune; None where they have none in common."""
+        return common(fact.runs for fact in self.treated)
 
     def complement_pattern(self) -> NofM | None:
-        """The N:M of all, with kept and pruned exchanged."""
-        return common(fact.runs.complement() for fact in self.facts)
+        """The N:M of all that prune, with kept and pruned exchanged."""
+        return common(fact.runs.complement() for fact in self.treated)
 
     def pattern_of(self, fact: Facts) -> NofM | None:
         """The N:M of one mask: that of all where there is one, else its own."""

@@ -1,11 +1,13 @@
 """prunesim import as a user meets it: masks with every mistake people make, and the way out that is named."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from studies.cli.main import main
 from workloads import MaskBundle
@@ -19,8 +21,6 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
-    import json
-
     path = tmp_path_factory.mktemp("config") / "tiny.json"
     path.write_text(json.dumps(CONFIG))
     return path
@@ -250,3 +250,137 @@ def test_places_that_hold_no_masks(tmp_path, capsys, tiny_model):
         save_file({"mask": torch.eye(4)}, tmp_path / "two" / f"{number}.safetensors")
     assert "give every mask a name of its own" in refusal(tmp_path / "two")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_weights_of_the_model_tell_what_is_kept(tmp_path, tiny_model, check):
+    """Every method keeps the larger weights; masks at random places tell nothing."""
+    weights = load_file(tiny_model / "model.safetensors")
+    arrays = {
+        name.removesuffix(".weight"): (w.abs() > w.abs().median()).numpy()
+        for name, w in weights.items() if ".layers." in name and w.ndim == 2
+    }  # fmt: skip
+    _, said = check({name: ~mask for name, mask in arrays.items()}, "--model", tiny_model)
+    assert "1 seems to stand for pruned" in said
+    assert "--pruned-is-one" in said
+    bundle, said = check(arrays, "--model", tiny_model)
+    assert "warning" not in said
+    assert bundle.header.target_sparsity == 0.5
+    bundle.folder.rename(tmp_path / "first")
+    rng = np.random.default_rng(0)
+    _, said = check({name: rng.random(mask.shape) < 0.5 for name, mask in arrays.items()}, "--model", tiny_model)
+    assert "nothing in" in said
+
+
+@pytest.fixture
+def pruned(tmp_path, tiny_model) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A copy of the tiny model with half of every matrix at zero."""
+    folder = tmp_path / "pruned"
+    shutil.copytree(tiny_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    for name, w in weights.items():
+        if ".layers." in name and w.ndim == 2:
+            weights[name] = (w * (w.abs() > w.abs().median())).contiguous()
+    return folder, weights
+
+
+def save_as(folder: Path, weights: dict[str, torch.Tensor], **settings: object) -> None:
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+
+
+def bitmask_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As compressed-tensors wrote "sparse-bitmask": bit j of byte b is column 8 b + j."""
+    made = {}
+    for name, w in weights.items():
+        if ".layers." not in name or w.ndim != 2:
+            made[name] = w
+            continue
+        octets = torch.zeros(w.shape[0], -(-w.shape[1] // 8), dtype=torch.uint8)
+        for column in range(w.shape[1]):
+            octets[:, column // 8] |= (w[:, column] != 0).to(torch.uint8) << column % 8
+        stem = name.removesuffix(".weight")
+        made |= {f"{stem}.bitmask": octets, f"{stem}.compressed": w[w != 0], f"{stem}.shape": torch.tensor(w.shape)}
+    return made
+
+
+def test_checkpoints_of_every_form_hold_the_same_masks(tmp_path, pruned):
+    """Plain floats with a sparsity_config left over, a bitmask, int8 codes; and a model that transformers does not know."""
+    folder, weights = pruned
+    codes = {}
+    for name, w in weights.items():
+        if ".layers." in name and w.ndim == 2:
+            scale = w.abs().amax(1, keepdim=True) / 127
+            codes |= {name: (w / scale).round().to(torch.int8), f"{name}_scale": scale}
+        else:
+            codes[name] = w
+    leftover = {"quant_method": "compressed-tensors", "sparsity_config": {"format": "dense"}}
+    for number, (tensors, settings) in enumerate([
+        (weights, {"quantization_config": leftover}), (bitmask_of(weights), {"quantization_config": leftover}),
+        (codes, {"quantization_config": {"quant_method": "compressed-tensors"}}), (weights, {"model_type": "mine", "quantization_config": None}),
+    ]):  # fmt: skip
+        save_as(folder, tensors, **settings)
+        assert run(folder, tmp_path / str(number)) == 0
+        bundle = MaskBundle.open(tmp_path / str(number))
+        assert len(bundle) == 14
+        for entry, mask in bundle:
+            stored = codes if number == 2 else weights  # a small weight may be rounded to zero
+            assert np.array_equal(mask.to_dense(), (stored[f"{entry.name}.weight"] != 0).numpy())
+            assert entry.weight_bits == (8 if number == 2 else None)
+
+
+def test_zero_points_are_the_zeros_of_codes(tmp_path):
+    codes = torch.tensor([[3, 5, 3, 0], [1, 1, 0, 2]], dtype=torch.int8)
+    name = "layers.0.self_attn.q_proj.weight"
+    save_file(
+        {
+            name: codes,
+            f"{name}_scale": torch.ones(2, 1),
+            f"{name}_zero_point": torch.tensor([[3], [1]], dtype=torch.int8),
+        },
+        tmp_path / "m.safetensors",
+    )
+    assert run(tmp_path / "m.safetensors", tmp_path / "out") == 0
+    ((_, mask),) = MaskBundle.open(tmp_path / "out")
+    assert mask.to_dense().tolist() == [[False, True, False, True], [False, False, True, True]]
+
+
+def test_widths_that_differ_by_layer(tmp_path, pruned, capsys):
+    folder, weights = pruned
+    for name, cut in (("gate_proj", (20, 32)), ("up_proj", (20, 32)), ("down_proj", (32, 20))):
+        key = f"model.layers.1.mlp.{name}.weight"
+        weights[key] = weights[key][: cut[0], : cut[1]].contiguous()
+    save_as(folder, weights)
+    assert run(folder, tmp_path / "out") == 0
+    assert "3 of its weights, the first is model.layers.1.mlp" in capsys.readouterr().err
+    shapes = {entry.name: entry.layer.shape for entry in MaskBundle.open(tmp_path / "out").layers}
+    assert shapes["model.layers.0.mlp.up_proj"] == (48, 32)
+    assert shapes["model.layers.1.mlp.up_proj"] == (20, 32)
+
+
+def test_a_packed_checkpoint_keeps_its_bits(tmp_path, tiny_model, capsys):
+    made = ["--method", "magnitude", "--pattern", "2:4", "--bits", "4", "--group-size", "16"]
+    with pytest.raises(SystemExit, match="0"):
+        main(
+            [
+                "prune",
+                str(tiny_model),
+                *made,
+                "--out",
+                str(tmp_path / "b"),
+                "--save-model",
+                str(tmp_path / "q"),
+                "--save-format",
+                "packed",
+            ]
+        )
+    capsys.readouterr()
+    assert run(tmp_path / "q", tmp_path / "out") == 0
+    assert "14 of 14 matrices are stored in 4 bits" in capsys.readouterr().err
+    first, second = MaskBundle.open(tmp_path / "b"), MaskBundle.open(tmp_path / "out")
+    assert [(e.name, e.weight_bits, e.group_size) for e in first.layers] == [
+        (e.name, e.weight_bits, e.group_size) for e in second.layers
+    ]
+    assert second.header.pattern == "2:4"
+    for entry in first.layers:  # what was rounded to zero counts as pruned
+        assert not (second[entry.name].to_dense() & ~first[entry.name].to_dense()).any()

@@ -113,3 +113,11 @@ def test_nothing_and_everything_pruned() -> None:
         check_pruned(survey_of(few, told=True), "here", False)
     few[0, :10] = False
     check_pruned(survey_of(few, told=True), "here", False)
+
+
+def test_layers_that_were_left_dense_do_not_count() -> None:
+    """2:4 in some layers only is 2:4, at the sparsity of those."""
+    survey = survey_of(n_of_m(64, 128, 2, 4), np.ones((64, 128), bool))
+    assert str(survey.pattern()) == "2:4"
+    assert (survey.sparsity, survey.treated_sparsity) == (0.25, 0.5)
+    assert [fact.dense for fact in survey.facts] == [False, True]
