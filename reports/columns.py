@@ -15,6 +15,7 @@ HEADLINE_COLUMNS = [
         "published_speedup",
         "infeasible_layers",
         "no_baseline_layers",
+        "extrapolated_layers",
         "layers",
         "dense_cycles",
         "cycles",
@@ -35,6 +36,7 @@ LATEX_HEADLINE_COLUMNS = [
         "seeds",
         "infeasible_layers",
         "no_baseline_layers",
+        "extrapolated_layers",
     ),
 ]
 ROLE_COLUMNS = [
@@ -54,11 +56,12 @@ KERNEL_ROLE_COLUMNS = [  # where there are latencies and no cycles; of tables in
         "seeds",
         "infeasible_layers",
         "no_baseline_layers",
+        "extrapolated_layers",
     ),
 ]
 KERNEL_LAYER_COLUMNS = [  # one line for all layers of a GPU that are alike
     *("tokens", "method", "pattern", "seed", "role", "layer", "layers_alike", "shapes", "sparsity", "speedup"),
-    *("dense_latency_us", "latency_us", "latency_error_p90", "kernel", "bound", "mapping", "reason"),
+    *("dense_latency_us", "latency_us", "latency_error_p90", "extrapolated", "kernel", "bound", "mapping", "reason"),
 ]
 LAYER_COLUMNS = [
     *("method", "pattern", "seed", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),

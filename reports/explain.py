@@ -9,7 +9,7 @@ from reports.contents import Contents
 from reports.present import cell, times_text
 from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
 from reports.settings import settings_tag, settings_text, swept_keys
-from reports.sums import CONFIG, KERNEL, counted, groups, known, no_baseline
+from reports.sums import CONFIG, KERNEL, UNCLEAR, counted, groups, known, no_baseline
 
 ENERGY_CAPTION = "Energy of one pass through the layers counted, summed over them; latency and EDP likewise"
 _NAMED = 6  # slowdowns a sentence names before it only counts them
@@ -187,6 +187,9 @@ def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
     left_out = int(group["infeasible_layers"].sum())
     if left_out:
         parts.append(f"{left_out} of {left_out + int(group['layers'].sum())} layer results cannot run and are left out")
+    beyond = int(group["extrapolated_layers"].sum())
+    if beyond:
+        parts.append(f"{beyond} of {int(group['layers'].sum())} layer results are extrapolated")
     bare = int(group["no_baseline_layers"].sum())
     if bare:
         parts.append(
@@ -197,20 +200,28 @@ def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
 
 def _against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
     """(how many are worse than dense, what to say of them and of the others); nothing where the ratio is not known."""
+    blurred = (lines["verdict"] == UNCLEAR) & (column == "speedup")
+    unclear, lines = lines[blurred], lines[~blurred]
     bad, good = lines[lines[column] < 1], lines[lines[column] >= 1]
     parts = []
+    if len(unclear):
+        parts.append(f"not distinguishable from dense within the error of the prediction: {_named(unclear, column)}")
     if len(bad):
-        at = [f" at {tokens_text(n)}" if lines["tokens"].nunique() > 1 else "" for n in bad["tokens"]]
-        names = [
-            f"{method} {pattern}{where} {times_text(value)}".replace("  ", " ")
-            for method, pattern, where, value in zip(bad["method"], bad["pattern"], at, bad[column], strict=True)
-        ]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        parts.append(f"{worse}: {', '.join(names[:_NAMED])}{more}")
+        parts.append(f"{worse}: {_named(bad, column)}")
     if len(good):
         spread = between(good[column])
-        parts.append(f"the other {len(good)}: {spread}" if len(bad) else f"{better} {spread}")
+        parts.append(f"the other {len(good)}: {spread}" if len(bad) or len(unclear) else f"{better} {spread}")
     return len(bad), parts
+
+
+def _named(lines: pd.DataFrame, column: str) -> str:
+    """The methods of some lines with their ratios, as many as anyone reads."""
+    at = [f" at {tokens_text(n)}" if lines["tokens"].nunique() > 1 else "" for n in lines["tokens"]]
+    names = [
+        f"{method} {pattern}{where} {times_text(value)}".replace("  ", " ")
+        for method, pattern, where, value in zip(lines["method"], lines["pattern"], at, lines[column], strict=True)
+    ]
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def between(ratios: pd.Series) -> str:

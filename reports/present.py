@@ -15,9 +15,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from reports.settings import settings_text
+from reports.sums import UNCLEAR
 from reports.units import unit_of
 
 MISSING = "\N{EN DASH}"
+NO_BASELINE = "baseline does not fit"
 Kind = Literal[
     "text", "settings", "count", "cycles", "speedup", "energy_ratio", "edp_ratio", "ratio", "share", "perplexity", "number",
     "quantity", "error", "yes",
@@ -70,6 +72,11 @@ HEADINGS = {
     "layers": Heading("Layers counted", "count", "layers whose times are in the sums"),
     "shapes": Heading("Shape (out x in)", "text"),
     "infeasible_layers": Heading("Layers left out", "count", "layers the target cannot run; they are in no sum"),
+    "extrapolated_layers": Heading(
+        "Layers extrapolated", "count", "layers whose predicted times lie outside the data that predictions rest on"
+    ),
+    "extrapolated": Heading("Extrapolated", "text", "what lies outside the data that the prediction rests on"),
+    "verdict": Heading("Against dense", "text", "not distinguishable: the band of the speedup's error holds 1.0"),
     "no_baseline_layers": Heading(
         "Layers without baseline", "count", "layers that run masked, while unpruned they do not fit: no speedup"
     ),
@@ -231,16 +238,40 @@ def cells(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[list[Cell]]:
     """Line by line, the cells of the chosen columns."""
     columns = list(columns)
     spreads = [table.get(f"{column}_spread", pd.Series(None, table.index, dtype=object)) for column in columns]
-    for values in zip(*(table[column] for column in columns), *spreads, strict=True):
+    words = _words(table) if "speedup" in columns else [""] * len(table)
+    lines = zip(*(table[column] for column in columns), *spreads, strict=True)
+    for word, values in zip(words, lines, strict=True):
         pairs = zip(values[: len(columns)], values[len(columns) :], strict=True)
-        yield [cell(column, *pair) for column, pair in zip(columns, pairs, strict=True)]
+        line = [cell(column, *pair) for column, pair in zip(columns, pairs, strict=True)]
+        if word:
+            place = columns.index("speedup")
+            line[place] = _worded(line[place], values[place], word)
+        yield line
+
+
+def _words(table: pd.DataFrame) -> list[str]:
+    """What is said in place of a verdict on the speedup of each line; "" where the number speaks for itself."""
+    empty = pd.Series("", table.index)
+    unclear = table.get("verdict", empty) == UNCLEAR
+    if "no_baseline_layers" in table:
+        bare = table["no_baseline_layers"].fillna(0) > 0
+    else:
+        bare = table.get("feasible", empty).eq(True) & (table.get("reason", empty).fillna("") != "")
+    bare &= table["speedup"].isna()
+    return [NO_BASELINE if out else UNCLEAR if blurred else "" for out, blurred in zip(bare, unclear, strict=True)]
+
+
+def _worded(made: Cell, value: Any, word: str) -> Cell:
+    if word == NO_BASELINE:
+        return Cell(NO_BASELINE, None)
+    return Cell(f"{times_text(float(value))} ({word})", made.sort) if made.sort is not None else made
 
 
 def filled(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     """Of these columns, the ones in which at least one line has a value; a count of left-out layers and what only
     some machines wait for must exceed 0, a count of seeds 1, and activations must not all be dense."""
     nothing: dict[str, tuple] = {"infeasible_layers": (None, 0), "seeds": (None, 1), "seed_range": (None, "1")}
-    nothing |= {"no_baseline_layers": (None, 0), "activation_density": (None, 1)}
+    nothing |= {"no_baseline_layers": (None, 0), "extrapolated_layers": (None, 0), "activation_density": (None, 1)}
     zero = ("bound_buffer_share", "buffer_stall_share", "buffer_stall_cycles", *_KERNEL_BOUND_SHARES)
     nothing |= dict.fromkeys(zero, (None, 0))
     return [

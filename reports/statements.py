@@ -19,7 +19,7 @@ LEVELS = {
 
 SOURCES = {
     "simulated": "computed from the mask by a cycle model",
-    "predicted": "extrapolated by a fitted model, not run",
+    "predicted": "computed by a fitted model, not run",
     "measured": "timed on a device",
     "published": "copied from a publication",
 }

@@ -31,13 +31,14 @@ CONFIG = ["model", "target", "settings", "level", "source", "tokens", "activatio
 MASKS = ["method", "pattern", "target_sparsity"]  # what made the masks, but for their seed
 KEYS = [*CONFIG, *MASKS]
 ALL_ROLES = "all"
+UNCLEAR = "not distinguishable"
 KERNEL = "kernel"  # the level of rows that have latencies of GPU kernels and no cycles
 ENERGY_PARTS = ["mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj"]
 # Rows of earlier versions lack these; without them a row says what it said then.
 LATER = {
     *("settings", "activation_density", "buffer_stall_cycles", "folds", "distribution_cycles", "scale_bytes"),
     *("energy_pj", *ENERGY_PARTS, "dense_energy_pj", "energy_ratio", "edp_pj_us", "dense_edp_pj_us", "area_mm2"),
-    *("kernel", "dense_latency_us", "latency_error_p90"),
+    *("kernel", "dense_latency_us", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated"),
 }
 
 
@@ -202,6 +203,8 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
     energy_ratio = ratios(sum_of["dense_energy_pj"], sum_of["energy_pj"])
     layers = _different(used, ["layer"], group_used, count)
     bare = no_baseline(used).to_numpy()
+    beyond = (used["extrapolated"].fillna("") != "").to_numpy(dtype=bool)
+    error = _extreme(np.fmax, used["speedup_error_p90"], group_used, count)
     return {
         "layers": layers,
         "infeasible_layers": _different(rows, ["layer"], group, count) - layers,
@@ -215,7 +218,10 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
         "latency_us_spread": seeds.spread(seeds.totals("latency_us")),
         "dense_latency_us": a_seed["dense_latency_us"],
         "latency_error_p90": _extreme(np.fmax, used["latency_error_p90"], group_used, count),
+        "extrapolated_layers": _different(used[beyond], ["layer"], group_used[beyond], count),
         "speedup": speedup,
+        "speedup_error_p90": error,
+        "verdict": _verdicts(speedup, error),
         "speedup_spread": seeds.spread(seeds.speedups()),
         "compute_speedup": ratios(sum_of["dense_compute_cycles"], sum_of["compute_cycles"]),
         "published_dense_cycles": a_seed["published_dense_cycles"],
@@ -231,6 +237,13 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
         "edp_ratio": energy_ratio * speedup,  # both machines run at one clock
         "area_mm2": _only(used["area_mm2"], group_used, count),
     }
+
+
+def _verdicts(speedup: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """(groups,) "not distinguishable" where the band of a predicted speedup's error, the largest of any layer, holds 1.0; else ""."""
+    with np.errstate(invalid="ignore"):
+        unclear = (speedup <= 1 + error) & (speedup * (1 + error) >= 1) & (speedup != 1)
+    return np.where(unclear, UNCLEAR, "")
 
 
 class _Seeds:

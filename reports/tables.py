@@ -159,7 +159,7 @@ def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     before, after = [*KEYS, "seed", "block", "role", "layer"], ["sparsity", "dense_cycles", "cycles", "speedup"]
     rest = ["compute_speedup", "published_speedup", "ideal_cycles", "imbalance_cycles", "stall_cycles"]
     rest += ["buffer_stall_cycles", "folds", "distribution_cycles", "utilisation", "energy_ratio", "bound"]
-    rest += ["kernel", "latency_us", "dense_latency_us", "latency_error_p90", "mapping"]
+    rest += ["kernel", "latency_us", "dense_latency_us", "latency_error_p90", "mapping", "verdict", "extrapolated"]
     table = rows[[*before, *after, *rest, "feasible", "reason"]].copy()
     table.insert(len(before), "shapes", shapes)
     alike = [*KEYS, "seed", "role", "shapes", "sparsity", "kernel", "latency_us", "dense_latency_us", "reason"]

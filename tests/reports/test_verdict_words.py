@@ -1,0 +1,50 @@
+"""What is said of a speedup that its error does not tell from 1.0, of one that is extrapolated, and of one that does not exist."""
+
+import pandas as pd
+import pytest
+
+from reports.explain import verdict
+from reports.present import cells
+from reports.sums import checked, sums
+from reports.tables import headline_table, layer_table
+from tests.reports.samples import frame, kernel, row
+
+
+def whole(*rows: dict) -> pd.DataFrame:
+    return headline_table(frame(list(rows)))
+
+
+@pytest.mark.parametrize(
+    ("us", "said", "worse"),
+    [
+        (110.0, "0.91x (not distinguishable)", False),  # 1 / 1.1 x 1.2 > 1
+        (95.0, "1.05x (not distinguishable)", False),  # 1.05 < 1.2
+        (130.0, "0.77x (slower)", True),  # 0.77 x 1.2 = 0.92
+        (50.0, "2.00x", False),
+    ],
+)
+def test_inside_the_error_band_nothing_is_called_slower(us, said, worse):
+    table = whole(kernel(100.0, us, speedup_error_p90=0.2))
+    ((cell,),) = cells(table, ["speedup"])
+    assert (cell.text, cell.worse) == (said, worse)
+    ((sentence, warns),) = verdict(table)
+    assert ("not distinguishable" in sentence) == ("not distinguishable" in said)
+    assert warns == worse
+
+
+def test_extrapolated_layers_are_counted_and_named():
+    table = whole(
+        kernel(100.0, 50.0, extrapolated="m 1 below 64"), kernel(100.0, 50.0, layer="layers.0.up", role="up", nnz=10)
+    )
+    assert table["extrapolated_layers"].tolist() == [1]
+    ((sentence, _),) = verdict(table)
+    assert "1 of 2 layer results are extrapolated" in sentence
+
+
+def test_without_a_dense_baseline_the_speedup_is_words():
+    bare = {"dense_cycles": None, "dense_compute_cycles": None, "speedup": None, "reason": "dense does not fit"}
+    rows = frame([row(100, 50), {**row(100, 60, layer="layers.0.up", role="up"), **bare}])
+    found = sums(checked(rows))
+    assert (found["layers"], found["no_baseline_layers"], found["cycles"]) == (2, 1, 110)
+    assert [line[0].text for line in cells(headline_table(rows), ["speedup"])] == ["baseline does not fit"]
+    assert [line[0].text for line in cells(layer_table(rows), ["speedup"])] == ["2.00x", "baseline does not fit"]
