@@ -10,17 +10,17 @@ from reports.compare import compare_columns, perplexity_line
 from reports.contents import Contents
 from reports.export import latex_table, markdown_escape, markdown_table, one_line
 from reports.gemms import error_sentences
+from reports.limits import MOST_TABLES, more_tables
 from reports.settings import beside_type
 from reports.sums import CONFIG, KERNEL, groups
 from reports.units import in_units, with_time_unit
 
 MOST_DESIGNS = 40  # lines of a sweep that are still read in plain text
-MOST_LINES = 200  # of any other table
 
 
 def latex_report(contents: Contents) -> str:
     """For \\input: headline table per model, designs on a Pareto front, energies, methods side by side, the table per role for
-    each configuration; perplexities."""
+    each configuration; perplexities. The first of each kind where there are many: the .csv files have all."""
     parts = [f"% {one_line(contents.title)}", r"% Needs \usepackage{booktabs} and \usepackage{adjustbox}.", ""]
     for number, (key, lines) in enumerate(by(contents.headline, ["model"]), start=1):
         caption = (
@@ -32,10 +32,10 @@ def latex_report(contents: Contents) -> str:
     if not contents.sources.empty:
         caption = " ".join(["The same GEMM by each source.", *error_sentences(contents.sources)])
         parts.append(latex_table(contents.sources, columns.COMPARED_SOURCES_COLUMNS, caption, "sources"))
-    for number, (key, table) in enumerate(contents.by_tokens, start=1):
+    for number, (key, table) in enumerate(contents.by_tokens[:MOST_TABLES], start=1):
         caption = f"{explain.masks_text(key)}: dense time / time by tokens."
         parts.append(latex_table(table, table_columns(table), caption, f"tokens-{number}"))
-    for number, (key, table) in enumerate(contents.designs, start=1):
+    for number, (key, table) in enumerate(contents.designs[:MOST_TABLES], start=1):
         front, names = in_units(table[table["front"] != ""])
         caption = f"{explain.config_text(key)}: designs on a Pareto front, of {table['settings'].nunique():,} that were tried."
         parts.append(latex_table(front, named(columns.DESIGN_COLUMNS, names), caption, f"designs-{number}"))
@@ -44,11 +44,11 @@ def latex_report(contents: Contents) -> str:
         caption = f"{key['model']}: {explain.ENERGY_CAPTION}. {statements.NOT_IN_ENERGY}"
         shown = [name for name in named(columns.ENERGY_COLUMNS, names) if name != "model"]
         parts.append(latex_table(table, shown, caption, f"energy-{number}"))
-    for number, (key, table) in enumerate(contents.compared, start=1):
+    for number, (key, table) in enumerate(contents.compared[:MOST_TABLES], start=1):
         shown = compare_columns(table)
         below = perplexity_line(table, shown)
         parts.append(latex_table(table, shown, explain.compared_text(key) + ".", f"compared-{number}", below))
-    for number, (key, lines) in enumerate(by(contents.roles, CONFIG), start=1):
+    for number, (key, lines) in enumerate(by(contents.roles, CONFIG)[:MOST_TABLES], start=1):
         if lines["latency_us"].notna().any() or lines["cycles"].notna().any():
             table, shown, what = role_lines(key, lines)
             caption = f"{explain.config_text(key)}: mean {what} per layer of each role."
@@ -88,10 +88,11 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
             ]
     if contents.compared:
         parts.append("## Methods side by side\n")
-        for key, table in contents.compared:
+        for key, table in contents.compared[:MOST_TABLES]:
             shown = compare_columns(table)
             parts.append(f"### {markdown_escape(explain.compared_text(key))}\n")
             parts.append(markdown_table(table, shown, perplexity_line(table, shown)))
+        parts += _more(contents.compared, "compared.csv")
     parts += [
         "## How these numbers were got\n",
         markdown_list(explain.how_got(contents)) + markdown_lines(contents.notes),
@@ -101,10 +102,12 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
         parts += ["## What cannot run\n", markdown_escape(explain.coverage(contents.plain)) + "\n", table]
     if not contents.roles.empty:
         parts.append("## Per role\n")
-        for key, lines in groups(contents.roles, CONFIG):
+        configurations = by(contents.roles, CONFIG)
+        for key, lines in configurations[:MOST_TABLES]:
             table, shown, what = role_lines(key, lines)
             heading = f"### {markdown_escape(explain.config_text(key))}: mean {what} per layer\n"
             parts += [heading, markdown_table(table, shown)]
+        parts += _more(configurations, "roles.csv")
     if not contents.levels.empty:
         parts += ["## The two levels side by side\n", statements.WHY_LEVELS_DIFFER + "\n"]
         parts.append(markdown_table(contents.levels, columns.LEVELS_COLUMNS))
@@ -113,6 +116,11 @@ def markdown_report(contents: Contents, pictures: Iterable[tuple[str, str]]) -> 
         parts += ["## Constants of energy and area\n", markdown_table(contents.constants, columns.CONSTANT_COLUMNS)]
     parts += ["## Provenance\n", markdown_list(explain.provenance(contents))]
     return "\n".join(parts)
+
+
+def _more(tables: list, file: str) -> list[str]:
+    said = more_tables(len(tables) - MOST_TABLES, file) if len(tables) > MOST_TABLES else ""
+    return [f"{said}\n"] if said else []
 
 
 def headline_lines(lines: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -138,7 +146,7 @@ def markdown_gpus(contents: Contents) -> list[str]:
         parts.append(markdown_table(contents.sources, columns.COMPARED_SOURCES_COLUMNS))
     if contents.by_tokens:
         parts += ["## Speedup against tokens\n", statements.HOW_BY_TOKENS + "\n"]
-        for key, table in contents.by_tokens:
+        for key, table in contents.by_tokens[:MOST_TABLES]:
             parts.append(f"### {markdown_escape(explain.masks_text(key))}\n")
             parts.append(markdown_table(table, table_columns(table)))
     if not contents.spmm.empty:
@@ -149,7 +157,7 @@ def markdown_gpus(contents: Contents) -> list[str]:
 
 def markdown_designs(contents: Contents) -> list[str]:
     parts = ["## Designs\n"] if contents.designs else []
-    for key, table in contents.designs:
+    for key, table in contents.designs[:MOST_TABLES]:
         shown, names = in_units(table.head(MOST_DESIGNS))
         said, _ = explain.designs_verdict(table)
         parts += [f"### {markdown_escape(explain.config_text(key))}\n", markdown_escape(said) + ".\n"]

@@ -200,23 +200,26 @@ def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
 
 def _against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
     """(how many are worse than dense, what to say of them and of the others); nothing where the ratio is not known."""
+    several = lines["tokens"].nunique() > 1
     blurred = (lines["verdict"] == UNCLEAR) & (column == "speedup")
     unclear, lines = lines[blurred], lines[~blurred]
     bad, good = lines[lines[column] < 1], lines[lines[column] >= 1]
     parts = []
     if len(unclear):
-        parts.append(f"not distinguishable from dense within the error of the prediction: {_named(unclear, column)}")
+        parts.append(
+            f"not distinguishable from dense within the error of the prediction: {_named(unclear, column, several)}"
+        )
     if len(bad):
-        parts.append(f"{worse}: {_named(bad, column)}")
+        parts.append(f"{worse}: {_named(bad, column, several)}")
     if len(good):
         spread = between(good[column])
         parts.append(f"the other {len(good)}: {spread}" if len(bad) or len(unclear) else f"{better} {spread}")
     return len(bad), parts
 
 
-def _named(lines: pd.DataFrame, column: str) -> str:
+def _named(lines: pd.DataFrame, column: str, with_tokens: bool) -> str:
     """The methods of some lines with their ratios, as many as anyone reads."""
-    at = [f" at {tokens_text(n)}" if lines["tokens"].nunique() > 1 else "" for n in lines["tokens"]]
+    at = [f" at {tokens_text(n)}" if with_tokens else "" for n in lines["tokens"]]
     names = [
         f"{method} {pattern}{where} {times_text(value)}".replace("  ", " ")
         for method, pattern, where, value in zip(lines["method"], lines["pattern"], at, lines[column], strict=True)
