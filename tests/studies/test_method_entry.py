@@ -104,7 +104,7 @@ def test_nested_settings_become_dotted_keys():
         ("targets = 0.5", "methods.0.targets"),
         ("seeds = [0.5]", "methods.0.seeds.0"),
         ("bits = '4'", "methods.0.bits"),
-        ("quantiser = 'rtn'", "methods.0.quantiser"),
+        ("quantiser = 'rtn'", "unknown key of [[methods]] number 1, 'quantiser'; did you mean 'quantizer'?"),
         ("targets = [0.5]\nsparsity = 0.5", "methods.0: wanda gives both"),
     ],
 )
