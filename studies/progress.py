@@ -28,4 +28,5 @@ class ProgressLine:
 
 
 def warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}\n")
+    """One line, whatever the names in it hold."""
+    sys.stderr.write(f"warning: {' '.join(message.split())}\n")

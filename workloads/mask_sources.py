@@ -52,6 +52,8 @@ def open_masks(path: Path) -> MaskSource:
 
 
 def _of_file(path: Path) -> MaskSource:
+    if not path.is_file():
+        raise UserError(f"{path} is neither a file nor a folder; {_READABLE}")
     kind = content_of(path)
     if kind == "arrays":
         return MaskSource(path, "arrays", [path], partial(read_arrays, [path]))
@@ -105,16 +107,17 @@ def _tensors(path: Path, files: list[Path], config: dict[str, Any] | None = None
 
 
 def content_of(file: Path) -> Literal["arrays", "safetensors", "torch", "gguf"] | None:
-    """By its first bytes, and of a zip archive by what is in it; None for anything that holds no matrices."""
+    """By its first bytes, and of a zip archive by what is in it; None for anything that holds no matrices. Of a damaged file what it
+    seems to be: its reader says what is wrong with it."""
     with file.open("rb") as stream:
-        head = stream.read(6)
-    if head == b"\x93NUMPY":
+        head = stream.read(256)
+    if head.startswith(b"\x93NUMPY"):
         return "arrays"
     if head.startswith(b"PK"):
         try:
             with zipfile.ZipFile(file) as archive:
-                names = archive.namelist()
+                torch = any(name.endswith("data.pkl") for name in archive.namelist())
         except (zipfile.BadZipFile, OSError, ValueError):
-            return "arrays"  # the reader of arrays says what is wrong with it
-        return "torch" if any(name.endswith("data.pkl") for name in names) else "arrays"
-    return kind_of(file)
+            torch = b"data.pkl" in head
+        return "torch" if torch else "arrays"
+    return "safetensors" if head[8:9] == b"{" else kind_of(file)

@@ -384,3 +384,24 @@ def test_a_packed_checkpoint_keeps_its_bits(tmp_path, tiny_model, capsys):
     assert second.header.pattern == "2:4"
     for entry in first.layers:  # what was rounded to zero counts as pruned
         assert not (second[entry.name].to_dense() & ~first[entry.name].to_dense()).any()
+
+
+@pytest.mark.parametrize("name", ["cut.npz", "cut.pt", "cut.safetensors", "cut.npy"])
+def test_files_that_were_cut_off(tmp_path, capsys, name):
+    """What they were is still known, and said."""
+    arrays = masks()
+    if name.endswith(".npy"):
+        np.save(tmp_path / name, next(iter(arrays.values())))
+    elif name.endswith(".npz"):
+        np.savez(tmp_path / name, **arrays)
+    else:
+        SAVED["masks.pt" if name.endswith(".pt") else "bool.safetensors"](arrays, tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    for size in (len(content) // 2, 900 if name != "cut.npy" else 90):
+        (tmp_path / name).write_bytes(content[:size])
+        assert run(tmp_path / name, tmp_path / "out") == 2
+        said = capsys.readouterr().err
+        assert {"cut.npz": ".npz", "cut.npy": ".npy", "cut.pt": "torch", "cut.safetensors": "safetensors file"}[
+            name
+        ] in said
+        assert len(said.splitlines()) == 1
