@@ -3,9 +3,17 @@
 import dataclasses
 from dataclasses import dataclass
 
-import pandas as pd
-
-from simulator.gpu.spec import Chip, Error, GpuSpec, KernelFamily, Memory, Power, Precision, Tiles
+from simulator.gpu.spec import (
+    Chip,
+    Coverage,
+    Error,
+    GpuSpec,
+    KernelFamily,
+    Memory,
+    Power,
+    Precision,
+    Tiles,
+)
 from simulator.spec import preset_path
 
 POWERS_OF_TWO = (16, 32, 64, 128, 256)
@@ -13,15 +21,16 @@ AMPERE_TILES = Tiles(POWERS_OF_TWO, (64, 128, 256), POWERS_OF_TWO, (64, 128, 256
 # wgmma takes the 2:4 operand in 64-row pieces, two of them a CTA; dense kernels come in sides of 96 and 192 as well.
 HOPPER_SIDES = (16, 32, 64, 96, 128, 192, 256)
 HOPPER_TILES = Tiles(HOPPER_SIDES, (64, 96, 128, 192, 256), POWERS_OF_TWO, (64, 128), 128 * 256)
-DRAM_PJ_PER_BYTE = 40.0  # HBM2e and its controller, about 5 pJ a bit: assumed
-WIDER = 2.0  # stated errors of a preset without data of its own: at least those of its generation times this
+DRAM_PJ_PER_BYTE = 40.0  # HBM2e and its controller, about 5 pJ a bit: assumed, for every card
+WIDER = 2.0  # stated errors of a preset without data of its own: those of its generation times this
+ERROR_FIGURES = tuple(field.name for field in dataclasses.fields(Error) if field.name not in ("tokens", "basis"))
 
 
 @dataclass(frozen=True)
 class Card:
     preset: str
     measured: str  # name in the data
-    dtypes: tuple[str, ...]
+    sections: dict[str, tuple[str, ...]]  # of the preset, with the types in the data that they are fitted on together
     chip: Chip
     bandwidth_gbps: float
     l2_mib: float
@@ -29,18 +38,27 @@ class Card:
     static_w: float  # idle with clocks up: assumed
     tiles: Tiles
     macs_per_cycle: dict[str, int]  # by section, one SM, dense
-    start: dict[str, float]  # shared parameters
 
 
+HALVES = ("bf16", "fp16")
 A100 = Card(
-    "a100-pcie", "NVIDIA A100 80GB PCIe", ("fp16", "int8"), Chip(108, 1410.0), 1935.0, 40.0, 300.0, 75.0, AMPERE_TILES,
-    {"fp16": 1024, "int8": 2048}, {"efficiency": 0.85, "usable": 0.7, "per_cycle": 36.0, "response": 250.0},
+    "a100-pcie", "NVIDIA A100 80GB PCIe", {"fp16": HALVES, "int8": ("int8",)}, Chip(108, 1410.0), 1935.0, 40.0, 300.0, 75.0,
+    AMPERE_TILES, {"fp16": 1024, "int8": 2048},
 )  # fmt: skip
 H100 = Card(
-    "h100-pcie", "NVIDIA H100 PCIe", ("bf16", "fp8"), Chip(114, 1755.0), 2039.0, 50.0, 350.0, 87.0, HOPPER_TILES,
-    {"fp16": 2048, "fp8": 4096}, {"efficiency": 0.85, "usable": 0.75, "per_cycle": 100.0, "response": 60.0},
+    "h100-pcie", "NVIDIA H100 PCIe", {"fp16": ("bf16",), "int8": ("int8",), "fp8": ("fp8",)}, Chip(114, 1755.0), 2039.0, 50.0,
+    350.0, 87.0, HOPPER_TILES, {"fp16": 2048, "int8": 4096, "fp8": 4096},
 )  # fmt: skip
-CARDS = (A100, H100)
+B200 = Card(
+    "b200", "NVIDIA B200", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(148, 1850.0), 8000.0, 126.0, 1000.0, 140.0,
+    HOPPER_TILES, {"fp16": 4096, "int8": 8192, "fp8": 8192},
+)  # fmt: skip
+# fp16 and fp8 with sums in fp32, as PyTorch asks for: half the rate of fp16 sums.
+RTX_4090 = Card(
+    "rtx-4090", "NVIDIA GeForce RTX 4090", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(128, 2520.0), 1008.0, 72.0,
+    450.0, 60.0, AMPERE_TILES, {"fp16": 256, "int8": 1024, "fp8": 512},
+)  # fmt: skip
+CARDS = (A100, H100, B200, RTX_4090)
 
 
 @dataclass(frozen=True)
@@ -60,24 +78,23 @@ RELATIVES = (
     Relative("h100-sxm", H100, Chip(132, 1980.0), 3352.0, 50.0, 700.0),
     Relative("h200", H100, Chip(132, 1980.0), 4800.0, 50.0, 700.0),
 )
-UNKNOWN = Error(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, "not stated")
+EVERYWHERE = Coverage("", *[(1.0, 1.0)] * 6)  # a place to put one; replaced by what the data cover
 
 
 def start_spec(card: Card) -> GpuSpec:
-    """The data sheet with round efficiencies, where a fit starts."""
-    start = card.start
-    memory = Memory(
-        card.bandwidth_gbps, start["efficiency"], card.l2_mib, start["usable"], start["per_cycle"], l2_warm=True
-    )
-    power = Power(card.limit_w, card.static_w, DRAM_PJ_PER_BYTE, start["response"])
-    sections = {}
-    for section, macs in card.macs_per_cycle.items():
-        wide = section == "fp16"
-        dense = KernelFamily(4.0, 0.9, 1.0 if wide else 0.7, 4.0, 300.0, 1000.0, 8.0)
-        sparse = KernelFamily(4.0, 0.8, 0.5 if wide else 0.3, 1.5, 350.0, 3000.0, 15.0)
-        # A100 int8: 1-byte outputs; FP8 products are written as 2-byte values.
-        sections[section] = Precision(macs, 2 if wide else 1, 1 if section == "int8" else 2, dense, sparse, UNKNOWN)
-    return GpuSpec(card.chip, memory, power, card.tiles, **sections)
+    """The data sheet; every kernel family is a place to put a fitted one."""
+    memory = Memory(card.bandwidth_gbps, card.l2_mib, l2_warm=True)
+    power = Power(card.limit_w, card.static_w, DRAM_PJ_PER_BYTE)
+    unfitted = KernelFamily(4.0, 0.88, 0.05, 0.6, 2.5, 300.0, 1000.0, 6.0, 0.85, 60.0, 0.7, 80.0)
+    unknown = Error((64,), *[(0.5,)] * 6, 0.0, 0.0, 0.0, "not stated")
+    sections = {
+        # int8 products are written as 1-byte values, FP8 ones as 2-byte values.
+        section: Precision(
+            macs, 2 if section == "fp16" else 1, 1 if section == "int8" else 2, unfitted, unfitted, unknown
+        )
+        for section, macs in card.macs_per_cycle.items()
+    }
+    return GpuSpec(card.chip, memory, power, card.tiles, EVERYWHERE, **sections)
 
 
 def rescaled(precision: Precision, clock_ratio: float, error: Error) -> Precision:
@@ -90,12 +107,12 @@ def rescaled(precision: Precision, clock_ratio: float, error: Error) -> Precisio
 
 
 def wider(error: Error, basis: str) -> Error:
-    figures = {
-        field.name: min(0.9, round(WIDER * getattr(error, field.name), 3))
-        for field in dataclasses.fields(Error)
-        if field.name != "basis"
-    }
-    return Error(**figures, basis=basis)
+    figures = {name: widened(getattr(error, name)) for name in ERROR_FIGURES}
+    return dataclasses.replace(error, **figures, basis=basis)
+
+
+def widened(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    return tuple(map(widened, value)) if isinstance(value, tuple) else round(WIDER * value, 3)
 
 
 def relative_spec(relative: Relative, fitted: GpuSpec) -> GpuSpec:
@@ -105,71 +122,23 @@ def relative_spec(relative: Relative, fitted: GpuSpec) -> GpuSpec:
     ratio = relative.chip.clock_mhz / fitted.chip.clock_mhz
     sections = {
         name: rescaled(getattr(fitted, name), ratio, wider(getattr(fitted, name).error, basis))
-        for name in ("fp16", "int8", "fp8")
-        if getattr(fitted, name) is not None
+        for name in relative.of.sections
     }
     memory = dataclasses.replace(fitted.memory, bandwidth_gbps=relative.bandwidth_gbps, l2_mib=relative.l2_mib)
     power = dataclasses.replace(fitted.power, limit_w=relative.limit_w)
-    return dataclasses.replace(fitted, chip=relative.chip, memory=memory, power=power, **sections)
+    coverage = dataclasses.replace(fitted.coverage, card="")
+    return dataclasses.replace(fitted, chip=relative.chip, memory=memory, power=power, coverage=coverage, **sections)
 
 
-def transferred(fitted: GpuSpec, source: Card, target: Card) -> GpuSpec:
-    """The target's data sheet with the efficiencies of the source: the widest transfer, across generations."""
-    ratio = target.chip.clock_mhz / source.chip.clock_mhz
-    scale = target.macs_per_cycle["fp16"] / source.macs_per_cycle["fp16"]
-    own = start_spec(target)
-    sections = {}
-    narrow = {"a100-pcie": "int8", "h100-pcie": "fp8"}
-    for section, precision in (("fp16", fitted.fp16), (narrow[target.preset], getattr(fitted, narrow[source.preset]))):
-        sheet = getattr(own, section)
-        # A process generation halves the energy when it doubles the rate, or the same card could not feed it.
-        moved = rescaled(precision, ratio / scale, UNKNOWN)
-        sections[section] = dataclasses.replace(sheet, dense=moved.dense, sparse24=moved.sparse24)
-    memory = dataclasses.replace(
-        own.memory,
-        efficiency=fitted.memory.efficiency,
-        l2_usable=fitted.memory.l2_usable,
-        l2_bytes_per_cycle=min(128.0, fitted.memory.l2_bytes_per_cycle * scale),
-    )
-    power = dataclasses.replace(own.power, response_us=fitted.power.response_us)
-    return dataclasses.replace(own, memory=memory, power=power, **sections)
-
-
-def with_errors(spec: GpuSpec, card: Card, errors: pd.DataFrame) -> GpuSpec:
-    """The larger of the two cross-validated errors (models, sizes left out); int8 on Hopper borrows fp8, widened."""
-    sections = {}
-    for dtype in card.dtypes:
-        section = "fp16" if dtype == "bf16" else dtype
-        some = errors[(errors["gpu"] == card.measured) & (errors["dtype"] == dtype)]
-        figures = {
-            field.name: round(float(some[field.name].max()), 3)
-            for field in dataclasses.fields(Error)
-            if field.name != "basis"
-        }
-        error = Error(
-            **figures, basis=f"cross-validated on {card.measured}, {dtype}: whole models or token counts left out"
-        )
-        sections[section] = dataclasses.replace(getattr(spec, section), error=error)
-    if "fp8" in sections and "int8" not in sections:
-        basis = (
-            f"no int8 data: the fp8 kernels of {card.measured} at the same rate, error x {WIDER:g}; "
-            "cuBLASLt's dense int8 kernels on Hopper are reported far slower (2:4 up to 3.8x), which is not modelled"
-        )
-        sections["int8"] = dataclasses.replace(sections["fp8"], error=wider(sections["fp8"].error, basis))
-    return dataclasses.replace(spec, **sections)
-
-
-def write_presets(fits: dict[str, GpuSpec], errors: pd.DataFrame) -> None:
-    for card in CARDS:
-        spec = with_errors(fits[card.preset], card, errors)
-        origin = f"fitted on {card.measured} ({', '.join(card.dtypes)}), SlideSparse's measurements (arXiv 2603.05232)"
-        preset_path(card.preset).write_text(toml_text(spec, f"{card.measured}: {origin}"), encoding="utf-8")
-        for relative in RELATIVES:
-            if relative.of is card:
-                text = f"{relative.preset}: data sheet; efficiencies {origin}; no data of this card"
-                preset_path(relative.preset).write_text(
-                    toml_text(relative_spec(relative, spec), text), encoding="utf-8"
-                )
+def write_presets(card: Card, spec: GpuSpec) -> None:
+    """The card's own preset and those of its relatives."""
+    types = ", ".join(name for names in card.sections.values() for name in names)
+    origin = f"fitted on {card.measured} ({types}), SlideSparse's measurements (arXiv 2603.05232)"
+    preset_path(card.preset).write_text(toml_text(spec, f"{card.measured}: {origin}"), encoding="utf-8")
+    for relative in RELATIVES:
+        if relative.of is card:
+            text = f"{relative.preset}: data sheet; efficiencies {origin}; no data of this card"
+            preset_path(relative.preset).write_text(toml_text(relative_spec(relative, spec), text), encoding="utf-8")
 
 
 def toml_text(spec: GpuSpec, title: str) -> str:

@@ -16,7 +16,7 @@ ERRORS = {"dense_us": "dense_error", "sparse24_us": "sparse24_error", "speedup":
 # What CUDA calls the cards that have a preset.
 CARDS = (
     (r"A100.*80GB.*PCIe", "a100-pcie"), (r"A100-SXM.*80GB", "a100-sxm"), (r"\bH100 PCIe", "h100-pcie"),
-    (r"\bH100 80GB HBM3", "h100-sxm"), (r"\bH200\b", "h200"),
+    (r"\bH100 80GB HBM3", "h100-sxm"), (r"\bH200\b", "h200"), (r"\bB200\b", "b200"), (r"\bRTX 4090$", "rtx-4090"),
 )  # fmt: skip
 
 

@@ -88,11 +88,8 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
     ms, ns, ks = sizes(m, n, k)
     allowed, reason = sparse24_rules(ns, ks, precision)
     dense = run_kernel(ms, ns, ks, machine(spec, precision, sparse24=False), tiles_of(spec, sparse24=False))
-    pad = 16 // precision.input_bytes
-    padded_m = -(-ms // pad) * pad
-    sparse = run_kernel(
-        padded_m, ns, ks, machine(spec, precision, sparse24=True), tiles_of(spec, sparse24=True), allowed
-    )
+    padded = sparse24_tokens(ms, precision)
+    sparse = run_kernel(padded, ns, ks, machine(spec, precision, sparse24=True), tiles_of(spec, sparse24=True), allowed)
     speedup = dense.time_us / sparse.time_us
     capped = np.minimum(speedup, HARDWARE_LIMIT)
     octaves, beyond = confidence.outside(spec.coverage, ms, ns, ks)
@@ -133,6 +130,12 @@ def sizes(m: ArrayLike, n: ArrayLike, k: ArrayLike) -> list[np.ndarray]:
     return [np.ascontiguousarray(array) for array in np.broadcast_arrays(*checked)]
 
 
+def sparse24_tokens(m: np.ndarray, precision: Precision) -> np.ndarray:
+    """What m is padded to for the 2:4 kernel: multiples of 8 with 2-byte values, of 16 with 1-byte values."""
+    pad = 16 // precision.input_bytes
+    return -(-m // pad) * pad
+
+
 def sparse24_rules(n: np.ndarray, k: np.ndarray, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
     """(shapes,) bool and reasons. PyTorch 2.13's cuSPARSELt back end (torch/sparse/semi_structured.py) never pads the sparse
     matrix: its sides must be multiples of 16 with 2-byte values, of 32 with 1-byte values. Tokens it pads, to 8 and 16.
@@ -160,19 +163,20 @@ def machine(spec: GpuSpec, precision: Precision, sparse24: bool) -> Machine:
         x_bytes=values,
         w_bytes=compressed_bytes(values) if sparse24 else values,
         y_bytes=float(precision.output_bytes),
-        dram_bytes_per_us=spec.memory.bandwidth_gbps * 1e3 * spec.memory.efficiency,
-        l2_bytes=spec.memory.l2_mib * 2**20 * spec.memory.l2_usable,
-        l2_bytes_per_cycle=float(spec.memory.l2_bytes_per_cycle),
+        dram_bytes_per_us=spec.memory.bandwidth_gbps * 1e3 * family.memory_efficiency,
+        l2_bytes=spec.memory.l2_mib * 2**20 * family.l2_usable,
+        l2_bytes_per_cycle=float(family.l2_bytes_per_cycle),
         l2_warm=float(spec.memory.l2_warm),
         dynamic_w=float(spec.power.limit_w - spec.power.static_w),
         dram_pj_per_byte=float(spec.power.dram_pj_per_byte),
-        response_us=float(spec.power.response_us),
+        response_us=float(family.response_us),
         launch_us=float(family.launch_us),
         pj_per_flop=float(family.pj_per_flop),
         raster_tiles=float(family.raster_tiles),
         step_cycles=float(family.step_cycles),
         fill_cycles=float(family.fill_cycles),
         reduce_us=float(family.reduce_us),
+        small_tile=float(family.small_tile),
     )
 
 

@@ -10,7 +10,7 @@ from simulator.machine import Fraction, PositiveFloat, PositiveInt
 from simulator.spec import load_spec
 from workloads.errors import UserError, unknown
 
-GPUS = ("a100-pcie", "a100-sxm", "h100-pcie", "h100-sxm", "h200")
+GPUS = ("a100-pcie", "a100-sxm", "h100-pcie", "h100-sxm", "h200", "b200", "rtx-4090")
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Sides = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Shares = tuple[NonNegative, ...]
@@ -28,33 +28,21 @@ class Chip:
 
 @dataclass(frozen=True)
 class Memory:
-    """DRAM bandwidth (data sheet) x the share of it that GEMM streams reach (fitted); GB = 1e9 bytes.
-
-    l2_usable is the share of the L2 that holds data of one GEMM before lines are lost (fitted). l2_warm: the data of the
-    same GEMM, run just before, may still be in the L2, as in any back-to-back benchmark; false: every first read comes
-    from DRAM, as when a model's layers follow each other.
-    """
+    """Data sheet; GB = 1e9 bytes. l2_warm: the data of the same GEMM, run just before, may still be in the L2, as in any
+    back-to-back benchmark; false: every first read comes from DRAM, as when a model's layers follow each other."""
 
     bandwidth_gbps: PositiveFloat
-    efficiency: Fraction
     l2_mib: PositiveFloat
-    l2_usable: PositiveFloat
-    l2_bytes_per_cycle: PositiveFloat  # from L2 into one SM, fitted
     l2_warm: bool
 
 
 @dataclass(frozen=True)
 class Power:
-    """Board limit (data sheet), what the idle card takes, DRAM energy (both assumed), and the regulator's delay (fitted).
-
-    Kernels much shorter than response_us run at the full clock, as in a burst of some 75 launches; 0 is the steady state
-    of a card that has been busy for long.
-    """
+    """Board limit (data sheet), what the idle card takes and the DRAM's energy (both assumed)."""
 
     limit_w: PositiveFloat
     static_w: NonNegative
     dram_pj_per_byte: NonNegative
-    response_us: NonNegative
 
 
 @dataclass(frozen=True)
@@ -70,15 +58,22 @@ class Tiles:
 
 @dataclass(frozen=True)
 class KernelFamily:
-    """Fitted, one for dense and one for 2:4 kernels of a precision."""
+    """Fitted, one for dense and one for 2:4 kernels of a precision; both have the same l2_usable and response_us."""
 
     launch_us: PositiveFloat  # floor: an empty kernel, back to back
-    efficiency: Fraction  # share of the peak MAC rate that the main loop reaches
+    efficiency: Fraction  # share of the peak MAC rate that the main loop of a large tile reaches
+    small_tile: Fraction  # exponent: how that share falls with the outputs of a tile below 128 x 128
     pj_per_flop: PositiveFloat  # energy at the full clock; FLOPs count the dense product
     raster_tiles: Annotated[float, Field(ge=1)]  # token tiles that walk over the features together
     step_cycles: NonNegative  # latency of one 128-byte step along k
     fill_cycles: NonNegative  # start and end of a tile: first loads, drain
     reduce_us: NonNegative  # adding up the parts of a split k: the second kernel
+    memory_efficiency: Fraction  # share of the DRAM bandwidth that streams reach
+    l2_bytes_per_cycle: PositiveFloat  # from the L2 into one SM
+    l2_usable: PositiveFloat  # share of the L2 that holds data of one GEMM before lines are lost
+    # The power regulator's delay: shorter kernels run nearer to the full clock, as in a burst of some 75 launches; 0 is the
+    # steady state of a card that has been busy for long.
+    response_us: NonNegative
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def predict(
         A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a SCALE-Sim
         topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x width x channels).
     on
-        a100-pcie, a100-sxm, h100-pcie, h100-sxm or h200.
+        a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200, b200 or rtx-4090.
     dtype
         fp16, bf16, int8 or fp8 (no fp8 on A100).
     shapes

@@ -50,7 +50,7 @@ def simulate(
     activation_density
         Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
     dtype
-        On a GPU (a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200): fp16, bf16, int8 or fp8; fp16 unless given.
+        On a GPU (a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200, b200, rtx-4090): fp16, bf16, int8 or fp8; fp16 unless given.
     trace
         Also write the tiles of --layer over time to this file, for Perfetto (ui.perfetto.dev) or chrome://tracing.
     layer

@@ -10,7 +10,11 @@ from simulator.gpu.published import GEMMS, MEDIAN_SHAPES, MEDIAN_SPEEDUPS, MEDIA
 from workloads import UserError
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "gpu" / "dense_vs_24_gemm.csv"
-EIGHT_BIT = {"a100": ("int8",), "h100": ("int8", "fp8"), "h200": ("int8", "fp8")}
+BOTH = ("int8", "fp8")
+EIGHT_BIT = {"a100": ("int8",), "h100": BOTH, "h200": BOTH, "b200": BOTH, "rtx": BOTH}
+MEASURED = {
+    "a100-pcie": "NVIDIA A100 80GB PCIe", "h100-pcie": "NVIDIA H100 PCIe", "b200": "NVIDIA B200", "rtx-4090": "NVIDIA GeForce RTX 4090",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GPUS)
@@ -19,7 +23,9 @@ def test_presets_load_and_support_what_the_card_has(name):
     for dtype in ("fp16", "bf16", *EIGHT_BIT[name.split("-")[0]]):
         got = predict(spec, 2048, 4096, 4096, dtype)
         assert got.dense.time_us[0] > 0
-        assert 0.5 < got.speedup[0] < 2.5
+        assert (
+            0.5 < got.speedup[0] < (6 if (name, dtype) == ("b200", "int8") else 2.5)
+        )  # its dense int8 kernels are weak
         assert 0 < got.speedup_error_p90[0] < 1.5
         for what in ("dense", "sparse24", "speedup"):
             medians, p90 = getattr(got.error, f"{what}_median"), getattr(got.error, f"{what}_p90")
@@ -49,9 +55,10 @@ def test_cards_without_data_say_so_and_state_a_wider_error(name, of):
     ]
 
 
-def test_hopper_int8_is_borrowed_and_says_so():
+def test_hopper_int8_rests_on_its_own_data():
     error = load_gpu("h100-pcie").int8.error
-    assert "no int8 data" in error.basis
+    assert "H100 PCIe, int8" in error.basis
+    assert load_gpu("h100-pcie").int8.dense != load_gpu("h100-pcie").fp8.dense
 
 
 @pytest.mark.parametrize(
@@ -184,24 +191,64 @@ def test_decode_sized_gemms_of_others(one):
     assert got.dense.time_us[0] == pytest.approx(one.dense_us, rel=0.25)
 
 
+# Left out of the fit, medians were at most 7 % of a time and 8 % of a speedup for all but one type (RTX 4090 int8), and the side of
+# 1.0 was right in 88 % of those not within 5 % of it; `benchmarks/fit_gpu.py` prints all of them.
 @pytest.mark.skipif(not DATA.exists(), reason="optional data: ../shared/data/gpu/dense_vs_24_gemm.csv")
-@pytest.mark.parametrize(("gpu", "name"), [("NVIDIA A100 80GB PCIe", "a100-pcie"), ("NVIDIA H100 PCIe", "h100-pcie")])
-def test_presets_are_within_their_stated_error_on_the_data(gpu, name):
+@pytest.mark.parametrize("name", MEASURED)
+def test_presets_are_as_near_to_the_data_as_cross_validation_says(name):
     import pandas as pd
 
     rows = pd.read_csv(DATA)
-    rows = rows[(rows["gpu"] == gpu) & (rows["m"] <= 16384)]
+    rows = rows[(rows["gpu"] == MEASURED[name]) & (rows["m"] <= 16384)]
+    spec = load_gpu(name)
     for dtype, some in rows.groupby("dtype"):
-        got = predict(load_gpu(name), *(some[c].to_numpy() for c in ("m", "n", "k")), str(dtype))
-        if "no int8 data" in got.error.basis:
-            continue
-        assert (
-            np.median(abs(got.dense.time_us / some["dense_us"] - 1)) <= np.expm1(np.mean(got.error.dense_median)) + 0.01
-        )
-        assert (
-            np.median(abs(got.sparse24.time_us / some["sparse24_us"] - 1))
-            <= np.expm1(np.mean(got.error.sparse24_median)) + 0.01
-        )
+        got = predict(spec, *(some[c].to_numpy() for c in ("m", "n", "k")), str(dtype))
+        weak = (name, dtype) == ("rtx-4090", "int8")
+        times = [got.dense.time_us / some["dense_us"] - 1, got.sparse24.time_us / some["sparse24_us"] - 1]
+        measured = some["dense_us"] / some["sparse24_us"]
+        assert np.median(np.abs(np.concatenate(times))) <= 0.08
+        assert np.median(abs(got.speedup / measured - 1)) <= (0.1 if weak else 0.08)
+        clear = (measured < 0.95) | (measured > 1.05)
+        assert ((got.speedup > 1) == (measured > 1))[clear].mean() >= 0.85
+        # nine of ten within the stated band, and hardly a verdict that is wrong
+        off = np.exp(np.abs(np.log(got.speedup / measured))) - 1
+        assert (off <= got.speedup_error_p90).mean() >= 0.87
+        said = got.verdict != "not distinguishable"
+        assert ((got.speedup > 1) == (measured > 1))[said].mean() >= 0.95
+        assert (got.extrapolated == "").all()
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_nothing_is_faster_than_peak_rate_and_bandwidth(name):
+    spec = load_gpu(name)
+    rng = np.random.default_rng(1)
+    m, n, k = (2 ** rng.uniform(*ends, 60) for ends in ((0, 15), (0, 11), (0, 10)))
+    m, n, k = m.astype(np.int64), 32 * n.astype(np.int64), 32 * k.astype(np.int64)
+    for dtype in ("fp16", *EIGHT_BIT[name.split("-")[0]]):
+        precision = getattr(spec, dtype)
+        got = predict(spec, m, n, k, dtype)
+        peak_us = m * n * k / (spec.chip.sms * spec.chip.clock_mhz * precision.macs_per_cycle)
+        assert (got.dense.time_us > peak_us).all()
+        assert (got.sparse24.time_us > peak_us / 2).all()
+        for kernel in (got.dense, got.sparse24):
+            assert (kernel.dram_bytes / kernel.time_us < spec.memory.bandwidth_gbps * 1e3).all()
+            assert (kernel.clock_mhz <= spec.chip.clock_mhz * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_more_tokens_features_or_inputs_never_take_less(name):
+    spec = load_gpu(name)
+    m, n, k = (
+        np.array(values, dtype=np.int64)
+        for values in ([1, 64, 700, 98, 257], [64, 2048, 640, 1024, 320], [9056, 2048, 64, 5312, 2656])
+    )
+    for dtype in ("fp16", *EIGHT_BIT[name.split("-")[0]]):
+        n, k = n // 32 * 32, k // 32 * 32
+        base = predict(spec, m, n, k, dtype)
+        for grown in ((m + 9, n, k), (m, n + 32, k), (m, n, k + 32)):
+            more = predict(spec, *grown, dtype)
+            assert (more.dense.time_us >= base.dense.time_us * (1 - 1e-9)).all()
+            assert (more.sparse24.time_us >= base.sparse24.time_us * (1 - 1e-9)).all()
 
 
 def test_spmm_costs_are_flash_llms_at_its_sparsities():
