@@ -15,7 +15,8 @@ from pruning.states import Progress, micro_batches
 from pruning.statistics import InputStatistics, InputWatch, Sums, merge
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef
-from workloads.files import pretty_json, read_json, write_text
+from workloads.errors import UserError
+from workloads.files import pretty_json, read_json, sha256_of, write_text
 from workloads.layers import Layer
 from workloads.patterns import parse_pattern
 
@@ -29,10 +30,9 @@ def allot(
     if recipe.allocation is None:
         return Allotment({layer.name: recipe.sparsity for layer in layers})
     file = out / "allocation.json"
-    if file.exists():
-        kept = read_json(file, "allocation of the unfinished run")
-        patterns = kept["patterns"] and {name: parse_pattern(text) for name, text in kept["patterns"].items()}
-        return Allotment(kept["sparsity"], patterns)
+    kept = read_kept(file)
+    if kept is not None:
+        return kept
     job = AllocationJob(
         layers,
         recipe.sparsity,
@@ -41,9 +41,23 @@ def allot(
         partial(scored_weights, checkpoint, recipe, refs, progress),
     )
     made = recipe.allocation.allocator.allocate(recipe.allocation.parameters, job)
-    patterns = made.patterns and {name: str(pattern) for name, pattern in made.patterns.items()}
-    write_text(file, pretty_json({"sparsity": made.sparsity, "patterns": patterns}))
+    texts = {name: str(pattern) for name, pattern in made.patterns.items()} if made.patterns else None
+    content = {"sparsity": made.sparsity, "patterns": texts}
+    write_text(file, pretty_json(content | {"sha256": sha256_of(content)}))
     return made
+
+
+def read_kept(file: Path) -> Allotment | None:
+    """What the unfinished run wrote; None where that is missing or damaged, so that it is made again."""
+    try:
+        kept = read_json(file, "allocation of the unfinished run")
+    except UserError:
+        return None
+    if not isinstance(kept, dict) or kept.pop("sha256", "") != sha256_of(kept):
+        return None
+    texts = kept["patterns"] or {}
+    patterns = {name: nofm for name, text in texts.items() if (nofm := parse_pattern(text)) is not None}
+    return Allotment(kept["sparsity"], patterns or None)
 
 
 def dense_weights(

@@ -23,11 +23,12 @@ from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef
 from workloads.errors import UserError
-from workloads.files import is_leftover, pretty_json, read_json, replacing, write_text
+from workloads.files import is_leftover, pretty_json, read_json, replacing, sha256_of_file, write_text
 from workloads.locking import writing
 from workloads.weights import SafetensorsWeights
 
 STAMP_FILE = "pruned-from.json"
+SHARDS = "shards"  # in the stamp: their hashes, so that a damaged one is written again
 INDEX_FILE = "model.safetensors.index.json"
 OF_PACKED = ("quantization_config", "compression_config", "sparsity_config")  # settings that say how weights are packed
 
@@ -44,11 +45,22 @@ def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None
         and not all(is_leftover(f.name) for f in folder.iterdir())
     ):
         raise UserError(f"--save-model {folder} is not empty; choose another folder")
-    if stamp is not None and (folder / STAMP_FILE).exists() and (folder / STAMP_FILE).read_text() != pretty_json(stamp):
+    if stamp is not None and (folder / STAMP_FILE).exists() and read_stamp(folder)[0] != stamp:
         raise UserError(
             f"--save-model {folder} holds a checkpoint pruned with other masks or from other weights, or packed otherwise; "
             "choose another folder or delete it"
         )
+
+
+def read_stamp(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """(what the checkpoint is made of, hashes of the shards written so far) of a folder of ours; both empty if it says neither."""
+    try:
+        said = read_json(folder / STAMP_FILE, "pruned checkpoint")
+    except UserError:
+        return {}, {}
+    if not isinstance(said, dict) or not isinstance(said.get(SHARDS, {}), dict):
+        return {}, {}
+    return {key: value for key, value in said.items() if key != SHARDS}, said.get(SHARDS, {})
 
 
 def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progress) -> None:
@@ -67,7 +79,7 @@ def save_shards(
     checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
     content: Content, config: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Writes the shards that are not there yet, the settings with `config` added, and the index last."""
+    """Writes the shards that are not there whole yet, the settings with `config` added, and the index last."""
     check_target(folder, checkpoint.folder)
     with writing(folder):
         check_target(folder, checkpoint.folder, stamp)
@@ -78,18 +90,22 @@ def write_shards(
     checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
     content: Content, config: dict[str, Any] | None,
 ) -> None:  # fmt: skip
-    write_text(folder / STAMP_FILE, pretty_json(stamp))
+    known, hashes = read_stamp(folder)[1], dict[str, str]()
     groups = block_keys(checkpoint)
     shards = [folder / f"model-{n + 1:05d}-of-{len(groups):05d}.safetensors" for n in range(len(groups))]
+    write_text(folder / STAMP_FILE, pretty_json(stamp | {SHARDS: known}))
     for number, (shard, keys) in enumerate(zip(shards, groups, strict=True)):
         progress("saving", number, len(groups))
-        if not shard.exists():
+        if not shard.exists() or known.get(shard.name) != sha256_of_file(shard):
             tensors = content(keys, refs[number] if number < len(refs) else [])
             with replacing(shard) as part:
                 save_file(
                     {key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata={"format": "pt"}
                 )
+        hashes[shard.name] = sha256_of_file(shard)
+        write_text(folder / STAMP_FILE, pretty_json(stamp | {SHARDS: known | hashes}))
     save_companions(checkpoint, folder, config or {})
+    write_text(folder / STAMP_FILE, pretty_json(stamp | {SHARDS: hashes}))
     weight_map = {key: shard.name for shard in shards for key in SafetensorsWeights([shard]).names()}
     size = sum(shard.stat().st_size for shard in shards)
     write_text(folder / INDEX_FILE, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))

@@ -1,5 +1,6 @@
 """Hidden states: in batches while a block runs, on disk for a killed run to go on with."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from workloads.errors import UserError
+from workloads.errors import UserError, one_line
 from workloads.files import replacing
 
 BATCH_TOKENS = 4096  # tokens a block sees at once
@@ -43,8 +44,18 @@ def read_hidden(folder: Path, number: int, names: Iterable[str]) -> Streams:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """With a hash of the content and the file's name, which `read_tensors` checks."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+        save_file(whole, part, metadata={"sha256": tensors_sha256(path.name, whole)})
+
+
+def tensors_sha256(name: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(name.encode())
+    for key, tensor in sorted(tensors.items()):
+        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}:".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).cpu().numpy().data)
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -53,6 +64,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path.parent}: cannot continue, {path.name} is missing; delete it and start again")
     try:
         with safe_open(path, framework="pt") as reader:
-            return {name: reader.get_tensor(name) for name in sorted(reader.keys())}
+            tensors = {name: reader.get_tensor(name) for name in sorted(reader.keys())}
+            whole = (reader.metadata() or {}).get("sha256") == tensors_sha256(path.name, tensors)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path.parent}: cannot continue ({error}); delete it and start again") from None
+        raise UserError(f"{path.parent}: cannot continue ({one_line(error)}); delete it and start again") from None
+    if not whole:
+        raise UserError(
+            f"{path.parent}: cannot continue, {path.name} is damaged (its hash differs); delete it and start again"
+        )
+    return tensors

@@ -29,6 +29,7 @@ from workloads.files import (
     pretty_json,
     read_json,
     replacing,
+    sha256_of,
     write_text,
 )
 from workloads.layers import Layer
@@ -83,12 +84,22 @@ class BundleWriter:
                     raise UserError(
                         f"{self.folder}: {shard} of the unfinished run is missing; delete it and start again"
                     )
+            self._check_written()
         else:
             if self.folder.is_dir() and any(
                 not is_own(file.name) and file.name != STATISTICS for file in self.folder.iterdir()
             ):
                 raise UserError(f"{self.folder} holds other files and is no mask bundle; choose a new or empty folder")
             check_writable_folder(self.folder)
+
+    def _check_written(self) -> None:
+        """Raises UserError if a mask, or values, of the unfinished run are not what they were when they were written."""
+        if self._progress.layers:
+            content = BundleFile(FORMAT, VERSION, self.header, self._progress.layers)
+            try:
+                MaskBundle(self.folder, content).validate()
+            except UserError as error:
+                raise UserError(f"the unfinished run cannot be continued; delete it and start again: {error}") from None
 
     @property
     def written(self) -> set[str]:
@@ -124,7 +135,7 @@ class BundleWriter:
     def begin(self) -> None:
         """Marks the folder as an unfinished run of this header, before anything but masks is written to it."""
         if not self._progress.layers:
-            write_text(self.folder / PROGRESS_FILE, pretty_json(dataclasses.asdict(self._progress)))
+            self._write_progress()
 
     def discard(self) -> None:
         """Removes what an unfinished run left, and the folder if nothing else is in it."""
@@ -147,7 +158,11 @@ class BundleWriter:
         self._progress.layers.extend(self._pending_entries)
         self._progress.shards += 1
         self._pending, self._pending_values, self._pending_entries = {}, {}, []
-        write_text(self.folder / PROGRESS_FILE, pretty_json(dataclasses.asdict(self._progress)))
+        self._write_progress()
+
+    def _write_progress(self) -> None:
+        content = dataclasses.asdict(self._progress)
+        write_text(self.folder / PROGRESS_FILE, pretty_json(content | {"sha256": sha256_of(content)}))
 
     def finish(self) -> MaskBundle:
         """Commits what is pending, writes bundle.json and returns the bundle."""
@@ -169,7 +184,12 @@ def is_own(name: str) -> bool:
 
 
 def _read_progress(path: Path) -> Progress:
+    content = read_json(path, "unfinished bundle")
+    digest = content.pop("sha256", "") if isinstance(content, dict) else ""
     try:
-        return TypeAdapter(Progress).validate_python(read_json(path, "unfinished bundle"))
+        progress = TypeAdapter(Progress).validate_python(content)
     except ValidationError:
         raise UserError(f"{path} is damaged; delete {path.parent} and start again") from None
+    if digest != sha256_of(content):
+        raise UserError(f"{path} was changed (its hash differs); delete {path.parent} and start again")
+    return progress

@@ -137,11 +137,11 @@ from pathlib import Path
 from pruning import driver, states
 from tests.pruning.models import quiet, recipe
 from workloads.checkpoint import Checkpoint
-def die(tensors, part):
+def die(tensors, part, **more):
     Path(part).write_bytes(b"half a file")
     if "hidden-00002" in str(part):
         os.kill(os.getpid(), signal.SIGKILL)
-    save(tensors, part)
+    save(tensors, part, **more)
 save, states.save_file = states.save_file, die
 torch.set_num_threads(1)
 driver.prune(Checkpoint(Path(sys.argv[1])), recipe("wanda", 0.3), Path(sys.argv[2]), quiet, quiet)
