@@ -23,7 +23,7 @@ from workloads.weight_files import weight_files
 
 _LOOKED_AT = 4  # masks that are held against the weights of their model
 _CLEAR = 1.25  # times as large, which weights at random places are not
-_DIGITS = 3  # of the sparsity that masks of no stated target are filed under
+_NEAR = 0.002  # of a whole percentage: floors of small layers miss what was asked for by so much
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,16 @@ def header_of(
             "transposed": reading.transposed,
             "names": {rule.pattern: rule.template for rule in reading.rules},
         },
-        target_sparsity=round(survey.treated_sparsity, _DIGITS) if pattern is None else pattern.sparsity,
+        target_sparsity=filed_under(survey.treated_sparsity) if pattern is None else pattern.sparsity,
         model_config=config,
         tool_version=__version__,
     )
+
+
+def filed_under(sparsity: float) -> float:
+    """The target in whose column masks of no stated target stand: the whole percentage that is near, else three digits."""
+    whole = round(sparsity, 2)
+    return whole if abs(sparsity - whole) < _NEAR and whole < 1 else round(sparsity, 3)
 
 
 def patterns_of(survey: Survey, pattern: NofM | None, said: bool) -> dict[str, str]:

@@ -139,7 +139,12 @@ class MethodEntry:
         plain = MethodEntry(masks=self.masks, label=self.label, models=self.models)
         for key in (key.name for key in fields(self) if getattr(self, key.name) != getattr(plain, key.name)):
             raise UserError(f"takes its masks as they are: leave `{key}` out")
-        bundle = MaskBundle.open(beside / self.masks)
+        folder = beside / self.masks
+        if not folder.is_dir():
+            raise UserError(
+                f"`masks`: no such folder: {folder}; prunesim import makes a bundle of masks from elsewhere"
+            )
+        bundle = MaskBundle.open(folder)
         header = bundle.header
         label = self.label or (bundle.folder.resolve().name if header.method.startswith("imported-") else header.method)
         return StudyMethod(

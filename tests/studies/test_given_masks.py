@@ -121,7 +121,7 @@ def test_one_label_for_bundles_of_several_targets_and_models(study_file, tmp_pat
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('masks = "ours"', 'masks = "nowhere"', "is not a mask bundle: no such folder"),
+        ('masks = "ours"', 'masks = "nowhere"', "prunesim import makes a bundle"),
         ('masks = "ours"', 'masks = "."', "holds no bundle.json"),
         ('masks = "ours"', 'masks = "ours"\nmethod = "wanda"', "needs either `method` or `masks`"),
         ('masks = "ours"\n', "", "needs either `method` or `masks`"),

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from studies.cli.main import main
+from studies.importing import filed_under
 from workloads import MaskBundle
 from workloads.discovery import discover_layers
 
@@ -405,3 +406,10 @@ def test_files_that_were_cut_off(tmp_path, capsys, name):
             name
         ] in said
         assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "column"), [(0.4994, 0.5), (0.5019, 0.5), (0.5021, 0.502), (0.507, 0.507), (0.6999, 0.7), (0.0, 0.0), (0.999, 0.999), (0.99, 0.99)]
+)  # fmt: skip
+def test_the_column_of_a_sparsity_that_nobody_stated(sparsity, column):
+    assert filed_under(sparsity) == column
