@@ -56,7 +56,7 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
             for sums in ordered_map(observe, list(inputs.split(BATCH)), large=True):
                 merge(total, sums)
             Job.statistics = InputStatistics(1, total)
-            factors = Factors(Job, DAMPING)  # type: ignore[arg-type]
+            factors = Factors(Job, DAMPING, "")  # type: ignore[arg-type]
             return [
                 sweep(ref.matrix(layers), factors.of(ref)[0], Selection(sparsity=sparsity), BLOCKSIZE).keep
                 for ref in refs

@@ -74,12 +74,14 @@ def scored_weights(
     """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods 0.3)."""
     assert recipe.calibration is not None
     model = BlockwiseModel(checkpoint)
-    hidden = [model.embed(batch) for batch in micro_batches(recipe.calibration.ids)]
+    batches = micro_batches(recipe.calibration.ids)
+    hidden = [model.embed(batch) for batch in batches]
     checkpoint.release(checkpoint.model)
     for number, block_refs in enumerate(refs):
         progress("allocating", number, len(refs))
         if not any(refs[number:]):
             return
+        hidden = model.advance_all(number, batches, hidden)
         block, total, outputs = checkpoint.load_block(number), Sums(), []
         with InputWatch(block, block_refs) as watch:
             for output, sums in ordered_map(watched(watch, model, number), hidden):

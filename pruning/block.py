@@ -61,6 +61,15 @@ class BlockJob:
         self.check_finite(ref, scores)
         return self.keeper(ref, scores)
 
+    def why_unseen(self, name: str) -> str:
+        """Why nothing is known of a matrix's inputs, for a warning."""
+        assert self.statistics is not None
+        if name in self.statistics.sums:
+            return "only zeros came into it from the calibration set"
+        if any(ref.expert is not None for ref in self.refs if ref.layer.name == name):
+            return "no calibration token was routed to it"
+        return "no input of it was seen while the calibration set ran"
+
     def check_finite(self, ref: LinearRef, scores: torch.Tensor) -> None:
         if not bool(torch.isfinite(scores).all()):
             raise UserError(

@@ -18,13 +18,16 @@ from pruning.allocation import Allotment
 from pruning.block import BlockJob, Decision, Warn
 from pruning.blockwise import BlockwiseModel
 from pruning.calibration import check_ids
+from pruning.feeding import arguments
 from pruning.gradients import gradient_file, read_gradients, write_gradients
 from pruning.grid import Grid
-from pruning.methods.method import ACTIVATIONS, GRADIENTS, Evidence, decide_block
+from pruning.methods.method import Evidence, decide_block
+from pruning.needs import ACTIVATIONS, GRADIENTS, Need
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.recipe import Recipe
 from pruning.refs import all_refs, block_weights, parameter_name
 from pruning.selection import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
+from pruning.shared import SharedWeights
 from pruning.states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
 from pruning.statistics import InputStatistics, InputWatch, Sums, merge
 from pruning.values import to_values
@@ -68,6 +71,7 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
     refs = all_refs(checkpoint)
     recipe.treatment([ref.layer for block in refs for ref in block])
     if recipe.calibration is not None:
+        arguments(checkpoint, recipe.calibration.ids[:1])
         check_ids(recipe.calibration.ids, checkpoint.config, f"calibration {recipe.calibration.source}")
     header = recipe.header(checkpoint)
     with writing(out):
@@ -156,7 +160,7 @@ def make_keeper(
 
 def gather_gradients(run: Run) -> None:
     assert run.recipe.calibration is not None
-    norm = "l1" if "gradients_l1" in run.recipe.needs else "l2"
+    norm = "l1" if Need.GRADIENTS_L1 in run.recipe.needs else "l2"
     model = BlockwiseModel(run.checkpoint)
     write_gradients(model, run.treated, run.recipe.calibration.ids, norm, run.writer.folder, run.progress)
     run.checkpoint.release(run.checkpoint.model)
@@ -166,6 +170,8 @@ def prune_weights(run: Run) -> None:
     """Methods that need no hidden states."""
     for number in range(len(run.refs)):
         run.progress("pruning", number, len(run.refs))
+        if not run.refs[number]:
+            continue
         block = run.checkpoint.load_block(number)
         if run.refs[number][0].layer.name not in run.writer.written:
             add_all(run, number, decide(run, make_job(run, number, block)) if run.treated[number] else {})
@@ -184,23 +190,27 @@ def prune_with_activations(run: Run) -> None:
     embedded = [model.embed(batch) for batch in micro_batches(ids)]
     model.embed(ids[:1])  # methods that learn run single sequences
     run.checkpoint.release(run.checkpoint.model)
-    first = sum(1 for block in run.refs if block[0].layer.name in run.writer.written)
+    shared = SharedWeights(run.checkpoint, folder)
+    first = max((n + 1 for n, b in enumerate(run.refs) if b and b[0].layer.name in run.writer.written), default=0)
     last = max(number for number, block in enumerate(run.treated) if block)
-    streams: Streams = {"inputs": embedded} | ({"dense": embedded} if "dense" in run.recipe.needs else {})
+    streams: Streams = {"inputs": embedded} | ({"dense": embedded} if Need.DENSE in run.recipe.needs else {})
     if 0 < first <= last:
         streams = read_hidden(folder, first, streams)
     del embedded
     for number in range(first):  # the killed run may not have come to delete its own
         hidden_file(folder, number).unlink(missing_ok=True)
         gradient_file(folder, number).unlink(missing_ok=True)
+    batches = micro_batches(ids)
     for number in range(first, count):
         run.progress("pruning", number, count)
         block = run.checkpoint.load_block(number)
+        shared.take_up(number, block)
         following, decisions = streams, {}
         if run.treated[number]:
             job = make_job(run, number, block, model, streams)
             decisions = decide(run, job)
             apply(run, number, block, decisions)
+            shared.keep(number, block)
             if number < last:
                 following = {"inputs": list(ordered_map(job.run, job.inputs))}
                 if job.dense_outputs:
@@ -209,18 +219,26 @@ def prune_with_activations(run: Run) -> None:
             following = through(partial(model.run, number), streams)
         add_all(run, number, decisions)
         if number < last:
+            following = advance(model, number + 1, batches, following)
             write_hidden(folder, number + 1, following)
         streams = following
         run.writer.commit()
         run.checkpoint.release(block)
         hidden_file(folder, number).unlink(missing_ok=True)
         gradient_file(folder, number).unlink(missing_ok=True)
+    shared.forget()
 
 
 def through(block: Callable[[torch.Tensor], torch.Tensor], streams: Streams) -> Streams:
     """The states behind a block that stays as it is; streams that are one stay one."""
     made = {id(batches): list(ordered_map(block, batches)) for batches in streams.values()}
     return {name: made[id(batches)] for name, batches in streams.items()}
+
+
+def advance(model: BlockwiseModel, number: int, batches: list[torch.Tensor], streams: Streams) -> Streams:
+    """What enters block `number`; streams that are one stay one."""
+    made = {id(states): model.advance_all(number, batches, states) for states in streams.values()}
+    return {name: made[id(states)] for name, states in streams.items()}
 
 
 def make_job(
@@ -254,18 +272,18 @@ def with_peers(refs: list[LinearRef], treated: list[LinearRef]) -> list[LinearRe
     return [ref for ref in refs if (ref.module_path, ref.parameter) in stacks]
 
 
-def observe(job: BlockJob, needs: frozenset[str], streams: Streams, watched: list[LinearRef]) -> None:
+def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: list[LinearRef]) -> None:
     """Runs the dense block over the streams and notes what is needed, of the matrices `watched`."""
     job.inputs = streams["inputs"]
     total: Sums = {}
-    keep_outputs = "outputs" in needs or ("dense" in needs and streams["dense"] is streams["inputs"])
-    with InputWatch(job.block, watched, "hessian" in needs, "absolute" in needs) as watch:
+    keep_outputs = Need.OUTPUTS in needs or (Need.DENSE in needs and streams["dense"] is streams["inputs"])
+    with InputWatch(job.block, watched, Need.HESSIAN in needs, Need.ABSOLUTE in needs) as watch:
 
         def one(batch: torch.Tensor) -> tuple[torch.Tensor | None, Sums]:
             output, sums = watch.observe(lambda: job.run(batch))
             return output if keep_outputs else None, sums
 
-        for output, sums in ordered_map(one, job.inputs, large="hessian" in needs):
+        for output, sums in ordered_map(one, job.inputs, large=Need.HESSIAN in needs):
             merge(total, sums)
             if output is not None:
                 job.outputs.append(output)
@@ -273,7 +291,7 @@ def observe(job: BlockJob, needs: frozenset[str], streams: Streams, watched: lis
         if not bool(torch.isfinite(moments.energy).all()):
             raise UserError(f"{name}: calibration activations are NaN or Inf; use --dtype float32 or bfloat16")
     job.statistics = InputStatistics(job.samples, total)
-    if "dense" in needs:
+    if Need.DENSE in needs:
         job.dense_inputs = streams["dense"]
         same = streams["dense"] is streams["inputs"]  # at the first block
         job.dense_outputs = job.outputs if same else list(ordered_map(job.run, job.dense_inputs))

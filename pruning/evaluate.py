@@ -12,13 +12,14 @@ from torch import nn
 
 from pruning.blockwise import BlockwiseModel
 from pruning.parallel import ordered_map
-from pruning.refs import all_refs, parameter_name
+from pruning.refs import all_refs, parameter_name, shared_refs
 from pruning.states import Progress, micro_batches
 from pruning.values import read_weight
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint
 from workloads.discovery import LinearRef
-from workloads.errors import UserError
+from workloads.errors import NotForThisModel, UserError
+from workloads.families import Kind
 
 GROUP_BYTES = 1 << 30  # hidden states held at once
 LOGIT_ROWS = 512  # tokens whose logits are turned into float32 at once
@@ -27,9 +28,15 @@ LOGIT_ROWS = 512  # tokens whose logits are turned into float32 at once
 def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | None, progress: Progress) -> float:
     """Perplexity over windows `ids` (windows, seq_len), with `masks` applied to the weights if given.
 
-    Raises UserError if the masks are not of this model or the loss is not finite.
+    Raises NotForThisModel if it has none, UserError if the masks are not of this model or the loss is not finite.
     """
+    check_predicts(checkpoint)
     model = BlockwiseModel(checkpoint)
+    if not model.causal:
+        raise NotForThisModel(
+            f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts none; it has no "
+            "perplexity"
+        )
     refs = all_refs(checkpoint)
     if masks is not None:
         check_masks(refs, masks)
@@ -52,6 +59,15 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     return math.exp(min(loss, 700.0))
 
 
+def check_predicts(checkpoint: Checkpoint) -> None:
+    """Raises NotForThisModel for a model that predicts no next token."""
+    if checkpoint.family.kind is not Kind.CAUSAL:
+        raise NotForThisModel(
+            f"{checkpoint.folder}: {type(checkpoint.model).__name__} is an {checkpoint.family.kind}, it has no perplexity "
+            "(only causal language models predict every next token); its masks can be made and simulated"
+        )
+
+
 def window_losses(
     model: BlockwiseModel, refs: list[list[LinearRef]], ids: torch.Tensor, masks: MaskBundle | None, progress
 ) -> list[float]:
@@ -60,9 +76,10 @@ def window_losses(
     hidden = [model.embed(batch) for batch in batches]
     for number in range(len(model.blocks)):
         progress(number)
+        hidden = model.advance_all(number, batches, hidden)
         block = model.checkpoint.load_block(number)
         if masks is not None:
-            apply_masks(model.checkpoint, block, refs[number], masks)
+            apply_masks(model.checkpoint, block, [*refs[number], *shared_refs(model.checkpoint, number)], masks)
         hidden = list(ordered_map(partial(model.run, number), hidden))
         model.checkpoint.release(block)
     windows = (window for batch in hidden for window in batch.split(1))  # logits of one window a thread in memory

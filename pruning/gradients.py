@@ -44,6 +44,11 @@ def write_gradients(
 
     ids (samples, seq) token ids; norm "l1" or "l2". Raises UserError for sequences of one token and gradients that are not finite.
     """
+    if not model.causal:
+        raise UserError(
+            f"{model.checkpoint.folder}: gradients are those of the next tokens' loss, which a model that is not a causal "
+            "language model does not have; use another method"
+        )
     if ids.shape[1] < 2:
         raise UserError("gradients need calibration sequences of at least 2 tokens; raise --seq-len")
     count = len(model.blocks)

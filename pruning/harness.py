@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pruning.evaluate import apply_masks, check_masks
+from pruning.evaluate import apply_masks, check_masks, check_predicts
 from pruning.parallel import ordered_map
-from pruning.refs import all_refs
+from pruning.refs import all_refs, shared_refs
 from pruning.states import Progress
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint
@@ -36,6 +36,7 @@ def whole_model(checkpoint: Checkpoint, masks: MaskBundle | None) -> PreTrainedM
 
     Raises UserError if the masks are not of this model, or a weight is missing.
     """
+    check_predicts(checkpoint)
     refs = all_refs(checkpoint)
     if masks is not None:
         check_masks(refs, masks)
@@ -43,7 +44,7 @@ def whole_model(checkpoint: Checkpoint, masks: MaskBundle | None) -> PreTrainedM
     for number in range(len(checkpoint.blocks)):
         block = checkpoint.load_block(number)
         if masks is not None:
-            apply_masks(checkpoint, block, refs[number], masks)
+            apply_masks(checkpoint, block, [*refs[number], *shared_refs(checkpoint, number)], masks)
     return checkpoint.model
 
 

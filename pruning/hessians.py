@@ -13,11 +13,12 @@ FEW_TOKENS = 4  # times its inputs: below that an expert's own X^T X says little
 
 class Factors:
     """`of(ref)` gives the factor of a matrix (pruning/sweep.py) and, with `order`, the permutation of its inputs by falling
-    diagonal. A factor is kept until one of another input is asked for: q, k and v cost one factorisation."""
+    diagonal. `remedy` says what becomes of matrices whose inputs nothing is known of. A factor is kept until one of another input is asked for: q, k and v cost one factorisation."""
 
-    def __init__(self, job: BlockJob, damping: float, by_size: bool = False):
+    def __init__(self, job: BlockJob, damping: float, remedy: str, by_size: bool = False):
         self._job = job
         self._damping = damping
+        self._remedy = remedy
         self._by_size = by_size
         self._latest: tuple[object, tuple[Factor, torch.Tensor | None]] | None = None
         self._pools: dict[str, Moments] = {}
@@ -68,9 +69,7 @@ class Factors:
                 )
                 own = pool
         if own is None or not bool(own.energy.any()):
-            self._job.warn(
-                f"{ref.layer.name}: no calibration token reached it (or only zeros); pruned by magnitude, without update"
-            )
+            self._job.warn(f"{ref.layer.name}: {self._job.why_unseen(ref.layer.name)}; {self._remedy}")
             return None
         return own
 

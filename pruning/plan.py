@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pruning.methods.method import GRADIENTS
+from pruning.needs import GRADIENTS, Need
 from pruning.parallel import worker_count
 from pruning.recipe import Recipe
 from pruning.refs import all_refs
@@ -41,11 +41,11 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
     treated = [layer for layer in layers if layer.name in treatment.treated]
     by_block = [[ref.layer for ref in block if ref.layer.name in treatment.treated] for block in refs]
     itemsize = checkpoint.model.dtype.itemsize
-    inside = {id(p) for p in checkpoint.blocks.parameters()}
+    inside = {id(p) for block in checkpoint.blocks for p in block.parameters()}
     outside = sum(p.numel() for p in checkpoint.model.parameters() if id(p) not in inside)
     block = max(sum(p.numel() for p in b.parameters()) for b in checkpoint.blocks)
     hidden = activations = 0
-    learns = bool(recipe.needs & {"outputs", "dense"})
+    learns = bool(recipe.needs & {Need.OUTPUTS, Need.DENSE})
     differentiates = bool(recipe.needs & GRADIENTS)
     if recipe.calibration is not None:
         tokens = recipe.calibration.ids.numel()
@@ -53,7 +53,7 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         width = max(max(layer.shape) for layer in layers)
         activations = 8 * max(BATCH_TOKENS, recipe.calibration.ids.shape[1]) * width * itemsize * worker_count()
     weights = sum(layer.n_weights for layer in layers)
-    streams = 2 + learns + 2 * ("dense" in recipe.needs)
+    streams = 2 + learns + 2 * (Need.DENSE in recipe.needs)
     return Estimate(
         layers=len(layers),
         weights=weights,
@@ -76,12 +76,12 @@ def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
     of the largest while it is factorised; copies, ranks and gradients of a block's weights in training; gradient sums."""
     largest = max(layer.n_weights for layer in layers)
     total = 16 * largest
-    if "hessian" in recipe.needs:
+    if Need.HESSIAN in recipe.needs:
         inputs = {(layer.in_features, layer.role if layer.role in ("o", "down", "fc2") else "in") for layer in layers}
         squares = [4 * width * width for width, _ in inputs]
         total += (1 + worker_count()) * sum(squares) + 3 * max(squares)
     weights = sum(layer.n_weights for layer in layers)
-    if recipe.needs & {"outputs", "dense"}:
+    if recipe.needs & {Need.OUTPUTS, Need.DENSE}:
         total += (4 + 2) * weights + 12 * largest
     if recipe.needs & GRADIENTS:
         total += (1 + worker_count()) * 4 * weights

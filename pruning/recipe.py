@@ -6,6 +6,7 @@ from typing import Any
 from pruning.allocation import Allocation
 from pruning.calibration import Calibration
 from pruning.methods import Method
+from pruning.needs import Need, check_needs
 from pruning.quantization import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
@@ -35,11 +36,12 @@ class Recipe:
     fallback: str = "refuse"
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What must be gathered for its method and its quantizer (the list is in methods/method.py)."""
-        needs = self.method.needs_of(self.parameters)
+    def needs(self) -> frozenset[Need]:
+        """What must be gathered for its method and its quantizer (pruning/needs.py); raises UserError for what nobody can gather."""
+        needs = check_needs(self.method.needs_of(self.parameters), f"method {self.method.name}")
         if self.quantization is not None and not self.quantizes_jointly:
-            needs |= self.quantization.quantizer.needs_of(self.quantization.parameters)
+            quantizer = self.quantization.quantizer
+            needs |= check_needs(quantizer.needs_of(self.quantization.parameters), f"quantizer {quantizer.name}")
         return needs
 
     @property

@@ -1,17 +1,30 @@
 """The prunable matrices of a checkpoint, block by block."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from workloads.checkpoint import Checkpoint
-from workloads.discovery import LinearRef, block_linears
+from workloads.discovery import LinearRef, block_linears, find_refs
 from workloads.layers import Layer
 
 
 def all_refs(checkpoint: Checkpoint) -> list[list[LinearRef]]:
-    """The prunable matrices of every block."""
-    return [block_linears(block, f"{checkpoint.block_path}.{n}", n) for n, block in enumerate(checkpoint.blocks)]
+    """The prunable matrices of every block, one that several blocks share only in the first."""
+    return find_refs(checkpoint.model)
+
+
+def shared_refs(checkpoint: Checkpoint, number: int) -> list[LinearRef]:
+    """The matrices of a block that an earlier one owns, under the names they have there."""
+    path, found = checkpoint.block_paths[number], []
+    for ref in block_linears(checkpoint.blocks[number], path, number):
+        owner = checkpoint.shared.get(f"{path}.{ref.module_path}.{ref.parameter}")
+        if owner is not None:
+            name = owner if ref.expert is not None else owner.rpartition(".")[0]
+            name += "" if ref.expert is None else f".{ref.expert}"
+            found.append(replace(ref, layer=replace(ref.layer, name=name)))
+    return found
 
 
 def block_weights(checkpoint: Checkpoint, refs: list[LinearRef], number: int) -> Iterator[tuple[Layer, torch.Tensor]]:

@@ -139,10 +139,12 @@ def is_companion(file: Path) -> bool:
 def block_keys(checkpoint: Checkpoint) -> list[list[str]]:
     """The keys in the files of every block, then those outside the blocks."""
     groups: list[dict[str, None]] = [{} for _ in range(len(checkpoint.blocks) + 1)]
-    inside = checkpoint.block_path + "."
+    number_of = {path: number for number, path in enumerate(checkpoint.block_paths)}
+    depths = {path.count(".") + 1 for path in number_of}
     for name, keys in checkpoint.sources.items():
-        block = name.removeprefix(inside).partition(".")[0] if name.startswith(inside) else ""
-        number = int(block) if block.isdigit() and int(block) < len(checkpoint.blocks) else -1
+        owner = checkpoint.shared.get(name, name)
+        paths = (".".join(owner.split(".")[:depth]) for depth in depths)
+        number = next((number_of[path] for path in paths if path in number_of), -1)
         groups[number].update(dict.fromkeys(keys))
     return [list(group) for group in groups]
 

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from workloads.discovery import LinearRef
 
-# How experts multiply inputs (first) with a matrix or a stack of them (second).
+# How inputs (first) are multiplied with a matrix or a stack of them (second); or, in some state-space blocks, a matrix (first)
+# with inputs that stand in its columns.
 PRODUCTS = (
     nn.functional.linear,
     torch.matmul,
@@ -81,7 +82,9 @@ class InputWatch:
         self._absolute = absolute
         self._local = threading.local()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        self._experts = [ref for ref in refs if ref.expert is not None]
+        self._by_weight = [
+            ref for ref in refs if ref.expert is not None
+        ]  # seen by their weight, not by a call of their module
 
     def __enter__(self) -> "InputWatch":
         for ref in self.refs:
@@ -96,16 +99,31 @@ class InputWatch:
         self._handles = []
 
     def observe(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Sums]:
-        self._local.sums, self._local.latest = {}, (None, None)
-        with self._watching_experts():
+        output, sums = self._observe(run)
+        known = {ref.layer.name for ref in self._by_weight}
+        uncalled = [ref for ref in self.refs if ref.layer.name not in sums and ref.layer.name not in known]
+        if uncalled:  # their parents use the weights alone, as Mamba does with dt_proj: look again, at the products
+            self._by_weight = [*self._by_weight, *uncalled]
+            output, sums = self._observe(run)
+        return output, sums
+
+    def _observe(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Sums]:
+        self._local.sums, self._local.latest, self._local.called = {}, (None, None), set()
+        with self._watching_products():
             output = run()
         return output, self._local.sums
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            self._local.called.add(name)
             self._add(name, args[0])
 
         return hook
+
+    def _add_product(self, name: str, inputs: torch.Tensor) -> None:
+        """A product with a weight, unless its module's call was counted already."""
+        if name not in self._local.called:
+            self._add(name, inputs)
 
     def _add(self, name: str, inputs: torch.Tensor) -> None:
         """inputs (..., in_features)"""
@@ -129,16 +147,16 @@ class InputWatch:
         )
 
     @contextmanager
-    def _watching_experts(self) -> Iterator[None]:
-        if not self._experts:
+    def _watching_products(self) -> Iterator[None]:
+        if not self._by_weight:
             yield
             return
-        with _ExpertProducts(self.block, self._experts, self._add):
+        with _Products(self.block, self._by_weight, self._add_product):
             yield
 
 
-class _ExpertProducts(TorchFunctionMode):
-    """Sees every matrix product of this thread and tells which expert's matrix it used, by the matrix's address."""
+class _Products(TorchFunctionMode):
+    """Sees every matrix product of this thread and tells which of the matrices it used, by the matrix's address."""
 
     def __init__(self, block: nn.Module, refs: list[LinearRef], add: Callable[[str, torch.Tensor], None]):
         super().__init__()
@@ -148,7 +166,10 @@ class _ExpertProducts(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in PRODUCTS and len(args) > 1:
             inputs, weight = args[:2]
-            one_each = weight.ndim == 3  # bmm: all experts at once, each with its own inputs
+            left = self._names.get(inputs.data_ptr()) if inputs.ndim == 2 else None
+            if left is not None and function is not nn.functional.linear and weight.ndim > 1:
+                self._add(left, weight.transpose(-1, -2))  # W X: the inputs are columns
+            one_each = weight.ndim == 3 and inputs.ndim == 3  # bmm: all experts at once, each with its own inputs
             for x, matrix in zip(inputs, weight, strict=True) if one_each else [(inputs, weight)]:
                 name = self._names.get(matrix.data_ptr())
                 if name is not None:

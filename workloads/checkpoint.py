@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
@@ -25,11 +25,13 @@ from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging as transformers_logging
 
 from workloads.compressed import Decompressed, decompressed
-from workloads.discovery import BAD_CONFIG, find_blocks
+from workloads.discovery import BAD_CONFIG, Stack, find_stacks, shared_parameters
 from workloads.errors import UserError, one_line
+from workloads.families import family_of
 from workloads.files import read_json
 from workloads.gguf_files import gguf_config, gguf_weights
 from workloads.limits import check_config
+from workloads.skeleton import build_skeleton
 from workloads.weight_files import kind_of, weight_files
 from workloads.weights import Weights, open_weights
 
@@ -37,13 +39,14 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types 
 
 
 class Checkpoint:
-    """A causal LM on the meta device and the files its parameters come from: safetensors, torch files or one GGUF file.
+    """A model on the meta device and the files its parameters come from: safetensors, torch files or one GGUF file.
 
     `folder` is the model's folder, or the GGUF file itself.
 
-    `model` is the skeleton (eval mode, `dtype` parameters, real buffers), `blocks` its decoder blocks at `block_path`,
-    `sources` maps a parameter name to the checkpoint keys it is made of; `converted` names the parameters that are
-    assembled from them (stacked experts, split matrices), not just renamed.
+    `model` is the skeleton (eval mode, `dtype` parameters, real buffers) of a `family`, `blocks` those of all its `stacks`, at
+    `block_paths`. `shared` maps a parameter of a block that is also an earlier block's to the name it has there. `sources`
+    maps a parameter name to the checkpoint keys it is made of; `converted` names the parameters that are assembled from them
+    (stacked experts, split matrices), not just renamed.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype | None = None, device: str = "cpu"):
@@ -59,19 +62,20 @@ class Checkpoint:
         config._attn_implementation = None  # transformers' default: what a file asks for may not be installed
         self.config = config
         try:
-            with torch.device("meta"):
-                self.model = AutoModelForCausalLM.from_config(
-                    config, dtype=dtype or config.dtype or torch.float32, trust_remote_code=False
-                )
+            self.family = family_of(config)
+            self.model = build_skeleton(self.family.model_class, config, dtype or config.dtype or torch.float32)
+        except UserError as error:
+            raise UserError(f"{folder}: {error}") from None
         except BAD_CONFIG as error:
-            raise UserError(f"{folder}: not a causal language model: {one_line(error)}; give a decoder model") from None
-        self.model.eval().requires_grad_(False)
+            raise UserError(f"{folder}: transformers cannot build it: {one_line(error)}; correct its config") from None
         self.model.config.use_cache = False
         self.model.config._experts_implementation = "eager"  # one linear an expert, so that its inputs can be seen
-        _fill_buffers(self.model, self.model)
         for module in self.model.modules():
             module._buffers = {n: b if b is None else b.to(self.device) for n, b in module._buffers.items()}
-        self.block_path, self.blocks = find_blocks(self.model)
+        self.stacks: list[Stack] = find_stacks(self.model)
+        self.blocks: list[nn.Module] = [block for stack in self.stacks for block in stack.blocks]
+        self.block_paths = [f"{stack.path}.{n}" for stack in self.stacks for n in range(len(stack.blocks))]
+        self.shared = shared_parameters(self.model)
         self._mapping = [] if self.is_gguf else get_model_conversion_mapping(self.model)
         self._shapes = self.model.state_dict()
         self._weights = self._open(quantization)
@@ -113,18 +117,22 @@ class Checkpoint:
     def load_block(self, number: int) -> nn.Module:
         """Decoder block `number` with its weights."""
         block = self.blocks[number]
-        prefix = f"{self.block_path}.{number}."
-        self.load([prefix + name for name in block.state_dict()])
+        prefix = f"{self.block_paths[number]}."
+        names = [prefix + name for name in block.state_dict()]
+        self.load([name for name in names if name not in self.shared])
+        self._load_shared([name for name in names if name in self.shared])
         self._check_filled(block, prefix)
         return block
 
+    def in_blocks(self, parameter: str) -> bool:
+        return any(parameter.startswith(f"{stack.path}.") for stack in self.stacks)
+
     def load_rest(self) -> None:
         """Everything outside the blocks: embeddings, final norm, head (tied weights stay tied)."""
-        inside = self.block_path + "."
-        self.load([name for name in self._shapes if not name.startswith(inside)])
+        self.load([name for name in self._shapes if not self.in_blocks(name)])
         self.model.tie_weights()
         for name, child in self.model.named_parameters():
-            if not name.startswith(inside) and child.is_meta:
+            if not self.in_blocks(name) and child.is_meta:
                 raise UserError(f"{self.folder}: the checkpoint lacks {name}")
 
     def release(self, module: nn.Module) -> None:
@@ -140,7 +148,8 @@ class Checkpoint:
 
     def to_stored(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Converted parameters (or anything of their shapes) in the pieces and under the keys of the files."""
-        self.model._weight_conversions = [transform for transform in self._mapping if transform.was_used()]
+        used = [transform for transform in self._mapping if transform.was_used()]
+        self.model._weight_conversions = used  # type: ignore[assignment]
         return revert_weight_conversion(self.model, parameters)
 
     def sha256(self) -> str:
@@ -172,6 +181,28 @@ class Checkpoint:
                 self.converted.update(names)
             for made in names:
                 self.sources.setdefault(made, []).append(key)
+        for name, owner in self.shared.items():
+            if owner not in self.sources and name in self.sources:
+                self.sources[owner] = self.sources.pop(name)
+
+    def _load_shared(self, names: list[str]) -> None:
+        """Fills parameters that an earlier block owns: a shared parameter may have any of its names in the files."""
+        for name in names:
+            owner = self.shared[name]
+            module, leaf = self._place(name)
+            other, own_leaf = self._place(owner)
+            here = module._parameters[leaf]
+            if here is None or not here.is_meta:
+                continue
+            before = other._parameters[own_leaf]
+            self.load([owner])
+            module._parameters[leaf] = other._parameters[own_leaf]
+            if other is not module:
+                other._parameters[own_leaf] = before
+
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        path, _, leaf = name.rpartition(".")
+        return self.model.get_submodule(path), leaf
 
     def _to_device(self, names: list[str]) -> None:
         for name in names:
@@ -213,16 +244,3 @@ def read_config(folder: Path) -> PretrainedConfig:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (*BAD_CONFIG, OSError) as error:
         raise UserError(f"{folder}: config.json is not usable: {one_line(error)}; correct it") from None
-
-
-@torch.no_grad()
-def _fill_buffers(module: nn.Module, owner: PreTrainedModel) -> None:
-    """Buffers that no checkpoint holds (rotary frequencies) are computed by the initialiser of the model they are in."""
-    owner = module if isinstance(module, PreTrainedModel) else owner
-    lost = {name: buffer for name, buffer in module._buffers.items() if buffer is not None and buffer.is_meta}
-    for name, buffer in lost.items():
-        module._buffers[name] = torch.empty_like(buffer, device="cpu")
-    if lost:
-        owner._init_weights(module)
-    for child in module.children():
-        _fill_buffers(child, owner)

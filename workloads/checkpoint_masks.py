@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears
+from workloads.discovery import find_refs
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
@@ -28,10 +28,10 @@ def read_checkpoint_masks(folder: Path) -> Iterator[tuple[Layer, PackedMask]]:
 
 def _of_model(folder: Path) -> Iterator[tuple[Layer, torch.Tensor]]:
     checkpoint = Checkpoint(folder)
-    for number, block in enumerate(checkpoint.blocks):
+    for block, path, refs in zip(checkpoint.blocks, checkpoint.block_paths, find_refs(checkpoint.model), strict=True):
         loaded = ""
-        for ref in block_linears(block, f"{checkpoint.block_path}.{number}", number):
-            parameter = f"{checkpoint.block_path}.{number}.{ref.module_path}.{ref.parameter}"
+        for ref in refs:
+            parameter = f"{path}.{ref.module_path}.{ref.parameter}"
             if parameter != loaded:
                 checkpoint.release(block)
                 checkpoint.load([parameter])

@@ -1,6 +1,7 @@
-"""Finds the prunable matrices of a model: every linear inside its decoder blocks. Needs torch and transformers.
+"""Finds the prunable matrices of a model: every linear inside its blocks. Needs torch and transformers.
 
-Routers, embeddings, the head, norms and rotary tables are never prunable, so they never appear here.
+Routers, embeddings, the head, norms and rotary tables are never prunable, so they never appear here (workloads/coverage.py
+counts them). A model has one stack of blocks, an encoder-decoder two; blocks are numbered through, the encoder's first.
 """
 
 import copy
@@ -13,10 +14,11 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from workloads.errors import UserError
+from workloads.families import Kind, family_of
 from workloads.layers import Layer
 from workloads.roles import role_of
 
@@ -53,21 +55,50 @@ class LinearRef:
 
 
 def discover_layers(config: dict[str, Any] | PretrainedConfig) -> list[Layer]:
-    """Every prunable matrix of the causal LM a config describes, in module order; no weights are allocated.
+    """Every prunable matrix of the model a config describes, in module order; no weights are allocated.
 
-    Names are relative to the causal LM, e.g. "model.layers.0.self_attn.q_proj". Raises UserError when transformers
-    cannot build the model, no decoder blocks are found, or a block keeps its weights in an unknown form.
+    Names are relative to the whole model, e.g. "model.layers.0.self_attn.q_proj". A matrix that several blocks share is
+    named once, where it is used first. Raises UserError when transformers cannot build the model, no blocks are found, or a
+    block keeps its weights in an unknown form.
     """
-    path, blocks = find_blocks(meta_model(config))
+    return [ref.layer for block in find_refs(meta_model(config)) for ref in block]
+
+
+def find_refs(model: PreTrainedModel) -> list[list[LinearRef]]:
+    """The prunable matrices of every block, those that several blocks share only in the first of them. Raises UserError as
+    `find_stacks` and `block_linears`."""
+    tied = shared_parameters(model)
+    numbered = enumerate(
+        (f"{stack.path}.{n}", block) for stack in find_stacks(model) for n, block in enumerate(stack.blocks)
+    )
     return [
-        ref.layer for number, block in enumerate(blocks) for ref in block_linears(block, f"{path}.{number}", number)
+        [ref for ref in block_linears(block, path, number) if f"{path}.{ref.module_path}.{ref.parameter}" not in tied]
+        for number, (path, block) in numbered
     ]
 
 
-def meta_model(config: dict[str, Any] | PretrainedConfig) -> PreTrainedModel:
-    """The causal LM of a config on the meta device: all modules and shapes, no memory, never code from a checkpoint.
+def shared_parameters(model: PreTrainedModel) -> dict[str, str]:
+    """Parameters of blocks that are those of an earlier place: name -> the name of the first place. Head and embeddings, which
+    many models share, are not meant: both are outside the blocks."""
+    inside = tuple(f"{stack.path}." for stack in find_stacks(model))
+    first: dict[int, str] = {}
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name.startswith(inside):
+            owner = first.setdefault(id(parameter), name)
+            if owner != name:
+                found[name] = owner
+    declared = getattr(model, "all_tied_weights_keys", {})
+    for name, owner in declared.items():
+        if name.startswith(inside) and owner.startswith(inside) and name != owner:
+            found.setdefault(name, owner)
+    return found
 
-    Raises UserError when the model_type is unknown or has no causal LM, or when the config's values do not fit.
+
+def meta_model(config: dict[str, Any] | PretrainedConfig) -> PreTrainedModel:
+    """The model of a config on the meta device: all modules and shapes, no memory, never code from a checkpoint.
+
+    Raises UserError when the model_type is unknown or no model to prune, or when the config's values do not fit.
     """
     kind = config.model_type if isinstance(config, PretrainedConfig) else _known_model_type(config)
     config = copy.deepcopy(config)
@@ -76,10 +107,8 @@ def meta_model(config: dict[str, Any] | PretrainedConfig) -> PreTrainedModel:
             config = AutoConfig.for_model(kind, **{key: value for key, value in config.items() if key != "model_type"})
         for key in ("auto_map", "quantization_config"):  # remote code; packed weights (their logical shape is wanted)
             config.__dict__.pop(key, None)
-        if type(config) not in AutoModelForCausalLM._model_mapping:
-            raise UserError(f"transformers has no causal language model for model_type {kind!r}; give a decoder model")
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation="eager")
+            return family_of(config).model_class._from_config(config, attn_implementation="eager")
     except BAD_CONFIG as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -97,23 +126,50 @@ def _known_model_type(config: dict[str, Any]) -> str:
     return kind
 
 
-def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """(path relative to `model`, the list of decoder blocks).
+@dataclass(frozen=True)
+class Stack:
+    """Blocks that run one after the other; `path` is that of their list, relative to the model."""
 
-    The blocks are the module list with the most parameters among those whose children have a class in common and
-    hold at least two linears each. A multimodal model is asked for its text decoder first, so that a bigger vision
-    tower cannot win. Raises UserError when there is no such list.
+    path: str
+    blocks: nn.ModuleList
+
+
+def find_stacks(model: nn.Module) -> list[Stack]:
+    """The stacks of blocks in the order in which they run: one, or an encoder-decoder's two.
+
+    A stack is the module list with the most parameters among those whose children have a class in common and hold at least two
+    linears each. A multimodal model is asked for its text decoder first, so that a bigger vision tower cannot win. Raises
+    UserError when there is no such list.
     """
+    encodes = isinstance(model, PreTrainedModel) and family_of(model.config).kind is Kind.ENCODER_DECODER
+    towers = [model.get_encoder(), model.get_decoder()] if encodes and isinstance(model, PreTrainedModel) else []
+    found = [stack for tower in towers if tower is not model and (stack := _largest_stack(model, tower)) is not None]
+    if len(found) == len(towers) == 2 and found[0].path != found[1].path:
+        return found
     decoder = model.get_decoder() if isinstance(model, PreTrainedModel) else model
-    for root in (decoder, model):
-        lists = [module for module in root.modules() if isinstance(module, nn.ModuleList) and _are_blocks(module)]
-        if lists:
-            blocks = max(lists, key=_n_parameters)
-            return next(name for name, module in model.named_modules() if module is blocks), blocks
-    raise UserError(
-        f"{type(model).__name__}: no decoder blocks found, that is no nn.ModuleList whose members are alike and hold "
-        "two or more linears each; give a decoder-only language model"
-    )
+    stack = _largest_stack(model, decoder) or _largest_stack(model, model)
+    if stack is None:
+        raise UserError(
+            f"{type(model).__name__}: no blocks found, that is no nn.ModuleList whose members are alike and hold two or more "
+            "linears each; it cannot be pruned block by block"
+        )
+    return [stack]
+
+
+def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """(path relative to `model`, the list of blocks) of the last stack: a decoder's. Raises UserError as `find_stacks`."""
+    stack = find_stacks(model)[-1]
+    return stack.path, stack.blocks
+
+
+def _largest_stack(model: nn.Module, root: nn.Module | None) -> Stack | None:
+    lists = [
+        module for module in (root or model).modules() if isinstance(module, nn.ModuleList) and _are_blocks(module)
+    ]
+    if not lists:
+        return None
+    blocks = max(lists, key=_n_parameters)
+    return Stack(next(name for name, module in model.named_modules() if module is blocks), blocks)
 
 
 def _n_parameters(module: nn.Module) -> int:

@@ -49,6 +49,7 @@ from pruning.block import BlockJob, Decision
 from pruning.budgets import candidates, coefficients, first_logits, reach, whole_counts
 from pruning.hessians import Factors
 from pruning.methods.method import Method
+from pruning.needs import Need
 from pruning.quantization.clipping import LearnableClipping
 from pruning.ranks import keep_above, ranks_of, sums_below, write_masked
 from pruning.selection import pruned_count
@@ -85,9 +86,9 @@ class Parameters:
     clip_lr: Positive = 1e-2
 
 
-def needs(parameters: Parameters) -> frozenset[str]:
-    gathered = {"energy", "outputs" if parameters.reference == "local" else "dense"}
-    return frozenset(gathered | ({"hessian"} if parameters.ranking.startswith("sparsegpt") else set()))
+def needs(parameters: Parameters) -> frozenset[Need]:
+    gathered = {Need.ENERGY, Need.OUTPUTS if parameters.reference == "local" else Need.DENSE}
+    return frozenset(gathered | ({Need.HESSIAN} if parameters.ranking.startswith("sparsegpt") else set()))
 
 
 def check(parameters: Parameters, sparsity: float) -> None:
@@ -176,7 +177,9 @@ def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
 
 def scores(parameters: Parameters, job: BlockJob) -> Iterator[tuple[LinearRef, torch.Tensor]]:
     """(ref, (rows, cols) importance) of every matrix."""
-    factors = Factors(job, parameters.damping) if parameters.ranking.startswith("sparsegpt") else None
+    factors = (
+        Factors(job, parameters.damping, "ranked by magnitude") if parameters.ranking.startswith("sparsegpt") else None
+    )
     for ref in job.refs:
         weight = job.weight(ref)
         if factors is not None:
@@ -188,7 +191,7 @@ def scores(parameters: Parameters, job: BlockJob) -> Iterator[tuple[LinearRef, t
             assert job.statistics is not None
             norm = job.statistics.feature_norm(ref.layer.name)
             if norm is None:
-                job.warn(f"{ref.layer.name}: no calibration token reached it (or only zeros); ranked by magnitude")
+                job.warn(f"{ref.layer.name}: {job.why_unseen(ref.layer.name)}; ranked by magnitude")
         yield ref, weight.abs() if norm is None else weight.abs() * norm
 
 

@@ -24,6 +24,7 @@ import torch
 from pydantic import Field
 
 from pruning.methods.method import Evidence, Method, feature_norm_or_ones
+from pruning.needs import Need
 
 PUBLISHED_SAMPLES = 128
 
@@ -38,9 +39,9 @@ class Parameters:
     scaling: Literal["invariant", "released"] = "invariant"
 
 
-def needs(parameters: Parameters) -> frozenset[str]:
-    gradients = f"gradients_{parameters.norm}"
-    return frozenset({gradients} if parameters.form == "gradient" else {gradients, "energy"})
+def needs(parameters: Parameters) -> frozenset[Need]:
+    gradients = Need(f"gradients_{parameters.norm}")
+    return frozenset({gradients} if parameters.form == "gradient" else {gradients, Need.ENERGY})
 
 
 def gradient_factor(parameters: Parameters, samples: int) -> float:

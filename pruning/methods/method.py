@@ -7,14 +7,8 @@ from typing import Any
 import torch
 
 from pruning.block import BlockJob, Decision
+from pruning.needs import Need, check_needs
 from workloads.patterns import NofM
-
-# What a run can gather for a method or a quantizer:
-#   energy     sum of squares of every input           absolute  sum of absolute values       hessian   X^T X
-#   outputs    the dense block's outputs               dense     the unpruned model's states before and after the block
-#   gradients_l1, gradients_l2   norms over sequences of the weight gradients of the whole model's loss (pruning/gradients.py)
-ACTIVATIONS = frozenset({"energy", "absolute", "hessian", "outputs", "dense"})
-GRADIENTS = frozenset({"gradients_l1", "gradients_l2"})
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Method:
     documentation: str
     rules: tuple[str, ...]
     parameters_type: type
-    needs_of: Callable[[Any], frozenset[str]]
+    needs_of: Callable[[Any], frozenset[Need]]
     score: Score | None = None
     decide: Callable[[Any, BlockJob], dict[str, Decision]] | None = None
     joint: frozenset[str] = frozenset()
@@ -72,13 +66,13 @@ def decide_block(method: Method, parameters: Any, job: BlockJob) -> dict[str, De
 
 
 def evidence_of(method: Method, parameters: Any, job: BlockJob, name: str) -> Evidence:
-    needs = method.needs_of(parameters)
+    needs = check_needs(method.needs_of(parameters), f"method {method.name}")
     norm = gradient = None
-    if "energy" in needs:
+    if Need.ENERGY in needs:
         assert job.statistics is not None
         norm = job.statistics.feature_norm(name)
         if norm is None:
-            job.warn(f"{name}: no calibration token reached it (or only zeros); scored by magnitude")
+            job.warn(f"{name}: {job.why_unseen(name)}; scored by magnitude")
     if job.gradients is not None:
         gradient = job.gradients[name].to(job.device)
     return Evidence(job.samples, norm, gradient)

@@ -22,6 +22,7 @@ from pydantic import Field
 from pruning.block import BlockJob, Decision
 from pruning.hessians import Factors
 from pruning.methods.method import Method
+from pruning.needs import Need
 from pruning.sweep import Selection, sweep
 from workloads.errors import UserError
 
@@ -35,7 +36,7 @@ class Parameters:
 
 
 def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
-    factors = Factors(job, parameters.damping)
+    factors = Factors(job, parameters.damping, "pruned by magnitude, without update")
     decisions = {}
     for ref in job.refs:
         name, grid, pattern = ref.layer.name, job.grid(ref), job.patterns[ref.layer.name]
@@ -54,6 +55,6 @@ def check_runs(name: str, m: int, blocksize: int, group_size: int) -> None:
 
 
 METHOD = Method(
-    "sparsegpt", __doc__ or "", ("slab",), Parameters, lambda parameters: frozenset({"energy", "hessian"}), decide=decide,
+    "sparsegpt", __doc__ or "", ("slab",), Parameters, lambda parameters: frozenset({Need.ENERGY, Need.HESSIAN}), decide=decide,
     joint=frozenset({"gptq"}), default_quantizer="gptq", changes_weights=True,
 )  # fmt: skip

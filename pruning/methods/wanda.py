@@ -1,8 +1,7 @@
 """Wanda (Sun et al., ICLR 2024, section 3): |weight| times the norm of its input feature, compared within each row.
 
 S_rj = |W_rj| * sqrt(a_j), a_j = mean over calibration sequences of sum_t x_tj^2. No weight update. Default rule: row.
-A matrix that no calibration token reached (an expert never routed to), or only zeros, is scored by magnitude, and the log
-says so.
+A matrix whose inputs nothing is known of (an expert never routed to; only zeros) is scored by magnitude, and the log says so.
 """
 
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pruning.methods.method import Evidence, Method, feature_norm_or_ones
+from pruning.needs import Need
 
 
 @dataclass(frozen=True)
@@ -23,5 +23,5 @@ def score(parameters: Parameters, weight: torch.Tensor, evidence: Evidence) -> t
 
 
 METHOD = Method(
-    "wanda", __doc__ or "", ("row", "layer"), Parameters, lambda parameters: frozenset({"energy"}), score=score
+    "wanda", __doc__ or "", ("row", "layer"), Parameters, lambda parameters: frozenset({Need.ENERGY}), score=score
 )

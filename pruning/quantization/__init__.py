@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pruning.grid import BITS, Grid
+from pruning.needs import Need
 from pruning.quantization import awq, gptq, lwc, rtn
 from workloads.errors import UserError, unknown
 
@@ -19,7 +20,7 @@ class Quantizer:
 
     name: str
     parameters_type: type
-    needs_of: Callable[[Any], frozenset[str]]
+    needs_of: Callable[[Any], frozenset[Need]]
     apply: "Callable[[Any, BlockJob, dict[str, Decision]], dict[str, Decision]]"
     documentation: str
 

@@ -23,6 +23,7 @@ import torch
 
 from pruning.block import BlockJob, Decision
 from pruning.grid import Grid, GridParameters, Quantized, from_range, quantize
+from pruning.needs import Need
 from pruning.quantization.rtn import grid_of, nearest, on_grid, pruned_weight
 from pruning.statistics import Moments
 from workloads.discovery import LinearRef
@@ -52,8 +53,8 @@ class Linear:
     grid: Grid
 
 
-def needs(parameters: Parameters) -> frozenset[str]:
-    return frozenset({"absolute", "hessian"})
+def needs(parameters: Parameters) -> frozenset[Need]:
+    return frozenset({Need.ABSOLUTE, Need.HESSIAN})
 
 
 def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
@@ -69,7 +70,7 @@ def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision])
         ]
         if moments is None:
             for ref in refs:
-                job.warn(f"{ref.layer.name}: no calibration token reached it (or only zeros); rounded to nearest")
+                job.warn(f"{ref.layer.name}: {job.why_unseen(ref.layer.name)}; rounded to nearest")
             found = [nearest(linear.weight, linear.grid) for linear in linears]
         else:
             check_finite(refs[0], moments)

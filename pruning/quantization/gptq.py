@@ -16,6 +16,7 @@ from pydantic import Field
 from pruning.block import BlockJob, Decision
 from pruning.grid import GridParameters
 from pruning.hessians import Factors
+from pruning.needs import Need
 from pruning.sweep import Selection, sweep
 
 NAME = "gptq"
@@ -31,12 +32,12 @@ class Parameters(GridParameters):
     static_groups: bool = False
 
 
-def needs(parameters: Parameters) -> frozenset[str]:
-    return frozenset({"energy", "hessian"})
+def needs(parameters: Parameters) -> frozenset[Need]:
+    return frozenset({Need.ENERGY, Need.HESSIAN})
 
 
 def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-    factors = Factors(job, parameters.damping, parameters.act_order)
+    factors = Factors(job, parameters.damping, "each weight is rounded on its own", parameters.act_order)
     quantized = {}
     for ref in job.refs:
         decision = decisions[ref.layer.name]

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from pruning.block import BlockJob, Decision
 from pruning.grid import GridParameters, Quantized
+from pruning.needs import Need
 from pruning.parallel import ordered_map
 from pruning.quantization.clipping import LearnableClipping
 from pruning.quantization.rtn import grid_of, nearest, on_grid
@@ -40,8 +41,8 @@ class Parameters(GridParameters):
     reference: Literal["dense", "local"] = "dense"
 
 
-def needs(parameters: Parameters) -> frozenset[str]:
-    return frozenset({"dense" if parameters.reference == "dense" else "outputs"})
+def needs(parameters: Parameters) -> frozenset[Need]:
+    return frozenset({Need.DENSE if parameters.reference == "dense" else Need.OUTPUTS})
 
 
 def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:

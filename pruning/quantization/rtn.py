@@ -10,6 +10,7 @@ import torch
 
 from pruning.block import BlockJob, Decision
 from pruning.grid import Grid, GridParameters, Quantized, fit, from_range, quantize
+from pruning.needs import Need
 from workloads.discovery import LinearRef
 
 NAME = "rtn"
@@ -25,7 +26,7 @@ class Parameters(GridParameters):
     shrink: bool = False
 
 
-def needs(parameters: Parameters) -> frozenset[str]:
+def needs(parameters: Parameters) -> frozenset[Need]:
     return frozenset()
 
 

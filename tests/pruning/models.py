@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from pruning.calibration import Calibration
 from pruning.methods import METHODS
 from pruning.recipe import Recipe
 from studies.prune import PruneSettings, check_settings
+from workloads.families import family_of
 
 VOCAB = 64
 GLU = dict(
@@ -92,6 +93,39 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10_000.0}
+EYE = {"hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
+FAMILIES |= {
+    "falcon_h1": ("falcon_h1", GLU | {
+        "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "head_dim": 8,
+        "ssm_multipliers": [0.5, 2.0, 1.5, 0.7, 1.2], "mamba_chunk_size": 8,
+    }),
+    "mamba": ("mamba", {
+        "hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "intermediate_size": 64, "time_step_rank": 4,
+    }),
+    "jamba": ("jamba", GLU | {
+        "mamba_d_state": 8, "mamba_dt_rank": 4, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
+        "expert_layer_period": 2, "expert_layer_offset": 1, "use_mamba_kernels": False,
+    }),
+    "zamba2": ("zamba2", GLU | {  # blocks 1 and 3 share one transformer, and read the embedding
+        "num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "mamba_d_state": 8,
+        "n_mamba_heads": 4, "mamba_ngroups": 1, "num_mem_blocks": 1, "chunk_size": 8, "use_mem_rope": True,
+        "attention_hidden_size": 64, "attention_head_dim": 16, "adapter_rank": 4, "use_mamba_kernels": False,
+    }),
+    "qwen2_5_vl": ("qwen2_5_vl", {
+        "text_config": GLU | {"vocab_size": VOCAB, "rope_parameters": ROPE},
+        "vision_config": EYE | {"depth": 1, "fullatt_block_indexes": [0]},
+    }),
+    "qwen3_vl": ("qwen3_vl", {
+        "text_config": GLU | {"vocab_size": VOCAB, "head_dim": 8, "rope_parameters": ROPE},
+        "vision_config": EYE | {"depth": 2, "deepstack_visual_indexes": [0]},
+    }),
+    "llava": ("llava", {
+        "text_config": GLU | {"vocab_size": VOCAB, "model_type": "llama"},
+        "vision_config": FAMILIES["gemma3"][1]["vision_config"] | {"model_type": "clip_vision_model"},
+        "image_token_id": 63,
+    }),
+}  # fmt: skip
 UNSUPPORTED = {
     "gemma3n_text": ("gemma3n_text", GLU | PER_LAYER | {"altup_num_inputs": 2, "laurel_rank": 4}),
     "hrm_text": ("hrm_text", GLU),  # runs its blocks in cycles
@@ -103,9 +137,8 @@ UNSUPPORTED = {
 def build(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model whose every parameter is random, norms and biases too, large enough that outputs tell blocks apart."""
     kind, config = (FAMILIES | UNSUPPORTED)[family]
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(kind, vocab_size=VOCAB, **(config | changes)), dtype=torch.float32
-    )
+    settings = AutoConfig.for_model(kind, vocab_size=VOCAB, **(config | changes))
+    model = family_of(settings).model_class._from_config(settings, dtype=torch.float32)
     draw = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         noise = torch.randn(parameter.shape, generator=draw)
@@ -128,7 +161,8 @@ def save(
 
 def load_whole(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """The whole model in memory, loaded by transformers alone."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto", local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    model = family_of(config).model_class.from_pretrained(folder, dtype=dtype or "auto", local_files_only=True)
     return model.eval().requires_grad_(False)
 
 

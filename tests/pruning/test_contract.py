@@ -213,7 +213,7 @@ def test_experts_that_few_tokens_reach_share_one_hessian(tmp_path: Path) -> None
         3,
         InputStatistics(3, sums),
     )
-    factors = Factors(job, 0.01)
+    factors = Factors(job, 0.01, "")
     for ref in refs:
         if ref.expert is not None:
             stack = [r.layer.name for r in refs if (r.parameter, r.module_path) == (ref.parameter, ref.module_path)]

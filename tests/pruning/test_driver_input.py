@@ -157,7 +157,7 @@ def test_an_expert_no_token_reaches_is_scored_by_magnitude(tmp_path: Path) -> No
             for e in range(5)
         ]
         assert by_magnitude == [False] * 4 + [True]
-        assert f"{path}.{name}.4: no calibration token reached it (or only zeros); scored by magnitude" in warnings
+        assert f"{path}.{name}.4: no calibration token was routed to it; scored by magnitude" in warnings
     assert not any(".experts." in warning and not warning.split(":")[0].endswith(".4") for warning in warnings)
 
 

@@ -231,7 +231,7 @@ def test_blocks_of_a_plain_module_and_none_at_all() -> None:
 
     path, blocks = find_blocks(Wrapper())
     assert (path, len(blocks)) == ("inside.stack", 3)
-    with pytest.raises(UserError, match="no decoder blocks found"):
+    with pytest.raises(UserError, match="no blocks found"):
         find_blocks(nn.Linear(2, 2))
 
 
@@ -241,7 +241,7 @@ def test_blocks_of_a_plain_module_and_none_at_all() -> None:
         ({"model_type": "lama"}, "has no model_type 'lama'; did you mean 'llama'"),
         ({"model_type": "no such thing at all"}, "install a transformers that has it"),
         ({}, "has no model_type None"),
-        ({"model_type": "vit"}, "no causal language model for model_type 'vit'"),
+        ({"model_type": "vitmatte"}, "no model to prune for model_type 'vitmatte'"),
         ({"model_type": "llama", **BASE, "hidden_size": "many"}, "cannot build a 'llama' model: .*hidden_size"),
         ({"model_type": "llama", **BASE, "num_attention_heads": 0}, "cannot build a 'llama' model"),
     ],
