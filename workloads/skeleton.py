@@ -23,7 +23,9 @@ MARKED_NUMEL = 1 << 22  # larger allocations are weights: to mark them would cos
 _building = threading.Lock()  # the patch below is seen by all threads
 
 
-def build_skeleton(model_class: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def build_skeleton(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype | str
+) -> PreTrainedModel:
     """The model in eval mode, parameters of `dtype` on the meta device, buffers on the CPU.
 
     Raises UserError if a buffer holds memory that nobody wrote, and what the constructor raises.
