@@ -12,7 +12,7 @@ from workloads.catalog import resolve_config
 from workloads.errors import UserError
 from workloads.importers import Matrix, read_arrays
 from workloads.model_folder import check_no_adapter
-from workloads.weight_files import foreign, kind_of, weight_files
+from workloads.weight_files import DAMAGED_ZIP, foreign, kind_of, weight_files
 
 _READABLE = "masks are read from .npy and .npz arrays, safetensors and torch files (.pt), and Hugging Face checkpoints"
 
@@ -117,7 +117,7 @@ def content_of(file: Path) -> Literal["arrays", "safetensors", "torch", "gguf"] 
         try:
             with zipfile.ZipFile(file) as archive:
                 torch = any(name.endswith("data.pkl") for name in archive.namelist())
-        except (zipfile.BadZipFile, OSError, ValueError):
+        except DAMAGED_ZIP:
             torch = b"data.pkl" in head
         return "torch" if torch else "arrays"
     return "safetensors" if head[8:9] == b"{" else kind_of(file)

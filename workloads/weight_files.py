@@ -1,5 +1,6 @@
 """Which files of a model folder hold its weights, told by their first bytes and never by their names alone. Needs no torch."""
 
+import struct
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,9 @@ STRANGERS = (
 )
 COMPANIONS = (".json", ".txt", ".md", ".model", ".jinja", ".py", ".toml", ".yaml", ".yml", ".csv", ".npy", ".npz")
 MAX_UNPACKED = 4  # times the size of the file; torch stores its tensors uncompressed
+
+# What zipfile raises on archives that are damaged.
+DAMAGED_ZIP = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, LookupError, struct.error)
 
 _FOREIGN = {
     b"\x89HDF": "an HDF5 file (Keras)",
@@ -109,10 +113,15 @@ def _by_content(folder: Path) -> list[Path]:
 
 def _is_zip_of_others(file: Path, kind: Kind) -> bool:
     """A zip that torch did not write, such as an archive of the whole folder."""
-    if kind != "torch" or not zipfile.is_zipfile(file):
+    if kind != "torch":
         return False
-    with zipfile.ZipFile(file) as archive:
-        return not any(name.endswith("data.pkl") for name in archive.namelist())
+    try:
+        if not zipfile.is_zipfile(file):
+            return False
+        with zipfile.ZipFile(file) as archive:
+            return not any(name.endswith("data.pkl") for name in archive.namelist())
+    except DAMAGED_ZIP:
+        return False  # its reader says what is wrong with it
 
 
 def foreign(file: Path) -> str | None:
@@ -142,12 +151,12 @@ def read_index(index: Path) -> dict[str, str]:
 
 def check_unpacked_size(file: Path) -> None:
     """Raises UserError for a torch archive that would unpack to far more than it is."""
-    if not zipfile.is_zipfile(file):
-        return
     try:
+        if not zipfile.is_zipfile(file):
+            return
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except DAMAGED_ZIP as error:
         raise UserError(f"{file} is a damaged torch file: {error}; save it again") from None
     if size > MAX_UNPACKED * file.stat().st_size + (1 << 20):
         raise UserError(

@@ -206,3 +206,27 @@ def test_natural_order() -> None:
     assert [n for n in got if n[0] == "a"] == [n for n in want if n[0] == "a"]
     assert got.index("9") < got.index("10")
     assert sorted(got) == sorted(want)
+
+
+@pytest.mark.parametrize("file", ["m.pt", "m.npz", "m.safetensors"])
+def test_any_damage_to_the_ends_of_a_file_is_a_user_error_or_masks(tmp_path: Path, file: str) -> None:
+    """Directories of archives lie at the end, headers at the beginning."""
+    path = tmp_path / file
+    if file == "m.npz":
+        np.savez(path, a=dense())
+    elif file == "m.pt":
+        torch.save({"a": torch.from_numpy(dense())}, path)
+    else:
+        path.write_bytes(save({"a": torch.from_numpy(dense())}))
+    good = path.read_bytes()
+    said = []
+    for place in [*range(60), *range(len(good) - 140, len(good))]:
+        bad = bytearray(good)
+        bad[place] ^= 0xFF
+        path.write_bytes(bytes(bad))
+        try:
+            read(path)
+        except UserError as error:
+            said.append(str(error))
+    assert len(said) > 20
+    assert not any("\n" in text for text in said)
