@@ -79,6 +79,6 @@ def check_inflation(path: Path) -> None:
     size = path.stat().st_size
     if unpacked > ALWAYS_UNPACKED and unpacked > MAX_INFLATION * size:
         raise ValueError(
-            f"its {size:,} bytes unpack to {unpacked:,}, more than {MAX_INFLATION} times as many; if that is meant, save the arrays "
-            "as .npy files"
+            f"its {size:,} bytes unpack to {unpacked:,}, more than {MAX_INFLATION} times as many (if that is meant, save the "
+            "arrays as .npy files)"
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workloads.errors import UserError
+from workloads.files import utf8
 
 # Roles in the order a table shows them. Fused matrices keep one role of their own: they run as one GEMM.
 ROLES = (
@@ -27,6 +28,10 @@ class Layer:
     block: int
     out_features: int
     in_features: int
+
+    def __post_init__(self) -> None:
+        """A name from a file's name that is not UTF-8 is written out, as no shard and no table could hold it."""
+        object.__setattr__(self, "name", utf8(self.name))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from workloads.errors import UserError
+from workloads.files import utf8
 
 SOURCES = ("simulated", "predicted", "measured", "published")
 
@@ -227,6 +228,8 @@ def in_schema(frame: pd.DataFrame, columns: tuple[Column, ...] = LAYER_COLUMNS) 
             values = pd.to_numeric(values)
         try:
             data[column.name] = values.astype(_DTYPES[column.kind])
+        except UnicodeEncodeError:  # file names that are not UTF-8
+            data[column.name] = values.map(utf8).astype(_DTYPES[column.kind])
         except OverflowError:
             raise UserError(f"result rows: a number in {column.name} is beyond 64 bits; ask for less") from None
     result = pd.DataFrame(data)

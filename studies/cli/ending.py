@@ -43,8 +43,10 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
                     raise UserError(f"an argument holds a null byte: {argument!r}")
             yield
             sys.stdout.flush()
-    except BrokenPipeError:
-        abandon(sys.stdout)
+    except (BrokenPipeError, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        abandon(sys.stdout)  # rich makes a SystemExit of a broken pipe
         abandon(sys.stderr)
         sys.exit(NO_READER)
     except KeyboardInterrupt:
