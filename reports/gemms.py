@@ -35,7 +35,8 @@ def gemm_times(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows: checked; only feasible ones of level "kernel" count.
     """
-    rows = rows[(rows["level"] == KERNEL) & rows["feasible"]]
+    shared = (rows["executions"].fillna(1) != 1) | (rows["layer_tokens"].fillna(rows["tokens"]) != rows["tokens"])
+    rows = rows[(rows["level"] == KERNEL) & rows["feasible"] & ~shared]  # an expert's row is a mean of GEMMs, not one
     shown = ["target", "settings", "source", "kernel", "tokens", "out_features", "in_features", "latency_us"]
     rows = rows[[*shown, "dense_latency_us", "speedup", "latency_error_p90"]].drop_duplicates()
     lines = [_line(row) for row in rows.to_dict("records")]

@@ -39,6 +39,7 @@ LATER = {
     *("settings", "activation_density", "buffer_stall_cycles", "folds", "distribution_cycles", "scale_bytes"),
     *("energy_pj", *ENERGY_PARTS, "dense_energy_pj", "energy_ratio", "edp_pj_us", "dense_edp_pj_us", "area_mm2"),
     *("kernel", "dense_latency_us", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated"),
+    *("layer_tokens", "executions", "routing"),
 }
 
 

@@ -10,8 +10,10 @@ from simulator.accelerators import ACCELERATORS, Model
 from simulator.accelerators.model import Values
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
+from simulator.expected import expected
 from simulator.identity import source_sha256
 from simulator.machine import Machine
+from simulator.routing import UNIFORM, Load, Routing
 from simulator.search import MOST_CYCLES
 from simulator.spec import load_spec, spec_sha256
 from simulator.statistics import Statistics, StatisticsStore
@@ -94,6 +96,7 @@ class Conditions:
 
     tokens: int
     activation_density: float = 1.0
+    routing: Routing = UNIFORM
 
     def __post_init__(self) -> None:
         if not 1 <= self.tokens <= MOST_TOKENS:
@@ -178,10 +181,12 @@ def _gather(target: Target, layer: LayerInput) -> dict[str, Any]:
 def _row(
     target: Target, header: BundleHeader, layer: LayerInput, conditions: Conditions, store: StatisticsStore
 ) -> dict[str, Any]:
+    load = conditions.routing.load(header, layer.entry, conditions.tokens)
     facts = {
         **layer_facts(header, layer.entry),
+        **load_facts(load),
         "target": target.name,
-        "settings": target.settings,
+        "settings": f"{target.settings} {conditions.routing.settings(header)}".strip(),
         "level": target.model.level,
         "source": "simulated",
         "tokens": conditions.tokens,
@@ -190,7 +195,7 @@ def _row(
         "spec_sha256": target.sha256,
     }
     try:
-        outcome = evaluate(target, layer, conditions, store)
+        outcome = expected(load, lambda tokens: evaluate(target, layer, replace(conditions, tokens=tokens), store))
     except Infeasible as error:
         return {**facts, "feasible": False, "reason": str(error)}
     if any(layer and not 0 <= layer.cycles < MOST_CYCLES for layer in (outcome.sparse, outcome.unpruned)):
@@ -203,6 +208,15 @@ def _row(
         **_energies(target, outcome),
         "feasible": True,
         "reason": outcome.no_baseline,
+    }
+
+
+def load_facts(load: Load) -> dict[str, Any]:
+    """The columns that say how many of the tokens the layer gets."""
+    return {
+        "layer_tokens": load.tokens if load.executions else 0.0,
+        "executions": load.executions,
+        "routing": load.assumed,
     }
 
 

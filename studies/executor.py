@@ -11,6 +11,7 @@ import pandas as pd
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget
 from simulator.gpu.prediction import MAX_SIZE
+from simulator.routing import Routing, parse_routing
 from simulator.simulate import Conditions, Target
 from simulator.spec import flat, spec_sha256
 from studies.gaps import check_any_ran, warn_of_gaps
@@ -88,6 +89,7 @@ class StudyRunner:
         for accelerator, tokens in self.places:
             try:
                 check_place(accelerator, tokens)
+                self.routing(accelerator)
             except UserError as error:
                 raise UserError(f"{self.study.path}: {accelerator.name}: {error}") from None
         for record in self.study.file.measured:
@@ -265,20 +267,23 @@ class StudyRunner:
         targets = targets_of(accelerator)
         what = "cycles" if isinstance(targets, list) else "times"
         self.steps.begin(f"{what} of {model.name}, {described(method)} on {accelerator.name}, tokens {tokens}")
-        conditions = Conditions(tokens, accelerator.activation_density)
-        described_by = [t.sha256 for t in targets] if isinstance(targets, list) else gpu_key(targets)
+        routing = self.routing(accelerator)
+        conditions = Conditions(tokens, accelerator.activation_density, routing)
+        described_by = [[t.sha256, t.source_sha256] for t in targets] if isinstance(targets, list) else gpu_key(targets)
         key = [
             masks.sha256,
             described_by,
             tokens,
             accelerator.activation_density,
+            routing.text,
             __version__,
             model.name,
             method.title,
         ]
         settings = sha256_of([accelerator.set, accelerator.sweep, accelerator.activation_density])[:8]
         plain = not accelerator.set and not accelerator.sweep and accelerator.activation_density == 1
-        name = slug(what, masks.name, accelerator.name, accelerator.dtype, "" if plain else settings, tokens)
+        routed = "" if routing.kind == "uniform" else routing.text
+        name = slug(what, masks.name, accelerator.name, accelerator.dtype, "" if plain else settings, routed, tokens)
         if accelerator.trace and isinstance(targets, list):
             frame = utilisation_frame(masks.source, targets[0], conditions, accelerator.trace)
             header = masks.source.header
@@ -293,6 +298,10 @@ class StudyRunner:
         rows = self.steps.rows(name, key, LAYER_COLUMNS, make)
         beside = published_rows(rows) if accelerator.published else rows[:0]
         return pd.concat([rows, beside], ignore_index=True) if len(beside) else rows
+
+    def routing(self, accelerator: StudyAccelerator) -> Routing:
+        """Raises UserError for one that is none, or counts that cannot be read."""
+        return parse_routing(accelerator.routing, self.study.path.parent)
 
     def measured(self, record: StudyRecord) -> pd.DataFrame:
         """Raises UserError where the file is no record."""

@@ -2,12 +2,14 @@
 
 import pandas as pd
 
+from simulator.routing import UNKNOWN
 from studies.progress import warn
 from workloads.errors import NothingRan
 
 
 def warn_of_gaps(frame: pd.DataFrame) -> None:
     """Says how many rows cannot run, and how many have no dense baseline, with the first reason of each."""
+    warn_of_routing(frame)
     refused, ran = frame[~frame["feasible"]], frame["feasible"]
     dense = frame["dense_cycles"].notna() | frame["dense_latency_us"].notna()
     bare = frame[ran & ~dense & (frame["reason"] != "")]
@@ -15,6 +17,14 @@ def warn_of_gaps(frame: pd.DataFrame) -> None:
         if len(some):
             first = some.iloc[0]
             warn(f"{len(some)} of {len(frame)} rows {what} on {first['target']}; {first['layer']}: {first['reason']}")
+
+
+def warn_of_routing(frame: pd.DataFrame) -> None:
+    """Says which assumption the rows of experts rest on where it is none that holds."""
+    if (frame["routing"] == UNKNOWN).any():
+        warn(
+            "no config says how many experts see a token: every expert is timed with all tokens, which overstates them"
+        )
 
 
 def check_any_ran(frame: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from simulator.gpu.published import GEMMS, SPMM_MAX_TOKENS, PublishedGemm, spmm_published
+from simulator.routing import UNKNOWN
 from simulator.simulate import MOST_TOKENS
 from workloads import __version__
 from workloads.rows import to_frame
@@ -41,7 +42,7 @@ def published_rows(predicted: pd.DataFrame) -> pd.DataFrame:
 def _of_layer(record: dict[Any, Any]) -> Iterator[dict[str, Any]]:
     dtype = dtype_of(record["settings"])
     asked = (record["target"], dtype, record["tokens"], record["out_features"], record["in_features"])
-    if record["source"] != "predicted" or record["kernel"] != SPARSE24:
+    if record["source"] != "predicted" or record["kernel"] != SPARSE24 or record["routing"] not in ("", UNKNOWN):
         return
     for gemm in GEMMS:
         if (gemm.gpu, gemm.dtype, gemm.m, gemm.n, gemm.k) == asked:

@@ -12,6 +12,7 @@ from simulator.gpu import GPUS, load_gpu
 from simulator.gpu.confidence import stated
 from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
+from simulator.routing import UNKNOWN
 from studies.left_dense import left_dense_notes
 from studies.published import dtype_of, published_notes
 from workloads.csv_text import check_fields, read_back
@@ -19,6 +20,10 @@ from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
 from workloads.rows import LAYER_COLUMNS, Column, in_schema, to_frame
 
+ROUTED = (
+    "Experts ({text}): rows hold what a step takes on average, the probability that an expert gets any token (executions) times its time "
+    "with the tokens it then has (layer_tokens); dense baselines likewise."
+)
 NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
 _WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False"}
 _LARGEST = 2**63 - 1024  # the largest float below 2^63
@@ -117,9 +122,20 @@ def notes_for(rows: pd.DataFrame) -> list[str]:
         for note in ACCELERATORS[name].notes
     ]
     notes += left_dense_notes(rows) + gpu_notes(rows) + published_notes(rows)
-    if rows["role"].str.startswith("expert_").any():
-        notes.append("Every expert is timed as if all tokens were routed to it; whole-model sums overstate experts.")
+    notes += routing_notes(rows)
     notes.append("Only the pruned linear layers are timed: no attention, norms, embeddings or output head.")
+    return notes
+
+
+def routing_notes(rows: pd.DataFrame) -> list[str]:
+    """What is assumed of a mixture's router, in the words of the rows."""
+    notes = [ROUTED.format(text=text) for text in rows["routing"].unique() if text not in ("", UNKNOWN)]
+    without = rows["role"].str.startswith("expert_") & rows["routing"].isin(["", UNKNOWN])
+    if without.any():
+        names = ", ".join(dict.fromkeys(rows.loc[without, "target"]))
+        notes.append(
+            f"{names}: every expert is timed with all tokens, as no router is known; whole-model sums overstate experts."
+        )
     return notes
 
 

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -154,7 +154,7 @@ def parse_sweep(text: str) -> list[str]:
 def gpu_frame(source: Source, target: GpuTarget, conditions: Conditions, progress: ProgressLine) -> pd.DataFrame:
     """Predicted rows of every layer, in order."""
     rows = []
-    for row in predict_layers(target, source.header, source.layers, conditions.tokens):
+    for row in predict_layers(target, source.header, source.layers, conditions.tokens, conditions.routing):
         rows.append(row)
         progress(f"predicting on {target.name}", len(rows), source.count)
     return to_frame(rows)
@@ -176,7 +176,8 @@ def simulate_frame(
 
 
 def layer_timeline(source: Source, target: Target, conditions: Conditions, name: str):
-    """(LayerInput, Timeline) of a masked layer, given by name or role; "": the first. Raises UserError for an unknown layer, a level
+    """(LayerInput, Timeline) of a masked layer, given by name or role; "": the first; of an expert's one run, with the tokens it then has.
+    Raises UserError for an unknown layer, a level
     without tiles, and a layer that cannot run."""
     layers = {layer.entry.name: layer for layer in source.layers}
     masked = [layer.entry.name for layer in layers.values() if layer.entry.pattern != DENSE]
@@ -185,8 +186,9 @@ def layer_timeline(source: Source, target: Target, conditions: Conditions, name:
         raise UserError(
             f"{name} was left dense and runs as the unpruned layer; there is nothing to trace, name another"
         )
+    load = conditions.routing.load(source.header, layers[name].entry, conditions.tokens)
     try:
-        outcome = evaluate(target, layers[name], conditions, source.store)
+        outcome = evaluate(target, layers[name], replace(conditions, tokens=load.parts[-1][0]), source.store)
     except Infeasible as error:
         raise UserError(f"{name} cannot run on {target.name}, so there is nothing to trace: {error}") from None
     if outcome.sparse.stream is None:

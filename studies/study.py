@@ -38,7 +38,7 @@ class StudyModel:
 class StudyAccelerator:
     """`sweep` maps keys to lists of values: a design for each combination. `trace` names a layer, or a role (its first layer), whose
     utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets published figures of
-    the same GEMMs beside its predictions. `models` are names of those that run here, all unless given."""
+    the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced or a .json file of counts. `models` are names of those that run here, all unless given."""
 
     name: str
     tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
@@ -48,6 +48,7 @@ class StudyAccelerator:
     trace: str = ""
     dtype: str = ""
     published: bool = False
+    routing: str = "uniform"
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     def runs(self, model: StudyModel) -> bool:

@@ -51,6 +51,15 @@ LAYER_COLUMNS = (
     Column("kernel", "text", "level kernel: the library kernel that ran, or is predicted to be the fastest; else ''"),
     Column("source", "text", "simulated | predicted | measured | published"),
     Column("tokens", "int", "GEMM m: tokens that pass through the layer together"),
+    Column(
+        "layer_tokens", "float", "tokens that the layer has each time it runs: `tokens`, or an expert's share of them"
+    ),
+    Column(
+        "executions",
+        "float",
+        "how often a step runs it, on average: 1, or the probability that an expert gets a token; in cycles, bytes, times, energies",
+    ),
+    Column("routing", "text", "experts: what is assumed of the router, and how many of them see a token; else ''"),
     Column("activation_density", "float", "share of nonzero inputs, 0..1; 1: dense, as LLM activations are"),
     Column("weight_bits", "int", "bits a stored weight value takes on the target"),
     Column("cycles", "int", "total cycles of the layer = compute_cycles + stall_cycles"),

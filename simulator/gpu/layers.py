@@ -7,7 +7,8 @@ from typing import Any
 
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec, load_gpu
-from simulator.simulate import LayerInput, layer_facts
+from simulator.routing import UNIFORM, Routing
+from simulator.simulate import LayerInput, layer_facts, load_facts
 from simulator.spec import spec_sha256
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
@@ -24,6 +25,7 @@ NOTES = (
 )
 N, M = 2, 4
 NOT_24 = "the mask is not 2:4, and there is no faster kernel for it"
+ERRORS = ("latency_error_p90", "speedup_error_p90")
 
 
 @dataclass(frozen=True)
@@ -44,35 +46,52 @@ def open_gpu(name: str, overrides: list[str], dtype: str) -> GpuTarget:
 
 
 def predict_layers(
-    target: GpuTarget, header: BundleHeader, layers: Iterable[LayerInput], tokens: int
+    target: GpuTarget, header: BundleHeader, layers: Iterable[LayerInput], tokens: int, routing: Routing = UNIFORM
 ) -> Iterator[dict[str, Any]]:
     """One row a layer, source "predicted", in order; a shape that no 2:4 kernel takes runs dense, and `mapping` says so. Masks are
-    read only where their pattern is not stated to be 2:4. Raises UserError for tokens out of range."""
+    read only where their pattern is not stated to be 2:4. Experts get tokens as `routing` says. Raises UserError
+    for tokens out of range."""
     sha256 = spec_sha256(target.name, target.spec)
 
     @lru_cache
-    def predicted(rows: int, cols: int) -> Prediction:
-        return predict(target.spec, tokens, rows, cols, target.dtype)
+    def predicted(count: int, rows: int, cols: int) -> Prediction:
+        return predict(target.spec, count, rows, cols, target.dtype)
 
     for layer in layers:
         entry = layer.entry
         try:
-            found = predicted(entry.out_features, entry.in_features)
+            load = routing.load(header, entry, tokens)
+            parts = [(weight, predicted(n, entry.out_features, entry.in_features)) for n, weight in load.parts]
             left = entry.pattern == DENSE
             follows = not left and (entry.pattern == f"{N}:{M}" or layer.mask().follows(N, M))
         except UserError as error:
             raise UserError(f"{entry.name}: {error}") from None
+        otherwise = "the layer was left dense" if left else NOT_24
         yield {
             **layer_facts(header, entry),
+            **load_facts(load),
             "target": target.name,
-            "settings": target.settings,
+            "settings": f"{target.settings} {routing.settings(header)}".strip(),
             "level": "kernel",
             "source": "predicted",
             "tokens": tokens,
             "activation_density": 1.0,
             "spec_sha256": sha256,
-            **figures(found, follows, "the layer was left dense" if left else NOT_24),
+            **expected_figures([(weight, figures(found, follows, otherwise)) for weight, found in parts]),
         }
+
+
+def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
+    """Of (weight, figures) runs that may happen: mean times, the larger error; what cannot be averaged is the first's."""
+    first = runs[0][1]
+    if len(runs) == 1 and runs[0][0] == 1:
+        return first
+    own, dense = (sum(weight * run[name] for weight, run in runs) for name in ("latency_us", "dense_latency_us"))
+    errors = {name: max((run[name] for _, run in runs), key=lambda value: value or 0.0) for name in ERRORS}
+    extrapolated = next((run["extrapolated"] for _, run in runs if run["extrapolated"]), "")
+    speedup = dense / own if own else first["speedup"]
+    times = {"latency_us": own, "dense_latency_us": dense, "speedup": speedup}
+    return {**first, **times, **errors, "extrapolated": extrapolated}
 
 
 def figures(found: Prediction, follows: bool, otherwise: str = NOT_24) -> dict[str, Any]:

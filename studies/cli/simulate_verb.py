@@ -24,6 +24,7 @@ def simulate(
     sweep: Annotated[list[str] | None, Parameter(negative="")] = None,
     tokens: Whole = 1,
     activation_density: float = 1.0,
+    routing: str = "uniform",
     dtype: str = "",
     trace: Path | None = None,
     layer: str = "",
@@ -49,6 +50,9 @@ def simulate(
         Tokens that pass through each layer together: 1 for decoding one sequence, more for batches and prefill.
     activation_density
         Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
+    routing
+        How experts share the tokens: uniform (the router's choices are alike and independent), balanced (as few collisions as can be),
+        or a .json file with the tokens each expert saw, a list or lists by block number.
     dtype
         On a GPU (a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200, b200, rtx-4090): fp16, bf16, int8 or fp8; fp16 unless given.
     trace
@@ -63,11 +67,12 @@ def simulate(
         Write to this file instead of stdout.
     """
     check_format(format)
+    from simulator.routing import has_experts, parse_routing
     from simulator.simulate import Conditions
     from studies.gaps import warn_of_gaps
     from studies.simulate import find_layer, open_any, open_source, simulate_frame, write_trace
 
-    conditions = Conditions(tokens, activation_density)
+    conditions = Conditions(tokens, activation_density, parse_routing(routing))
     targets = open_any(on, set_ or [], sweep or [], dtype)
     gpu = not isinstance(targets, list)
     if gpu and (trace is not None or activation_density != 1):
@@ -81,6 +86,10 @@ def simulate(
     if layer and trace is None:
         raise UserError("--layer names the layer of --trace FILE; give that too")
     source = open_source(bundle, mask, model, pattern, density, seed, fresh)
+    if routing != "uniform" and not has_experts(source.header):
+        raise UserError(
+            f"--routing {routing}: {source.header.model_id} has no config that says how many experts see a token"
+        )
     if layer:
         find_layer(source, layer)
     progress = ProgressLine()
@@ -94,4 +103,7 @@ def simulate(
         columns: tuple[str, ...] = TABLE_COLUMNS if len(targets) == 1 else ("settings", *TABLE_COLUMNS)
     else:
         columns = GPU_COLUMNS
+    if (frame["routing"] != "").any():
+        place = columns.index("tokens") + 1
+        columns = (*columns[:place], "layer_tokens", "executions", *columns[place:])
     emit(frame, format, out, columns)

@@ -1,0 +1,151 @@
+"""How many tokens an expert gets, by an assumption on what the router does.
+
+    uniform    every token visits k of E experts, each choice alike and independent of other tokens: an expert is hit by
+               1 - (1 - k/E)^T of the steps of T tokens, E times that many experts are hit, and a hit one has T k / (E hit) tokens
+    balanced   as few collisions as can be: min(E, k T) experts are hit, with k T tokens spread over them evenly
+    counts     tokens seen by each expert, as measured: exactly those where they add up to k T, else their shares take the place
+               of 1 / E in the first line
+
+A layer's time is an expectation: `executions`, the probability of being hit, times the time with the tokens it then has. Between two
+whole numbers of tokens times are interpolated.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from workloads.bundle import BundleHeader, LayerEntry
+from workloads.errors import UserError
+from workloads.experts import Experts, expert_of, experts_of
+from workloads.files import canonical_json, read_json, sha256_of
+
+NEAR = 1e-6  # tokens that near a whole number, in share, are that number
+KINDS = ("uniform", "balanced")
+UNKNOWN = "not known: all tokens to every expert"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a layer gets of a step: it runs `executions` times, 0..1 on average, with `tokens` each time. `rounding` is what is
+    added to expected cycles and bytes before they are cut to whole numbers: spread over the experts of a block, so that these sum right."""
+
+    tokens: float
+    executions: float = 1.0
+    rounding: float = 0.5
+    assumed: str = ""
+
+    @property
+    def parts(self) -> list[tuple[int, float]]:
+        """(whole tokens, weight) of the runs that this is an expectation of; weights sum to `executions`."""
+        near = round(self.tokens)
+        if abs(self.tokens - near) <= NEAR * self.tokens:
+            return [(max(near, 1), self.executions)]
+        low = math.floor(self.tokens)
+        above = self.tokens - low
+        return [(low, self.executions * (1 - above)), (low + 1, self.executions * above)]
+
+
+@dataclass(frozen=True)
+class Routing:
+    """`counts`: of each block, or of all under "": tokens by expert."""
+
+    kind: str = "uniform"
+    counts: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
+
+    @property
+    def text(self) -> str:
+        return f"counts:{sha256_of(self.counts)[:8]}" if self.counts else self.kind
+
+    def settings(self, header: BundleHeader) -> str:
+        """As rows name it; nothing where it is the default, or the model has no experts."""
+        return f"routing={self.text}" if self.kind != "uniform" and has_experts(header) else ""
+
+    def load(self, header: BundleHeader, entry: LayerEntry, tokens: int) -> Load:
+        """Raises UserError for counts that cannot be."""
+        number = expert_of(entry.name)
+        if number is None:
+            return Load(tokens)
+        experts = _experts(canonical_json(header.model_config), entry.block)
+        if experts is None:
+            return Load(tokens, assumed=UNKNOWN)
+        hit, each = self._hit(experts, number, entry.block, tokens)
+        rounding = (number % experts.count + 0.5) / experts.count
+        return Load(each, hit, rounding, f"{self.text}, {experts.text}")
+
+    def _hit(self, experts: Experts, number: int, block: int, tokens: int) -> tuple[float, float]:
+        """(probability of being hit, tokens if hit)."""
+        visits = experts.per_token * tokens
+        if self.kind == "balanced":
+            distinct = min(experts.count, visits)
+            return distinct / experts.count, visits / distinct
+        if not self.counts:
+            return binomial(experts.per_token / experts.count, tokens)
+        counts = self._of_block(block, experts)
+        whole = sum(counts)
+        if whole == visits:
+            if counts[number] > tokens:
+                raise UserError(f"--routing: expert {number} gets {counts[number]:g} of {tokens:,} tokens")
+            return (1.0, float(counts[number])) if counts[number] else (0.0, 1.0)
+        share = experts.per_token * counts[number] / whole
+        if share > 1:
+            raise UserError(
+                f"--routing: expert {number} has {counts[number]:g} of {whole:g} visits, more than one a token with {experts.text}"
+            )
+        return binomial(share, tokens) if share else (0.0, 1.0)
+
+    def _of_block(self, block: int, experts: Experts) -> Sequence[float]:
+        found = self.counts.get(str(block), self.counts.get(""))
+        if found is None:
+            raise UserError(f"--routing: no counts for block {block}; there are some for {', '.join(self.counts)}")
+        if len(found) != experts.count:
+            raise UserError(f"--routing: {len(found)} counts for block {block}, which has {experts.count} experts")
+        return found
+
+
+UNIFORM = Routing()
+
+
+def has_experts(header: BundleHeader) -> bool:
+    """Whether the config that the masks were made for says how many experts see a token."""
+    return _experts(canonical_json(header.model_config), 0) is not None
+
+
+def binomial(share: float, tokens: int) -> tuple[float, float]:
+    """(probability that any of `tokens` comes, mean of those that come if any does), each coming with probability `share`."""
+    hit = 1.0 if share >= 1 else -math.expm1(tokens * math.log1p(-share))
+    return hit, max(tokens * share / hit, 1.0)
+
+
+@lru_cache(maxsize=4096)
+def _experts(config: str, block: int) -> Experts | None:
+    return experts_of(json.loads(config), block)
+
+
+def parse_routing(text: str, beside: Path = Path()) -> Routing:
+    """ "uniform", "balanced", or a JSON file of counts: a list with the tokens of each expert, or an object of such lists by block
+    number. Raises UserError for anything else."""
+    if text in KINDS:
+        return Routing(text)
+    if not text.endswith(".json"):
+        raise UserError(f"--routing {text!r}: uniform, balanced, or a .json file with the tokens of each expert")
+    content = read_json(beside / text, "counts of tokens by expert")
+    lists = {"": content} if isinstance(content, list) else content
+    if not isinstance(lists, dict) or not lists:
+        raise UserError(f"{text}: expected a list with the tokens of each expert, or lists by block number")
+    for block, counts in lists.items():
+        where = f"{text}: block {block}" if block else text
+        if block and not block.isdecimal():
+            raise UserError(f"{text}: {block!r} is no block number")
+        if not isinstance(counts, list) or not counts or not all(map(_is_count, counts)):
+            raise UserError(f"{where}: expected a list of numbers from 0, the tokens of each expert")
+        if not sum(counts):
+            raise UserError(f"{where}: no expert gets a token")
+    return Routing("counts", lists)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15
