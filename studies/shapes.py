@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from simulator.simulate import LayerInput
-from studies.simulate import Source
+from studies.simulate import Source, with_experts
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry
 from workloads.catalog import resolve_config
@@ -36,7 +36,7 @@ def shapes_source(model: str, seed: int) -> Source:
         model_config=config,
         tool_version=__version__,
     )
-    return Source(header, len(layers), layers)
+    return Source(with_experts(header), len(layers), layers)
 
 
 def _unread() -> NoReturn:

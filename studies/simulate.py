@@ -33,6 +33,8 @@ from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
 from workloads.errors import UserError, unknown
 from workloads.files import canonical_json, write_text
+from workloads.expert_defaults import completed
+from workloads.experts import expert_of
 from workloads.importers import read_mask
 from workloads.layers import Layer
 from workloads.limits import shortened
@@ -58,7 +60,15 @@ class Source:
 
 
 def bundle_source(bundle: MaskBundle, fresh: bool = False) -> Source:
-    return Source(bundle.header, len(bundle), list(bundle_layers(bundle)), bundle.folder, fresh)
+    header = bundle.header
+    if any(expert_of(entry.name) is not None for entry in bundle.layers):
+        header = with_experts(header)
+    return Source(header, len(bundle), list(bundle_layers(bundle)), bundle.folder, fresh)
+
+
+def with_experts(header: BundleHeader) -> BundleHeader:
+    """The header, its config completed where it leaves the number of experts to its family."""
+    return replace(header, model_config=completed(header.model_config))
 
 
 def open_source(
@@ -88,7 +98,7 @@ def open_source(
         return Source(header, 1, list(mask_layers(in_memory(header, [(layer, packed)]))))
     assert model is not None
     made = generated(model, pattern, density_of(pattern, density), seed, {})
-    return Source(made.header, made.count, mask_layers(in_memory(made.header, made.masks)))
+    return Source(with_experts(made.header), made.count, mask_layers(in_memory(made.header, made.masks)))
 
 
 def find_layer(source: Source, name: str) -> str:

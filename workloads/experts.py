@@ -41,13 +41,8 @@ def expert_of(name: str) -> int | None:
 
 
 def experts_of(config: Mapping[str, Any], block: int) -> Experts | None:
-    """What a model's config says of a decoder block; None where it says nothing, or a single expert.
-
-    Configs that leave the numbers at their family's defaults are asked through transformers, where that knows the family.
-    """
+    """What a model's config says of a decoder block; None where it says nothing, or a single expert."""
     found = next(filter(None, (_read(part, block) for part in _parts(config))), None)
-    if found is None and isinstance(config.get("model_type"), str):
-        found = next(filter(None, (_read(part, block) for part in _parts(_with_defaults(config)))), None)
     return found if found is not None and found.count > 1 else None
 
 
@@ -74,14 +69,3 @@ def _whole(value: Any, block: int) -> int | None:
     if isinstance(value, list):
         value = value[block] if 0 <= block < len(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _with_defaults(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    from transformers import CONFIG_MAPPING
-
-    try:
-        values = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
-        full: Mapping[str, Any] = CONFIG_MAPPING[config["model_type"]](**values).to_dict()
-    except Exception:  # whatever a foreign class finds wrong with these values: then they say nothing
-        return {}
-    return full

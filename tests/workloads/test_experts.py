@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from workloads.expert_defaults import completed
 from workloads.experts import Experts, expert_of, experts_of
 
 NAMES = {
@@ -56,4 +57,6 @@ def test_what_a_config_says(name):
 )
 def test_a_family_s_own_defaults(kind, expected):
     """Published: Mixtral 8x7B 2 of 8, OLMoE 8 of 64, Phi-3.5-MoE 2 of 16."""
-    assert experts_of({"model_type": kind}, 0) == expected
+    assert experts_of({"model_type": kind}, 0) is None
+    assert experts_of(completed({"model_type": kind}), 0) == expected
+    assert completed({"model_type": "no-such-family"}) == {"model_type": "no-such-family"}
