@@ -32,9 +32,9 @@ from studies.settings import density_of
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
 from workloads.errors import UserError, unknown
-from workloads.files import canonical_json, write_text
 from workloads.expert_defaults import completed
 from workloads.experts import expert_of
+from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
 from workloads.limits import shortened
