@@ -16,6 +16,9 @@ def left_dense_notes(rows: pd.DataFrame) -> list[str]:
         if not left.any():
             continue
         roles = ", ".join(sorted(set(once.loc[left, "role"]), key=role_rank))
+        blocks = sorted(set(once.loc[left, "block"]))
+        if len(blocks) < once["block"].nunique():
+            roles += f"; in {len(blocks)} of {once['block'].nunique()} blocks, {blocks[0]} to {blocks[-1]}"
         others = layers[layers["layer_pattern"] != DENSE]
         every, pruned = (f"{100 * _sparsity(part):.1f} %" for part in (layers, others))
         notes.append(

@@ -135,6 +135,24 @@ def test_a_bundle_keeps_its_patterns(tmp_path):
     assert (rows["mask_sha256"] != "").all()
 
 
+def test_layers_left_dense_run_the_dense_kernel_in_a_configuration_of_their_run(tmp_path):
+    writer = BundleWriter(tmp_path / "b", BundleHeader("m", "wanda", pattern="2:4"))
+    mask = np.tile([True, True, False, False], (64, 16))
+    writer.add(Layer("a", "q", 0, 64, 64), PackedMask.from_dense(mask), "2:4")
+    writer.add(Layer("b", "k", 0, 64, 64), PackedMask.dense(64, 64), "dense")
+    writer.finish()
+    work = glue.open_work(tmp_path / "b", None, [], "2:4", "4")
+    rows = glue.rows_of(extend(tmp_path, work, [CuSparseLt24(FakeCuSparseLt())]), "cold").set_index(["layer", "kernel"])
+    assert set(rows["pattern"]) == {"2:4"}
+    assert rows["layer_pattern"].to_dict() == {
+        ("a", "dense"): "", ("a", "cusparselt24"): "", ("b", "dense"): "dense", ("b", "cusparselt24"): "dense",
+    }  # fmt: skip
+    left = rows.loc[("b", "cusparselt24")]
+    assert left["feasible"]
+    assert left["latency_us"] == rows.loc[("b", "dense"), "latency_us"] == left["dense_latency_us"]
+    assert left["mapping"] == "left dense, the dense kernel"
+
+
 def extend(folder, work, kernels, clock=None, environment=ENVIRONMENT):
     return glue.extend_record(
         folder / "record.csv", work, kernels, Conditions("fp16"), machine(clock), environment, ProgressLine()
