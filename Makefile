@@ -1,4 +1,5 @@
 # make demo   the small real model, pruned, evaluated and run on ViTCoD: out/demo/report.html
+# make smollm2  fetches a real LLaMA of 135 M parameters and prunes it: out/smollm2/study/report.html
 # make test   everything the tests check
 # make lint   ruff, mypy, and the rule that imports go downwards only
 
@@ -9,10 +10,15 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint clean
+.PHONY: demo smollm2 test lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prunesim run examples/demo.toml
+
+smollm2: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[gguf]'
+	$(BIN)/python examples/fetch_smollm2.py
+	$(BIN)/prunesim run examples/smollm2.toml
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

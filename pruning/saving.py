@@ -75,6 +75,14 @@ def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progres
     )
 
 
+def save_floats(source: Path, folder: Path, progress: Progress) -> None:
+    """Writes a model as it is, in plain floats: what a GGUF file or a packed checkpoint holds. Raises UserError as `check_target`."""
+    check_target(folder, source)
+    checkpoint = Checkpoint(source)
+    stamp = {"weights_sha256": checkpoint.sha256()}
+    save_shards(checkpoint, all_refs(checkpoint), folder, stamp, progress, lambda keys, block: checkpoint.raw(keys))
+
+
 def save_shards(
     checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
     content: Content, config: dict[str, Any] | None = None,

@@ -64,8 +64,9 @@ def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
 
 
 def model_name(model: str) -> str:
-    """A folder's name, or a hub id as it is."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """A folder's name, a GGUF file's without its ending, or a hub id as it is."""
+    path = Path(model)
+    return path.resolve().name if path.is_dir() else path.stem if path.is_file() else model
 
 
 def check_settings(settings: PruneSettings) -> Recipe:
