@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
@@ -232,6 +232,17 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def check_model_type(settings: dict[str, Any], folder: Path) -> None:
+    """Raises UserError for a kind of model that transformers has not, or that only code in the folder would make."""
+    kind = settings.get("model_type")
+    if isinstance(kind, str) and kind in CONFIG_MAPPING:
+        return
+    own = "; the code that its auto_map names is never run" if settings.get("auto_map") else ""
+    raise UserError(
+        f"{folder}: config.json is not usable: transformers has no model_type {kind!r}{own}; give a model it has"
+    )
+
+
 def read_config(folder: Path) -> PretrainedConfig:
     """The config of a model folder. Raises UserError if it cannot be used."""
     settings = read_json(folder / "config.json", "model config")
@@ -240,6 +251,7 @@ def read_config(folder: Path) -> PretrainedConfig:
             f"{folder}: config.json holds a JSON {type(settings).__name__}, not an object of settings; correct it"
         )
     check_config(settings, folder / "config.json")
+    check_model_type(settings, folder)
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (*BAD_CONFIG, OSError) as error:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(*])")
 _UNSAFE = re.compile(
-    r"trust[_-]remote[_-]code|weights[_-]only|allow[_-]pickle|safe_globals|unsafe|arbitrary code", re.IGNORECASE
+    r"trust[_-]remote[_-]code|weights[_-]only|allow[_-]pickle|safe_globals|unsafe|(arbitrary|custom|remote) code",
+    re.IGNORECASE,
 )
 
 
@@ -34,8 +35,8 @@ def one_line(error: Exception | str) -> str:
 
     Sentences that advise to run foreign code or to load a file unsafely are left out: nobody shall follow them.
     """
-    text = " ".join(str(error).split())
-    said = " ".join(sentence for sentence in _SENTENCE_END.split(text) if not _UNSAFE.search(sentence)).rstrip(" ;,:")
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    said = " ".join(sentence for sentence in _SENTENCE_END.split(text) if not _UNSAFE.search(sentence)).rstrip(" .;,:")
     return shorten(said, 300) or type(error).__name__
 
 

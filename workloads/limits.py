@@ -40,7 +40,10 @@ def check_links(folder: Path) -> None:
     blobs = inside.parent.parent / "blobs"
     for file in sorted(folder.iterdir()):
         if file.is_symlink():
-            target = file.resolve()
+            try:
+                target = file.resolve()
+            except (OSError, RuntimeError):  # a link that leads to itself
+                raise UserError(f"{file} is a link that leads nowhere; put the file itself there") from None
             if not target.is_relative_to(inside) and target.parent != blobs:
                 raise UserError(
                     f"{file} is a link that leads out of its folder, to {target}; put the file itself there, or give the folder "

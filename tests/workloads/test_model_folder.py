@@ -95,5 +95,20 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     message = refused("org/model")
-    assert "out of reach: no route to host." in message
+    assert "out of reach: no route to host" in message
     assert "trust_remote_code" not in message
+
+
+def test_links_that_leave_the_folder_or_lead_nowhere(tmp_path: Path) -> None:
+    from workloads.weight_files import weight_files
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("x")
+    (folder / "model.safetensors").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match="leads out of its folder"):
+        weight_files(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("model.safetensors")
+    with pytest.raises(UserError, match="leads nowhere"):
+        weight_files(folder)
