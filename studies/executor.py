@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
 
 
-def run_study(study: Study, out: Path | None) -> dict[str, Path]:
+def run_study(study: Study, out: Path | None, fresh: bool = False) -> dict[str, Path]:
     """Runs every step that is needed, writes the report and prints its headline. Returns the report's files. Raises NothingRan where no
     target can run any layer."""
-    runner = StudyRunner(study, out or study.out)
+    runner = StudyRunner(study, out or study.out, fresh)
     runner.check()
     with writing(runner.out):
         rows, quality = runner.run()
@@ -65,8 +65,9 @@ class Masks:
 class StudyRunner:
     """The steps of one study and the folder they write to."""
 
-    def __init__(self, study: Study, out: Path):
+    def __init__(self, study: Study, out: Path, fresh: bool = False):
         self.study = study
+        self.fresh = fresh  # gather statistics and simulate again, whatever is there
         self.out = out
         self.progress = ProgressLine()
         self.left_out: list[str] = []
@@ -188,9 +189,9 @@ class StudyRunner:
             return Masks(source, source.header.sha256(), masks_name(model, method), None)
         if method.masks:
             bundle = MaskBundle.open(self.study.beside(method.masks))
-            return Masks(bundle_source(bundle), bundle.sha256, given_name(model, method, bundle), bundle)
+            return Masks(bundle_source(bundle, self.fresh), bundle.sha256, given_name(model, method, bundle), bundle)
         bundle = self.bundle_step(model, method)
-        return Masks(bundle_source(bundle), bundle.sha256, bundle.folder.name, bundle)
+        return Masks(bundle_source(bundle, self.fresh), bundle.sha256, bundle.folder.name, bundle)
 
     def check_masks(self, model: StudyModel, method: StudyMethod) -> None:
         """Raises UserError where a bundle that was given is not of this model."""
@@ -295,7 +296,7 @@ class StudyRunner:
             warn_of_gaps(frame)
             return frame.assign(model=model.name, method=method.title)
 
-        rows = self.steps.rows(name, key, LAYER_COLUMNS, make)
+        rows = self.steps.rows(name, key, LAYER_COLUMNS, make, self.fresh)
         beside = published_rows(rows) if accelerator.published else rows[:0]
         return pd.concat([rows, beside], ignore_index=True) if len(beside) else rows
 

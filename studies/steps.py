@@ -37,13 +37,18 @@ class Steps:
         self._what = what
 
     def rows(
-        self, name: str, key: list[Any], columns: tuple[Column, ...], make: Callable[[], pd.DataFrame]
+        self,
+        name: str,
+        key: list[Any],
+        columns: tuple[Column, ...],
+        make: Callable[[], pd.DataFrame],
+        fresh: bool = False,
     ) -> pd.DataFrame:
-        """Rows made from `key`."""
+        """Rows made from `key`; made again if `fresh`."""
         file, stamp = self.out / "steps" / f"{name}.csv", self.out / "steps" / f"{name}.json"
         digest = sha256_of(key)
         made = stamped(stamp)
-        if made.get("key") == digest and file.is_file():
+        if made.get("key") == digest and file.is_file() and not fresh:
             if made.get("sha256") == sha256_of_file(file):
                 self.unchanged += 1
                 return read_rows(file, columns)

@@ -1,17 +1,22 @@
 """prunesim run"""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def run(study: Path, /, *, out: Path | None = None) -> None:
+def run(study: Path, /, *, out: Path | None = None, fresh: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Run a study file; steps whose inputs did not change are skipped.
 
     Parameters
     ----------
     out
         Folder of the results (default: the study's `out`, else out/NAME).
+    fresh
+        Gather the masks' statistics and count cycles and times anew; masks and perplexities stay.
     """
     from studies.executor import run_study
     from studies.study import read_study
 
-    run_study(read_study(study), out)
+    run_study(read_study(study), out, fresh)

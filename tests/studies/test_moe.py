@@ -80,6 +80,10 @@ def test_a_study_of_two_routers_and_counts(folder, capsys):
     assert "uniform, top 2 of 4" in page
     assert "routing=balanced" in page
     assert "as if all tokens" not in page
+    capsys.readouterr()
+    for arguments, unchanged in (([], 4), (["--fresh"], 1)):  # masks, and three steps of cycles and times
+        assert run("run", folder / "s.toml", "--out", folder / "out", *arguments) == 0
+        assert f"{unchanged} of 4 steps were unchanged" in capsys.readouterr().err
     (folder / "counts.json").write_text("[1, 2]")
     assert run("run", folder / "s.toml", "--out", folder / "out") == 2
     assert "2 counts for block 0, which has 4 experts" in capsys.readouterr().err
