@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.campaigns import mutations as m
 from tests.campaigns.forked import Ended, run
-from tests.campaigns.inputs import copy_of, make_inputs
+from tests.campaigns.inputs import copy_of, make_inputs, make_torch_files
 
 LIMIT_S = 180  # a whole study on a busy machine; what hangs, hangs longer
 LEAKS = (
@@ -70,6 +70,12 @@ JOBS = {
     "rows-json": Job("rows.json", (m.change_json, *m.BYTES), ("report rows.json --out out",)),
     "quality": Job("quality.csv", (m.change_csv, *m.BYTES), ("report rows.csv --quality quality.csv --out out", "report --quality quality.csv --out out"), ("rows.csv",)),
     "record": Job("record.csv", (m.change_record, m.change_record, *m.BYTES), ("measure --replay record.csv", "measure --replay record.csv --l2 warm --format json")),
+    "study-given": Job("given.toml", (m.change_toml, m.change_toml, *m.BYTES), ("run given.toml --out out",), ("model", "bundle")),
+    "torch-weights": Job("pickled/pytorch_model.bin", m.BYTES, tuple(c.replace("model", "pickled", 1) for c in _ANY_MODEL), ("pickled", "ids.npy", "text.txt")),
+    "torch-masks": Job("masks.pt", m.BYTES, ("import masks.pt --out out",)),
+    "names": Job("names.toml", (m.change_toml, *m.BYTES), ("import short.npz --names names.toml --out out",), ("short.npz",)),
+    "topology": Job("topology.csv", (m.change_csv, *m.BYTES), ("predict topology.csv --on a100-pcie",)),
+    "documents-gz": Job("documents.json.gz", m.BYTES, (_PRUNE.format("documents.json.gz"),), ("model",)),
     "set": Job("", (), ("simulate bundle --on {} --set", "simulate bundle --on {} --sweep"), ("bundle",)),
     "set-prune": Job("", (), ("prune model --method {} --sparsity 0.5 --calibration ids.npy --samples 2 --seq-len 8 --out out --set",), ("model", "ids.npy")),
     "set-attention": Job("", (), ("attention attention.npy --on {} --set",), ("attention.npy",)),
@@ -88,6 +94,16 @@ targets = [0.5, "2:4"]
 name = "sparten"
 tokens = [2]
 trace = "q"
+"""
+GIVEN_STUDY = """title = "Given"
+[[models]]
+name = "m"
+path = "model"
+[[methods]]
+masks = "bundle"
+label = "ours"
+[[accelerators]]
+name = "vitcod-paper"
 """
 NASTY = [
     *m.TOML_VALUES,
@@ -149,7 +165,9 @@ def prepare(inputs: Path) -> None:
     from tests.campaigns.record import write_sample_record
 
     make_inputs(inputs)
+    make_torch_files(inputs)
     (inputs / "shapes.toml").write_text(SHAPES_STUDY)
+    (inputs / "given.toml").write_text(GIVEN_STUDY)
     write_sample_record(inputs / "record.csv")
     for command in (
         "generate --model model --density 0.5 --seed 1 --out bundle",

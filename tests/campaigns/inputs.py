@@ -1,5 +1,6 @@
 """A tiny model and one of every kind of file that commands read, made once for a campaign."""
 
+import gzip
 import json
 import re
 import shutil
@@ -63,10 +64,27 @@ def make_inputs(folder: Path) -> None:
         np.save(folder / "masks" / f"{name}.npy", mask)
     np.save(folder / "mask.npy", rng.random((24, 40)) < 0.5)
     np.save(folder / "attention.npy", rng.random((1, 2, 12, 12)) < 0.4)
+    (folder / "documents.json.gz").write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+    (folder / "names.toml").write_text('"l{block}_{role}" = "model.layers.{block}.self_attn.{role}_proj"\n')
+    np.savez(folder / "short.npz", **{f"l{block}_q": rng.random((16, 16)) < 0.5 for block in (0, 1)})
+    (folder / "topology.csv").write_text("Layer, M, N, K,\nq, 64, 4096, 4096,\ngate, 1, 11008, 4096,\n")
     (folder / "study.toml").write_text(STUDY)
     (folder / "gemms.csv").write_text("m,n,k,name\n64,4096,4096,q\n128,11008,4096,gate\n1,4096,11008,down\n")
     config = json.loads((folder / "model" / "config.json").read_text())
     (folder / "shapes.json").write_text(json.dumps(config))
+
+
+def make_torch_files(folder: Path) -> None:
+    """pickled/ (the model as pytorch_model.bin) and masks.pt beside model/. Needs torch."""
+    import torch
+    from safetensors.torch import load_file
+
+    weights = {}
+    for file in sorted((folder / "model").glob("*.safetensors")):
+        weights |= load_file(file)
+    copy_of(folder / "model", folder / "pickled", "config.json", "tokenizer.json", "tokenizer_config.json")
+    torch.save(weights, folder / "pickled" / "pytorch_model.bin")
+    torch.save({name: weight != 0 for name, weight in weights.items() if "q_proj" in name}, folder / "masks.pt")
 
 
 def make_model(folder: Path, rng: np.random.Generator) -> None:

@@ -1,14 +1,18 @@
 """Results on disk: when a step is skipped, when it is made again, and that no kill leaves new rows under an old stamp."""
 
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
 from studies import steps as module
+from studies.executor import run_study
 from studies.progress import ProgressLine
 from studies.steps import Steps
-from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask
+from studies.study import read_study
+from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError
 from workloads.rows import Column
 
 COLUMNS = (Column("layer", "text", ""), Column("cycles", "int", ""))
@@ -114,3 +118,21 @@ def test_a_kill_before_the_last_stamp_of_masks_ends_with_the_same_files(tmp_path
     assert made == ["k"]
     masks_of(tmp_path, made, "other", seed=1)
     assert made == ["k", "other"]
+
+
+def test_a_second_process_in_the_folder_of_a_study_is_refused_in_one_line(tmp_path):
+    (tmp_path / "s.json").write_text(
+        '{"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}'
+    )
+    text = 'title = "S"\n[[models]]\nname = "s"\nshapes = "s.json"\n[[methods]]\nmethod = "generated"\nsparsity = 0.5\n'
+    (tmp_path / "s.toml").write_text(text + '[[accelerators]]\nname = "vitcod-paper"\n')
+    code = "import sys; from workloads.locking import writing\nwith writing(sys.argv[1]): print(1, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match=f"process {other.pid} ") as error:
+            run_study(read_study(tmp_path / "s.toml"), tmp_path / "out")
+        other.communicate()
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "masks").exists()
