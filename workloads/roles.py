@@ -11,6 +11,11 @@ _ROLE_OF_NAME = {
     "fc2": "fc2", "fc_out": "fc2", "dense_4h_to_h": "fc2",
 }  # fmt: skip
 _ONLY_IN_ATTENTION = ("out_proj", "dense")
+# Names that mean something inside attention alone, as BERT, T5 and older LLaMA code have them.
+_OF_ATTENTION = {
+    "query": "q", "key": "k", "value": "v", "q": "q", "k": "k", "v": "v", "o": "o", "wq": "q", "wk": "k", "wv": "v", "wo": "o",
+}  # fmt: skip
+_OF_T5 = {"wi": "fc1", "wi_0": "gate", "wi_1": "up", "wo": "fc2"}
 
 
 def role_of(path: str) -> str:
@@ -20,9 +25,15 @@ def role_of(path: str) -> str:
         names.pop()
     last, parents = names[-1], names[:-1]
     role = _ROLE_OF_NAME.get(last, "other")
-    in_attention = any("att" in name for name in parents)  # attn, self_attn, attention, self_attention
+    in_attention = any("att" in name.lower() for name in parents)  # attn, self_attn, attention, SelfAttention
     if last == "c_proj":
         role = "o" if in_attention else "fc2"
+    elif in_attention and last in _OF_ATTENTION:
+        role = _OF_ATTENTION[last]
+    elif last in _OF_T5:
+        role = _OF_T5[last]
+    elif last == "dense" and parents and not in_attention and parents[-1] in ("intermediate", "output"):
+        role = "fc1" if parents[-1] == "intermediate" else "fc2"
     elif last in _ONLY_IN_ATTENTION and parents and not in_attention:
         role = "other"  # e.g. the out_proj of a state-space mixer
     elif role in ("gate", "up", "gate_up", "down"):

@@ -277,6 +277,10 @@ def test_config_is_left_alone_and_remote_code_is_never_run() -> None:
         ("block_sparse_moe.experts.3.w3", "expert_up"), ("mlp.experts.gate_up_proj.11", "expert_gate_up"),
         ("mlp.shared_expert.up_proj", "shared_up"), ("mlp.shared_experts.down_proj", "shared_down"),
         ("model.layers.3.self_attn.v_proj", "v"), ("self_attn.gate_proj", "other"), ("mamba.out_proj", "other"),
+        ("encoder.layer.0.attention.self.query", "q"), ("layer.0.attention.self.key", "k"), ("layer.0.attention.output.dense", "o"),
+        ("layer.0.intermediate.dense", "fc1"), ("layer.0.output.dense", "fc2"), ("block.0.layer.0.SelfAttention.v", "v"),
+        ("block.0.layer.1.EncDecAttention.o", "o"), ("layer.2.DenseReluDense.wi", "fc1"), ("layer.2.DenseReluDense.wi_0", "gate"),
+        ("layer.2.DenseReluDense.wo", "fc2"), ("layers.0.attention.wo", "o"), ("mixer.key", "other"), ("pooler.dense", "other"),
         ("self_attn.kv_a_proj_with_mqa", "other"), ("mlp.experts.weird", "other"), ("", "other"), ("7", "other"),
     ],
 )  # fmt: skip
