@@ -17,7 +17,7 @@ from workloads.roles import role_of
 # What tools put around a layer's name: torch.nn.utils.prune, state dicts, data parallel and compiled modules.
 MASK_ENDINGS = (".weight_mask", ".mask", "_mask")
 _BEGINNINGS = ("module.", "_orig_mod.")
-_HOLE = re.compile(r"\{(\w+)\}")
+_HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _EXAMPLE = '--names \'l{block}_{role}\' for names like l0_q_proj, or a .toml or .json file of "their pattern" = "layer"'
 
 
@@ -99,7 +99,7 @@ def named(name: str, rules: Sequence[NameRule]) -> Named:
                 continue
             holes = found.groupdict()
             if rule.template:
-                made = rule.template.format(**holes)
+                made = _HOLE.sub(lambda hole: holes[hole[1]], rule.template)  # noqa: B023  (called at once)
                 return Named(made, role_of(made), block_of(made), True)
             return Named(text, role_of(holes["role"]), int(holes["block"]), True)
     text = plain_name(name)

@@ -6,7 +6,7 @@ import pytest
 
 from workloads.errors import UserError
 from workloads.layers import Layer
-from workloads.mask_names import ModelLayers, named, plain_name, read_rules
+from workloads.mask_names import ModelLayers, NameRule, named, plain_name, read_rules
 
 LAYERS = [
     Layer(f"model.layers.{block}.{path}", role, block, 8, 4)
@@ -93,3 +93,11 @@ def test_rules_that_cannot_be(tmp_path, content, said: str) -> None:
         read_rules(names)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template", ["a.{block}}.{role}", "{{block}.{role}", "{block!r}.{role}", "{0}{block}", "{block.__class__}"]
+)
+def test_templates_have_holes_and_nothing_else_of_format_strings(template):
+    made = named("l3_q", [NameRule("l{block}_{role}", template)]).name
+    assert made == template.replace("{block}", "3").replace("{role}", "q")
