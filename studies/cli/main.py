@@ -16,7 +16,7 @@ VERBS = {
     "prune": "Prune a model: write a mask bundle, and on request a pruned checkpoint.",
     "eval": "Perplexity or task scores of a model, with or without masks.",
     "generate": "Make masks of a chosen pattern and density for a model's shapes.",
-    "import": "Make a bundle of masks from elsewhere: a sparse checkpoint, .npy or .npz files.",
+    "import": "Make a bundle of masks from elsewhere, checked: arrays, tensors, or a checkpoint that holds zeros.",
     "simulate": "Cycles and energy of masks on an accelerator, or predicted times on a GPU.",
     "formats": "Exact bytes of masks in every weight format.",
     "attention": "Cycles of sparse attention under attention masks.",
