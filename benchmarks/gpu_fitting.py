@@ -17,9 +17,9 @@ from simulator.gpu.spec import KernelFamily
 PARAMETERS = {
     # name: lowest, start, highest
     "launch_us": (1, 4, 12),
-    "efficiency": (0.05, 0.88, 1),
+    "efficiency": (0.05, 0.9, 1),
     "small_tile": (0.001, 0.05, 1),
-    "pj_per_flop": (0.02, 0.6, 3),
+    "pj_per_flop": (0.02, 1, 3),
     "raster_tiles": (1, 2.5, 64),
     "step_cycles": (10, 300, 1500),
     "fill_cycles": (50, 1000, 9000),
@@ -33,7 +33,8 @@ SHARED = ("l2_usable", "response_us")  # of dense and 2:4 kernels
 ROBUST = 0.08  # residuals (log) well above it count linearly
 SPEEDUP_WEIGHT = 0.7  # of the speedup's residual beside those of the two times
 PULL = 0.02  # towards the start: in log units, against residuals in log units
-STARTS = 3
+STARTS = 4
+FINISHED = 2  # of them, the best after a few steps
 FAMILIES = ("dense", "sparse24")
 MEASURED = {"dense": "dense_us", "sparse24": "sparse24_us"}
 SIZES = ("m", "n", "k")
@@ -103,13 +104,14 @@ class Fit:
         )  # fmt: skip
 
 
-def fit(card: Card, section: str, rows: pd.DataFrame, starts: int = STARTS, evaluations: int = 20) -> GpuSpec:
-    """The card with one section fitted: robust least squares in log space, from `starts` points, the best of them finished."""
+def fit(card: Card, section: str, rows: pd.DataFrame, starts: int = STARTS, evaluations: int = 15) -> GpuSpec:
+    """The card with one section fitted: robust least squares in log space, from `starts` points, the most promising finished."""
     this = Fit(card, section, rows)
     rng = np.random.default_rng(0)
     points = [this.start] + [this.start + rng.normal(0, 0.5, len(this.start)) for _ in range(starts - 1)]
-    first = min((this.solve(point, 8, 1e-2) for point in points), key=lambda found: found.cost)
-    return this.spec(this.solve(first.x, evaluations, 5e-3).x)
+    begun = sorted((this.solve(point, 8, 1e-2) for point in points), key=lambda found: found.cost)
+    ended = [this.solve(found.x, evaluations, 5e-3) for found in begun[:FINISHED]]
+    return this.spec(min(ended, key=lambda found: found.cost).x)
 
 
 def folds(rows: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:

@@ -21,10 +21,21 @@ def outside(coverage: Coverage, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> 
         below, above = np.log2(low / value), np.log2(value / high)
         octaves = np.maximum(octaves, np.maximum(below, above))
         for i in np.flatnonzero(below > 1e-9):
-            said[i].append(f"{OF[name]} {value[i]:.4g} below {low:.4g}")
+            said[i].append(f"{OF[name]} {short(value[i])} below {short(low)}")
         for i in np.flatnonzero(above > 1e-9):
-            said[i].append(f"{OF[name]} {value[i]:.4g} above {high:.4g}")
+            said[i].append(f"{OF[name]} {short(value[i])} above {short(high)}")
     return octaves, np.array([", ".join(parts) for parts in said] or [], dtype=object)
+
+
+def short(value: float) -> str:
+    """37888, 10.6, 1/256: ratios below 1 as one over a number."""
+    return (
+        f"{value:.0f}"
+        if value >= 100 or value == int(value)
+        else f"{value:.3g}"
+        if value >= 1
+        else f"1/{1 / value:.3g}"
+    )
 
 
 def extrapolated(coverage: Coverage, outside_data: np.ndarray) -> np.ndarray:

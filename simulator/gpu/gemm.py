@@ -6,11 +6,11 @@ exhaustive algorithm search finds and what a heuristic usually comes near.
 
 What it leaves out, and where it is known to be off:
 * The efficiencies describe library kernels of January 2026 (cuBLASLt, cuSPARSELt), so a weak kernel is predicted as weak:
-  dense int8 on A100 reaches 60 % of its peak, and 2:4 then gains more than 2x. Other libraries differ by 10-40 %.
+  dense int8 on A100 reaches 60 % of its peak, on B200 20 %, and 2:4 then gains more than 2x. Other libraries differ by 10-40 %.
 * Neighbouring shapes get kernels of different quality from the libraries (up to 1.5x below 20 us); that is not predictable
   here and is most of the stated error.
 * Clocks are those of a burst of back-to-back launches with a warm L2 (Power, Memory in spec.py say how to change that).
-* On Hopper and Blackwell the fall of the largest cubes (16384 and up) is underestimated, by up to 25 %.
+* The fall of the largest cubes (16384 and up) is underestimated, by up to 18 % on Hopper.
 * B200's measured times below 20 us come in steps of 2 us, which the launches have and the model has not.
 * On RTX 4090, 2:4 kernels of one-byte types at k = 8192 and 512 to 1024 tokens take up to twice what is predicted.
 * Clusters, stream-K, bias and activation are absent; energy values are effective figures, good for the clock alone.

@@ -116,6 +116,11 @@ class Coverage:
     tokens_per_feature: Range
     tokens_per_input: Range
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name != "card" and value[0] > value[1]:
+                raise UserError(f"coverage.{name} = {list(value)}: the lowest value comes first")
+
 
 @dataclass(frozen=True)
 class Precision:

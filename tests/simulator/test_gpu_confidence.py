@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.gpu import GPUS, load_gpu, predict
-from simulator.gpu.confidence import error_p90, outside, stated, verdict
+from simulator.gpu.confidence import error_p90, outside, short, stated, verdict
 from simulator.gpu.layers import figures
 from simulator.gpu.spec import Coverage, Error
 from workloads.errors import UserError
@@ -57,6 +57,7 @@ def test_a_verdict_needs_the_whole_band_on_one_side():
     assert verdict(np.array([1.1, 1 / 1.1]), np.full(2, 0.1)).tolist() == ["not distinguishable"] * 2
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(GPUS), st.integers(1, 10**6), st.integers(1, 2000), st.integers(1, 2000))
 def test_predictions_beyond_the_data_say_so_and_are_less_sure(name, m, n, k):
     spec = load_gpu(name)
@@ -97,7 +98,11 @@ def test_overrides_make_every_prediction_extrapolated():
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [("fp16.error.dense_p90=[0.1]", "1 values for"), ("fp16.error.tokens=[64, 64, 1024, 4096, 16384]", "must grow")],
+    [
+        ("fp16.error.dense_p90=[0.1]", "1 values for"),
+        ("fp16.error.tokens=[64, 64, 1024, 4096, 16384]", "must grow"),
+        ("coverage.tokens=[64.0, 5.0]", "lowest value comes first"),
+    ],
 )
 def test_curves_that_do_not_fit_are_refused(override, said):
     with pytest.raises(UserError, match=said):
@@ -106,3 +111,10 @@ def test_curves_that_do_not_fit_are_refused(override, said):
 
 def test_the_sentence_of_reports_gives_every_token_count():
     assert stated(ERROR) == ("(dense time, 2:4 time, speedup) 49, 11, 11 % at 64 tokens; 22, 11, 11 % at 1024 tokens")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(37888.0, "37888"), (8.0, "8"), (10.5714, "10.6"), (1 / 256, "1/256"), (0.75, "1/1.33")]
+)
+def test_what_lies_outside_is_named_in_numbers_one_can_read(value, text):
+    assert short(value) == text

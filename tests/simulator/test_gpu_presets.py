@@ -51,7 +51,7 @@ def test_cards_without_data_say_so_and_state_a_wider_error(name, of):
     got = predict(load_gpu(name), np.array([1024, 16]), 4096, 4096)
     assert got.extrapolated.tolist() == [
         "card as set not measured",
-        "card as set not measured; m 16 below 64, m/k 0.003906 below 0.007812",
+        "card as set not measured; m 16 below 64, m/k 1/256 below 1/128",
     ]
 
 
