@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from workloads.bundle import values_sha256
+from workloads.bundle import NO_NUMPY_TYPE, values_sha256
 from workloads.errors import UserError
 from workloads.files import replacing, sha256_of
 
@@ -69,7 +69,7 @@ class StatisticsStore:
             with safe_open(self.folder / f"{key}.safetensors", framework="np") as file:
                 arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
                 whole = (file.metadata() or {}).get("sha256") == _digest(key, arrays)
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, *NO_NUMPY_TYPE):
             return None
         return Statistics(arrays) if whole else None
 

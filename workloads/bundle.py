@@ -33,6 +33,7 @@ from workloads.patterns import DENSE, parse_pattern
 FORMAT = "prunesim-mask-bundle"
 VERSION = 3  # 2: values; 3: checksums
 READABLE = (1, 2, 3)
+NO_NUMPY_TYPE = (AttributeError, TypeError)  # what safetensors raises on bfloat16 and 8-bit floats
 HEADER_FILE = "bundle.json"
 VALUES_KEYS = ("group_size", "values", "values_sha256")  # of LayerEntry, since version 2
 
@@ -199,6 +200,8 @@ class MaskBundle:
                 tensors = {kind: shard.get_tensor(f"{name}.{kind}") for kind in sorted(kinds)}
         except (SafetensorError, OSError, KeyError) as error:
             raise UserError(f"{where}: cannot be read ({error}); make the bundle again") from None
+        except NO_NUMPY_TYPE:
+            raise UserError(f"{where}: a tensor is of a type that no bundle has; make the bundle again") from None
         if values_sha256(tensors) != entry.values_sha256:
             raise UserError(
                 f"{where}: the values' hash differs from bundle.json: the file is damaged; make the bundle again"
@@ -250,6 +253,8 @@ class MaskBundle:
                 octets = shard.get_tensor(entry.name)
         except (SafetensorError, OSError, KeyError) as error:
             raise UserError(f"{where}: cannot be read ({error}); make the bundle again") from None
+        except NO_NUMPY_TYPE:
+            raise UserError(f"{where}: a tensor is of a type that no bundle has; make the bundle again") from None
         if octets.dtype != np.uint8 or octets.shape != (entry.out_features, 8 * -(-entry.in_features // 64)):
             raise UserError(
                 f"{where}: tensor {octets.dtype} {octets.shape} does not fit {entry.layer.shape}; make the bundle again"
