@@ -74,7 +74,7 @@ def scored_weights(
     """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods 0.3)."""
     assert recipe.calibration is not None
     model = BlockwiseModel(checkpoint)
-    batches = micro_batches(recipe.calibration.ids)
+    batches = micro_batches(recipe.calibration.data)
     hidden = [model.embed(batch) for batch in batches]
     checkpoint.release(checkpoint.model)
     for number, block_refs in enumerate(refs):

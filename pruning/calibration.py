@@ -6,7 +6,7 @@ The ids are the input, not the corpus: their hash stands in every bundle made wi
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from pruning.named_texts import Purpose, named_documents
 from pruning.texts import MOST_BYTES, PLAIN_BYTES, Documents, holds_ids, read_documents
 from pruning.tokenizer import load_tokenizer, tokenize
-from workloads.arrays import load_arrays
+from workloads.arrays import load_arrays, load_member
 from workloads.errors import UserError
 
 DEFAULT_SAMPLES = 128
@@ -28,16 +28,39 @@ C4_DOCUMENTS, C4_WINDOWS = 1100, 256  # what the papers evaluate of C4's validat
 
 @dataclass(frozen=True)
 class Calibration:
-    """Token ids (samples, seq_len) int64 and where they come from."""
+    """Token ids (samples, seq_len) int64 and where they come from; `arrays` instead, by the names of the model's arguments, where
+    it reads more or other things (`ids` is then the first of them)."""
 
     ids: torch.Tensor
     source: str
+    arrays: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def data(self) -> torch.Tensor | dict[str, torch.Tensor]:
+        """What the model is given."""
+        return self.arrays or self.ids
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a bundle records of it."""
+        if self.arrays:
+            shapes = {name: list(value.shape) for name, value in self.arrays.items()}
+            return {
+                "source": self.source,
+                "samples": len(self.ids),
+                "arrays": shapes,
+                "sha256": arrays_sha256(self.arrays),
+            }
         samples, seq_len = self.ids.shape
         return {"source": self.source, "samples": samples, "seq_len": seq_len, "sha256": ids_sha256(self.ids)}
+
+
+def arrays_sha256(arrays: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(arrays.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(value.numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def ids_sha256(ids: torch.Tensor) -> str:
@@ -59,6 +82,8 @@ def read_calibration(
         if asked is not None and asked < 1:
             raise UserError(f"calibration: {option} must be at least 1, not {asked}")
     path = file_of(source, "calibration")
+    if path is not None and path.suffix == ".npz":
+        return read_inputs(path, samples)
     if path is not None and holds_ids(path):
         return Calibration(_read_ids(path, samples, seq_len), path.name)
     samples, seq_len = samples or DEFAULT_SAMPLES, seq_len or DEFAULT_SEQ_LEN
@@ -72,6 +97,34 @@ def read_calibration(
             ids = _crops_of_documents(documents, tokenizer, samples, seq_len, draw, source)
     name = path.name if path else source
     return Calibration(ids, f"{name} ({documents.note})" if documents.note else name)
+
+
+def read_inputs(path: Path, samples: int | None) -> Calibration:
+    """What a model reads, arrays by the names of its arguments: floats (pixel_values, input_features) or token ids, (samples, ...).
+
+    Raises UserError for a file that is no .npz of such arrays, all of one length.
+    """
+    content = load_arrays(path)
+    if isinstance(content, np.ndarray):
+        raise UserError(
+            f"{path} holds one array; name it as the model's argument: numpy.savez(file, pixel_values=array)"
+        )
+    with content:
+        arrays = {name: load_member(content, name, path) for name in content.files}
+    lengths = {name: len(value) for name, value in arrays.items() if value.ndim > 1 and value.dtype.kind in "fiu"}
+    if not arrays or len(lengths) < len(arrays) or len(set(lengths.values())) > 1 or 0 in lengths.values():
+        shapes = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in arrays.items()) or "nothing"
+        raise UserError(
+            f"{path} holds {shapes}; give arrays of numbers (samples, ...), all of the same number of samples"
+        )
+    if (samples or 0) > min(lengths.values()):
+        raise UserError(f"{path} holds {min(lengths.values())} samples, asked for: {samples}")
+    kinds = {"f": np.float32, "i": np.int64, "u": np.int64}
+    made = {name: torch.from_numpy(value[:samples].astype(kinds[value.dtype.kind])) for name, value in arrays.items()}
+    for name, value in made.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path}: {name} holds NaN or Inf")
+    return Calibration(next(iter(made.values())), path.name, made)
 
 
 def file_of(source: str, what: str) -> Path | None:

@@ -17,8 +17,7 @@ from pruning.allocating import allot
 from pruning.allocation import Allotment
 from pruning.block import BlockJob, Decision, Warn
 from pruning.blockwise import BlockwiseModel
-from pruning.calibration import check_ids
-from pruning.feeding import arguments
+from pruning.feeding import check_data, first_sample
 from pruning.gradients import gradient_file, read_gradients, write_gradients
 from pruning.grid import Grid
 from pruning.methods.method import Evidence, decide_block
@@ -71,8 +70,7 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
     refs = all_refs(checkpoint)
     recipe.treatment([ref.layer for block in refs for ref in block])
     if recipe.calibration is not None:
-        arguments(checkpoint, recipe.calibration.ids[:1])
-        check_ids(recipe.calibration.ids, checkpoint.config, f"calibration {recipe.calibration.source}")
+        check_data(checkpoint, recipe.calibration.data, f"calibration {recipe.calibration.source}")
     header = recipe.header(checkpoint)
     with writing(out):
         writer = BundleWriter(out, header)
@@ -186,9 +184,9 @@ def prune_with_activations(run: Run) -> None:
     assert run.recipe.calibration is not None
     folder, count = run.writer.folder, len(run.refs)
     model = BlockwiseModel(run.checkpoint)
-    ids = run.recipe.calibration.ids
-    embedded = [model.embed(batch) for batch in micro_batches(ids)]
-    model.embed(ids[:1])  # methods that learn run single sequences
+    data = run.recipe.calibration.data
+    embedded = [model.embed(batch) for batch in micro_batches(data)]
+    model.embed(first_sample(data))  # methods that learn run single sequences
     run.checkpoint.release(run.checkpoint.model)
     shared = SharedWeights(run.checkpoint, folder)
     first = max((n + 1 for n, b in enumerate(run.refs) if b and b[0].layer.name in run.writer.written), default=0)
@@ -200,7 +198,7 @@ def prune_with_activations(run: Run) -> None:
     for number in range(first):  # the killed run may not have come to delete its own
         hidden_file(folder, number).unlink(missing_ok=True)
         gradient_file(folder, number).unlink(missing_ok=True)
-    batches = micro_batches(ids)
+    batches = micro_batches(data)
     for number in range(first, count):
         run.progress("pruning", number, count)
         block = run.checkpoint.load_block(number)

@@ -5,10 +5,12 @@ reads tokens gets the same ids twice: as its input, and one place later, behind 
 sounds or images needs decoder_input_ids in the data.
 """
 
+import inspect
 from typing import Any
 
 import torch
 
+from pruning.calibration import check_ids
 from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 from workloads.families import Kind
@@ -39,6 +41,29 @@ def arguments(checkpoint: Checkpoint, batch: Batch) -> dict[str, Any]:
             )
         made["decoder_input_ids"] = shifted(made["input_ids"], checkpoint.config)
     return made if checkpoint.family.kind is Kind.ENCODER else {"use_cache": False, **made}
+
+
+def first_sample(data: Batch) -> Batch:
+    if isinstance(data, dict):
+        return {name: value[:1] for name, value in data.items()}
+    return data[:1]
+
+
+def check_data(checkpoint: Checkpoint, data: Batch, what: str) -> None:
+    """Raises UserError for data that the model does not read, and for token ids that it does not know."""
+    taken = inspect.signature(type(checkpoint.model).forward).parameters
+    given = data if isinstance(data, dict) else {"input_ids": data}
+    for name in given:
+        if isinstance(data, dict) and name not in taken:
+            raise UserError(
+                f"{what}: {type(checkpoint.model).__name__} takes no {name!r}; name arrays as its arguments are"
+            )
+    arguments(checkpoint, first_sample(data))
+    for name, ids in given.items():
+        if name.endswith("input_ids"):
+            if ids.is_floating_point() or ids.ndim != 2:
+                raise UserError(f"{what}: {name} are integers (samples, seq_len), not {ids.dtype} {tuple(ids.shape)}")
+            check_ids(ids, checkpoint.config, what)
 
 
 def shifted(ids: torch.Tensor, config: Any) -> torch.Tensor:

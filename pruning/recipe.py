@@ -11,6 +11,7 @@ from pruning.quantization import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.checkpoint import Checkpoint
+from workloads.coverage import coverage
 from workloads.layers import Layer
 from workloads.patterns import NofM
 from workloads.selectors import EVERYTHING, Selection
@@ -83,7 +84,11 @@ class Recipe:
             parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
             seed=self.seed,
             target_sparsity=self.sparsity,
-            model_config={**checkpoint.config.to_dict(), "weights_sha256": checkpoint.sha256()},
+            model_config={
+                **checkpoint.config.to_dict(),
+                "weights_sha256": checkpoint.sha256(),
+                "matrices": coverage(checkpoint).facts,
+            },
             calibration=self.calibration.facts if self.calibration else None,
             tool_version=__version__,
         )

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,12 +13,16 @@ from workloads.errors import UserError, one_line
 from workloads.files import replacing
 
 BATCH_TOKENS = 4096  # tokens a block sees at once
+BATCH_SAMPLES = 8  # images or sounds
 Progress = Callable[[str, int, int], None]  # (what, done, of)
 Streams = dict[str, list[torch.Tensor]]  # "inputs" and, in some runs, "dense": batches (batch, seq, hidden)
 
 
-def micro_batches(ids: torch.Tensor) -> list[torch.Tensor]:
-    """(batch, seq) pieces of about BATCH_TOKENS tokens."""
+def micro_batches(ids: Any) -> list[Any]:
+    """(batch, seq) pieces of about BATCH_TOKENS tokens; of other inputs, tensors by name, pieces of BATCH_SAMPLES samples."""
+    if isinstance(ids, dict):
+        pieces = {name: value.split(BATCH_SAMPLES) for name, value in ids.items()}
+        return [dict(zip(pieces, piece, strict=True)) for piece in zip(*pieces.values(), strict=True)]
     return list(ids.split(max(1, BATCH_TOKENS // ids.shape[1])))
 
 

@@ -25,6 +25,7 @@ from studies.masks import parse_values
 from studies.settings import sparsity_of
 from workloads.bundle import MaskBundle
 from workloads.checkpoint import Checkpoint
+from workloads.coverage import coverage
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
@@ -234,6 +235,7 @@ def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:
     print(f"{recipe.model_id}: {needs.layers} linears, {needs.weights:,} weights in {len(checkpoint.blocks)} blocks")
     if needs.treated < needs.layers:
         print(f"  {needs.treated} linears are chosen, {needs.treated_weights:,} weights; the others stay dense")
+    print(f"  {coverage(checkpoint).line}")
     for what, size in {
         "memory: outside the blocks (embeddings, head)": needs.outside_bytes,
         "memory: largest block": needs.block_bytes,

@@ -114,6 +114,11 @@ class Checkpoint:
         }
         return [name for name, key in whole.items() if self._weights.shape(key) != tuple(self._shapes[name].shape)]
 
+    @property
+    def unused(self) -> list[str]:
+        """Keys of the files that the model has no place for."""
+        return [key for name, keys in self.sources.items() if name not in self._shapes for key in keys]
+
     def load_block(self, number: int) -> nn.Module:
         """Decoder block `number` with its weights."""
         block = self.blocks[number]

@@ -209,7 +209,7 @@ def block_linears(block: nn.Module, block_path: str, block_number: int) -> list[
 def _matrices(block: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
     """(module path, module, parameter name, tensor) of each linear and each 3-D stack of experts, routers left out."""
     for path, module in block.named_modules():
-        if _is_router(path):
+        if is_router(path):
             continue
         if _is_linear(module):
             yield path, module, "weight", module.weight
@@ -224,7 +224,7 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | Conv1D)
 
 
-def _is_router(path: str) -> bool:
+def is_router(path: str) -> bool:
     """A router or the gate of a (shared) expert chooses among experts; gate_proj is an ordinary matrix."""
     return any("router" in name or name == "gate" or name.endswith("expert_gate") for name in path.split("."))
 
@@ -274,7 +274,7 @@ def _check_complete(block: nn.Module, block_path: str, claimed: set[int]) -> Non
         f"{path}.{name}": tuple(tensor.shape)
         for path, module in block.named_modules()
         for name, tensor in module.named_parameters(recurse=False)
-        if tensor.ndim >= 2 and id(tensor) not in claimed and not _is_router(path)
+        if tensor.ndim >= 2 and id(tensor) not in claimed and not is_router(path)
         and not isinstance(module, nn.Embedding | nn.modules.conv._ConvNd)
     }  # fmt: skip
     n_missed = sum(torch.Size(shape).numel() for shape in missed.values())

@@ -90,6 +90,7 @@ def prune(
     """
     from studies.masks import contents_text
     from studies.prune import PruneSettings, make_recipe, open_checkpoint, print_estimate, run_prune
+    from workloads.coverage import coverage
 
     progress = ProgressLine()
     settings = PruneSettings(
@@ -103,4 +104,4 @@ def prune(
         return
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
-    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n")
+    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{coverage(checkpoint).line}\n")

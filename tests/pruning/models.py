@@ -126,6 +126,23 @@ FAMILIES |= {
         "image_token_id": 63,
     }),
 }  # fmt: skip
+TWO = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
+}  # fmt: skip
+# Encoders, encoder-decoders, and what has no perplexity.
+ENCODING: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("bert", GLU),
+    "t5": ("t5", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4,
+                  "decoder_start_token_id": 0}),
+    "bart": ("bart", TWO | {"max_position_embeddings": 64}),
+    "whisper": ("whisper", TWO | {"num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 16,
+                                  "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}),
+    "vit": ("vit", FAMILIES["gemma3"][1]["vision_config"] | {"num_hidden_layers": 2}),
+    "xlnet": ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
+    "rwkv": ("rwkv", {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,
+                      "context_length": 64}),
+}  # fmt: skip
 UNSUPPORTED = {
     "gemma3n_text": ("gemma3n_text", GLU | PER_LAYER | {"altup_num_inputs": 2, "laurel_rank": 4}),
     "hrm_text": ("hrm_text", GLU),  # runs its blocks in cycles
@@ -136,7 +153,7 @@ UNSUPPORTED = {
 @torch.no_grad()
 def build(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model whose every parameter is random, norms and biases too, large enough that outputs tell blocks apart."""
-    kind, config = (FAMILIES | UNSUPPORTED)[family]
+    kind, config = (FAMILIES | ENCODING | UNSUPPORTED)[family]
     settings = AutoConfig.for_model(kind, vocab_size=VOCAB, **(config | changes))
     model = family_of(settings).model_class._from_config(settings, dtype=torch.float32)
     draw = torch.Generator().manual_seed(seed)
