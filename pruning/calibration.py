@@ -21,6 +21,7 @@ from workloads.errors import UserError
 
 DEFAULT_SAMPLES = 128
 DEFAULT_SEQ_LEN = 2048
+COUNTED_BYTES = 4 << 20  # of a text of which so many windows are asked for, where they need no more
 BYTES_A_TOKEN = 16  # of a text that is read so far only: more than any tokenizer puts into one on average
 SPECIAL_TOKENS = 8  # the most a tokenizer adds to a text
 C4_DOCUMENTS, C4_WINDOWS = 1100, 256  # what the papers evaluate of C4's validation shard
@@ -177,15 +178,21 @@ def windows(source: str | Path, model_folder: Path, seq_len: int, count: int | N
 
 def _evaluation_ids(source: str, path: Path | None, model_folder: Path, seq_len: int, count: int | None) -> np.ndarray:
     tokenizer = load_tokenizer(model_folder)
-    enough = max(PLAIN_BYTES, BYTES_A_TOKEN * (count or 1) * seq_len)
-    with documents_of(source, path, "evaluation", enough) as documents:
-        text, all_of_it = _joined(documents, enough)
-        most = C4_WINDOWS * seq_len if documents.is_c4 else None
-    if count is None and not all_of_it:
-        raise UserError(
-            f"{source} is longer than {enough >> 20} MiB of text; say how many windows of it: --windows 256"
-        )
-    return tokenize(tokenizer, text)[:most]
+    needed = (count or 1) * seq_len
+    ids = np.zeros(0, np.int64)
+    for least in (PLAIN_BYTES,) if count is None else (COUNTED_BYTES, PLAIN_BYTES):
+        enough = max(least, BYTES_A_TOKEN * needed)
+        with documents_of(source, path, "evaluation", enough) as documents:
+            text, all_of_it = _joined(documents, enough)
+            most = C4_WINDOWS * seq_len if documents.is_c4 else None
+        if count is None and not all_of_it:
+            raise UserError(
+                f"{source} is longer than {enough >> 20} MiB of text; say how many windows of it: --windows 256"
+            )
+        ids = tokenize(tokenizer, text)[:most]
+        if all_of_it or len(ids) >= needed:
+            break
+    return ids
 
 
 def _joined(documents: Documents, enough: int) -> tuple[str, bool]:

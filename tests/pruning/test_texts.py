@@ -255,6 +255,9 @@ def test_a_text_too_long_to_take_all_of_it_asks_for_windows(
     with pytest.raises(UserError, match="say how many windows"):
         windows(tmp_path / "a", model, 10, None)
     assert len(windows(tmp_path / "a", model, 10, 25)) == 25
+    (tmp_path / "b").write_text(PLAIN[:260])
+    monkeypatch.setattr("pruning.calibration.COUNTED_BYTES", 20)  # and 16 bytes a token
+    assert np.array_equal(windows(tmp_path / "a", model, 10, 25), windows(tmp_path / "b", model, 10, 25))
 
 
 def test_ids_are_known_by_content(model: Path, tmp_path: Path) -> None:
