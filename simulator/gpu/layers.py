@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
+from simulator.gpu.confidence import verdict
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec, load_gpu
 from simulator.routing import UNIFORM, Routing
@@ -82,7 +85,8 @@ def predict_layers(
 
 
 def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
-    """Of (weight, figures) runs that may happen: mean times, the larger error; what cannot be averaged is the first's."""
+    """Of (weight, figures) runs that may happen: mean times, the larger error and the verdict on those; what cannot be averaged is
+    the first's."""
     first = runs[0][1]
     if len(runs) == 1 and runs[0][0] == 1:
         return first
@@ -91,7 +95,10 @@ def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]
     extrapolated = next((run["extrapolated"] for _, run in runs if run["extrapolated"]), "")
     speedup = dense / own if own else first["speedup"]
     times = {"latency_us": own, "dense_latency_us": dense, "speedup": speedup}
-    return {**first, **times, **errors, "extrapolated": extrapolated}
+    found = {**first, **times, **errors, "extrapolated": extrapolated}
+    if first["speedup_error_p90"] is not None:
+        found["verdict"] = str(verdict(np.array([speedup]), np.array([found["speedup_error_p90"]]))[0])
+    return found
 
 
 def figures(found: Prediction, follows: bool, otherwise: str = NOT_24) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simulator.gpu import GPUS, load_gpu, predict
 from simulator.gpu.confidence import error_p90, outside, short, stated, verdict
-from simulator.gpu.layers import figures
+from simulator.gpu.layers import expected_figures, figures
 from simulator.gpu.spec import Coverage, Error
 from workloads.errors import UserError
 
@@ -89,6 +89,17 @@ def test_a_24_mask_that_runs_dense_says_why_in_its_row():
     assert row["reason"] == "runs dense: 2:4 needs n and k in multiples of 16, not 24 x 48"
     assert figures(odd, follows=False)["reason"] == ""
     assert figures(predict(load_gpu("a100-pcie"), 64, 32, 48), follows=True)["reason"] == ""
+
+
+def test_the_verdict_on_a_mean_is_that_of_the_mean():
+    first = {"latency_us": 10.0, "dense_latency_us": 10.0, "speedup": 1.0, "latency_error_p90": 0.1, "extrapolated": ""}
+    fast = {**first, "dense_latency_us": 30.0, "speedup": 3.0, "latency_error_p90": 0.2, "extrapolated": "m"}
+    runs = [(0.5, {**first, "speedup_error_p90": 0.1, "verdict": "not distinguishable"}),
+            (0.5, {**fast, "speedup_error_p90": 0.3, "verdict": "faster"})]  # fmt: skip
+    row = expected_figures(runs)
+    assert (row["speedup"], row["speedup_error_p90"], row["verdict"], row["extrapolated"]) == (2.0, 0.3, "faster", "m")
+    same = [(weight, {**run, "speedup_error_p90": None, "verdict": "same kernel"}) for weight, run in runs]
+    assert expected_figures(same)["verdict"] == "same kernel"
 
 
 def test_overrides_make_every_prediction_extrapolated():
