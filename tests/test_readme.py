@@ -1,28 +1,51 @@
-"""The README says only what the project has."""
+"""README and docs say only what the project has, and all of it."""
 
 import re
 from pathlib import Path
+
+import pytest
 
 from simulator.accelerators import ACCELERATORS
 from studies.cli.main import VERBS
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+README = PAGES["README.md"]
+every_page = pytest.mark.parametrize("page", PAGES)
 
 
-def test_files_it_names_exist():
-    named = re.findall(r"\]\(([^)#:]+)\)|`((?:examples|benchmarks|workloads|simulator)/[\w./-]+\.\w+)`", README)
-    assert named
-    for link, path in named:
-        assert (ROOT / (link or path)).exists(), link or path
+@every_page
+def test_files_it_names_exist(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", PAGES[page])
+    named = re.findall(
+        r"`((?:docs|examples|benchmarks|workloads|simulator|pruning|studies)/[\w./-]+\.\w+)`", PAGES[page]
+    )
+    for link in links:
+        assert ((ROOT / page).parent / link).exists(), link
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_page_can_be_reached():
+    for page in PAGES:
+        assert page == "README.md" or f"({page})" in README, page
 
 
 def test_verbs_and_accelerators_are_all_shown():
     for verb in VERBS:
         assert re.search(rf"prunesim {verb}\b", README), verb
+    everything = "".join(PAGES.values())
     for name in ACCELERATORS:
-        assert f"`{name}`" in README
+        assert f"`{name}`" in everything or f"**{name}**" in everything, name
 
 
-def test_nothing_is_left_to_be_filled_in():
-    assert not re.search(r"^[A-Z]+_[A-Z_]+$|TODO|FIXME|TBD", README, flags=re.MULTILINE)
+def test_readme_is_short():
+    assert len(README.encode()) <= 8192
+
+
+@every_page
+def test_nothing_is_left_to_be_filled_in(page):
+    assert not re.search(r"^[A-Z]+_[A-Z_]+$|TODO|FIXME|TBD", PAGES[page], flags=re.MULTILINE)
