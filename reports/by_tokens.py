@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from reports.settings import beside_type, type_of
-from reports.sums import MASKS, counted, groups, no_baseline, sums_by
+from reports.sums import MASKS, UNCLEAR, counted, groups, no_baseline, sums_by
 
 MASKED = ["model", *MASKS]
 PLACE = ["target", "settings", "level", "source", "activation_density"]
@@ -25,7 +25,7 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [*MASKED, *PLACE, "out_features", "in_features", "tokens"]
     found = sums_by(used, keys).rename(columns={"latency_error_p90": "error_p90"})
     shapes = [f"{out} x {into}" for out, into in zip(found["out_features"], found["in_features"], strict=True)]
-    shown = ["speedup", "latency_us", "dense_latency_us", "layers", "error_p90"]
+    shown = ["speedup", "latency_us", "dense_latency_us", "layers", "error_p90", "verdict"]
     return found.assign(shapes=shapes)[[*keys, "shapes", *shown]]
 
 
@@ -39,7 +39,10 @@ def token_tables(lines: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
             by_count = dict(zip(part["tokens"], part["speedup"], strict=True))
             columns = {f"{_tokens(n)}{AT}": by_count.get(n, float("nan")) for n in counts}
             told = {"dtype": type_of(place["settings"]), "settings": beside_type(place["settings"])}
-            crossing = crossing_text(list(by_count), list(by_count.values()))
+            verdicts = dict(zip(part["tokens"], part["verdict"], strict=True))
+            columns |= {f"{_tokens(n)}{AT}_verdict": verdicts.get(n, "") for n in counts}
+            unclear = all(said == UNCLEAR for said in verdicts.values())
+            crossing = UNCLEAR if unclear else crossing_text(list(by_count), list(by_count.values()))
             made.append({**place, **told, **columns, "crossing": crossing})
         yield key, pd.DataFrame(made)
 

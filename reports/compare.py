@@ -71,6 +71,7 @@ def _table(roles: pd.DataFrame, found: dict[str, dict]) -> pd.DataFrame:
         mine = roles[roles["method"] == method].reset_index(drop=True)
         for column in [*OF_METHOD, *SPREADS]:
             table[f"{method}@{column}"] = mine[column]
+        table[f"{method}@speedup_verdict"] = mine["verdict"]
         table.loc[last, "dense@perplexity"] = quality["dense_perplexity"]
         for column in ("perplexity", "perplexity_spread"):
             table.loc[last, f"{method}@{column}"] = quality[column]

@@ -13,7 +13,7 @@ from reports.drawing import safe
 from reports.gemms import is_24
 from reports.present import quantity_text, times_text
 from reports.settings import QUANTIZED, others, setting, type_of
-from reports.sums import KERNEL, KEYS, groups, sums
+from reports.sums import KERNEL, KEYS, UNCLEAR, groups, sums
 from reports.units import TIMES, fitting
 
 WHAT = "Dense, 2:4 and quantized, by phase"
@@ -25,13 +25,26 @@ _LIGHT = {16: drawing.GREY, 8: drawing.ORANGE, 4: drawing.YELLOW}
 
 @dataclass(frozen=True)
 class Bar:
-    """The summed time of all layers by one kernel; latency_us is NaN where a layer cannot run."""
+    """The summed time of all layers by one kernel; latency_us is NaN where a layer cannot run. error: of a predicted time, the share
+    that nine of ten stay within; speedup_error: of a 2:4 time against the dense time of the same type."""
 
     tokens: int
     dtype: str
     sparse: bool
     name: str
     latency_us: float
+    error: float = 0.0
+    speedup_error: float = 0.0
+
+    def against(self, reference: "Bar") -> str:
+        """ "slower", "not distinguishable" where the band of the ratio holds 1, or "" where faster."""
+        ratio = reference.latency_us / self.latency_us
+        error = (1 + self.error) * (1 + reference.error) - 1
+        if self.sparse and self.dtype == reference.dtype:
+            error = self.speedup_error
+        if error and ratio <= 1 + error and ratio * (1 + error) >= 1:
+            return UNCLEAR
+        return "slower" if ratio < 1 else ""
 
 
 def phase_figures(rows: pd.DataFrame) -> Iterator[tuple[dict, Figure]]:
@@ -60,9 +73,13 @@ def _bars(rows: pd.DataFrame) -> list[Bar]:
         if key["source"] == "measured":
             bars = [Bar(tokens, dtype, is_24(kernel), f"{kernel} {dtype}" if kernel not in QUANTIZED else kernel, own)]
         else:
-            bars = [Bar(tokens, dtype, False, f"dense {dtype}", dense)]
+            error, ratio_error = (
+                0.0 if pd.isna(whole[name]) else float(whole[name])
+                for name in ("latency_error_p90", "speedup_error_p90")
+            )
+            bars = [Bar(tokens, dtype, False, f"dense {dtype}", dense, error)]
             if (part["kernel"].map(is_24) | (part["source"] == "published")).any():
-                bars.append(Bar(tokens, dtype, True, f"2:4 {dtype}", own))
+                bars.append(Bar(tokens, dtype, True, f"2:4 {dtype}", own, error, ratio_error))
         for bar in bars:
             found.setdefault((tokens, bar.dtype, bar.name), bar)
     return list(found.values())
@@ -134,9 +151,10 @@ def _draw(axes: Axes, y: float, bar: Bar, length: float, reference: Bar) -> None
     axes.barh(y, length, height=0.8, color=colour, linewidth=0)
     unit = fitting(TIMES, bar.latency_us)
     said = f"{quantity_text(bar.latency_us / unit.size)} {unit.text}"
-    slow = length > 1
+    verdict = "" if bar is reference else bar.against(reference)
+    slow = verdict == "slower"
     if bar is not reference:
-        said += f", {times_text(1 / length)}" + (" (slower)" if slow else "")
+        said += f", {times_text(1 / length)}" + (f" ({verdict})" if verdict else "")
     card = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     axes.annotate(said, (max(length, 1.0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5,
                   color=drawing.SLOW_INK if slow else drawing.INK, fontweight="bold" if slow else "normal", bbox=card)  # fmt: skip

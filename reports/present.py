@@ -238,19 +238,22 @@ def cells(table: pd.DataFrame, columns: Iterable[str]) -> Iterator[list[Cell]]:
     """Line by line, the cells of the chosen columns."""
     columns = list(columns)
     spreads = [table.get(f"{column}_spread", pd.Series(None, table.index, dtype=object)) for column in columns]
-    words = _words(table) if "speedup" in columns else [""] * len(table)
+    words = [_words(table, column) for column in columns]
     lines = zip(*(table[column] for column in columns), *spreads, strict=True)
-    for word, values in zip(words, lines, strict=True):
+    for said, values in zip(zip(*words, strict=True), lines, strict=True):
         pairs = zip(values[: len(columns)], values[len(columns) :], strict=True)
         line = [cell(column, *pair) for column, pair in zip(columns, pairs, strict=True)]
-        if word:
-            place = columns.index("speedup")
-            line[place] = _worded(line[place], values[place], word)
-        yield line
+        yield [
+            _worded(made, value, word) if word else made for made, value, word in zip(line, values, said, strict=False)
+        ]
 
 
-def _words(table: pd.DataFrame) -> list[str]:
-    """What is said in place of a verdict on the speedup of each line; "" where the number speaks for itself."""
+def _words(table: pd.DataFrame, column: str) -> list[str]:
+    """What is said of each line's speedup in place of slower or faster; "" where the number speaks for itself. A speedup of a part of
+    the line, NAME, has its verdict in NAME_verdict."""
+    if column != "speedup":
+        verdicts = table.get(f"{column}_verdict", pd.Series("", table.index))
+        return [UNCLEAR if said == UNCLEAR else "" for said in verdicts]
     empty = pd.Series("", table.index)
     unclear = table.get("verdict", empty) == UNCLEAR
     if "no_baseline_layers" in table:
