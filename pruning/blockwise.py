@@ -122,7 +122,7 @@ class BlockwiseModel:
         carried = entering[:, own:]
         call = self._calls[stack, shape][number].with_carried(carried)
         output = self.blocks[number](entering[:, :own], *call.args, **call.kwargs)
-        output = output[0] if isinstance(output, tuple) else output
+        output = output[0] if isinstance(output, tuple | list) else output
         return (output if own == shape[1] else torch.cat([output, carried], dim=1)).to(hidden.device)
 
     @contextmanager
@@ -191,7 +191,7 @@ class BlockwiseModel:
         if key in self._tails or not self._needs_tail(stack):
             return
         output = type(block).forward(block, hidden, *call.args, **call.kwargs)
-        self._tails[key] = output[1:] if isinstance(output, tuple) else None
+        self._tails[key] = tuple(output[1:]) if isinstance(output, tuple | list) else None
 
     def _tail(self, stack: int, hidden: torch.Tensor) -> tuple[Any, ...] | None:
         key = (stack, tuple(hidden.shape[:2]))

@@ -29,12 +29,12 @@ def check_model(model: "BlockwiseModel") -> bool:
     checkpoint = model.checkpoint
     files = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in checkpoint.files)
     key = (files, str(checkpoint.model.dtype), str(checkpoint.device), type(checkpoint.model))
-    other = model.embed(small_batch(checkpoint, 2, TOKENS, 1))
     batch = small_batch(checkpoint, 2, TOKENS, 0)
     if isinstance(batch, torch.Tensor):
         batch[1, :-1] = batch[0, :-1]
         batch[1, -1] = (batch[0, -1] + 1) % max(2, int(batch.max()) + 1)
     try:
+        other = model.embed(small_batch(checkpoint, 2, TOKENS, 1))
         first = model.embed(batch)
         assert first.shape == other.shape
         if key not in _checked:
@@ -96,7 +96,7 @@ class _Comparison:
             del block.forward
             ours = model.run(number, entering)
             model.checkpoint.release(block)
-            self.before = output[0] if isinstance(output, tuple) else output
+            self.before = output[0] if isinstance(output, tuple | list) else output
             assert self.before is not None
             self._same(ours[:, : hidden.shape[1]], self.before, "take more than hidden states")
             self.ends[stack] = ours
