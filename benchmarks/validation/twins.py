@@ -107,7 +107,8 @@ def by_layer(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> N
         group_size=None if reads else layer.group_size, weights=layer.weights if reads else None,
     ).sparse  # fmt: skip
     assert case.run_layer
-    twin = case.run_layer(target.spec, layer.weights, layer.kept, layer.inputs)
+    taken = (found.mapping,) if case.arranged else ()
+    twin = case.run_layer(target.spec, layer.weights, layer.kept, layer.inputs, *taken)
     tally.add([(found.compute_cycles, twin.cycles)], [], layer.right(twin.outputs, twin.uses))
 
 
@@ -162,7 +163,9 @@ def by_stripes(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) ->
     spec = target_of(case.name, sets).spec
     bits = None if layer.weight_bits is None else layer.weight_bits + 1  # 5 and 9: weights of -9..9 have no room in 4
     found = run(case.name, sets, layer.mask, len(layer.inputs), weight_bits=bits, group_size=layer.group_size).sparse
-    twin = stripes.run_layer_at(spec, layer.weights, layer.kept, layer.inputs, bits or spec.number.weight_bits)
+    twin = stripes.run_layer_at(
+        spec, layer.weights, layer.kept, layer.inputs, bits or spec.number.weight_bits, found.mapping
+    )
     tally.add([(found.compute_cycles, twin.cycles)], [], layer.right(twin.outputs, twin.uses))
 
 
@@ -223,7 +226,7 @@ WHAT = {
     "vitcod": "compute, stall and transfer cycles and all bytes, in the mapping the model chose",
     "sigma": "compute cycles, folds, distribution cycles; total cycles and bytes with a tile and an order prescribed",
     "bitwave": "compute cycles; weight and index bytes of a layer in one tile",
-    "sparten": "compute cycles, of the best division of the clusters; its memory is not in the twin",
+    "sparten": "compute cycles, of the division of the clusters that the search took; its memory is not in the twin",
     "systolic": "compute cycles (tiles, bytes, spilled sums: tests/simulator/test_systolic.py, against loops over folds)",
     "granules": "compute, total and transfer cycles and all bytes, in the mapping the model chose",
     "layer": "compute cycles; its memory is not in the twin",

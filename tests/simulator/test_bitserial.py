@@ -83,7 +83,7 @@ def test_bitwave_is_its_twin_to_the_cycle_and_byte(rows, cols, density, largest,
     inputs = rng.integers(-20, 21, (tokens, cols))
     sets = (*sets, *ROOMY)
     found = run_bitwave(codes, tokens, sets, kept=kept).sparse
-    twin = bitwave_twin.run_layer(load_bitwave(sets), weights, kept, inputs)
+    twin = bitwave_twin.run_layer(load_bitwave(sets), weights, kept, inputs, found.mapping)
     assert found.compute_cycles == twin.cycles
     assert np.array_equal(twin.outputs, inputs @ weights.T)
     assert np.array_equal(twin.uses, np.where(kept, tokens, 0))
@@ -220,7 +220,7 @@ def test_stripes_is_its_twin_to_the_cycle(rows, cols, tokens, bits, seed):
     inputs = rng.integers(-20, 21, (tokens, cols))
     sets = (*stripes_twin.CASE.sets[0], *ROOMY)
     found = run_stripes((rows, cols), tokens, bits, sets, int(kept.sum())).sparse
-    twin = stripes_twin.run_layer_at(load_stripes(sets), weights, kept, inputs, bits)
+    twin = stripes_twin.run_layer_at(load_stripes(sets), weights, kept, inputs, bits, found.mapping)
     assert found.compute_cycles == twin.cycles
     assert np.array_equal(twin.outputs, inputs @ weights.T)
     assert np.array_equal(twin.uses, np.where(kept, tokens, 0))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.bitwave import BitWaveSpec
-from tests.simulator.twins.case import Case, TileRun
+from tests.simulator.twins.case import Case, TileRun, arrangement
 
 
 def columns_of(group: np.ndarray) -> list[int]:
@@ -41,12 +41,9 @@ def run_arranged(
     return run
 
 
-def run_layer(spec: BitWaveSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray) -> TileRun:
-    """Under the arrangement that takes fewer cycles."""
-    array = spec.array
-    many = run_arranged(spec, weights, kept, inputs, array.outputs, array.tokens)
-    single = run_arranged(spec, weights, kept, inputs, array.single_outputs, 1)
-    return many if many.cycles <= single.cycles else single
+def run_layer(spec: BitWaveSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, mapping: str) -> TileRun:
+    """Under the arrangement that the mapping names."""
+    return run_arranged(spec, weights, kept, inputs, *arrangement(mapping))
 
 
 def stored_bits(spec: BitWaveSpec, weights: np.ndarray) -> tuple[int, int]:
@@ -66,12 +63,10 @@ def stored_bits(spec: BitWaveSpec, weights: np.ndarray) -> tuple[int, int]:
     return values, metadata
 
 
-def dense_compute(spec: BitWaveSpec, rows: int, cols: int, tokens: int) -> int:
+def dense_compute(spec: BitWaveSpec, rows: int, cols: int, tokens: int, mapping: str) -> int:
     """Every weight is 77 = 0b1001101: four columns."""
-    array, size = spec.array, spec.array.group
-    many = -(-rows // array.outputs) * -(-tokens // array.tokens)
-    single = -(-rows // array.single_outputs) * tokens
-    return 4 * -(-cols // size) * min(many, single)
+    outputs, side_by_side = arrangement(mapping)
+    return 4 * -(-cols // spec.array.group) * -(-rows // outputs) * -(-tokens // side_by_side)
 
 
 CASE = Case(
@@ -84,4 +79,5 @@ CASE = Case(
     fewer_is_faster=True,
     granules=False,
     run_layer=run_layer,
+    arranged=True,
 )  # fmt: skip

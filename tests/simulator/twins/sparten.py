@@ -32,7 +32,8 @@ def dealt(spec: SpartenSpec, group: list[Unit], chunk: np.ndarray) -> list[Unit]
     return [[r for r in (slots[i], slots[-1 - i]) if r is not None] for i in range(len(group))]
 
 
-def run_layer(spec: SpartenSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray) -> TileRun:
+def run_layer(spec: SpartenSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, mapping: str) -> TileRun:
+    """Under the division that the mapping names."""
     rows, cols = kept.shape
     outputs, uses = np.zeros((len(inputs), rows), np.int64), np.zeros((rows, cols), np.int64)
     for r in range(rows):
@@ -40,7 +41,7 @@ def run_layer(spec: SpartenSpec, weights: np.ndarray, kept: np.ndarray, inputs: 
             if kept[r, c]:  # matched by the inner join
                 uses[r, c] += len(inputs)
                 outputs[:, r] += weights[r, c] * inputs[:, c]
-    return TileRun(outputs, uses, min(division_cycles(spec, kept, len(inputs)).values()))
+    return TileRun(outputs, uses, division_cycles(spec, kept, len(inputs))[int(mapping.split()[0])])
 
 
 def chunk_times(spec: SpartenSpec, kept: np.ndarray, open_inputs: np.ndarray) -> np.ndarray:
@@ -76,7 +77,7 @@ def division_cycles(spec: SpartenSpec, kept: np.ndarray, tokens: int) -> dict[in
     return result
 
 
-def dense_compute(spec: SpartenSpec, rows: int, cols: int, tokens: int) -> int:
+def dense_compute(spec: SpartenSpec, rows: int, cols: int, tokens: int, mapping: str) -> int:
     """Of one cluster: a cycle for every input and every filter of the fullest unit of a group; pairs are formed only
     where there are more filters than units."""
     assert spec.array.clusters == 1
@@ -106,4 +107,5 @@ CASE = Case(
     fewer_is_faster=False,
     granules=False,
     run_layer=run_layer,
+    arranged=True,
 )

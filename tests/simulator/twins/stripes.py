@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.stripes import StripesSpec
-from tests.simulator.twins.case import Case, TileRun
+from tests.simulator.twins.case import Case, TileRun, arrangement
 
 
 def run_arranged(
@@ -28,26 +28,24 @@ def run_arranged(
     return run
 
 
-def run_layer_at(spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, bits: int) -> TileRun:
-    """Weights of `bits` bits, under the arrangement that takes fewer cycles. Raises where a weight has more."""
+def run_layer_at(
+    spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, bits: int, mapping: str
+) -> TileRun:
+    """Weights of `bits` bits, under the arrangement that the mapping names. Raises where a weight has more."""
     assert -(1 << bits - 1) <= int(weights.min())
     assert int(weights.max()) < 1 << bits - 1
-    array = spec.array
-    many = run_arranged(spec, weights, kept, inputs, bits, array.outputs, array.tokens)
-    single = run_arranged(spec, weights, kept, inputs, bits, array.single_outputs, 1)
-    return many if many.cycles <= single.cycles else single
+    return run_arranged(spec, weights, kept, inputs, bits, *arrangement(mapping))
 
 
-def run_layer(spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray) -> TileRun:
+def run_layer(spec: StripesSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, mapping: str) -> TileRun:
     """At the machine's bits, as a layer of floats runs."""
-    return run_layer_at(spec, weights, kept, inputs, spec.number.weight_bits)
+    return run_layer_at(spec, weights, kept, inputs, spec.number.weight_bits, mapping)
 
 
-def dense_compute(spec: StripesSpec, rows: int, cols: int, tokens: int) -> int:
-    array = spec.array
-    many = -(-rows // array.outputs) * -(-tokens // array.tokens)
-    single = -(-rows // array.single_outputs) * tokens
-    return spec.number.weight_bits * -(-cols // array.group) * min(many, single)
+def dense_compute(spec: StripesSpec, rows: int, cols: int, tokens: int, mapping: str) -> int:
+    outputs, side_by_side = arrangement(mapping)
+    steps = -(-rows // outputs) * -(-tokens // side_by_side)
+    return spec.number.weight_bits * -(-cols // spec.array.group) * steps
 
 
 CASE = Case(
@@ -60,4 +58,5 @@ CASE = Case(
     fewer_is_faster=True,
     granules=False,
     run_layer=run_layer,
+    arranged=True,
 )  # fmt: skip
