@@ -1,40 +1,44 @@
 """Runs a study step by step: masks, perplexity, cycles, report. A step whose inputs are unchanged is skipped."""
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from simulator.gpu import GPUS
-from simulator.gpu.layers import GpuTarget
-from simulator.gpu.prediction import MAX_SIZE
 from simulator.routing import Routing, parse_routing
-from simulator.simulate import Conditions, Target
-from simulator.spec import flat, spec_sha256
+from simulator.simulate import Conditions
+from studies.entries import (
+    check_method,
+    check_place,
+    gpu_key,
+    needs_calibration,
+    prune_settings,
+    targets_of,
+)
 from studies.gaps import check_any_ran, warn_of_gaps
 from studies.masks import check_model, generated, model_layers, write_bundle
 from studies.method_entry import GENERATED, StudyMethod
+from studies.names import absent_text, described, given_name, masks_name, slug, target_text
 from studies.progress import ProgressLine, warn
 from studies.published import published_rows, spmm_table, unmatched_notes
 from studies.report import constants_for, notes_for
 from studies.settings import density_of
 from studies.shapes import NEEDS_NO_MASK, shapes_source
-from studies.simulate import Source, bundle_source, combined, open_any, simulate_frame, utilisation_frame
+from studies.simulate import Source, bundle_source, simulate_frame, utilisation_frame
 from studies.steps import Steps
 from studies.study import Study, StudyAccelerator, StudyModel, StudyRecord
 from workloads import __version__
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
-from workloads.files import pretty_json, sha256_of
+from workloads.files import sha256_of
 from workloads.locking import writing
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS
-from workloads.treatment import check_fallback
 
 if TYPE_CHECKING:
-    from studies.prune import PruneSettings
+    pass
 
 FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
 
@@ -330,120 +334,5 @@ class StudyRunner:
         return sha256_of([[file.name, self.steps.sha256(file)] for file in files])
 
 
-def targets_of(accelerator: StudyAccelerator) -> list[Target] | GpuTarget:
-    """The accelerator, once for every combination of the values it sweeps; or the GPU."""
-    if accelerator.name in GPUS or not accelerator.sweep:
-        return open_any(accelerator.name, overrides(accelerator.set), [], accelerator.dtype)
-    sweeps = [
-        [f"{key}={pretty_json(value).strip()}" for value in values] for key, values in flat(accelerator.sweep).items()
-    ]
-    return combined(accelerator.name, overrides(accelerator.set), sweeps)
-
-
-def gpu_key(target: GpuTarget) -> list[str]:
-    return [spec_sha256(target.name, target.spec), target.dtype]
-
-
-def check_place(accelerator: StudyAccelerator, tokens: int) -> None:
-    """Raises UserError for what the accelerator or GPU does not have, or cannot run."""
-    if accelerator.name in GPUS:
-        density = accelerator.activation_density != 1
-        asked = {"trace": bool(accelerator.trace), "sweep": bool(accelerator.sweep), "activation_density": density}
-        for key in (key for key, given in asked.items() if given):
-            raise UserError(f"a GPU, whose times are predicted, has no `{key}`; leave it out")
-        targets_of(accelerator)
-        if not 1 <= tokens <= MAX_SIZE:
-            raise UserError(f"cannot run tokens = {tokens}; 1 to {MAX_SIZE:,}")
-        return
-    for key in (key for key in ("dtype", "published") if getattr(accelerator, key)):
-        raise UserError(f"`{key}` is for GPUs ({', '.join(GPUS)}); leave it out")
-    targets = targets_of(accelerator)
-    assert isinstance(targets, list)
-    if tokens < 1 or targets[0].model.tokens not in (None, tokens):
-        raise UserError(f"cannot run tokens = {tokens}")
-    if accelerator.trace and len(targets) > 1:
-        raise UserError("`trace` shows one design; leave `sweep` out")
-
-
-def check_method(method: StudyMethod) -> None:
-    """Raises UserError for settings that cannot be, as far as they can be known without a model."""
-    if method.masks:
-        return
-    if method.method == GENERATED:
-        density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
-        check_fallback(method.fallback, ":" in method.pattern)
-        if method.bits is not None or method.allocation:
-            raise UserError(f"{method.title}: generated masks come without weights: leave `bits` and `allocation` out")
-        return
-    from studies.prune import check_settings
-
-    check_settings(prune_settings(method))
-
-
-def needs_calibration(method: StudyMethod) -> bool:
-    if method.method == GENERATED or method.masks:
-        return False
-    from studies.prune import check_settings
-
-    return check_settings(prune_settings(method)).needs_calibration
-
-
-def prune_settings(method: StudyMethod) -> "PruneSettings":
-    from studies.prune import PruneSettings
-
-    return PruneSettings(
-        method.method, method.sparsity, method.pattern, method.rule, tuple(overrides(method.set)), method.bits,
-        method.group_size, method.quantizer or None, method.allocation or None, method.seed, method.selection,
-        method.fallback,
-    )  # fmt: skip
-
-
-def masks_name(model: StudyModel, method: StudyMethod) -> str:
-    """The folder of a run's masks: what sets it apart from the other runs of the model."""
-    sets = sha256_of(method.set)[:8] if method.set else ""
-    layers = [method.only, method.skip, method.fallback]
-    chosen = "" if layers == [(), (), "refuse"] else sha256_of(layers)[:8]
-    quantized = slug(method.bits_text)
-    return slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.allocation, quantized, sets,
-                chosen, method.seed)  # fmt: skip
-
-
-def given_name(model: StudyModel, method: StudyMethod, bundle: MaskBundle) -> str:
-    """Of masks that were given; folders of one name are told apart by what they hold and are called."""
-    return slug(model.name, bundle.folder.resolve().name[:60], sha256_of([bundle.sha256, method.title])[:8])
-
-
-def described(method: StudyMethod) -> str:
-    return f"{method.title}{'' if method.sparsity == 0 else ' ' + target_text(method)}, seed {method.seed}"
-
-
-def target_text(method: StudyMethod) -> str:
-    return method.pattern if method.sparsity is None else f"{100 * method.sparsity:g} %"
-
-
-def absent_text(model: StudyModel) -> str:
-    return f"model {model.name!r}, which is optional: there is no folder {model.path}"
-
-
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True) if frames else None
-
-
-def overrides(values: dict[str, Any]) -> list[str]:
-    """{"array.height": 16} -> ["array.height=16"], for keys as `--set` takes them."""
-    flat = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat += [f"{key}.{inner}" for inner in overrides(value)]
-        else:
-            flat.append(f"{key}={pretty_json(value).strip()}")
-    keys = [text.partition("=")[0] for text in flat]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise UserError(f"`set` gives {twice} twice; leave one out")
-    return flat
-
-
-def slug(*parts: object) -> str:
-    """A file name of the parts that are not empty."""
-    texts = [re.sub(r"[^A-Za-z0-9.]+", "-", str(part)) for part in parts if part not in (None, "")]
-    return "--".join(texts)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from studies.executor import masks_name, overrides
+from studies.entries import overrides
 from studies.method_entry import MethodEntry, check_titles
+from studies.names import masks_name
 from studies.study import StudyModel, read_study
 from workloads import UserError
 

@@ -1,0 +1,101 @@
+"""What the entries of a study ask for: targets, prune settings, and whether they can be had at all."""
+
+from typing import TYPE_CHECKING, Any
+
+from simulator.gpu import GPUS
+from simulator.gpu.layers import GpuTarget
+from simulator.gpu.prediction import MAX_SIZE
+from simulator.simulate import Target
+from simulator.spec import flat, spec_sha256
+from studies.method_entry import GENERATED, StudyMethod
+from studies.settings import density_of
+from studies.simulate import combined, open_any
+from studies.study import StudyAccelerator
+from workloads.errors import UserError
+from workloads.files import pretty_json
+from workloads.treatment import check_fallback
+
+if TYPE_CHECKING:
+    from studies.prune import PruneSettings
+
+
+def targets_of(accelerator: StudyAccelerator) -> list[Target] | GpuTarget:
+    """The accelerator, once for every combination of the values it sweeps; or the GPU."""
+    if accelerator.name in GPUS or not accelerator.sweep:
+        return open_any(accelerator.name, overrides(accelerator.set), [], accelerator.dtype)
+    sweeps = [
+        [f"{key}={pretty_json(value).strip()}" for value in values] for key, values in flat(accelerator.sweep).items()
+    ]
+    return combined(accelerator.name, overrides(accelerator.set), sweeps)
+
+
+def gpu_key(target: GpuTarget) -> list[str]:
+    return [spec_sha256(target.name, target.spec), target.dtype]
+
+
+def check_place(accelerator: StudyAccelerator, tokens: int) -> None:
+    """Raises UserError for what the accelerator or GPU does not have, or cannot run."""
+    if accelerator.name in GPUS:
+        density = accelerator.activation_density != 1
+        asked = {"trace": bool(accelerator.trace), "sweep": bool(accelerator.sweep), "activation_density": density}
+        for key in (key for key, given in asked.items() if given):
+            raise UserError(f"a GPU, whose times are predicted, has no `{key}`; leave it out")
+        targets_of(accelerator)
+        if not 1 <= tokens <= MAX_SIZE:
+            raise UserError(f"cannot run tokens = {tokens}; 1 to {MAX_SIZE:,}")
+        return
+    for key in (key for key in ("dtype", "published") if getattr(accelerator, key)):
+        raise UserError(f"`{key}` is for GPUs ({', '.join(GPUS)}); leave it out")
+    targets = targets_of(accelerator)
+    assert isinstance(targets, list)
+    if tokens < 1 or targets[0].model.tokens not in (None, tokens):
+        raise UserError(f"cannot run tokens = {tokens}")
+    if accelerator.trace and len(targets) > 1:
+        raise UserError("`trace` shows one design; leave `sweep` out")
+
+
+def check_method(method: StudyMethod) -> None:
+    """Raises UserError for settings that cannot be, as far as they can be known without a model."""
+    if method.masks:
+        return
+    if method.method == GENERATED:
+        density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
+        check_fallback(method.fallback, ":" in method.pattern)
+        if method.bits is not None or method.allocation:
+            raise UserError(f"{method.title}: generated masks come without weights: leave `bits` and `allocation` out")
+        return
+    from studies.prune import check_settings
+
+    check_settings(prune_settings(method))
+
+
+def needs_calibration(method: StudyMethod) -> bool:
+    if method.method == GENERATED or method.masks:
+        return False
+    from studies.prune import check_settings
+
+    return check_settings(prune_settings(method)).needs_calibration
+
+
+def prune_settings(method: StudyMethod) -> "PruneSettings":
+    from studies.prune import PruneSettings
+
+    return PruneSettings(
+        method.method, method.sparsity, method.pattern, method.rule, tuple(overrides(method.set)), method.bits,
+        method.group_size, method.quantizer or None, method.allocation or None, method.seed, method.selection,
+        method.fallback,
+    )  # fmt: skip
+
+
+def overrides(values: dict[str, Any]) -> list[str]:
+    """{"array.height": 16} -> ["array.height=16"], for keys as `--set` takes them."""
+    flat = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat += [f"{key}.{inner}" for inner in overrides(value)]
+        else:
+            flat.append(f"{key}={pretty_json(value).strip()}")
+    keys = [text.partition("=")[0] for text in flat]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UserError(f"`set` gives {twice} twice; leave one out")
+    return flat

@@ -1,0 +1,41 @@
+"""What the runs of a study are called, in its folder and to a reader."""
+
+import re
+
+from studies.method_entry import StudyMethod
+from studies.study import StudyModel
+from workloads.bundle import MaskBundle
+from workloads.files import sha256_of
+
+
+def masks_name(model: StudyModel, method: StudyMethod) -> str:
+    """The folder of a run's masks: what sets it apart from the other runs of the model."""
+    sets = sha256_of(method.set)[:8] if method.set else ""
+    layers = [method.only, method.skip, method.fallback]
+    chosen = "" if layers == [(), (), "refuse"] else sha256_of(layers)[:8]
+    quantized = slug(method.bits_text)
+    return slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.allocation, quantized, sets,
+                chosen, method.seed)  # fmt: skip
+
+
+def given_name(model: StudyModel, method: StudyMethod, bundle: MaskBundle) -> str:
+    """Of masks that were given; folders of one name are told apart by what they hold and are called."""
+    return slug(model.name, bundle.folder.resolve().name[:60], sha256_of([bundle.sha256, method.title])[:8])
+
+
+def described(method: StudyMethod) -> str:
+    return f"{method.title}{'' if method.sparsity == 0 else ' ' + target_text(method)}, seed {method.seed}"
+
+
+def target_text(method: StudyMethod) -> str:
+    return method.pattern if method.sparsity is None else f"{100 * method.sparsity:g} %"
+
+
+def absent_text(model: StudyModel) -> str:
+    return f"model {model.name!r}, which is optional: there is no folder {model.path}"
+
+
+def slug(*parts: object) -> str:
+    """A file name of the parts that are not empty."""
+    texts = [re.sub(r"[^A-Za-z0-9.]+", "-", str(part)) for part in parts if part not in (None, "")]
+    return "--".join(texts)
