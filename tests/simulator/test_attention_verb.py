@@ -103,10 +103,10 @@ MISTAKES = {
     "another value": (with_value(0.5), [], "layer 0 holds 1 values other than 0 and 1, the first is 0.5"),
     "complex": (np.ones((1, 4, 4), dtype=complex), [], "this array is of type complex128"),
     "text": (np.full((1, 4, 4), "a"), [], "this array is of type <U1"),
-    "objects": (np.full((1, 4, 4), None), [], "is not a readable .npy file"),
+    "objects": (np.full((1, 4, 4), None), [], "is not a readable .npy or .npz file"),
     "all pruned": (np.zeros((2, 4, 4)), [], "layer 0 keeps no position at all; .* with --pruned-is-one"),
     "all pruned, other way": (np.ones((2, 4, 4)), ["--pruned-is-one"], "keeps no position at all; .* without --pruned-is-one"),
-    "unknown key": (np.ones((2, 4, 4)), ["--set", "array.depth=3"], "vitcod-attention has no key 'array.depth'; it has: array.width"),
+    "unknown key": (np.ones((2, 4, 4)), ["--set", "array.depth=3"], "unknown key of vitcod-attention: 'array.depth'; did you mean 'array.width'"),
     "bad value": (np.ones((2, 4, 4)), ["--set", "array.width=0"], "array.width = 0"),
     "bad choice": (np.ones((2, 4, 4)), ["--set", "engines.stationary=rows"], "engines.stationary = 'rows'"),
     "unknown format": (np.ones((2, 4, 4)), ["--format", "xml"], "unknown format 'xml'"),
@@ -135,12 +135,12 @@ def test_files_that_are_no_mask(tmp_path, capsys):
     on = ("--on", "vitcod-attention")
     assert "no such mask file" in refused(capsys, "attention", tmp_path / "absent.npy", *on)
     (tmp_path / "text.npy").write_text("not an array")
-    assert "not a readable .npy file" in refused(capsys, "attention", tmp_path / "text.npy", *on)
+    assert "not a readable .npy or .npz file" in refused(capsys, "attention", tmp_path / "text.npy", *on)
     (tmp_path / "empty.npy").write_bytes(b"")
-    assert "not a readable .npy file" in refused(capsys, "attention", tmp_path / "empty.npy", *on)
+    assert "not a readable .npy or .npz file" in refused(capsys, "attention", tmp_path / "empty.npy", *on)
     np.save(tmp_path / "cut.npy", np.ones((2, 30, 30)))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:2000])
-    assert "not a readable .npy file" in refused(capsys, "attention", tmp_path / "cut.npy", *on)
+    assert "not a readable .npy or .npz file" in refused(capsys, "attention", tmp_path / "cut.npy", *on)
     np.savez(tmp_path / "many.npz", a=np.ones((2, 4, 4)))
     assert "is an .npz archive" in refused(capsys, "attention", tmp_path / "many.npz", *on)
     assert "readable" in refused(capsys, "attention", tmp_path, *on)
