@@ -38,7 +38,7 @@ def coded(tensors: Mapping[str, np.ndarray], mask: PackedMask) -> Coded:
         found = f"holds {' and '.join(sorted(tensors))} weights" if tensors else "holds a mask without weights"
         raise UserError(
             f"the bits of quantized weights are needed, but the bundle {found} here; quantize while pruning: "
-            "prunesim prune ... --bits 8 (README, Quantize)"
+            "prunesim prune ... --bits 8"
         )
     codes, zero = tensors["codes"], tensors["zero"]
     rows, cols = mask.shape

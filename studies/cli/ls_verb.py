@@ -8,14 +8,28 @@ if TYPE_CHECKING:
     from simulator.gpu import GpuSpec
 
 
-def ls(kind: str, /) -> None:
+KINDS = ("accelerators", "gpus", "methods", "quantizers", "allocations", "models")
+
+
+def ls(kind: str = "", /) -> None:
     """List what there is.
 
     Parameters
     ----------
     kind
-        accelerators, gpus, methods, quantizers, allocations or models.
+        accelerators, gpus, methods, quantizers, allocations or models; all of them unless given.
     """
+    for number, name in enumerate([kind] if kind else KINDS):
+        lines = lines_of(name)
+        if not kind:
+            print(f"{chr(10) if number else ''}{name}:")
+        width = max(len(entry) for entry, _ in lines)
+        for entry, text in lines:
+            print(f"{entry:<{width}}  {text}")
+
+
+def lines_of(kind: str) -> list[tuple[str, str]]:
+    """(name, what it is). Raises UserError for an unknown kind."""
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
         from simulator.attention import ATTENTION_MODELS
@@ -48,10 +62,8 @@ def ls(kind: str, /) -> None:
 
         lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
     else:
-        raise unknown("list", kind, ("accelerators", "gpus", "methods", "quantizers", "allocations", "models"))
-    width = max(len(name) for name, _ in lines)
-    for name, text in lines:
-        print(f"{name:<{width}}  {text}")
+        raise unknown("list", kind, KINDS)
+    return lines
 
 
 def gpu_line(spec: "GpuSpec") -> str:

@@ -102,6 +102,7 @@ def prune(
     if dry_run:
         print_estimate(checkpoint, recipe)
         return
+    covered = coverage(checkpoint).line  # before the run takes the model apart: a tied head is then another tensor
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
-    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{coverage(checkpoint).line}\n")
+    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")

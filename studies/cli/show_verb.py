@@ -10,9 +10,14 @@ from workloads.errors import unknown
 ENERGY = "energy"
 
 
-def show(name: str, /) -> None:
+def show(name: str = "", /) -> None:
     """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its config), or
-    energy (the constants of energy and area, with their sources)."""
+    energy (the constants of energy and area, with their sources). Without a name: what there is, as `ls`."""
+    if not name:
+        from studies.cli.ls_verb import ls
+
+        ls()
+        return
     from simulator.accelerators import ACCELERATORS
     from simulator.attention import ATTENTION_MODELS
     from simulator.gpu import GPUS

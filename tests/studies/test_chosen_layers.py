@@ -4,6 +4,7 @@ import io
 
 import pandas as pd
 import pytest
+from transformers import LlamaForCausalLM
 
 from simulator.accelerators import ACCELERATORS
 from studies.cli.main import main
@@ -176,3 +177,20 @@ def test_selections_are_part_of_a_title():
     assert method.title == "wanda (only gate,up in blocks:0-1, without down)"
     with pytest.raises(UserError, match="takes its masks as they are: leave `only` out"):
         MethodEntry(masks="x", only="q").runs()
+
+
+def test_a_tied_head_is_no_matrix_of_its_own_before_or_after_the_run(tiny_model, tmp_path, capsys):
+    """What prune ends with is what the bundle records, whatever the run, calibrated, did to the model."""
+    folder = tmp_path / "tied"
+    model = LlamaForCausalLM.from_pretrained(tiny_model)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "calibration.txt"):
+        (folder / name).write_bytes((tiny_model / name).read_bytes())
+    calibrated = ["--method", "wanda", "--sparsity", 0.5, "--calibration", folder / "calibration.txt"]
+    assert run("prune", folder, *calibrated, "--samples", 2, "--seq-len", 32, "--out", tmp_path / "b") == 0
+    said = capsys.readouterr().err
+    assert "14 of 15 matrices" in said
+    matrices = MaskBundle.open(tmp_path / "b").header.model_config["matrices"]
+    assert (matrices["handled"], matrices["in_model"]) == (14, 15)

@@ -35,3 +35,11 @@ def test_show_energy_prints_every_constant_with_its_source(capsys):
     for line, row in zip(lines, sources(), strict=True):
         assert line.startswith(row["name"])
         assert line.endswith(row["source"])
+
+
+def test_without_a_name_ls_and_show_say_what_there_is(capsys):
+    for verb in (ls, show):
+        verb()
+        said = capsys.readouterr().out
+        for name in ("vitcod", "b200", "wanda", "gptq", "owl", "llama-7b"):
+            assert name in said
