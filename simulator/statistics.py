@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from workloads.bundle import NO_NUMPY_TYPE, values_sha256
 from workloads.errors import UserError
@@ -79,7 +79,8 @@ class StatisticsStore:
         try:
             arrays = {name: np.ascontiguousarray(array) for name, array in statistics.arrays.items()}
             with replacing(self.folder / f"{key}.safetensors", durable=False) as temporary:
-                save_file(arrays, temporary, metadata={"sha256": _digest(key, arrays)})
+                # by us, as the library's own writing would leave a file under a name of its own behind when killed
+                temporary.write_bytes(save(arrays, metadata={"sha256": _digest(key, arrays)}))
         except UserError:
             self.folder = None
 

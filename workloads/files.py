@@ -24,10 +24,14 @@ LOCK_FILE = ".prunesim-lock"  # see locking.py
 UNFINISHED = re.compile(r"\..*\.([0-9a-f]{4})([0-9a-f]{6})[0-9a-f]{2}\.part")  # see unfinished_name
 OLD_PART = re.compile(r"\.[a-z]+(-[a-z]+|-\d+(-of-\d+)?)?\.(json|safetensors)\.part")  # by earlier versions
 
+WRITING = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # by the safetensors library, until its file is whole
+
 
 def is_leftover(name: str) -> bool:
     """Whether a file of that name is nobody's work: a lock, a probe, or a part of what a killed command was writing."""
-    return name in (LOCK_FILE, ".prunesim-probe") or bool(UNFINISHED.fullmatch(name)) or bool(OLD_PART.fullmatch(name))
+    return name in (LOCK_FILE, ".prunesim-probe") or any(
+        kind.fullmatch(name) for kind in (UNFINISHED, OLD_PART, WRITING)
+    )
 
 
 @contextmanager
@@ -124,7 +128,7 @@ def sync_folder(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Deletes the parts that killed writers left in a folder; only its owner may (see locking.py)."""
     for file in folder.iterdir():
-        if UNFINISHED.fullmatch(file.name):
+        if UNFINISHED.fullmatch(file.name) or WRITING.fullmatch(file.name):
             with suppress(OSError):
                 file.unlink()
 

@@ -184,3 +184,13 @@ def test_places_that_are_no_folder(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_leftovers_are_known_by_name(name: str, ours: bool) -> None:
     assert is_leftover(name) == ours
+
+
+def test_what_the_safetensors_library_left_behind_is_nobodys_work(tmp_path):
+    """Its own unfinished files, .tmp and six letters, go with ours when the next owner comes."""
+    left = tmp_path / ".tmp86KR7L"
+    left.write_bytes(b"half")
+    assert is_leftover(left.name)
+    assert not is_leftover(".tmpfiles")
+    with writing(tmp_path):
+        assert not left.exists()
