@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from reports.settings import beside_type, type_of
-from reports.sums import MASKS, UNCLEAR, counted, groups, no_baseline, sums_by
+from reports.sums import MASKS, counted, groups, no_baseline, sums_by
+from workloads.verdicts import UNCLEAR
 
 MASKED = ["model", *MASKS]
 PLACE = ["target", "settings", "level", "source", "activation_density"]

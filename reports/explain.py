@@ -9,7 +9,8 @@ from reports.contents import Contents
 from reports.present import cell, times_text
 from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
 from reports.settings import settings_tag, settings_text, swept_keys
-from reports.sums import CONFIG, KERNEL, UNCLEAR, counted, groups, known, no_baseline
+from reports.sums import CONFIG, KERNEL, counted, groups, known, no_baseline
+from workloads.verdicts import UNCLEAR
 
 ENERGY_CAPTION = "Energy of one pass through the layers counted, summed over them; latency and EDP likewise"
 _NAMED = 6  # slowdowns a sentence names before it only counts them

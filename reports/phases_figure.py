@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,8 +14,9 @@ from reports.drawing import safe
 from reports.gemms import is_24
 from reports.present import quantity_text, times_text
 from reports.settings import QUANTIZED, others, setting, type_of
-from reports.sums import KERNEL, KEYS, UNCLEAR, groups, sums
+from reports.sums import KERNEL, KEYS, groups, sums
 from reports.units import TIMES, fitting
+from workloads.verdicts import FASTER, verdict
 
 WHAT = "Dense, 2:4 and quantized, by phase"
 DECODE_TOKENS = 64  # at most so many: one token of each sequence of a batch
@@ -42,9 +44,10 @@ class Bar:
         error = (1 + self.error) * (1 + reference.error) - 1
         if self.sparse and self.dtype == reference.dtype:
             error = self.speedup_error
-        if error and ratio <= 1 + error and ratio * (1 + error) >= 1:
-            return UNCLEAR
-        return "slower" if ratio < 1 else ""
+        if not error and ratio == 1:
+            return ""
+        said = verdict(np.array([ratio]), np.array([error]))[0]
+        return "" if said == FASTER else said
 
 
 def phase_figures(rows: pd.DataFrame) -> Iterator[tuple[dict, Figure]]:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from reports.settings import settings_text
-from reports.sums import UNCLEAR
 from reports.units import unit_of
+from workloads.verdicts import UNCLEAR
 
 MISSING = "\N{EN DASH}"
 NO_BASELINE = "baseline does not fit"

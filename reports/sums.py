@@ -25,13 +25,13 @@ import pandas as pd
 from workloads.errors import UserError
 from workloads.layers import role_rank
 from workloads.rows import LAYER_COLUMNS, to_frame
+from workloads.verdicts import UNCLEAR, verdict
 
 # What two numbers must share before anyone may compare them.
 CONFIG = ["model", "target", "settings", "level", "source", "tokens", "activation_density"]
 MASKS = ["method", "pattern", "target_sparsity"]  # what made the masks, but for their seed
 KEYS = [*CONFIG, *MASKS]
 ALL_ROLES = "all"
-UNCLEAR = "not distinguishable"
 KERNEL = "kernel"  # the level of rows that have latencies of GPU kernels and no cycles
 ENERGY_PARTS = ["mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj"]
 # Rows of earlier versions lack these; without them a row says what it said then.
@@ -242,8 +242,7 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
 
 def _verdicts(speedup: np.ndarray, error: np.ndarray) -> np.ndarray:
     """(groups,) "not distinguishable" where the band of a predicted speedup's error, the largest of any layer, holds 1.0; else ""."""
-    with np.errstate(invalid="ignore"):
-        unclear = (speedup <= 1 + error) & (speedup * (1 + error) >= 1) & (speedup != 1)
+    unclear = (verdict(speedup, error) == UNCLEAR) & np.isfinite(error) & (speedup != 1)
     return np.where(unclear, UNCLEAR, "")
 
 

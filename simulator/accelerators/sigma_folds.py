@@ -8,6 +8,7 @@ import numpy as np
 
 from simulator.actions import Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
+from simulator.energy import total_pj
 from simulator.engine import Stream, run
 from simulator.port import Port
 from simulator.statistics import Statistics
@@ -193,18 +194,10 @@ class Plan:
         bound = max(transfer, busy + ends) if buffers.double else transfer + busy
         reads = (held.sum(), metadata.sum(), read.sum(), (folds.continued.sum() + work.rows) * sum_bytes)
         writes = (held.sum(), metadata.sum(), inputs, folds.sums.sum() * sum_bytes)
-        return bound, self._energy_pj(float(array.sum()), reads, writes, moved)
-
-    def _energy_pj(self, compute_cycles: float, reads: tuple, writes: tuple, moved: float) -> float:
-        """reads, writes: bytes that leave and enter each buffer; moved: bytes over the DRAM port."""
-        spec, work = self.spec, self.work
-        unit = spec.unit_energies(work.width(spec.number.weight_bits))
         useful = work.nnz * work.tokens * work.activation_density
-        energy_pj = useful * (unit.mac_pj + unit.register_pj) + 8 * unit.dram_pj * moved
-        energy_pj += max(compute_cycles * spec.macs - useful, 0.0) * unit.idle_pj
-        for buffer in range(4):
-            energy_pj += 8 * (reads[buffer] * unit.read_pj[buffer] + writes[buffer] * unit.write_pj[buffer])
-        return energy_pj
+        idle = max(float(array.sum()) * spec.macs - useful, 0.0)
+        unit = spec.unit_energies(work.width(number.weight_bits))
+        return bound, float(total_pj(unit, useful, idle, reads, writes, moved))
 
     def layer(self, port: Port) -> LayerCycles:
         spec, work, folds = self.spec, self.work, self.folds

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.accelerators.systolic_stream import Fabric, Gemm, Plan, Tiles, tiles_of
 from simulator.cycles import Infeasible, ceil_div
+from simulator.energy import total_pj
 from simulator.engine import Stream, run
 from simulator.grid import check_override
 from simulator.machine import Machine
@@ -263,11 +264,7 @@ def energies(machine: Machine, gemm: Gemm, compute: int, reads: tuple, writes: t
     are not rounded up."""
     unit = machine.unit_energies(gemm.weight_bits)
     useful = gemm.outputs * gemm.slots * gemm.tokens
-    shared_pj = useful * (unit.mac_pj + unit.register_pj) + max(compute * machine.macs - useful, 0) * unit.idle_pj
-    energy_pj = shared_pj + 8 * unit.dram_pj * moved
-    for buffer in range(4):
-        energy_pj = energy_pj + 8 * (reads[buffer] * unit.read_pj[buffer] + writes[buffer] * unit.write_pj[buffer])
-    return energy_pj
+    return total_pj(unit, useful, max(compute * machine.macs - useful, 0), reads, writes, moved)
 
 
 def slowest(machine: Machine, compute: int, volumes: tuple[float, ...]) -> float:

@@ -8,7 +8,18 @@ from simulator.energy.model import (
     area_mm2,
     layer_energy,
     sources,
+    total_pj,
     unit_energies,
 )
 
-__all__ = ["Area", "Energy", "EnergySpec", "UnitEnergies", "area_mm2", "layer_energy", "sources", "unit_energies"]
+__all__ = [
+    "Area",
+    "Energy",
+    "EnergySpec",
+    "UnitEnergies",
+    "area_mm2",
+    "layer_energy",
+    "sources",
+    "total_pj",
+    "unit_energies",
+]

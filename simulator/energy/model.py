@@ -8,7 +8,7 @@ one by what its control costs.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -132,6 +132,15 @@ def layer_energy(spec: EnergySpec, actions: Actions, bits: Bits, buffer_bytes: P
         buffer_pj=buffer_pj,
         dram_pj=actions.dram_bits * unit.dram_pj,
     )
+
+
+def total_pj(unit: UnitEnergies, macs: float, idle_macs: float, reads: Sequence, writes: Sequence, dram_bytes):
+    """layer_energy's total, from bytes, for one mapping or arrays of them: `reads` and `writes` are bytes that leave and enter each
+    buffer, in the order of actions.BUFFERS, dram_bytes those that cross the chip's border; each a number or (mappings,)."""
+    energy_pj = macs * (unit.mac_pj + unit.register_pj) + idle_macs * unit.idle_pj + 8 * unit.dram_pj * dram_bytes
+    for buffer in range(len(BUFFERS)):
+        energy_pj = energy_pj + 8 * (reads[buffer] * unit.read_pj[buffer] + writes[buffer] * unit.write_pj[buffer])
+    return energy_pj
 
 
 def area_mm2(spec: EnergySpec, macs: int, bits: Bits, buffer_bytes: PerBuffer) -> Area:

@@ -1,10 +1,9 @@
-"""How far a prediction may be off, whether data covers it, and what may be said of its speedup."""
+"""How far a prediction may be off, and whether data covers it."""
 
 import numpy as np
 
 from simulator.gpu.spec import Coverage, Error
 
-FASTER, SLOWER, UNCLEAR = "faster", "slower", "not distinguishable"
 OF = {"tokens": "m", "features": "n", "inputs": "k", "features_per_input": "n/k", "tokens_per_feature": "m/n",
       "tokens_per_input": "m/k"}  # fmt: skip
 
@@ -53,16 +52,6 @@ def error_p90(error: Error, what: str, m: np.ndarray, octaves: np.ndarray) -> np
     """
     logs = np.interp(np.log2(m), np.log2(error.tokens), getattr(error, f"{what}_p90"))
     return np.expm1(logs + octaves * getattr(error, f"{what}_octave"))
-
-
-def verdict(speedup: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """(shapes,) of 2:4 against dense: faster or slower only where the whole band speedup / (1 + e) .. speedup * (1 + e) is; else not
-    distinguishable. "" where there is no speedup."""
-    found = np.full(speedup.shape, UNCLEAR, dtype=object)
-    found[speedup > 1 + error] = FASTER
-    found[speedup * (1 + error) < 1] = SLOWER
-    found[~np.isfinite(speedup)] = ""
-    return found
 
 
 def stated(error: Error) -> str:

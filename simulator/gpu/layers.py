@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from simulator.gpu.confidence import verdict
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec, load_gpu
 from simulator.routing import UNIFORM, Routing
@@ -16,6 +15,7 @@ from simulator.spec import spec_sha256
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
 from workloads.patterns import DENSE
+from workloads.verdicts import verdict
 
 NOTES = (
     "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; latency_error_p90 is what nine "

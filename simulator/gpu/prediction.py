@@ -10,6 +10,7 @@ from simulator.gpu import confidence
 from simulator.gpu.gemm import BOUNDS, Machine, best_candidates
 from simulator.gpu.spec import Error, GpuSpec, KernelFamily, Precision
 from workloads.errors import UserError, unknown
+from workloads.verdicts import verdict
 
 DTYPES = ("fp16", "bf16", "int8", "fp8")
 MAX_SIZE = 1 << 24  # of m, n and k: products of three stay exact enough in float64
@@ -102,7 +103,7 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
         sparse24_error_p90=np.where(allowed, errors["sparse24"], np.nan),
         speedup_error_p90=np.where(allowed, errors["speedup"], np.nan),
         extrapolated=confidence.extrapolated(spec.coverage, beyond),
-        verdict=confidence.verdict(speedup, errors["speedup"]),
+        verdict=verdict(speedup, errors["speedup"]),
         error=precision.error,
     )  # fmt: skip
 

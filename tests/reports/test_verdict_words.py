@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from reports.explain import verdict
+from reports.phases_figure import Bar
 from reports.present import cells
 from reports.sums import checked, sums
 from reports.tables import headline_table, layer_table
@@ -48,3 +49,20 @@ def test_without_a_dense_baseline_the_speedup_is_words():
     assert (found["layers"], found["no_baseline_layers"], found["cycles"]) == (2, 1, 110)
     assert [line[0].text for line in cells(headline_table(rows), ["speedup"])] == ["baseline does not fit"]
     assert [line[0].text for line in cells(layer_table(rows), ["speedup"])] == ["2.00x", "baseline does not fit"]
+
+
+def test_bars_of_a_phase_figure_say_slower_only_beyond_the_error():
+    """The 2:4 bar against its own type by the speedup's error; another type's by both times' errors, (1 + a)(1 + b) - 1."""
+    dense = Bar(64, "fp16", False, "dense fp16", 100.0, error=0.1)
+    for latency_us, said in (
+        (106.0, "not distinguishable"),
+        (94.0, "not distinguishable"),
+        (112.0, "slower"),
+        (80.0, ""),
+    ):
+        assert Bar(64, "fp16", True, "2:4 fp16", latency_us, error=0.5, speedup_error=0.1).against(dense) == said
+    for latency_us, said in ((120.0, "not distinguishable"), (122.0, "slower"), (80.0, "")):  # 1.1 * 1.1 = 1.21
+        assert Bar(64, "fp8", False, "dense fp8", latency_us, error=0.1).against(dense) == said
+    measured = Bar(64, "fp16", False, "dense fp16", 100.0)
+    for latency_us, said in ((101.0, "slower"), (99.0, ""), (100.0, "")):
+        assert Bar(64, "fp16", True, "2:4 fp16", latency_us).against(measured) == said

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.gpu import GPUS, load_gpu, predict
-from simulator.gpu.confidence import error_p90, outside, short, stated, verdict
+from simulator.gpu.confidence import error_p90, outside, short, stated
 from simulator.gpu.layers import expected_figures, figures
 from simulator.gpu.spec import Coverage, Error
 from workloads.errors import UserError
+from workloads.verdicts import verdict
 
 COVERAGE = Coverage(
     card="Card", tokens=(64, 1024), features=(256, 4096), inputs=(256, 4096), features_per_input=(0.25, 4),
