@@ -8,10 +8,10 @@ import pytest
 from simulator.accelerators import ACCELERATORS
 from studies.cli.main import VERBS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 }
 README = PAGES["README.md"]
 every_page = pytest.mark.parametrize("page", PAGES)
@@ -29,9 +29,14 @@ def test_files_it_names_exist(page):
         assert (ROOT / path).exists(), path
 
 
-def test_every_page_can_be_reached():
-    for page in PAGES:
-        assert page == "README.md" or f"({page})" in README, page
+def test_every_page_can_be_reached_from_the_readme():
+    reached, waiting = set(), ["README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        targets = {((ROOT / page).parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", PAGES[page])}
+        waiting += [other for other in PAGES if ROOT / other in targets and other not in reached]
+    assert reached == set(PAGES)
 
 
 def test_verbs_and_accelerators_are_all_shown():
