@@ -18,13 +18,13 @@ from torch import nn
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
+from checkpoints.discovery import block_linears
 from pruning.block import BlockJob
-from pruning.budgets import candidates
-from pruning.methods import besa
-from pruning.ranks import ranks_of, sums_below
-from pruning.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.methods.besa import besa
+from pruning.methods.besa.budgets import candidates
+from pruning.methods.besa.ranks import ranks_of, sums_below
 from pruning.training import output_error
-from workloads.discovery import block_linears
 
 SPARSITY = 0.5
 

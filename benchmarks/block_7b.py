@@ -18,11 +18,11 @@ import torch
 from measuring import measure
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from pruning.calibration import Calibration
-from pruning.driver import prune
+from checkpoints.checkpoint import Checkpoint
+from pruning.data.calibration import Calibration
 from pruning.parallel import worker_count
+from pruning.run.driver import prune
 from studies.prune import PruneSettings, check_settings
-from workloads.checkpoint import Checkpoint
 
 MODEL = Path("out/benchmarks/llama-7b-block")
 CONFIG = LlamaConfig(

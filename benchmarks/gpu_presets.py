@@ -14,7 +14,7 @@ from simulator.gpu.spec import (
     Precision,
     Tiles,
 )
-from simulator.spec import preset_path
+from simulator.machine.spec import preset_path
 
 POWERS_OF_TWO = (16, 32, 64, 128, 256)
 AMPERE_TILES = Tiles(POWERS_OF_TWO, (64, 128, 256), POWERS_OF_TWO, (64, 128, 256), 128 * 256)

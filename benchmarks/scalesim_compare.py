@@ -156,8 +156,8 @@ def prepare_ours(case: Case) -> Callable[[], list[tuple[int, float]]]:
     """Imports and loads compiled kernels; what it returns evaluates every GEMM: (compute_cycles, seconds) each."""
     import numpy as np
 
-    from simulator.accelerators import systolic
-    from simulator.spec import load_spec
+    from simulator.accelerators.systolic import cycle as systolic
+    from simulator.machine.spec import load_spec
     from simulator.statistics import Statistics
     from simulator.work import Work
 

@@ -14,11 +14,11 @@ import torch
 from measuring import measure
 from torch import nn
 
-from pruning.hessians import Factors
+from checkpoints.discovery import LinearRef
+from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
 from pruning.parallel import one_thread_per_operation, ordered_map, worker_count
-from pruning.statistics import InputStatistics, InputWatch, Sums, merge
-from pruning.sweep import Selection, sweep
-from workloads.discovery import LinearRef
+from pruning.second_order.hessians import Factors
+from pruning.second_order.sweep import Selection, sweep
 from workloads.layers import Layer
 
 NAMES = ("q_proj", "k_proj", "v_proj")

@@ -26,8 +26,8 @@ FOLDER = Path("out/benchmarks/llama-2-70b")
 
 
 def make_bundle() -> None:
-    from workloads.catalog import resolve_config
-    from workloads.discovery import discover_layers
+    from checkpoints.catalog import resolve_config
+    from checkpoints.discovery import discover_layers
 
     model_id, config = resolve_config("llama-2-70b")
     writer = BundleWriter(FOLDER, BundleHeader(model_id, "random-bits", target_sparsity=0.5, model_config=config))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from simulator.attention import AttentionMasks, simulate_attention
+from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
 from workloads.errors import UserError
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"

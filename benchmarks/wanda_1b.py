@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from pruning.blockwise import BlockwiseModel
-from pruning.calibration import Calibration
-from pruning.driver import Recipe, micro_batches, prune
+from checkpoints.checkpoint import Checkpoint
+from pruning.data.calibration import Calibration
+from pruning.forward.blockwise import BlockwiseModel
 from pruning.methods import find_method
 from pruning.parallel import ordered_map, worker_count
-from workloads.checkpoint import Checkpoint
+from pruning.run.driver import Recipe, micro_batches, prune
 from workloads.files import pretty_json, write_text
 
 MODEL = Path("out/benchmarks/llama-1b")

@@ -101,7 +101,7 @@ def build(config: dict[str, Any], conditions: Conditions, device: str) -> Any:
     """The causal LM of a config with random weights on the device, cut to `conditions.blocks` blocks. Raises UserError."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from workloads.discovery import BAD_CONFIG
+    from checkpoints.discovery import BAD_CONFIG
 
     settings = {
         key: value for key, value in copy.deepcopy(config).items() if key not in ("auto_map", "quantization_config")
@@ -126,7 +126,7 @@ def build(config: dict[str, Any], conditions: Conditions, device: str) -> Any:
 
 def linears(model: Any, roles: tuple[str, ...]) -> Iterator[tuple[str, nn.Linear]]:
     """(name, linear) of the decoder blocks' linears of these roles, () all; stacked experts are left out."""
-    from workloads.discovery import block_linears, find_blocks
+    from checkpoints.discovery import block_linears, find_blocks
 
     path, blocks = find_blocks(model)
     for number, block in enumerate(blocks):
@@ -159,7 +159,7 @@ def _call(model: Any, conditions: Conditions, device: str) -> Callable[[], Tenso
 
     if not conditions.blocks:
         return whole
-    from workloads.discovery import find_blocks
+    from checkpoints.discovery import find_blocks
 
     block = find_blocks(model)[1][0]
     seen: list[tuple[Any, Any]] = []

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from checkpoints.discovery import LinearRef
+from pruning.evidence.statistics import InputStatistics
 from pruning.grid import Grid, Quantized
-from pruning.statistics import InputStatistics
-from workloads.discovery import LinearRef
 from workloads.errors import UserError
 from workloads.patterns import NofM
 
@@ -32,7 +32,7 @@ class BlockJob:
     inputs: hidden states (batch, seq, hidden) that the pruned blocks before it produce; [] when the run has no calibration.
     outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs, dense_outputs: hidden states of
     the unpruned model into and out of the block, where it needs "dense". statistics: of `inputs`, in the dense block.
-    sparsity / patterns: what every matrix shall get, by layer name. gradients: see pruning/gradients.py.
+    sparsity / patterns: what every matrix shall get, by layer name. gradients: see pruning/evidence/gradients.py.
     """
 
     number: int

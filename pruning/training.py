@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from workloads.discovery import LinearRef
+from checkpoints.discovery import LinearRef
 from workloads.errors import UserError
 
 Normalisation = Literal["channel", "none"]

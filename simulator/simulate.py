@@ -12,11 +12,11 @@ from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
 from simulator.expected import expected
 from simulator.identity import source_sha256
-from simulator.machine import Machine
+from simulator.machine.parts import Machine
+from simulator.machine.spec import load_spec, spec_sha256
 from simulator.routing import UNIFORM, Load, Routing
-from simulator.search import MOST_CYCLES
-from simulator.spec import load_spec, spec_sha256
 from simulator.statistics import Statistics, StatisticsStore
+from simulator.tiling.search import MOST_CYCLES
 from simulator.work import Work
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget
 from simulator.gpu.prediction import MAX_SIZE
+from simulator.machine.spec import flat, spec_sha256
 from simulator.simulate import Target
-from simulator.spec import flat, spec_sha256
 from studies.method_entry import GENERATED, StudyMethod
 from studies.settings import density_of
 from studies.simulate import combined, open_any

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pruning.calibration import check_ids, ids_sha256, windows
-from pruning.evaluate import perplexity
-from pruning.states import Progress
+from checkpoints.checkpoint import Checkpoint
+from pruning.data.calibration import check_ids, ids_sha256, windows
+from pruning.evaluation.evaluate import perplexity
+from pruning.forward.states import Progress
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
 from workloads.rows import QUALITY_COLUMNS, to_frame
 
 

@@ -325,8 +325,8 @@ class StudyRunner:
         return str(beside) if beside.exists() else name
 
     def model_files_sha256(self, model: StudyModel) -> str:
-        from workloads.model_folder import find_model
-        from workloads.weight_files import weight_files
+        from checkpoints.model_folder import find_model
+        from checkpoints.weight_files import weight_files
 
         found = find_model(self.beside_or_name(model.path))
         settings = [found / "config.json"] if found.is_dir() else []

@@ -22,16 +22,16 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from checkpoints.checkpoint import Checkpoint
 from pruning.block import Warn
-from pruning.harness import HarnessModel, cannot_write, longest_context, whole_model
+from pruning.data.tokenizer import load_tokenizer
+from pruning.evaluation.harness import HarnessModel, cannot_write, longest_context, whole_model
+from pruning.forward.states import Progress
 from pruning.parallel import one_thread_per_operation
-from pruning.states import Progress
-from pruning.tokenizer import load_tokenizer
 from studies.harness_tasks import expand, load_tasks
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError, one_line
 from workloads.rows import HARNESS_COLUMNS, to_frame
 

@@ -16,7 +16,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from pruning.harness import cannot_write
+from pruning.evaluation.harness import cannot_write
 from workloads.errors import UserError, one_line, unknown
 
 _SHARED = ("hellaswag", "winogrande", "arc_easy", "arc_challenge")

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from checkpoints.catalog import resolve_config
+from checkpoints.mask_sources import MaskSource, open_masks
+from checkpoints.weight_files import weight_files
 from studies.masks import Grid
 from workloads import __version__
 from workloads.bundle import BundleHeader
-from workloads.catalog import resolve_config
 from workloads.errors import UserError
 from workloads.files import sha256_of, sha256_of_file
 from workloads.importers import Matrix
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 from workloads.mask_names import ModelLayers, NameRule, named, read_rules
-from workloads.mask_sources import MaskSource, open_masks
 from workloads.patterns import DENSE, NofM, parse_pattern
 from workloads.survey import Survey, check_pruned, polarity
-from workloads.weight_files import weight_files
 
 _LOOKED_AT = 4  # masks that are held against the weights of their model
 _CLEAR = 1.25  # times as large, which weights at random places are not
@@ -173,7 +173,7 @@ def patterns_of(survey: Survey, pattern: NofM | None, said: bool) -> dict[str, s
 
 
 def layers_of(model_id: str, config: dict[str, Any]) -> ModelLayers:
-    from workloads.discovery import discover_layers
+    from checkpoints.discovery import discover_layers
 
     return ModelLayers(model_id, discover_layers(config))
 
@@ -189,7 +189,7 @@ def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -
         f"with 1 = pruned they are {survey.complement_pattern()} and {other} pruned, with 1 = kept {share}",
     )
     if says == "open" and has_weights(options.model):
-        from workloads.weight_evidence import kept_over_rest
+        from checkpoints.weight_evidence import kept_over_rest
 
         ratio = kept_over_rest(Path(options.model), itertools.islice(reading, _LOOKED_AT))
         if not 1 / _CLEAR < ratio < _CLEAR:

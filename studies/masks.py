@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from checkpoints.catalog import resolve_config
 from studies.progress import ProgressLine
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.bundle_writer import BundleWriter
-from workloads.catalog import resolve_config
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.locking import writing
@@ -43,7 +43,7 @@ def generated(
     fallback: str = "refuse",
 ) -> Generated:
     """For the shapes of a catalog name, a config file or a model folder; layers that are not selected keep every weight."""
-    from workloads.discovery import discover_layers
+    from checkpoints.discovery import discover_layers
 
     model_id, config = resolve_config(model)
     layers = discover_layers(config)
@@ -83,8 +83,8 @@ def contents_text(bundle: MaskBundle) -> str:
 
 def model_layers(model: str) -> list[Layer]:
     """Of a catalog name, a config, a folder or a hub id."""
-    from workloads.discovery import discover_layers
-    from workloads.model_folder import find_model
+    from checkpoints.discovery import discover_layers
+    from checkpoints.model_folder import find_model
 
     try:
         _, config = resolve_config(model)
@@ -153,6 +153,6 @@ def entry_of(layer: Layer, mask: PackedMask, pattern: str) -> LayerEntry:
 
 def parse_values(texts: list[str]) -> dict[str, Any]:
     """["a=1", "b=x"] -> {"a": 1, "b": "x"}. Raises UserError for anything without '='."""
-    from simulator.spec import parse_override
+    from simulator.machine.spec import parse_override
 
     return dict(parse_override(text) for text in texts)

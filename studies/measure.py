@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from checkpoints.catalog import resolve_config
 from measurement.kernels import Kernel, find_kernels
 from measurement.measure import Conditions, Machine, Shape, measure
 from measurement.problem import kept_of_four
@@ -16,7 +17,6 @@ from measurement.records import KEY, Record, read_record, to_frame, write_record
 from studies.progress import ProgressLine
 from workloads import __version__
 from workloads.bundle import MaskBundle
-from workloads.catalog import resolve_config
 from workloads.errors import UserError, unknown
 from workloads.files import plain, sha256_of
 from workloads.patterns import DENSE
@@ -58,7 +58,7 @@ def open_work(bundle: Path | None, model: str | None, shapes: Sequence[str], pat
     if kept is None and pattern != "unstructured":
         raise UserError(f"--pattern {pattern!r}: {NOT_24}")
     if model is not None:
-        from workloads.discovery import discover_layers
+        from checkpoints.discovery import discover_layers
 
         model_id, config = resolve_config(model)
         found = [(layer.name, layer.role, layer.block, *layer.shape) for layer in discover_layers(config)]

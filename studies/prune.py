@@ -7,29 +7,29 @@ from typing import Any
 
 import torch
 
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.coverage import coverage
+from checkpoints.model_folder import find_model
 from pruning.allocation import Allocation, find_allocator
 from pruning.block import Warn
-from pruning.calibration import read_calibration
-from pruning.driver import prune
+from pruning.data.calibration import read_calibration
+from pruning.forward.refs import all_refs
+from pruning.forward.states import Progress
 from pruning.methods import choose_rule, find_method
 from pruning.methods.method import Method
-from pruning.packed import check_packable, save_packed
 from pruning.parameters import parse_parameters
-from pruning.plan import estimate
 from pruning.quantization import Quantization, check_bits, find_quantizer
-from pruning.recipe import Recipe
-from pruning.refs import all_refs
-from pruning.saving import check_target, save_pruned
-from pruning.states import Progress
+from pruning.run.driver import prune
+from pruning.run.plan import estimate
+from pruning.run.recipe import Recipe
+from pruning.saving.checkpoint import check_target, save_pruned
+from pruning.saving.packed import check_packable, save_packed
 from studies.masks import parse_values
 from studies.settings import sparsity_of
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
-from workloads.coverage import coverage
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
-from workloads.model_folder import find_model
 from workloads.patterns import NofM
 from workloads.selectors import EVERYTHING, Selection
 from workloads.treatment import check_fallback

@@ -2,11 +2,11 @@
 
 from typing import NoReturn
 
+from checkpoints.catalog import resolve_config
 from simulator.simulate import LayerInput
 from studies.simulate import Source, with_experts
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry
-from workloads.catalog import resolve_config
 from workloads.patterns import parse_pattern
 
 NEEDS_NO_MASK = "2:4"  # predictions take entries of this pattern at their word and read no mask
@@ -15,7 +15,7 @@ NEEDS_NO_MASK = "2:4"  # predictions take entries of this pattern at their word 
 def shapes_source(model: str, seed: int) -> Source:
     """Every linear of a catalog name, a config file or a model folder, with the 2:4 pattern and no mask: `mask_sha256` of its rows is
     empty. Raises UserError for an unknown model, NotForThisModel where 4 does not divide in_features."""
-    from workloads.discovery import discover_layers
+    from checkpoints.discovery import discover_layers
 
     model_id, config = resolve_config(model)
     pattern = parse_pattern(NEEDS_NO_MASK)

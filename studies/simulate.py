@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from checkpoints.expert_defaults import completed
 from simulator.accelerators import ACCELERATORS
-from simulator.attention import ATTENTION_MODELS
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.cycles import Infeasible
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
@@ -32,7 +33,6 @@ from studies.settings import density_of
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
 from workloads.errors import UserError, unknown
-from workloads.expert_defaults import completed
 from workloads.experts import expert_of
 from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask

@@ -22,8 +22,9 @@ from benchmarks.validation import (
 )
 from benchmarks.validation.comparison import Comparison, NotRun, error_of, number, percent, table
 from benchmarks.validation.page import OTHERS, models, page
-from simulator.accelerators import ACCELERATORS, dstc
-from simulator.attention import ATTENTION_MODELS
+from simulator.accelerators import ACCELERATORS
+from simulator.accelerators.dstc import cycle as dstc
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "validation.md"
 

@@ -15,9 +15,9 @@ from benchmarks.validation import orderstats as stats
 from benchmarks.validation.comparison import Comparison, error_of, number, percent, table
 from benchmarks.validation.draws import eie_entries_pmf, folds_drawn, paired_largest
 from benchmarks.validation.runs import FREE_MEMORY, ROOMY, random_mask, run
-from simulator.attention.vitcod import VitcodAttentionSpec
-from simulator.attention.vitcod import simulate as simulate_attention
-from simulator.spec import load_spec
+from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
+from simulator.accelerators.vitcod.attention.cycle import simulate as simulate_attention
+from simulator.machine.spec import load_spec
 
 SEED = 21
 QUANTILES = (np.arange(101) + 0.5) / 101

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from benchmarks.validation.comparison import Comparison, NotRun, Table, percent, table
 from simulator.accelerators import ACCELERATORS
-from simulator.attention import ATTENTION_MODELS
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from workloads import __version__
 
 Found = Comparison | NotRun

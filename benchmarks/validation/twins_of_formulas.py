@@ -7,14 +7,14 @@ import numpy as np
 
 from benchmarks.validation.comparison import Comparison, error_of, percent, table
 from benchmarks.validation.runs import run
-from simulator.attention.vitcod import VitcodAttentionSpec
-from simulator.attention.vitcod import simulate as simulate_attention
-from simulator.attention.vitcod_paper import PaperSpec
-from simulator.attention.vitcod_paper import simulate as simulate_paper
+from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
+from simulator.accelerators.vitcod.attention.cycle import simulate as simulate_attention
+from simulator.accelerators.vitcod.attention.paper import PaperSpec
+from simulator.accelerators.vitcod.attention.paper import simulate as simulate_paper
 from simulator.cycles import Infeasible
 from simulator.dram import PRESETS, serve
 from simulator.dram.banks import COMMANDS
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
 from tests.simulator import attention_twin, test_vitcod_paper
 from tests.simulator.twins.dram import Twin
 from workloads.mask import PackedMask

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pruning.methods import besa, gblm, magnitude, none, sparsegpt, wanda
+from pruning.methods import gblm, magnitude, none, sparsegpt, wanda
+from pruning.methods.besa import besa
 from pruning.methods.method import Method
 from workloads.errors import UserError, unknown
 

@@ -23,8 +23,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from pruning.evidence.needs import Need
 from pruning.methods.method import Evidence, Method, feature_norm_or_ones
-from pruning.needs import Need
 
 PUBLISHED_SAMPLES = 128
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pruning.block import BlockJob, Decision
-from pruning.needs import Need, check_needs
+from pruning.evidence.needs import Need, check_needs
 from workloads.patterns import NofM
 
 

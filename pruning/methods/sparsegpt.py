@@ -20,10 +20,10 @@ from typing import Annotated
 from pydantic import Field
 
 from pruning.block import BlockJob, Decision
-from pruning.hessians import Factors
+from pruning.evidence.needs import Need
 from pruning.methods.method import Method
-from pruning.needs import Need
-from pruning.sweep import Selection, sweep
+from pruning.second_order.hessians import Factors
+from pruning.second_order.sweep import Selection, sweep
 from workloads.errors import UserError
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pruning.evidence.needs import Need
 from pruning.methods.method import Evidence, Method, feature_norm_or_ones
-from pruning.needs import Need
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pruning.evidence.needs import Need
 from pruning.grid import BITS, Grid
-from pruning.needs import Need
 from pruning.quantization import awq, gptq, lwc, rtn
 from workloads.errors import UserError, unknown
 

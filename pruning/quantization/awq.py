@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from checkpoints.discovery import LinearRef
 from pruning.block import BlockJob, Decision
+from pruning.evidence.needs import Need
+from pruning.evidence.statistics import Moments
 from pruning.grid import Grid, GridParameters, Quantized, from_range, quantize
-from pruning.needs import Need
 from pruning.quantization.rtn import grid_of, nearest, on_grid, pruned_weight
-from pruning.statistics import Moments
-from workloads.discovery import LinearRef
 from workloads.errors import UserError
 
 NAME = "awq"

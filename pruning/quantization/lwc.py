@@ -18,14 +18,14 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from checkpoints.discovery import LinearRef
 from pruning.block import BlockJob, Decision
+from pruning.evidence.needs import Need
 from pruning.grid import GridParameters, Quantized
-from pruning.needs import Need
 from pruning.parallel import ordered_map
 from pruning.quantization.clipping import LearnableClipping
 from pruning.quantization.rtn import grid_of, nearest, on_grid
 from pruning.training import StandIn, output_error
-from workloads.discovery import LinearRef
 
 NAME = "lwc"
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]  # (input, wanted output) of a sequence, each (1, seq, hidden)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from checkpoints.discovery import LinearRef
 from pruning.block import BlockJob, Decision
+from pruning.evidence.needs import Need
 from pruning.grid import Grid, GridParameters, Quantized, fit, from_range, quantize
-from pruning.needs import Need
-from workloads.discovery import LinearRef
 
 NAME = "rtn"
 SHRINKS = tuple(1 - i / 100 for i in range(80))

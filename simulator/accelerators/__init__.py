@@ -2,21 +2,16 @@
 
 from types import ModuleType
 
-from simulator.accelerators import (
-    bitwave,
-    dstc,
-    eie,
-    highlight,
-    sigma,
-    sparten,
-    stc,
-    stripes,
-    systolic,
-    vegeta,
-    vitcod,
-    vitcod_paper,
-)
+from simulator.accelerators import eie
+from simulator.accelerators.bitserial import bitwave, stripes
+from simulator.accelerators.dstc import cycle as dstc
 from simulator.accelerators.model import Model
+from simulator.accelerators.nm import highlight, stc, vegeta
+from simulator.accelerators.sigma import cycle as sigma
+from simulator.accelerators.sparten import cycle as sparten
+from simulator.accelerators.systolic import cycle as systolic
+from simulator.accelerators.vitcod import cycle as vitcod
+from simulator.accelerators.vitcod import paper as vitcod_paper
 
 __all__ = ["ACCELERATORS", "Model"]
 

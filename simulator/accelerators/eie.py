@@ -45,8 +45,8 @@ from simulator.actions import Actions
 from simulator.cycles import Infeasible, LayerCycles, Outcome, ceil_div
 from simulator.engine import Stream, run
 from simulator.formats import RUN_BITS, scale_bits
-from simulator.machine import Machine, PositiveInt, Side
-from simulator.port import port_of
+from simulator.machine.parts import Machine, PositiveInt, Side
+from simulator.machine.port import port_of
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.errors import UserError

@@ -9,9 +9,9 @@ import numpy as np
 
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec, load_gpu
+from simulator.machine.spec import spec_sha256
 from simulator.routing import UNIFORM, Routing
 from simulator.simulate import LayerInput, layer_facts, load_facts
-from simulator.spec import spec_sha256
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
 from workloads.patterns import DENSE

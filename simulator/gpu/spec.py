@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from simulator.machine import Fraction, PositiveFloat, PositiveInt
-from simulator.spec import load_spec
+from simulator.machine.parts import Fraction, PositiveFloat, PositiveInt
+from simulator.machine.spec import load_spec
 from workloads.errors import UserError, unknown
 
 GPUS = ("a100-pcie", "a100-sxm", "h100-pcie", "h100-sxm", "h200", "b200", "rtx-4090")

@@ -48,7 +48,7 @@ def attention(
         Write to this file instead of stdout.
     """
     check_format(format)
-    from simulator.attention import ATTENTION_MODELS, AttentionMasks, simulate_attention
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionMasks, simulate_attention
     from studies.progress import warn
     from workloads.attention_rows import ATTENTION_COLUMNS
     from workloads.rows import to_frame

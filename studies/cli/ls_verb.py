@@ -32,7 +32,7 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
     """(name, what it is). Raises UserError for an unknown kind."""
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
-        from simulator.attention import ATTENTION_MODELS
+        from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 
         lines = [
             (name, f"level {model.level}: {first_line(model.documentation)}") for name, model in ACCELERATORS.items()
@@ -58,7 +58,7 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
 
         lines = [(name, first_line(allocator.documentation)) for name, allocator in ALLOCATORS.items()]
     elif kind == "models":
-        from workloads.catalog import catalog_config, catalog_names
+        from checkpoints.catalog import catalog_config, catalog_names
 
         lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
     else:

@@ -128,11 +128,11 @@ def _end_to_end(model: str, what: str, dtype: str, batch: int, seq: int, runs: i
         raise unknown("--end-to-end", what, ("block", "model"))
     import itertools
 
+    from checkpoints.catalog import resolve_config
     from measurement import blocks
     from measurement.environment import check_gpu, describe
     from measurement.measure import Conditions, cuda_machine
     from studies.measure import write_end_to_end
-    from workloads.catalog import resolve_config
     from workloads.locking import writing
 
     Conditions(dtype, runs)

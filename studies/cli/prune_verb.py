@@ -88,9 +88,9 @@ def prune(
     dry_run
         Only estimate memory and disk.
     """
+    from checkpoints.coverage import coverage
     from studies.masks import contents_text
     from studies.prune import PruneSettings, make_recipe, open_checkpoint, print_estimate, run_prune
-    from workloads.coverage import coverage
 
     progress = ProgressLine()
     settings = PruneSettings(

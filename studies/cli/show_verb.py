@@ -18,10 +18,10 @@ def show(name: str = "", /) -> None:
 
         ls()
         return
+    from checkpoints.catalog import catalog_config, catalog_names
     from simulator.accelerators import ACCELERATORS
-    from simulator.attention import ATTENTION_MODELS
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
     from simulator.gpu import GPUS
-    from workloads.catalog import catalog_config, catalog_names
 
     if name in GPUS:
         show_gpu(name)
@@ -76,8 +76,8 @@ def show_parameters(kind: type, prefix: str) -> None:
 
 def show_accelerator(name: str) -> None:
     from simulator.accelerators import ACCELERATORS
-    from simulator.attention import ATTENTION_MODELS
-    from simulator.spec import preset_path
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+    from simulator.machine.spec import preset_path
 
     model = ACCELERATORS[name] if name in ACCELERATORS else ATTENTION_MODELS[name]
     print(model.documentation.strip())
@@ -94,7 +94,7 @@ def show_accelerator(name: str) -> None:
 def show_gpu(name: str) -> None:
     from simulator.gpu import gemm
     from simulator.gpu.layers import NOTES
-    from simulator.spec import preset_path
+    from simulator.machine.spec import preset_path
 
     print((gemm.__doc__ or "").strip())
     print("\nNotes, as reports print them:")

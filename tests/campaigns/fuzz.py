@@ -213,9 +213,9 @@ def settable(name: str, draw: random.Random) -> tuple[str, str]:
 
     from pruning.methods import METHODS
     from simulator.accelerators import ACCELERATORS
-    from simulator.attention import ATTENTION_MODELS
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
     from simulator.gpu import GPUS
-    from simulator.spec import _preset, flat
+    from simulator.machine.spec import _preset, flat
 
     if name == "set-prune":
         method = draw.choice(sorted(METHODS))

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from checkpoints.discovery import block_linears
 from pruning.block import BlockJob, Decision
+from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
 from pruning.grid import Grid
-from pruning.statistics import InputStatistics, InputWatch, Sums, merge
-from workloads.discovery import block_linears
 
 HIDDEN, INNER, SAMPLES, SEQ_LEN = 32, 48, 4, 10
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from pruning.calibration import Calibration
+from checkpoints.families import family_of
+from pruning.data.calibration import Calibration
 from pruning.methods import METHODS
-from pruning.recipe import Recipe
+from pruning.run.recipe import Recipe
 from studies.prune import PruneSettings, check_settings
-from workloads.families import family_of
 
 VOCAB = 64
 GLU = dict(

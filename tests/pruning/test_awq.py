@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pruning.block import BlockJob
+from pruning.evidence.statistics import Moments
 from pruning.grid import BITS, Grid, from_range, quantize
 from pruning.quantization import awq, rtn
-from pruning.statistics import Moments
 from tests.pruning.block_jobs import all_kept, check_on_grid, half_pruned, make_job
 from workloads.errors import UserError
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.budgets import candidates, coefficients
-from pruning.driver import prune
-from pruning.methods import besa
-from pruning.methods.besa import Budget, Parameters, final_counts, surrogate
-from pruning.ranks import keep_above, ranks_of
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from pruning.methods.besa import besa
+from pruning.methods.besa.besa import Budget, Parameters, final_counts, surrogate
+from pruning.methods.besa.budgets import candidates, coefficients
+from pruning.methods.besa.ranks import keep_above, ranks_of
+from pruning.run.driver import prune
 from pruning.selection import pruned_count
 from tests.pruning.contract import masks_of
 from tests.pruning.models import quiet, recipe, save, token_ids
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import LinearRef
 from workloads.errors import UserError
 from workloads.layers import Layer
 
@@ -125,8 +125,8 @@ def test_budgets_that_never_move_give_wanda(granularity: str, sparsity: float, l
 
 def test_it_learns(llama: Path, tmp_path: Path) -> None:
     """Budgets move, rows differ, and the block's output error, on the sequences it learned from, is below Wanda's."""
-    from pruning.blockwise import BlockwiseModel
-    from pruning.evaluate import apply_masks
+    from pruning.evaluation.evaluate import apply_masks
+    from pruning.forward.blockwise import BlockwiseModel
     from pruning.training import output_error
 
     ids = token_ids(64, 12)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.blockwise import BlockwiseModel
+from checkpoints.checkpoint import Checkpoint
+from pruning.forward.blockwise import BlockwiseModel
 from tests.pruning.models import FAMILIES, UNSUPPORTED, load_whole, save, token_ids
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from pruning.calibration import check_ids, ids_sha256, read_calibration, windows
+from pruning.data.calibration import check_ids, ids_sha256, read_calibration, windows
 from tests.pruning.models import save_tokenizer
 from workloads.errors import UserError
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from checkpoints.checkpoint import Checkpoint
 from tests.pruning.models import build, contents, load_whole, quiet, recipe, save
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 
 
@@ -135,8 +135,8 @@ def test_buffers_equal_those_transformers_computes(family: str, tmp_path: Path) 
 
 def test_a_matrix_cut_into_several_parameters_is_known_under_each(tmp_path: Path) -> None:
     """hrm_text keeps gate and up, and q, k, v and a gate, as one matrix each in its files."""
-    from pruning.driver import prune
-    from pruning.saving import save_pruned
+    from pruning.run.driver import prune
+    from pruning.saving.checkpoint import save_pruned
 
     model = save("hrm_text", tmp_path / "model")
     whole, fused = load_whole(model), [key for key in load_file(model / "model.safetensors") if "gate_up" in key]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from pruning.allocating import allot
-from pruning.driver import prune
-from pruning.evaluate import perplexity
-from pruning.refs import all_refs
+from checkpoints.checkpoint import Checkpoint
+from pruning.evaluation.evaluate import perplexity
+from pruning.forward.refs import all_refs
+from pruning.run.allocating import allot
+from pruning.run.driver import prune
 from tests.pruning.contract import ALLOCATED, PATTERNS, PLAIN, QUANTIZED, Case
 from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
 from workloads.errors import NotForThisModel, UserError
 from workloads.patterns import DENSE
 from workloads.selectors import Selection

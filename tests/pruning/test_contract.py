@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning.driver import prune
-from pruning.evaluate import perplexity
-from pruning.refs import all_refs, parameter_name
-from pruning.saving import save_pruned
+from checkpoints.checkpoint import Checkpoint
+from pruning.evaluation.evaluate import perplexity
+from pruning.forward.refs import all_refs, parameter_name
+from pruning.run.driver import prune
+from pruning.saving.checkpoint import save_pruned
 from pruning.values import read_quantized, read_weight
 from tests.pruning.contract import CASES, FEW, QUANTIZED, Case, assert_exact, masks_of
 from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
 
 FAMILIES = ["llama-tied", "qwen2", "gpt2", "opt-projected", "gemma2", "phi3", "mixtral", "gpt_oss", "falcon"]
 WEIGHTS = [case for case in CASES if case.method == "sparsegpt" or "bits" in case.settings]
@@ -190,10 +190,10 @@ def test_gptq_after_a_mask_makes_up_for_the_mask_too(llama: Path, tmp_path: Path
 def test_experts_that_few_tokens_reach_share_one_hessian(tmp_path: Path) -> None:
     """Their factor is that of the sum over all experts of the stack, whatever objects lived and died before."""
     from pruning.block import BlockJob
-    from pruning.blockwise import BlockwiseModel
-    from pruning.hessians import Factors
-    from pruning.statistics import InputStatistics, InputWatch
-    from pruning.sweep import factorise
+    from pruning.evidence.statistics import InputStatistics, InputWatch
+    from pruning.forward.blockwise import BlockwiseModel
+    from pruning.second_order.hessians import Factors
+    from pruning.second_order.sweep import factorise
 
     model = BlockwiseModel(Checkpoint(save("mixtral", tmp_path)))
     hidden, block, refs = model.embed(token_ids(3, 12)), model.checkpoint.load_block(0), model.refs(0)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pruning.driver import prune
-from pruning.saving import save_pruned
+from checkpoints.checkpoint import Checkpoint
+from pruning.run.driver import prune
+from pruning.saving.checkpoint import save_pruned
 from tests.pruning.models import contents, quiet, recipe, save
 from workloads.bundle_writer import BundleWriter
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 from workloads.selectors import Selection
 

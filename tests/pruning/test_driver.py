@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from pruning import states
-from pruning.driver import prune
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import block_linears, find_blocks
+from pruning.forward import states
+from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, SPARSITY, Case, assert_exact, masks_of
 from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, token_ids
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears, find_blocks
 from workloads.errors import UserError
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning.driver import prune
+from checkpoints.checkpoint import Checkpoint
+from pruning.run.driver import prune
 from tests.pruning.contract import FEW, Case, assert_exact
 from tests.pruning.models import build, quiet, recipe, save, token_ids
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 
 

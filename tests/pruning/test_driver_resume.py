@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pruning import driver
-from pruning.driver import prune
+from checkpoints.checkpoint import Checkpoint
+from pruning.run import driver
+from pruning.run.driver import prune
 from tests.pruning.contract import FEW, Case
 from tests.pruning.models import contents, quiet, recipe, save
 from workloads.bundle_writer import BundleWriter
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 
 BLOCKS = 3
@@ -136,7 +136,7 @@ import os, signal, sys, torch
 from pathlib import Path
 from pruning import driver, states
 from tests.pruning.models import quiet, recipe
-from workloads.checkpoint import Checkpoint
+from checkpoints.checkpoint import Checkpoint
 def die(tensors, part, **more):
     Path(part).write_bytes(b"half a file")
     if "hidden-00002" in str(part):

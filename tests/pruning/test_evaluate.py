@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from pruning import evaluate, states
-from pruning.calibration import windows
-from pruning.driver import prune
-from pruning.evaluate import perplexity
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import block_linears, find_blocks
+from pruning.data.calibration import windows
+from pruning.evaluation import evaluate
+from pruning.evaluation.evaluate import perplexity
+from pruning.forward import states
+from pruning.run.driver import prune
 from tests.pruning.models import build, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears, find_blocks
 from workloads.errors import UserError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

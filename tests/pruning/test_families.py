@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.blockwise import BlockwiseModel, first_output
-from pruning.calibration import Calibration, read_calibration
-from pruning.driver import prune
-from pruning.evaluate import apply_masks, perplexity
-from pruning.feeding import arguments
-from pruning.refs import all_refs, shared_refs
-from pruning.saving import save_pruned
-from pruning.statistics import InputWatch
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.coverage import coverage
+from checkpoints.discovery import discover_layers
+from pruning.data.calibration import Calibration, read_calibration
+from pruning.evaluation.evaluate import apply_masks, perplexity
+from pruning.evidence.statistics import InputWatch
+from pruning.forward.blockwise import BlockwiseModel, first_output
+from pruning.forward.feeding import arguments
+from pruning.forward.refs import all_refs, shared_refs
+from pruning.run.driver import prune
+from pruning.saving.checkpoint import save_pruned
 from tests.pruning.models import ENCODING, FAMILIES, VOCAB, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
-from workloads.coverage import coverage
-from workloads.discovery import discover_layers
 from workloads.errors import NotForThisModel, UserError
 
 READ_TOKENS = ["bert", "t5", "bart"]

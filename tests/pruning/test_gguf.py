@@ -8,18 +8,18 @@ import torch
 
 pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
 
-from pruning.calibration import read_calibration
-from pruning.driver import prune
-from pruning.evaluate import perplexity
-from pruning.saving import save_pruned
-from pruning.tokenizer import load_tokenizer, tokenize
+from checkpoints.catalog import resolve_config
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import discover_layers
+from checkpoints.model_folder import find_model
+from pruning.data.calibration import read_calibration
+from pruning.data.tokenizer import load_tokenizer, tokenize
+from pruning.evaluation.evaluate import perplexity
+from pruning.run.driver import prune
+from pruning.saving.checkpoint import save_pruned
 from tests.pruning.gguf_files import write_gguf
 from tests.pruning.models import build, load_whole, quiet, recipe, save, token_ids
-from workloads.catalog import resolve_config
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import discover_layers
 from workloads.errors import UserError
-from workloads.model_folder import find_model
 
 WIDE = {"hidden_size": 64, "intermediate_size": 96}  # blocks of 32 quantized weights
 

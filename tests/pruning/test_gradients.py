@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from pruning.blockwise import BlockwiseModel
-from pruning.driver import prune
-from pruning.gradients import read_gradients, write_gradients
-from pruning.refs import all_refs, parameter_name
+from checkpoints.checkpoint import Checkpoint
+from pruning.evidence.gradients import read_gradients, write_gradients
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.refs import all_refs, parameter_name
+from pruning.run.driver import prune
 from tests.pruning.contract import masks_of
 from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
-from workloads.checkpoint import Checkpoint
 from workloads.errors import UserError
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from pruning.refs import all_refs
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import block_linears, find_blocks
+from pruning.forward.refs import all_refs
 from tests.pruning.models import build, load_whole, quiet, save, save_tokenizer
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears, find_blocks
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
@@ -26,19 +26,20 @@ CONTEXT = 16  # tokens the models of these tests are given
 
 
 def test_without_lm_eval_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lm_eval" or name == "pruning.harness"]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "lm_eval" or name == "pruning.evaluation.harness"
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(UserError, match=r"pip install 'prunesim\[eval\]'") as refusal:
-        importlib.import_module("pruning.harness")
+        importlib.import_module("pruning.evaluation.harness")
     assert "\n" not in str(refusal.value)
 
 
 pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
-
-from pruning import harness  # noqa: E402  needs lm_eval
-from pruning.harness import HarnessModel, longest_context, whole_model  # noqa: E402
-from pruning.tokenizer import load_tokenizer  # noqa: E402
+from pruning.data.tokenizer import load_tokenizer  # noqa: E402
+from pruning.evaluation import harness
+from pruning.evaluation.harness import HarnessModel, longest_context, whole_model  # noqa: E402
 
 
 def ids_of(text: str) -> list[int]:

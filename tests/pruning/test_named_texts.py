@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pruning.calibration import read_calibration, windows
-from pruning.named_texts import named_documents
+from pruning.data.calibration import read_calibration, windows
+from pruning.data.named_texts import named_documents
 from tests.pruning.models import save_tokenizer
 from workloads.errors import UserError
 
@@ -74,7 +74,7 @@ def test_c4_is_one_shard(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = read_calibration("c4", model, 4, 16, 0)
     assert drawn.source == "c4"
     assert library.asked == [("allenai/c4", None, {"train": "en/c4-train.00000-of-01024.json.gz"}, "train", True)]
-    monkeypatch.setattr("pruning.calibration.C4_DOCUMENTS", 3)
+    monkeypatch.setattr("pruning.data.calibration.C4_DOCUMENTS", 3)
     found = windows("c4", model, 10, None)
     assert library.asked[-1] == (
         "allenai/c4",
@@ -96,7 +96,7 @@ def test_a_name_with_configuration_and_split(
     name: str, asked: tuple, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = install(monkeypatch, [{"text": "abcdefgh" * 5, "id": 1}] * 30)
-    monkeypatch.setattr("pruning.named_texts.STREAMED", 10)
+    monkeypatch.setattr("pruning.data.named_texts.STREAMED", 10)
     drawn = read_calibration(name, model, 2, 16, 0)
     repository, config, split = asked
     assert library.asked == [(repository, config, None, split, True)]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from pruning.evidence.needs import Need, check_needs
 from pruning.methods import METHODS
-from pruning.needs import Need, check_needs
 from pruning.quantization import QUANTIZERS
 from tests.pruning.models import recipe
 from workloads.errors import UserError

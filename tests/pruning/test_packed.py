@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from pruning import saving
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import block_linears, find_blocks
 from pruning.block import Decision
+from pruning.forward.refs import all_refs, parameter_name
 from pruning.grid import Grid, Quantized, fit, quantize
-from pruning.packed import is_symmetric, packed_tensors, quantization_config, save_packed
-from pruning.refs import all_refs, parameter_name
-from pruning.saving import save_pruned
+from pruning.saving import checkpoint as saving
+from pruning.saving.checkpoint import save_pruned
+from pruning.saving.packed import is_symmetric, packed_tensors, quantization_config, save_packed
 from pruning.values import read_quantized, to_values
 from tests.pruning.models import contents, load_whole, quiet, save, token_ids
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears, find_blocks
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 

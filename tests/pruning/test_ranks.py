@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning import ranks as module
-from pruning.ranks import keep_above, ranks_of, sums_below, write_masked
+from pruning.methods.besa import ranks as module
+from pruning.methods.besa.ranks import keep_above, ranks_of, sums_below, write_masked
 
 
 @pytest.mark.parametrize(("cols", "width"), [(12, 12), (12, 4), (8, 2), (1, 1)])

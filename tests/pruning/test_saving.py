@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pruning import saving
-from pruning.driver import prune
-from pruning.saving import save_pruned
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import block_linears, find_blocks
+from pruning.run.driver import prune
+from pruning.saving import checkpoint as saving
+from pruning.saving.checkpoint import save_pruned
 from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, save_tokenizer, token_ids
 from workloads.bundle import MaskBundle
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears, find_blocks
 from workloads.errors import UserError
 
 BITS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: torch.int16}

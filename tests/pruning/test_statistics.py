@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from pruning.blockwise import BlockwiseModel
-from pruning.statistics import InputWatch, merge
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import block_linears, find_blocks
+from pruning.evidence.statistics import InputWatch, merge
+from pruning.forward.blockwise import BlockwiseModel
 from tests.pruning.models import build, load_whole, save, token_ids
-from workloads.checkpoint import Checkpoint
-from workloads.discovery import block_linears, find_blocks
 
 
 @torch.no_grad()

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning import sweep as module
 from pruning.grid import Grid, fit, quantize
-from pruning.sweep import Factor, Selection, factorise, sweep, sweep_slab, sweep_slab_on_device
+from pruning.second_order import sweep as module
+from pruning.second_order.sweep import Factor, Selection, factorise, sweep, sweep_slab, sweep_slab_on_device
 from workloads.patterns import NofM
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruning import texts
-from pruning.calibration import read_calibration, windows
-from pruning.texts import read_documents
+from pruning.data import texts
+from pruning.data.calibration import read_calibration, windows
+from pruning.data.texts import read_documents
 from tests.pruning.models import save_tokenizer
 from workloads.errors import UserError
 
@@ -240,8 +240,8 @@ def test_documents_are_evaluated_with_spaces_between(
     (tmp_path / "a").write_bytes(LINES)
     (tmp_path / "b").write_text(" ".join(DOCUMENTS))
     assert np.array_equal(windows(tmp_path / "a", model, 10, None), windows(tmp_path / "b", model, 10, None))
-    monkeypatch.setattr("pruning.calibration.C4_DOCUMENTS", 2)
-    monkeypatch.setattr("pruning.calibration.C4_WINDOWS", 3)
+    monkeypatch.setattr("pruning.data.calibration.C4_DOCUMENTS", 2)
+    monkeypatch.setattr("pruning.data.calibration.C4_WINDOWS", 3)
     assert len(windows(tmp_path / "a", model, 10, None)) == 3
     (tmp_path / "a").write_bytes(LINES.replace(b'"url"', b'"link"'))  # not C4: all of it
     assert len(windows(tmp_path / "a", model, 10, None)) == len(" ".join(DOCUMENTS)) // 10
@@ -250,13 +250,13 @@ def test_documents_are_evaluated_with_spaces_between(
 def test_a_text_too_long_to_take_all_of_it_asks_for_windows(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pruning.calibration.PLAIN_BYTES", 300)
+    monkeypatch.setattr("pruning.data.calibration.PLAIN_BYTES", 300)
     (tmp_path / "a").write_text(PLAIN)
     with pytest.raises(UserError, match="say how many windows"):
         windows(tmp_path / "a", model, 10, None)
     assert len(windows(tmp_path / "a", model, 10, 25)) == 25
     (tmp_path / "b").write_text(PLAIN[:260])
-    monkeypatch.setattr("pruning.calibration.COUNTED_BYTES", 20)  # and 16 bytes a token
+    monkeypatch.setattr("pruning.data.calibration.COUNTED_BYTES", 20)  # and 16 bytes a token
     assert np.array_equal(windows(tmp_path / "a", model, 10, 25), windows(tmp_path / "b", model, 10, 25))
 
 

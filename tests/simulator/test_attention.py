@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.attention import ATTENTION_MODELS, AttentionMasks, simulate_attention
-from simulator.attention.schedule import AttentionCycles, best_schedule, mappings, run
-from simulator.attention.vitcod import VitcodAttentionSpec, dense_layer, simulate
-from simulator.attention.work import Work
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionMasks, simulate_attention
+from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec, dense_layer, simulate
+from simulator.accelerators.vitcod.attention.schedule import AttentionCycles, best_schedule, mappings, run
+from simulator.accelerators.vitcod.attention.work import Work
 from simulator.cycles import Infeasible
-from simulator.search import NEAR
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
+from simulator.tiling.search import NEAR
 from tests.simulator.attention_twin import Machine, parse_mapping
 from workloads.attention_rows import ATTENTION_COLUMNS
 from workloads.errors import UserError

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import vitcod_log
-from simulator.attention import AttentionMasks, simulate_attention
-from simulator.attention.vitcod_paper import PaperLayer, PaperSpec, dense_layer, model_cycles, simulate
+from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
+from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec, dense_layer, model_cycles, simulate
 from simulator.cycles import Infeasible
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
 from tests.simulator.attention_twin import published_log
 
 DEIT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"

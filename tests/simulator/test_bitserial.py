@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators import bitwave, stripes
-from simulator.spec import load_spec
+from simulator.accelerators.bitserial import bitwave, stripes
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.twins import bitwave as bitwave_twin

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators import dstc
+from simulator.accelerators.dstc import cycle as dstc
+from simulator.accelerators.dstc.kernels import strip_steps
 from simulator.cycles import Infeasible, LayerCycles, Outcome
-from simulator.kernels.dstc import strip_steps
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.twins import dstc as twin

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from simulator.accelerators.eie import EieSpec, evaluate, gather, nonzero_inputs, pe_bits, queue_cycles
 from simulator.cycles import Infeasible, Outcome
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.twins.eie import encode

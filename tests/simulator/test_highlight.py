@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators import highlight
-from simulator.kernels.patterns import holds_ranks
-from simulator.spec import load_spec
+from simulator.accelerators.nm import highlight
+from simulator.accelerators.nm.patterns import holds_ranks
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.twins.highlight import best_pair, follows, holds

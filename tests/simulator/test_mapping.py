@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator import mapper
-from simulator.accelerators import sigma, systolic, systolic_mapper, vitcod
-from simulator.accelerators.systolic_mapper import Found
-from simulator.accelerators.systolic_stream import Gemm
-from simulator.accelerators.vitcod_tiling import Schedule
+from simulator.accelerators.sigma import cycle as sigma
+from simulator.accelerators.systolic import cycle as systolic
+from simulator.accelerators.systolic import mapper as systolic_mapper
+from simulator.accelerators.systolic.mapper import Found
+from simulator.accelerators.systolic.stream import Gemm
+from simulator.accelerators.vitcod import cycle as vitcod
+from simulator.accelerators.vitcod.tiling import Schedule
 from simulator.cycles import Infeasible, LayerCycles
-from simulator.search import NEAR, Choices, best
 from simulator.simulate import Target, energy_of, open_target
+from simulator.tiling import mapper
+from simulator.tiling.search import NEAR, Choices, best
 from simulator.work import Work
 from tests.simulator.test_contract import CASES, outcome
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators import sigma
+from simulator.accelerators.sigma import cycle as sigma
 from simulator.cycles import Infeasible, LayerCycles
-from simulator.search import NEAR
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
+from simulator.tiling.search import NEAR
 from simulator.work import Work
 from tests.simulator.twins import sigma as twin
 from workloads import PackedMask

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators.sparten import POINTER_BITS, SpartenSpec, divisions, evaluate, gather, grouped
+from simulator.accelerators.sparten.cycle import POINTER_BITS, SpartenSpec, divisions, evaluate, gather, grouped
+from simulator.accelerators.sparten.kernels import expected_cycles
 from simulator.cycles import Infeasible, Outcome
-from simulator.kernels.sparten import expected_cycles
-from simulator.spec import load_spec
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.twins.sparten import chunk_times, division_cycles, groups_of

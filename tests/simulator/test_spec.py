@@ -3,8 +3,8 @@
 import pytest
 
 from simulator.accelerators import ACCELERATORS
+from simulator.machine.spec import parse_override
 from simulator.simulate import open_target
-from simulator.spec import parse_override
 from workloads import UserError
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulator.accelerators import ACCELERATORS, systolic
+from simulator.accelerators import ACCELERATORS
+from simulator.accelerators.systolic import cycle as systolic
 from simulator.identity import source_sha256
 from simulator.simulate import Conditions, Target, open_target, simulate_layers
 from simulator.statistics import StatisticsStore

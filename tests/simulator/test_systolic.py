@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators import systolic, systolic_mapper
-from simulator.accelerators.systolic_mapper import best_plan
-from simulator.accelerators.systolic_stream import Fabric, Gemm, Plan, tiles_of
+from simulator.accelerators.systolic import cycle as systolic
+from simulator.accelerators.systolic import mapper as systolic_mapper
+from simulator.accelerators.systolic.mapper import best_plan
+from simulator.accelerators.systolic.stream import Fabric, Gemm, Plan, tiles_of
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.engine import Stream, run
-from simulator.port import Port, port_of
-from simulator.search import NEAR
-from simulator.spec import load_spec
+from simulator.machine.port import Port, port_of
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
+from simulator.tiling.search import NEAR
 from simulator.work import Work
 from tests.simulator.twins.systolic import dense_compute, run_layer
 from tests.simulator.twins.systolic_stream import slow_moving, slow_standing

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators import vitcod
-from simulator.accelerators.vitcod_shapes import Storage, shapes_of
-from simulator.kernels.sparten import densest_first
+from simulator.accelerators.sparten.kernels import densest_first
+from simulator.accelerators.vitcod import cycle as vitcod
+from simulator.accelerators.vitcod.shapes import Storage, shapes_of
 from simulator.simulate import open_target
 from simulator.statistics import Statistics
 from simulator.work import Work

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators import vegeta
-from simulator.kernels.patterns import cover_counts, row_covers
-from simulator.spec import load_spec
+from simulator.accelerators.nm import vegeta
+from simulator.accelerators.nm.patterns import cover_counts, row_covers
+from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.twins.vegeta import cover

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators import vitcod, vitcod_tiling
-from simulator.accelerators.vitcod_shapes import shapes_of
+from simulator.accelerators.vitcod import cycle as vitcod
+from simulator.accelerators.vitcod import tiling as vitcod_tiling
+from simulator.accelerators.vitcod.shapes import shapes_of
 from simulator.cycles import Infeasible
 from simulator.engine import run
-from simulator.port import Port
-from simulator.search import NEAR
+from simulator.machine.port import Port
 from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
 from simulator.statistics import Statistics
+from simulator.tiling.search import NEAR
 from simulator.work import Work
 from tests.simulator.twins.vitcod import Bus, assert_agrees, parse_mapping, twin_of
 from workloads import BundleHeader, PackedMask

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import workloads
-from simulator.relabel import count_right_of, relabel
+from simulator.accelerators.vitcod.relabel import count_right_of, relabel
 from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.work import Work

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from checkpoints.discovery import discover_layers
 from studies.cli.main import main
 from studies.importing import filed_under
 from workloads import MaskBundle
-from workloads.discovery import discover_layers
 
 CONFIG = {
     "model_type": "llama", "vocab_size": 64, "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 2,

@@ -3,7 +3,7 @@
 import pytest
 
 from simulator.accelerators import ACCELERATORS
-from simulator.attention import ATTENTION_MODELS
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.energy import sources
 from studies.cli.ls_verb import ls
 from studies.cli.show_verb import show

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workloads.expert_defaults import completed
+from checkpoints.expert_defaults import completed
 from workloads.experts import Experts, expert_of, experts_of
 
 NAMES = {

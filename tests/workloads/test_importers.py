@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from checkpoints.mask_sources import open_masks
 from workloads.errors import UserError
 from workloads.importers import Matrix, block_of, natural, read_mask
-from workloads.mask_sources import open_masks
 
 
 def dense(rows: int = 5, cols: int = 70, seed: int = 0) -> np.ndarray:

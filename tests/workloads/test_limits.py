@@ -2,8 +2,8 @@
 
 import pytest
 
+from checkpoints.catalog import catalog_config, resolve_config
 from workloads import BundleHeader, UserError
-from workloads.catalog import catalog_config, resolve_config
 from workloads.files import pretty_json, read_json, write_text
 from workloads.limits import MAX_SEED, check_config, check_links
 from workloads.parsing import parse_json, parse_toml
@@ -26,7 +26,7 @@ def test_sizes_that_no_model_has_are_refused_at_once(key, value):
 
 
 def test_every_config_of_the_catalog_is_within_the_limits():
-    from workloads.catalog import catalog_names
+    from checkpoints.catalog import catalog_names
 
     for name in catalog_names():
         check_config(catalog_config(name), name)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from checkpoints.skeleton import build_skeleton
 from tests.pruning.models import FAMILIES, VOCAB
 from workloads.errors import UserError
-from workloads.skeleton import build_skeleton
 
 
 @pytest.mark.parametrize("family", ["falcon_h1", "gemma3", "gpt2", "phi3", "bloom", "gpt_oss", "mamba", "qwen2_5_vl"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.accelerators.bitwave import BitWaveSpec
+from simulator.accelerators.bitserial.bitwave import BitWaveSpec
 from tests.simulator.twins.case import Case, TileRun, arrangement
 
 

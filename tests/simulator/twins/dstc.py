@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.accelerators.dstc import DstcSpec
+from simulator.accelerators.dstc.cycle import DstcSpec
 from tests.simulator.twins.case import Case, TileRun
 
 

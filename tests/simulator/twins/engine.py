@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.machine import Machine
+from simulator.machine.parts import Machine
 from simulator.work import Work
 from tests.simulator.twins.case import Case
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from simulator.accelerators.highlight import HighlightSpec
+from simulator.accelerators.nm.highlight import HighlightSpec
 from tests.simulator.twins.case import Case, TileRun
 
 

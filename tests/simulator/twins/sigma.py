@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.sigma import SigmaSpec
+from simulator.accelerators.sigma.cycle import SigmaSpec
 from tests.simulator.twins.case import Case, TileRun
 from tests.simulator.twins.engine import slow_walk, to_bytes
 

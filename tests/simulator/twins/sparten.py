@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.accelerators.sparten import SpartenSpec
+from simulator.accelerators.sparten.cycle import SpartenSpec
 from tests.simulator.twins.case import Case, TileRun
 
 Unit = list[int]  # the filters (rows) of a compute unit

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.accelerators.stc import StcSpec
+from simulator.accelerators.nm.stc import StcSpec
 from tests.simulator.twins.case import Case, TileRun
 
 

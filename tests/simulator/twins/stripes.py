@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.accelerators.stripes import StripesSpec
+from simulator.accelerators.bitserial.stripes import StripesSpec
 from tests.simulator.twins.case import Case, TileRun, arrangement
 
 

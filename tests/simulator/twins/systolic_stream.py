@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from simulator.accelerators.systolic_stream import Fabric, Gemm, Plan
+from simulator.accelerators.systolic.stream import Fabric, Gemm, Plan
 
 
 @dataclass

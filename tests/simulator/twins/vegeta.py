@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulator.accelerators.vegeta import VegetaSpec
+from simulator.accelerators.nm.vegeta import VegetaSpec
 from tests.simulator.twins.case import Case, TileRun
 
 

@@ -1,0 +1,189 @@
+"""Streaming input statistics: what each prunable matrix of a block receives while the block runs.
+
+A few sums a distinct input tensor are kept, never activations: matrices fed by the same tensor (q, k, v) share one object.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from checkpoints.discovery import LinearRef
+
+# How inputs (first) are multiplied with a matrix or a stack of them (second); or, in some state-space blocks, a matrix (first)
+# with inputs that stand in its columns.
+PRODUCTS = (
+    nn.functional.linear,
+    torch.matmul,
+    torch.bmm,
+    torch.Tensor.matmul,
+    torch.Tensor.bmm,
+    torch.Tensor.__matmul__,
+)
+
+
+@dataclass
+class Moments:
+    """Sums over the tokens t of one input x (tokens, in_features): energy = sum_t x_tj^2 and absolute = sum_t |x_tj|, both
+    (in,) float64; hessian = sum_t x_t x_t^T, (in, in) float32 (methods 0.1). What was not asked for is None."""
+
+    tokens: int
+    energy: torch.Tensor
+    absolute: torch.Tensor | None = None
+    hessian: torch.Tensor | None = None
+
+    def add_(self, other: "Moments") -> None:
+        self.tokens += other.tokens
+        self.energy += other.energy
+        if self.absolute is not None and other.absolute is not None:
+            self.absolute += other.absolute
+        if self.hessian is not None and other.hessian is not None:
+            self.hessian += other.hessian
+
+    def copy(self) -> "Moments":
+        return copy.deepcopy(self)
+
+
+Sums = dict[str, Moments]
+
+
+@dataclass
+class InputStatistics:
+    """The sums of a whole calibration set of `samples` sequences, by layer name; names of unreached experts are absent."""
+
+    samples: int
+    sums: Sums
+
+    def feature_norm(self, name: str) -> torch.Tensor | None:
+        """(in,) float32 sqrt(a), a_j = mean over sequences of sum_t x_tj^2 (methods 0.5); None if nothing, or only zeros,
+        came in."""
+        moments = self.sums.get(name)
+        if moments is None or not bool(moments.energy.any()):
+            return None
+        return (moments.energy / self.samples).sqrt().float()
+
+
+class InputWatch:
+    """Watches what comes into the matrices of a block.
+
+    `observe(run)` calls run() and returns (its result, the sums of that call); it may be called from several threads.
+    Use as a context manager: hooks are gone afterwards.
+    """
+
+    def __init__(self, block: nn.Module, refs: list[LinearRef], hessian: bool = False, absolute: bool = False):
+        self.block = block
+        self.refs = refs
+        self._hessian = hessian
+        self._absolute = absolute
+        self._local = threading.local()
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._by_weight = [
+            ref for ref in refs if ref.expert is not None
+        ]  # seen by their weight, not by a call of their module
+
+    def __enter__(self) -> "InputWatch":
+        for ref in self.refs:
+            if ref.expert is None:
+                module = self.block.get_submodule(ref.module_path)
+                self._handles.append(module.register_forward_pre_hook(self._hook(ref.layer.name)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def observe(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Sums]:
+        output, sums = self._observe(run)
+        known = {ref.layer.name for ref in self._by_weight}
+        uncalled = [ref for ref in self.refs if ref.layer.name not in sums and ref.layer.name not in known]
+        if uncalled:  # their parents use the weights alone, as Mamba does with dt_proj: look again, at the products
+            self._by_weight = [*self._by_weight, *uncalled]
+            output, sums = self._observe(run)
+        return output, sums
+
+    def _observe(self, run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Sums]:
+        self._local.sums, self._local.latest, self._local.called = {}, (None, None), set()
+        with self._watching_products():
+            output = run()
+        return output, self._local.sums
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            self._local.called.add(name)
+            self._add(name, args[0])
+
+        return hook
+
+    def _add_product(self, name: str, inputs: torch.Tensor) -> None:
+        """A product with a weight, unless its module's call was counted already."""
+        if name not in self._local.called:
+            self._add(name, inputs)
+
+    def _add(self, name: str, inputs: torch.Tensor) -> None:
+        """inputs (..., in_features)"""
+        local = self._local
+        if local.latest[0] is not inputs:
+            local.latest = (inputs, self._moments(inputs.detach().reshape(-1, inputs.shape[-1]).float()))
+        moments = local.latest[1]
+        if name in local.sums:  # a matrix used twice in one pass
+            again = local.sums[name].copy()
+            again.add_(moments)
+            moments = again
+        local.sums[name] = moments
+
+    def _moments(self, flat: torch.Tensor) -> Moments:
+        """flat (tokens, in_features) float32"""
+        return Moments(
+            tokens=len(flat),
+            energy=flat.square().sum(dim=0, dtype=torch.float64),
+            absolute=flat.abs().sum(dim=0, dtype=torch.float64) if self._absolute else None,
+            hessian=flat.T @ flat if self._hessian else None,
+        )
+
+    @contextmanager
+    def _watching_products(self) -> Iterator[None]:
+        if not self._by_weight:
+            yield
+            return
+        with _Products(self.block, self._by_weight, self._add_product):
+            yield
+
+
+class _Products(TorchFunctionMode):
+    """Sees every matrix product of this thread and tells which of the matrices it used, by the matrix's address."""
+
+    def __init__(self, block: nn.Module, refs: list[LinearRef], add: Callable[[str, torch.Tensor], None]):
+        super().__init__()
+        self._names = {ref.matrix(block).data_ptr(): ref.layer.name for ref in refs}
+        self._add = add
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in PRODUCTS and len(args) > 1:
+            inputs, weight = args[:2]
+            left = self._names.get(inputs.data_ptr()) if inputs.ndim == 2 else None
+            if left is not None and function is not nn.functional.linear and weight.ndim > 1:
+                self._add(left, weight.transpose(-1, -2))  # W X: the inputs are columns
+            one_each = weight.ndim == 3 and inputs.ndim == 3  # bmm: all experts at once, each with its own inputs
+            for x, matrix in zip(inputs, weight, strict=True) if one_each else [(inputs, weight)]:
+                name = self._names.get(matrix.data_ptr())
+                if name is not None:
+                    self._add(name, x)
+        return function(*args, **(kwargs or {}))
+
+
+def merge(total: Sums, sums: Sums) -> None:
+    """total += sums. Matrices that share an input share its sums in both, so each is added once."""
+    added: set[int] = set()
+    for name, moments in sums.items():
+        if name not in total:
+            total[name] = moments
+            added.add(id(moments))
+        elif id(total[name]) not in added:
+            added.add(id(total[name]))
+            total[name].add_(moments)

@@ -1,0 +1,40 @@
+"""The prunable matrices of a checkpoint, block by block."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef, block_linears, find_refs
+from workloads.layers import Layer
+
+
+def all_refs(checkpoint: Checkpoint) -> list[list[LinearRef]]:
+    """The prunable matrices of every block, one that several blocks share only in the first."""
+    return find_refs(checkpoint.model)
+
+
+def shared_refs(checkpoint: Checkpoint, number: int) -> list[LinearRef]:
+    """The matrices of a block that an earlier one owns, under the names they have there."""
+    path, found = checkpoint.block_paths[number], []
+    for ref in block_linears(checkpoint.blocks[number], path, number):
+        owner = checkpoint.shared.get(f"{path}.{ref.module_path}.{ref.parameter}")
+        if owner is not None:
+            name = owner if ref.expert is not None else owner.rpartition(".")[0]
+            name += "" if ref.expert is None else f".{ref.expert}"
+            found.append(replace(ref, layer=replace(ref.layer, name=name)))
+    return found
+
+
+def block_weights(checkpoint: Checkpoint, refs: list[LinearRef], number: int) -> Iterator[tuple[Layer, torch.Tensor]]:
+    """The (out, in) float32 matrices of one block, loaded and released."""
+    block = checkpoint.load_block(number)
+    for ref in refs:
+        yield ref.layer, ref.matrix(block).float()
+    checkpoint.release(block)
+
+
+def parameter_name(ref: LinearRef) -> str:
+    """The full name of the parameter a reference points into."""
+    return f"{ref.layer.name}.{ref.parameter}" if ref.expert is None else ref.layer.name.rpartition(".")[0]

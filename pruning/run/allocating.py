@@ -1,0 +1,101 @@
+"""How much every matrix of a model shall lose: the recipe's allocator, given the dense model block by block."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from pruning.allocation import AllocationJob, Allotment
+from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.refs import block_weights
+from pruning.forward.states import Progress, micro_batches
+from pruning.parallel import ordered_map
+from pruning.run.recipe import Recipe
+from workloads.errors import UserError
+from workloads.files import pretty_json, read_json, sha256_of, write_text
+from workloads.layers import Layer
+from workloads.patterns import parse_pattern
+
+
+def allot(
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
+) -> Allotment:
+    """For the matrices `refs` (treated ones, by block): the same for each without an allocator. What an allocator said is kept in
+    `out` while the run is unfinished."""
+    layers = [ref.layer for block in refs for ref in block]
+    if recipe.allocation is None:
+        return Allotment({layer.name: recipe.sparsity for layer in layers})
+    file = out / "allocation.json"
+    kept = read_kept(file)
+    if kept is not None:
+        return kept
+    job = AllocationJob(
+        layers,
+        recipe.sparsity,
+        recipe.pattern,
+        partial(dense_weights, checkpoint, refs, progress),
+        partial(scored_weights, checkpoint, recipe, refs, progress),
+    )
+    made = recipe.allocation.allocator.allocate(recipe.allocation.parameters, job)
+    texts = {name: str(pattern) for name, pattern in made.patterns.items()} if made.patterns else None
+    content = {"sparsity": made.sparsity, "patterns": texts}
+    write_text(file, pretty_json(content | {"sha256": sha256_of(content)}))
+    return made
+
+
+def read_kept(file: Path) -> Allotment | None:
+    """What the unfinished run wrote; None where that is missing or damaged, so that it is made again."""
+    try:
+        kept = read_json(file, "allocation of the unfinished run")
+    except UserError:
+        return None
+    if not isinstance(kept, dict) or kept.pop("sha256", "") != sha256_of(kept):
+        return None
+    texts = kept["patterns"] or {}
+    patterns = {name: nofm for name, text in texts.items() if (nofm := parse_pattern(text)) is not None}
+    return Allotment(kept["sparsity"], patterns or None)
+
+
+def dense_weights(
+    checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress
+) -> Iterator[tuple[Layer, torch.Tensor]]:
+    for number, block in enumerate(refs):
+        progress("allocating", number, len(refs))
+        yield from block_weights(checkpoint, block, number)
+
+
+def scored_weights(
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], progress: Progress
+) -> Iterator[tuple[Layer, torch.Tensor, torch.Tensor | None]]:
+    """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods 0.3)."""
+    assert recipe.calibration is not None
+    model = BlockwiseModel(checkpoint)
+    batches = micro_batches(recipe.calibration.data)
+    hidden = [model.embed(batch) for batch in batches]
+    checkpoint.release(checkpoint.model)
+    for number, block_refs in enumerate(refs):
+        progress("allocating", number, len(refs))
+        if not any(refs[number:]):
+            return
+        hidden = model.advance_all(number, batches, hidden)
+        block, total, outputs = checkpoint.load_block(number), Sums(), []
+        with InputWatch(block, block_refs) as watch:
+            for output, sums in ordered_map(watched(watch, model, number), hidden):
+                outputs.append(output)
+                merge(total, sums)
+        statistics = InputStatistics(len(recipe.calibration.ids), total)
+        for ref in block_refs:
+            yield ref.layer, ref.matrix(block).float(), statistics.feature_norm(ref.layer.name)
+        hidden = outputs
+        checkpoint.release(block)
+
+
+def watched(
+    watch: InputWatch, model: BlockwiseModel, number: int
+) -> Callable[[torch.Tensor], tuple[torch.Tensor, Sums]]:
+    """Runs a block on a batch: (its output, the sums of its inputs)."""
+    return lambda batch: watch.observe(lambda: model.run(number, batch))

@@ -1,0 +1,364 @@
+"""The sequential-pruned driver: block after block is run dense on what the pruned blocks before it produce, what its method needs
+is gathered, it is pruned (and quantized), and run again to feed the next block.
+
+One block's weights and the hidden states of the calibration set are in memory. After every block its masks and the hidden
+states are on disk, so a killed run continues there, to identical bytes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from pruning.allocation import Allotment
+from pruning.block import BlockJob, Decision, Warn
+from pruning.evidence.gradients import gradient_file, read_gradients, write_gradients
+from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need
+from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.feeding import check_data, first_sample
+from pruning.forward.refs import all_refs, block_weights, parameter_name
+from pruning.forward.shared import SharedWeights
+from pruning.forward.states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
+from pruning.grid import Grid
+from pruning.methods.method import Evidence, decide_block
+from pruning.parallel import one_thread_per_operation, ordered_map
+from pruning.run.allocating import allot
+from pruning.run.recipe import Recipe
+from pruning.selection import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
+from pruning.values import to_values
+from workloads.bundle import MaskBundle
+from workloads.bundle_writer import BundleWriter
+from workloads.errors import UserError
+from workloads.locking import writing
+from workloads.mask import PackedMask
+from workloads.patterns import DENSE, NofM
+from workloads.treatment import Treatment
+
+
+@dataclass
+class Run:
+    """One pruning run in progress."""
+
+    checkpoint: Checkpoint
+    recipe: Recipe
+    writer: BundleWriter
+    progress: Progress
+    warn: Warn
+    refs: list[list[LinearRef]]
+    treated: list[list[LinearRef]]  # those of `refs` that the recipe is for; the others stay dense
+    treatment: Treatment
+    allotment: Allotment
+    keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
+
+    def pattern(self, name: str) -> NofM | None:
+        """What a treated matrix shall follow."""
+        return self.treatment.pattern(name, (self.allotment.patterns or {}).get(name, self.recipe.pattern))
+
+
+def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
+    """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
+
+    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and folders that cannot be
+    written or that another process writes to.
+    """
+    refs = all_refs(checkpoint)
+    recipe.treatment([ref.layer for block in refs for ref in block])
+    if recipe.calibration is not None:
+        check_data(checkpoint, recipe.calibration.data, f"calibration {recipe.calibration.source}")
+    header = recipe.header(checkpoint)
+    with writing(out):
+        writer = BundleWriter(out, header)
+        if not writer.finished:
+            with one_thread_per_operation():
+                run = start(checkpoint, recipe, writer, refs, progress, warn)
+                if recipe.needs & ACTIVATIONS:
+                    prune_with_activations(run)
+                else:
+                    prune_weights(run)
+            (out / "allocation.json").unlink(missing_ok=True)
+        return writer.finish()
+
+
+def start(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    writer: BundleWriter,
+    refs: list[list[LinearRef]],
+    progress: Progress,
+    warn: Warn,
+) -> Run:
+    """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it fails."""
+    begun = bool(writer.written)
+    treatment = recipe.treatment([ref.layer for block in refs for ref in block])
+    treated = [[ref for ref in block if ref.layer.name in treatment.treated] for block in refs]
+    try:
+        if not begun:
+            for text in treatment.words(recipe.pattern, recipe.quantization.group_size if recipe.quantization else 0):
+                warn(text)
+            check_weights(checkpoint, refs, progress)
+            if recipe.allocation is not None or recipe.needs & GRADIENTS:
+                writer.begin()
+        allotment = allot(checkpoint, recipe, treated, writer.folder, progress)
+        keeper = make_keeper(checkpoint, recipe, treated, treatment, allotment)
+        run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, allotment, keeper)
+        if recipe.needs & GRADIENTS and not begun:
+            gather_gradients(run)
+    except UserError:
+        if not begun:
+            writer.discard()
+        raise
+    return run
+
+
+def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress) -> None:
+    """Raises UserError naming the first matrix with NaN or Inf, before anything is written."""
+    for number, block in enumerate(refs):
+        progress("checking weights", number, len(refs))
+        for layer, weight in block_weights(checkpoint, block, number):
+            if not bool(torch.isfinite(weight).all()):
+                bad = int((~torch.isfinite(weight)).sum())
+                raise UserError(
+                    f"{layer.name}: {bad} of {weight.numel()} weights are NaN or Inf; repair the checkpoint"
+                )
+
+
+def make_keeper(
+    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatment, allotment: Allotment
+) -> Callable[[LinearRef, torch.Tensor], torch.Tensor]:
+    """(matrix, scores) -> keep mask, under the recipe's rule, which compares the matrices `refs` alone."""
+    asked, patterns = recipe.pattern, allotment.patterns or {}
+    by_rule = keep_by_row if recipe.rule == "row" else keep_by_layer
+
+    def keep_own(ref: LinearRef, scores: torch.Tensor) -> torch.Tensor:
+        name = ref.layer.name
+        pattern = treatment.pattern(name, patterns.get(name, asked))
+        return by_rule(scores, allotment.sparsity[name]) if pattern is None else keep_by_pattern(scores, pattern)
+
+    if recipe.rule != "global" or asked is not None:
+        return keep_own
+
+    def all_scores() -> Iterator[torch.Tensor]:
+        for number, block in enumerate(refs):
+            for _, weight in block_weights(checkpoint, block, number):
+                yield score(weight)
+
+    def score(weight: torch.Tensor) -> torch.Tensor:
+        assert recipe.method.score is not None
+        return recipe.method.score(recipe.parameters, weight, Evidence(0))
+
+    keep = global_keeper(all_scores, recipe.sparsity)
+    return lambda ref, scores: keep(scores)
+
+
+def gather_gradients(run: Run) -> None:
+    assert run.recipe.calibration is not None
+    norm = "l1" if Need.GRADIENTS_L1 in run.recipe.needs else "l2"
+    model = BlockwiseModel(run.checkpoint)
+    write_gradients(model, run.treated, run.recipe.calibration.ids, norm, run.writer.folder, run.progress)
+    run.checkpoint.release(run.checkpoint.model)
+
+
+def prune_weights(run: Run) -> None:
+    """Methods that need no hidden states."""
+    for number in range(len(run.refs)):
+        run.progress("pruning", number, len(run.refs))
+        if not run.refs[number]:
+            continue
+        block = run.checkpoint.load_block(number)
+        if run.refs[number][0].layer.name not in run.writer.written:
+            add_all(run, number, decide(run, make_job(run, number, block)) if run.treated[number] else {})
+            run.writer.commit()
+        elif run.recipe.rule == "global" and run.treated[number]:  # counts the ties it has taken
+            decide(run, make_job(run, number, block))
+        run.checkpoint.release(block)
+        gradient_file(run.writer.folder, number).unlink(missing_ok=True)
+
+
+def prune_with_activations(run: Run) -> None:
+    assert run.recipe.calibration is not None
+    folder, count = run.writer.folder, len(run.refs)
+    model = BlockwiseModel(run.checkpoint)
+    data = run.recipe.calibration.data
+    embedded = [model.embed(batch) for batch in micro_batches(data)]
+    model.embed(first_sample(data))  # methods that learn run single sequences
+    run.checkpoint.release(run.checkpoint.model)
+    shared = SharedWeights(run.checkpoint, folder)
+    first = max((n + 1 for n, b in enumerate(run.refs) if b and b[0].layer.name in run.writer.written), default=0)
+    last = max(number for number, block in enumerate(run.treated) if block)
+    streams: Streams = {"inputs": embedded} | ({"dense": embedded} if Need.DENSE in run.recipe.needs else {})
+    if 0 < first <= last:
+        streams = read_hidden(folder, first, streams)
+    del embedded
+    for number in range(first):  # the killed run may not have come to delete its own
+        hidden_file(folder, number).unlink(missing_ok=True)
+        gradient_file(folder, number).unlink(missing_ok=True)
+    batches = micro_batches(data)
+    for number in range(first, count):
+        run.progress("pruning", number, count)
+        block = run.checkpoint.load_block(number)
+        shared.take_up(number, block)
+        following, decisions = streams, {}
+        if run.treated[number]:
+            job = make_job(run, number, block, model, streams)
+            decisions = decide(run, job)
+            apply(run, number, block, decisions)
+            shared.keep(number, block)
+            if number < last:
+                following = {"inputs": list(ordered_map(job.run, job.inputs))}
+                if job.dense_outputs:
+                    following["dense"] = job.dense_outputs
+        elif number < last:
+            following = through(partial(model.run, number), streams)
+        add_all(run, number, decisions)
+        if number < last:
+            following = advance(model, number + 1, batches, following)
+            write_hidden(folder, number + 1, following)
+        streams = following
+        run.writer.commit()
+        run.checkpoint.release(block)
+        hidden_file(folder, number).unlink(missing_ok=True)
+        gradient_file(folder, number).unlink(missing_ok=True)
+    shared.forget()
+
+
+def through(block: Callable[[torch.Tensor], torch.Tensor], streams: Streams) -> Streams:
+    """The states behind a block that stays as it is; streams that are one stay one."""
+    made = {id(batches): list(ordered_map(block, batches)) for batches in streams.values()}
+    return {name: made[id(batches)] for name, batches in streams.items()}
+
+
+def advance(model: BlockwiseModel, number: int, batches: list[torch.Tensor], streams: Streams) -> Streams:
+    """What enters block `number`; streams that are one stay one."""
+    made = {id(states): model.advance_all(number, batches, states) for states in streams.values()}
+    return {name: made[id(states)] for name, states in streams.items()}
+
+
+def make_job(
+    run: Run, number: int, block: nn.Module, model: BlockwiseModel | None = None, streams: Streams | None = None
+) -> BlockJob:
+    """The job of one loaded block, with everything gathered that the recipe needs of its treated matrices."""
+    recipe, refs = run.recipe, run.treated[number]
+    names = [ref.layer.name for ref in refs]
+    gradients = gradient_file(run.writer.folder, number)
+    job = BlockJob(
+        number=number,
+        block=block,
+        refs=refs,
+        run=partial(model.run, number) if model is not None else lambda hidden: hidden,
+        sparsity={name: run.allotment.sparsity[name] for name in names},
+        patterns={name: run.pattern(name) for name in names},
+        keeper=run.keeper,
+        warn=run.warn,
+        grid=partial(grid_of, run) if recipe.quantizes_jointly else lambda ref: None,
+        samples=len(recipe.calibration.ids) if recipe.calibration is not None else 0,
+        gradients=read_gradients(run.writer.folder, number) if gradients.exists() else None,
+    )
+    if streams is not None:
+        observe(job, recipe.needs, streams, with_peers(run.refs[number], refs))
+    return job
+
+
+def with_peers(refs: list[LinearRef], treated: list[LinearRef]) -> list[LinearRef]:
+    """The treated matrices, and the experts stacked with them, whose inputs stand in where few tokens reach one."""
+    stacks = {(ref.module_path, ref.parameter) for ref in treated}
+    return [ref for ref in refs if (ref.module_path, ref.parameter) in stacks]
+
+
+def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: list[LinearRef]) -> None:
+    """Runs the dense block over the streams and notes what is needed, of the matrices `watched`."""
+    job.inputs = streams["inputs"]
+    total: Sums = {}
+    keep_outputs = Need.OUTPUTS in needs or (Need.DENSE in needs and streams["dense"] is streams["inputs"])
+    with InputWatch(job.block, watched, Need.HESSIAN in needs, Need.ABSOLUTE in needs) as watch:
+
+        def one(batch: torch.Tensor) -> tuple[torch.Tensor | None, Sums]:
+            output, sums = watch.observe(lambda: job.run(batch))
+            return output if keep_outputs else None, sums
+
+        for output, sums in ordered_map(one, job.inputs, large=Need.HESSIAN in needs):
+            merge(total, sums)
+            if output is not None:
+                job.outputs.append(output)
+    for name, moments in total.items():
+        if not bool(torch.isfinite(moments.energy).all()):
+            raise UserError(f"{name}: calibration activations are NaN or Inf; use --dtype float32 or bfloat16")
+    job.statistics = InputStatistics(job.samples, total)
+    if Need.DENSE in needs:
+        job.dense_inputs = streams["dense"]
+        same = streams["dense"] is streams["inputs"]  # at the first block
+        job.dense_outputs = job.outputs if same else list(ordered_map(job.run, job.dense_inputs))
+
+
+def grid_of(run: Run, ref: LinearRef) -> Grid:
+    assert run.recipe.quantization is not None
+    grid = run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref)))
+    return replace(grid, group_size=run.treatment.group_size(ref.layer.name, grid.group_size))
+
+
+def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
+    """The method's decisions, quantized if the recipe says so and the method has not done it (methods 18.6)."""
+    recipe, quantization = run.recipe, run.recipe.quantization
+    decisions = decide_block(recipe.method, recipe.parameters, job)
+    if quantization is None or recipe.quantizes_jointly:
+        return decisions
+    job.grid = partial(grid_of, run)
+    if quantization.parameters.order == "prune-first":
+        return quantization.quantizer.apply(quantization.parameters, job, decisions)
+    dense = {name: Decision(torch.ones_like(decision.keep)) for name, decision in decisions.items()}
+    made = quantization.quantizer.apply(quantization.parameters, job, dense)
+    masked = {}
+    for name, decision in decisions.items():
+        quantized = made[name].quantized
+        assert quantized is not None
+        quantized = quantized.masked(decision.keep)
+        masked[name] = Decision(decision.keep, quantized.dequantize(), quantized)
+    return masked
+
+
+@torch.no_grad()
+def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision]) -> None:
+    """Writes the decisions into the block, rounded as they are stored."""
+    for ref in run.treated[number]:
+        decision, matrix = decisions[ref.layer.name], ref.matrix(block)
+        if decision.weight is not None:
+            matrix.copy_(decision.weight.to(run.checkpoint.stored_dtype(parameter_name(ref))))
+        matrix.masked_fill_(~decision.keep.to(matrix.device), 0)
+
+
+def add_all(run: Run, number: int, decisions: dict[str, Decision]) -> None:
+    """The entries of a block, in its own order: what was decided, and whole what was left alone."""
+    for ref in run.refs[number]:
+        if ref.layer.name in decisions:
+            add(run, ref, decisions[ref.layer.name])
+        else:
+            run.writer.add(ref.layer, PackedMask.dense(*ref.layer.shape), DENSE)
+
+
+def add(run: Run, ref: LinearRef, decision: Decision) -> None:
+    layer = ref.layer
+    dead_rows = int((~decision.keep.any(dim=1)).sum())
+    if dead_rows:
+        run.warn(f"{layer.name}: {dead_rows} of {layer.out_features} rows lost every weight")
+    stored = run.checkpoint.stored_dtype(parameter_name(ref))
+    values = to_values(decision, stored)
+    if decision.weight is not None and not bool(torch.isfinite(decision.weight.to(stored)).all()):
+        raise UserError(
+            f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
+            "give more --samples"
+        )
+    promised = run.recipe.method.promises(run.recipe.parameters, run.pattern(layer.name))
+    grid = decision.quantized.grid if decision.quantized is not None else None
+    run.writer.add(
+        layer,
+        PackedMask.from_dense(decision.keep.cpu().numpy()),
+        str(promised) if promised else "unstructured",
+        grid.bits if grid else None,
+        grid.width(layer.in_features) if grid else None,
+        values,
+    )

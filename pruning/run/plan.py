@@ -1,0 +1,98 @@
+"""What a pruning run will need, before it starts."""
+
+from dataclasses import dataclass
+
+from checkpoints.checkpoint import Checkpoint
+from pruning.evidence.needs import GRADIENTS, Need
+from pruning.forward.refs import all_refs
+from pruning.forward.states import BATCH_TOKENS
+from pruning.parallel import worker_count
+from pruning.run.recipe import Recipe
+from workloads.layers import Layer
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Peak memory by part, in bytes, and what is written."""
+
+    layers: int
+    weights: int
+    treated: int  # layers that the recipe is for
+    treated_weights: int
+    outside_bytes: int  # embeddings, norms, head
+    block_bytes: int  # the largest block
+    hidden_bytes: int  # calibration states, old and new
+    activation_bytes: int  # inside a block, all threads
+    method_bytes: int  # what the method holds of a block beside its weights
+    bundle_bytes: int  # on disk
+    resume_bytes: int  # on disk while running
+
+    @property
+    def peak_bytes(self) -> int:
+        return self.outside_bytes + self.block_bytes + self.hidden_bytes + self.activation_bytes + self.method_bytes
+
+
+def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
+    """From shapes alone; no weights are read. Activations are counted as 8 vectors of the widest layer a token, three times as
+    many where a method trains."""
+    refs = all_refs(checkpoint)
+    layers = [ref.layer for block in refs for ref in block]
+    treatment = recipe.treatment(layers)
+    treated = [layer for layer in layers if layer.name in treatment.treated]
+    by_block = [[ref.layer for ref in block if ref.layer.name in treatment.treated] for block in refs]
+    itemsize = checkpoint.model.dtype.itemsize
+    inside = {id(p) for block in checkpoint.blocks for p in block.parameters()}
+    outside = sum(p.numel() for p in checkpoint.model.parameters() if id(p) not in inside)
+    block = max(sum(p.numel() for p in b.parameters()) for b in checkpoint.blocks)
+    hidden = activations = 0
+    learns = bool(recipe.needs & {Need.OUTPUTS, Need.DENSE})
+    differentiates = bool(recipe.needs & GRADIENTS)
+    if recipe.calibration is not None:
+        tokens = recipe.calibration.ids.numel()
+        hidden = tokens * checkpoint.config.get_text_config().hidden_size * itemsize
+        width = max(max(layer.shape) for layer in layers)
+        activations = 8 * max(BATCH_TOKENS, recipe.calibration.ids.shape[1]) * width * itemsize * worker_count()
+    weights = sum(layer.n_weights for layer in layers)
+    streams = 2 + learns + 2 * (Need.DENSE in recipe.needs)
+    return Estimate(
+        layers=len(layers),
+        weights=weights,
+        treated=len(treated),
+        treated_weights=sum(layer.n_weights for layer in treated),
+        outside_bytes=outside * itemsize if recipe.calibration is not None else 0,
+        block_bytes=block * itemsize,
+        hidden_bytes=streams * hidden,
+        activation_bytes=(3 if learns else 1) * activations,
+        method_bytes=max(method_bytes(recipe, block) for block in by_block if block),
+        bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers)
+        + values_bytes(recipe, treated, itemsize),
+        resume_bytes=2 * hidden
+        + (hidden * len(refs) + 4 * sum(layer.n_weights for layer in treated) if differentiates else 0),
+    )
+
+
+def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
+    """Scores and sorting of the largest matrix (16 bytes a weight); Hessians in float32, summed up, one more a thread, and three
+    of the largest while it is factorised; copies, ranks and gradients of a block's weights in training; gradient sums."""
+    largest = max(layer.n_weights for layer in layers)
+    total = 16 * largest
+    if Need.HESSIAN in recipe.needs:
+        inputs = {(layer.in_features, layer.role if layer.role in ("o", "down", "fc2") else "in") for layer in layers}
+        squares = [4 * width * width for width, _ in inputs]
+        total += (1 + worker_count()) * sum(squares) + 3 * max(squares)
+    weights = sum(layer.n_weights for layer in layers)
+    if recipe.needs & {Need.OUTPUTS, Need.DENSE}:
+        total += (4 + 2) * weights + 12 * largest
+    if recipe.needs & GRADIENTS:
+        total += (1 + worker_count()) * 4 * weights
+    return total
+
+
+def values_bytes(recipe: Recipe, layers: list[Layer], itemsize: int) -> int:
+    """On disk, for weights the method makes: floats, or codes with a float32 scale and a zero point of a byte a group."""
+    weights = sum(layer.n_weights for layer in layers)
+    if recipe.quantization is None:
+        return weights * itemsize if recipe.method.changes_weights else 0
+    size = recipe.quantization.group_size
+    groups = sum(layer.n_weights // (size or layer.in_features) for layer in layers)
+    return 5 * groups + (weights // 2 if recipe.quantization.bits <= 4 else weights)

@@ -1,6 +1,0 @@
-"""Sparse attention, SDDMM and SpMM, on accelerators: attention masks go in, result rows come out."""
-
-from simulator.attention.masks import AttentionMasks
-from simulator.attention.rows import ATTENTION_MODELS, AttentionModel, simulate_attention
-
-__all__ = ["ATTENTION_MODELS", "AttentionMasks", "AttentionModel", "simulate_attention"]

@@ -1,0 +1,138 @@
+"""Parts that machine descriptions share, with the ranges their values may have."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from simulator.energy import EnergySpec, UnitEnergies, unit_energies
+from simulator.tiling.search import Objective
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Side = Annotated[int, Field(gt=0, le=65536)]
+Bits = Annotated[int, Field(gt=0, le=64)]
+Whole = Annotated[int, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Mhz = Annotated[float, Field(ge=1, le=1e5)]
+Gbps = Annotated[float, Field(ge=1e-3, le=1e9)]
+
+DramDevice = Literal["generic", "DDR4-3200", "LPDDR5-6400", "GDDR6", "HBM2", "HBM3"]
+
+
+@dataclass(frozen=True)
+class Array:
+    """width columns (lanes) of height processing elements, one MAC a cycle each."""
+
+    width: Side
+    height: Side
+
+
+@dataclass(frozen=True)
+class Clock:
+    mhz: Mhz
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """On-chip buffers: capacities, and what each delivers a cycle (0: as much as the array asks for).
+
+    double: each is two halves, one fills while the other is used. ports = 1: filling a buffer takes its cycles away from reading it.
+    banks: of each buffer; one access goes to one bank, which is what its energy follows.
+    """
+
+    weight_kib: PositiveFloat
+    index_kib: PositiveFloat
+    activation_kib: PositiveFloat
+    output_kib: PositiveFloat
+    weight_bytes_per_cycle: NotNegative
+    index_bytes_per_cycle: NotNegative
+    activation_bytes_per_cycle: NotNegative
+    output_bytes_per_cycle: NotNegative
+    ports: Literal[1, 2]
+    double: bool
+    banks: PositiveInt
+
+    @property
+    def capacities(self) -> tuple[float, float, float, float]:
+        """Bytes, in the order weight, index, activation, output."""
+        return (self.weight_kib * 1024, self.index_kib * 1024, self.activation_kib * 1024, self.output_kib * 1024)
+
+    @property
+    def bank_bytes(self) -> tuple[float, float, float, float]:
+        weight, index, activation, output = (capacity / self.banks for capacity in self.capacities)
+        return weight, index, activation, output
+
+    @property
+    def widths(self) -> tuple[float, float, float, float]:
+        """Bytes a cycle, same order; 0 = no limit."""
+        return (
+            self.weight_bytes_per_cycle,
+            self.index_bytes_per_cycle,
+            self.activation_bytes_per_cycle,
+            self.output_bytes_per_cycle,
+        )
+
+
+@dataclass(frozen=True)
+class Dram:
+    """device "generic": bandwidth_gbps x efficiency, and the energy of energy.dram; a named device: `channels` of it, by the bank model,
+    with its own energy. GB = 1e9 bytes."""
+
+    device: DramDevice
+    channels: PositiveInt
+    bandwidth_gbps: Gbps
+    efficiency: Fraction
+
+
+@dataclass(frozen=True)
+class Number:
+    """Bits of stored values, of partial sums, and of a scale shared by a group of quantized weights."""
+
+    weight_bits: Bits
+    activation_bits: Bits
+    accumulator_bits: Bits
+    scale_bits: Bits
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The mapper's choices, fixed where not 0 or "best"; tile sizes are multiples of the design's granule. objective: see `search`."""
+
+    tile_rows: Whole
+    tile_cols: Whole
+    tile_tokens: Whole
+    order: Literal["best", "tokens-outer", "rows-outer"]
+    objective: Objective
+
+
+@dataclass(frozen=True)
+class Machine(ABC):
+    """What every cycle model has; a design adds its array."""
+
+    clock: Clock
+    buffers: Buffers
+    dram: Dram
+    number: Number
+    mapping: Mapping
+    energy: EnergySpec
+
+    @property
+    @abstractmethod
+    def macs(self) -> int:
+        """MAC units: products a cycle at most."""
+
+    @property
+    def energy_spec(self) -> EnergySpec:
+        """`energy`, but that a named DRAM device costs its own: energy.dram is that of a generic one."""
+        return self.energy if self.dram.device == "generic" else replace(self.energy, dram=self.dram.device)
+
+    def bits(self, weight_bits: int) -> tuple[int, int, int]:
+        """Of weights, activations and sums, as the multipliers see them."""
+        return weight_bits, self.number.activation_bits, self.number.accumulator_bits
+
+    def unit_energies(self, weight_bits: int) -> UnitEnergies:
+        """Of one action of each kind, with weights of `weight_bits`."""
+        return unit_energies(self.energy_spec, self.bits(weight_bits), self.buffers.bank_bytes)
