@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruning import calibration
+from pruning.data import calibration
 from studies.cli.main import VERBS
 from tests.documents import ROOT, Command, blocks, commands, differs, inline, pages, prunesim
 

@@ -21,7 +21,8 @@ every_page = pytest.mark.parametrize("page", PAGES)
 def test_files_it_names_exist(page):
     links = re.findall(r"\]\(([^)#:]+)\)", PAGES[page])
     named = re.findall(
-        r"`((?:docs|examples|benchmarks|workloads|simulator|pruning|studies)/[\w./-]+\.\w+)`", PAGES[page]
+        r"`((?:docs|examples|benchmarks|checkpoints|workloads|simulator|pruning|measurement|reports|studies|tests)/[\w./-]+\.\w+)`",
+        PAGES[page],
     )
     for link in links:
         assert ((ROOT / page).parent / link).exists(), link

@@ -38,7 +38,7 @@ def test_without_lm_eval_one_line_says_how_to_install_it(monkeypatch: pytest.Mon
 
 pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
 from pruning.data.tokenizer import load_tokenizer  # noqa: E402
-from pruning.evaluation import harness
+from pruning.evaluation import harness  # noqa: E402
 from pruning.evaluation.harness import HarnessModel, longest_context, whole_model  # noqa: E402
 
 
