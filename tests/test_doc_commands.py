@@ -102,7 +102,9 @@ def make_arrays(folder: Path) -> None:
     (folder / "gemms.csv").write_text("m,n,k\n2048,4096,4096\n16,4096,11008\n")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if COMMANDS[page] or any(b.language == "python" for b in BLOCKS[page])]
+)
 def test_commands_run(page: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "reader"
     shutil.copytree(prepared, folder, symlinks=True)
