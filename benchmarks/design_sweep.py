@@ -23,8 +23,9 @@ SHAPES = {
 
 def sweep(on: str, tokens: int) -> tuple[int, int, float]:
     """(designs, rows, seconds)."""
-    from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
+    from simulator.simulate import mask_layers, open_target, simulate_layers
     from studies.masks import generated, in_memory
+    from workloads.conditions import Conditions
 
     made = generated("llama-7b", "unstructured", 0.5, 0, {})
     header, masks = made.header, made.masks

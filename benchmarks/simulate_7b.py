@@ -41,9 +41,10 @@ def read_and_popcount():
 
 def first_and_further(on: str, tokens: int):
     """Returns (seconds of the first design, seconds of a further one, peak GB of the first)."""
-    from simulator.simulate import Conditions, bundle_layers, open_target, simulate_layers
+    from simulator.simulate import bundle_layers, open_target, simulate_layers
     from simulator.statistics import StatisticsStore
     from workloads import MaskBundle
+    from workloads.conditions import Conditions
 
     bundle = MaskBundle.open(BUNDLE)
     conditions = Conditions(tokens)

@@ -68,8 +68,9 @@ def read_and_popcount():
 
 
 def simulate(on: str, tokens: int):
-    from simulator.simulate import Conditions, bundle_layers, open_target, simulate_layers
+    from simulator.simulate import bundle_layers, open_target, simulate_layers
     from simulator.statistics import StatisticsStore
+    from workloads.conditions import Conditions
 
     bundle = MaskBundle.open(FOLDER)
     targets, conditions, store = [open_target(on)], Conditions(tokens), StatisticsStore()

@@ -7,7 +7,7 @@ from typing import Any
 
 from simulator.actions import Actions
 from simulator.cycles import LayerCycles, Outcome
-from simulator.routing import Load
+from workloads.routing import Load
 
 
 def expected(load: Load, outcome: Callable[[int], Outcome]) -> Outcome:

@@ -14,17 +14,16 @@ from simulator.expected import expected
 from simulator.identity import source_sha256
 from simulator.machine.parts import Machine
 from simulator.machine.spec import load_spec, spec_sha256
-from simulator.routing import UNIFORM, Load, Routing
 from simulator.statistics import Statistics, StatisticsStore
 from simulator.tiling.search import MOST_CYCLES
 from simulator.work import Work
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
+from workloads.conditions import Conditions
 from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
 from workloads.patterns import DENSE
-
-MOST_TOKENS = 10**9  # cycles of the largest layers still fit 64-bit integers
+from workloads.routing import Load
 
 
 @dataclass(frozen=True)
@@ -88,21 +87,6 @@ def open_target(name: str, overrides: Sequence[str] = ()) -> Target:
     """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names and keys."""
     model = find_model(name)
     return Target(name, model, load_spec(name, model.spec_type, overrides), " ".join(" ".join(overrides).split()))
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What every layer meets. Raises UserError for tokens or a density out of range."""
-
-    tokens: int
-    activation_density: float = 1.0
-    routing: Routing = UNIFORM
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.tokens <= MOST_TOKENS:
-            raise UserError(f"tokens must be 1 to {MOST_TOKENS:,}, not {self.tokens:,}")
-        if not 0 < self.activation_density <= 1:
-            raise UserError(f"the activation density is a fraction in (0, 1], not {self.activation_density}")
 
 
 def simulate_layers(

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from simulator.gpu import GPUS
-from simulator.routing import Routing, parse_routing
-from simulator.simulate import Conditions
 from studies.entries import (
     check_method,
     check_place,
@@ -32,9 +30,11 @@ from studies.steps import Steps
 from studies.study import Study, StudyAccelerator, StudyModel, StudyRecord
 from workloads import __version__
 from workloads.bundle import MaskBundle
+from workloads.conditions import Conditions
 from workloads.errors import NotForThisModel, UserError
 from workloads.files import sha256_of
 from workloads.locking import writing
+from workloads.routing import Routing, parse_routing
 from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from simulator.routing import UNKNOWN
 from studies.progress import warn
 from workloads.errors import NothingRan
+from workloads.routing import UNKNOWN
 
 
 def warn_of_gaps(frame: pd.DataFrame) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from simulator.gpu.published import GEMMS, SPMM_MAX_TOKENS, PublishedGemm, spmm_published
-from simulator.routing import UNKNOWN
-from simulator.simulate import MOST_TOKENS
 from workloads import __version__
+from workloads.conditions import MOST_TOKENS
+from workloads.routing import UNKNOWN
 from workloads.rows import to_frame
 
 SAME = (

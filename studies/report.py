@@ -12,12 +12,12 @@ from simulator.gpu import GPUS, load_gpu
 from simulator.gpu.confidence import stated
 from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
-from simulator.routing import UNKNOWN
 from studies.left_dense import left_dense_notes
 from studies.published import dtype_of, published_notes
 from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
+from workloads.routing import UNKNOWN
 from workloads.rows import LAYER_COLUMNS, Column, in_schema, to_frame
 
 ROUTED = (

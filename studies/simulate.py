@@ -15,16 +15,7 @@ from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.cycles import Infeasible
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
-from simulator.simulate import (
-    Conditions,
-    LayerInput,
-    Target,
-    bundle_layers,
-    evaluate,
-    mask_layers,
-    open_target,
-    simulate_layers,
-)
+from simulator.simulate import LayerInput, Target, bundle_layers, evaluate, mask_layers, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from simulator.trace import busy_shares, timeline, trace_events
 from studies.masks import generated, in_memory
@@ -32,6 +23,7 @@ from studies.progress import ProgressLine
 from studies.settings import density_of
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
+from workloads.conditions import Conditions
 from workloads.errors import UserError, unknown
 from workloads.experts import expert_of
 from workloads.files import canonical_json, write_text

@@ -10,11 +10,11 @@ import numpy as np
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec, load_gpu
 from simulator.machine.spec import spec_sha256
-from simulator.routing import UNIFORM, Routing
 from simulator.simulate import LayerInput, layer_facts, load_facts
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
 from workloads.patterns import DENSE
+from workloads.routing import UNIFORM, Routing
 from workloads.verdicts import verdict
 
 NOTES = (

@@ -67,10 +67,10 @@ def simulate(
         Write to this file instead of stdout.
     """
     check_format(format)
-    from simulator.routing import has_experts, parse_routing
-    from simulator.simulate import Conditions
     from studies.gaps import warn_of_gaps
     from studies.simulate import find_layer, open_any, open_source, simulate_frame, write_trace
+    from workloads.conditions import Conditions
+    from workloads.routing import has_experts, parse_routing
 
     conditions = Conditions(tokens, activation_density, parse_routing(routing))
     targets = open_any(on, set_ or [], sweep or [], dtype)

@@ -15,12 +15,13 @@ import tests.simulator.twins as twins
 from simulator.accelerators import ACCELERATORS
 from simulator.cycles import Infeasible, Outcome
 from simulator.engine import run
-from simulator.simulate import Conditions, LayerInput, Target, evaluate, open_target, simulate_layers
+from simulator.simulate import LayerInput, Target, evaluate, open_target, simulate_layers
 from simulator.statistics import Statistics, StatisticsStore
 from tests.simulator.twins import engine
 from tests.simulator.twins.case import Case
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
+from workloads.conditions import Conditions
 from workloads.rows import to_frame
 
 CASES: dict[str, Case] = {}

@@ -9,13 +9,14 @@ import pytest
 
 from simulator.gpu.layers import open_gpu, predict_layers
 from simulator.gpu.prediction import predict
-from simulator.routing import UNKNOWN, Load, Routing, parse_routing
-from simulator.simulate import Conditions, LayerInput, evaluate, mask_layers, open_target, simulate_layers
+from simulator.simulate import LayerInput, evaluate, mask_layers, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
+from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.experts import Experts
+from workloads.routing import UNKNOWN, Load, Routing, parse_routing
 
 TOP2OF4 = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
 HEADER = BundleHeader("tiny", "x", model_config=TOP2OF4)

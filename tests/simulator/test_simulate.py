@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from simulator.accelerators import ACCELERATORS
-from simulator.simulate import Conditions, LayerInput, mask_layers, open_target, simulate_layers
+from simulator.simulate import LayerInput, mask_layers, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from studies.simulate import combined, open_targets
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
+from workloads.conditions import Conditions
 from workloads.errors import UserError
 
 HEADER = BundleHeader("m", "x")

@@ -11,9 +11,10 @@ import pytest
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.systolic import cycle as systolic
 from simulator.identity import source_sha256
-from simulator.simulate import Conditions, Target, open_target, simulate_layers
+from simulator.simulate import Target, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from tests.simulator.test_simulate import HEADER, layer_of, random_mask
+from workloads.conditions import Conditions
 
 # Two models in one module, which differ in what they gather alone; their cycles are `factor` x kept weights.
 SOURCE = """

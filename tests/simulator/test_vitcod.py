@@ -14,13 +14,14 @@ from simulator.accelerators.vitcod.shapes import shapes_of
 from simulator.cycles import Infeasible
 from simulator.engine import run
 from simulator.machine.port import Port
-from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
+from simulator.simulate import mask_layers, open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR
 from simulator.work import Work
 from tests.simulator.twins.vitcod import Bus, assert_agrees, parse_mapping, twin_of
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
+from workloads.conditions import Conditions
 from workloads.errors import UserError
 
 SMALL = ["array.width=4", "array.height=3", "buffers.weight_kib=2", "buffers.index_kib=0.5", "buffers.output_kib=0.25",

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 import workloads
 from simulator.accelerators.vitcod.relabel import count_right_of, relabel
-from simulator.simulate import Conditions, mask_layers, open_target, simulate_layers
+from simulator.simulate import mask_layers, open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.bundle import LayerEntry
+from workloads.conditions import Conditions
 
 SPARE = 200  # the label that the published walk parks entries on, a real label in large matrices
 DEIT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
