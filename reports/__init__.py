@@ -1,7 +1,7 @@
 """Result rows go in; tables, figures and pages come out."""
 
-import reports.plotting  # noqa: F401  (before anything that imports matplotlib)
-from reports.tables import headline_table
+import reports.figures.plotting  # noqa: F401  (before anything that imports matplotlib)
+from reports.tables.layers import headline_table
 from reports.write import write_report
 
 __all__ = ["headline_table", "write_report"]

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from reports.quality import CELL
+from reports.tables.quality import CELL
 
-# Of tables in one unit of time, named in µs (reports/units.py).
+# Of tables in one unit of time, named in µs (reports/words/units.py).
 HEADLINE_COLUMNS = [
     # The speedup early: on a phone only the first columns are seen without scrolling.
     *("model", "target", "dtype", "tokens", "method", "pattern", "speedup", "latency_us", "dense_latency_us"),
@@ -78,7 +78,7 @@ INFEASIBLE_COLUMNS = [
     *("model", "target", "settings", "tokens", "activation_density", "method", "pattern"),
     *("infeasible_layers", "no_baseline_layers", "reason"),
 ]
-# Of tables in one unit, named in the base unit (reports/units.py).
+# Of tables in one unit, named in the base unit (reports/words/units.py).
 ENERGY_COLUMNS = [
     *("model", "target", "tokens", "method", "pattern", "energy_ratio", "energy_pj", "dense_energy_pj", "settings"),
     *("activation_density", "mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj", "latency_us", "edp_pj_us"),

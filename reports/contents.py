@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from reports import tables
-from reports.by_tokens import curves, token_tables
-from reports.compare import compare_tables
-from reports.designs import design_tables, split
-from reports.gemms import sources_table
-from reports.quality import perplexity_table, quality_tables
-from reports.sums import checked, known
+from reports.tables import layers as tables
+from reports.tables.by_tokens import curves, token_tables
+from reports.tables.compare import compare_tables
+from reports.tables.designs import design_tables, split
+from reports.tables.gemms import sources_table
+from reports.tables.quality import perplexity_table, quality_tables
+from reports.tables.sums import checked, known
 from workloads.errors import UserError
 
 _CONSTANT = {"name": "constant", "source": "constant_source"}  # other words than those of result rows

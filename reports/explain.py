@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from reports import statements
 from reports.contents import Contents
-from reports.present import cell, times_text
-from reports.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
-from reports.settings import settings_tag, settings_text, swept_keys
-from reports.sums import CONFIG, KERNEL, counted, groups, known, no_baseline
+from reports.tables.quality import DENSE, EVALUATION, NOT_PRUNED, off_target
+from reports.tables.sums import CONFIG, KERNEL, counted, groups, known, no_baseline
+from reports.words import statements
+from reports.words.present import cell, times_text
+from reports.words.settings import settings_tag, settings_text, swept_keys
 from workloads.verdicts import UNCLEAR
 
 ENERGY_CAPTION = "Energy of one pass through the layers counted, summed over them; latency and EDP likewise"

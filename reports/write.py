@@ -8,24 +8,25 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import bars, figures
-from reports.by_tokens import MASKED
-from reports.compare import compare_csv
 from reports.contents import Contents, check_any, gather
-from reports.documents import by, latex_report, markdown_report
-from reports.drawing import png_bytes, svg_bytes
 from reports.explain import config_text, masks_text
+from reports.figures import bars
+from reports.figures import layers as figures
+from reports.figures.by_tokens import tokens_figure
+from reports.figures.drawing import png_bytes, svg_bytes
+from reports.figures.pareto import pareto_figure
+from reports.figures.phases import phase_figures
+from reports.figures.quality import quality_figure
+from reports.figures.timeline import timeline_figures, where_text
+from reports.figures.tradeoff import tradeoff_figures, tradeoffs
 from reports.limits import MOST_CONFIGURATIONS, MOST_FIGURES
-from reports.page import BY_TOKENS, PHASES, Picture, html_report
-from reports.pareto_figure import pareto_figure
-from reports.phases_figure import phase_figures
-from reports.quality import DENSE, EVALUATION, quality_csv
-from reports.quality_figure import quality_figure
-from reports.settings import settings_text
-from reports.sums import CONFIG, KERNEL, counted_mask
-from reports.timeline_figure import timeline_figures, where_text
-from reports.tokens_figure import tokens_figure
-from reports.tradeoff_figure import tradeoff_figures, tradeoffs
+from reports.render.documents import by, latex_report, markdown_report
+from reports.render.html import BY_TOKENS, PHASES, Picture, html_report
+from reports.tables.by_tokens import MASKED
+from reports.tables.compare import compare_csv
+from reports.tables.quality import DENSE, EVALUATION, quality_csv
+from reports.tables.sums import CONFIG, KERNEL, counted_mask
+from reports.words.settings import settings_text
 from workloads.csv_text import csv_text
 from workloads.files import write_bytes, write_text
 
@@ -51,7 +52,7 @@ def write_report(
     designs.csv (sweeps), tradeoff.csv (perplexity and speedup, with the Pareto front), sources.csv (one GEMM by several sources), by-tokens.csv, quality.csv and quality-table.csv where there is
     something to fill them. These tables have every line; pages and figures stop where nobody reads on (reports/limits.py) and say so.
 
-    `timelines`: traces as reports/timeline_figure.py takes them. `constants`: what energies rest on, columns name, value, unit,
+    `timelines`: traces as reports/figures/timeline.py takes them. `constants`: what energies rest on, columns name, value, unit,
     node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks on GPUs, with the columns
     of columns.SPMM_COLUMNS.
 

@@ -172,7 +172,7 @@ class StudyRunner:
         from rich.console import Console
 
         from reports import write_report
-        from reports.terminal import print_report
+        from reports.render.terminal import print_report
 
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
         notes += [f"Left out: {text}." for text in self.left_out]

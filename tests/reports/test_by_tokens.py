@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import write_report
-from reports.by_tokens import crossing_text, crossings, curves, token_tables
-from reports.drawing import svg_bytes
-from reports.phases_figure import phase_figures
-from reports.sums import checked
-from reports.tokens_figure import tokens_figure
+from reports.figures.by_tokens import tokens_figure
+from reports.figures.drawing import svg_bytes
+from reports.figures.phases import phase_figures
+from reports.tables.by_tokens import crossing_text, crossings, curves, token_tables
+from reports.tables.sums import checked
 from tests.reports.samples import barred, frame, kernel, row, timed
 
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from reports.compare import compare_columns, compare_csv, compare_tables, perplexity_line
 from reports.explain import compared_text
-from reports.quality import perplexity_table
+from reports.tables.compare import compare_columns, compare_csv, compare_tables, perplexity_line
+from reports.tables.quality import perplexity_table
 from tests.reports.samples import barred, dense, frame, measured, quality_frame, row, two_layers
 
 NONE = perplexity_table(None)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from reports import write_report
-from reports.designs import design_tables, pareto, split
-from reports.drawing import svg_bytes
 from reports.explain import designs_verdict
-from reports.pareto_figure import pareto_figure
-from reports.sums import checked
-from reports.terminal import print_report
+from reports.figures.drawing import svg_bytes
+from reports.figures.pareto import pareto_figure
+from reports.render.terminal import print_report
+from reports.tables.designs import design_tables, pareto, split
+from reports.tables.sums import checked
 from tests.reports.samples import barred, frame, powered, row, two_layers
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from reports import headline_table, write_report
-from reports.statements import NOT_IN_ENERGY
-from reports.tables import role_table
+from reports.tables.layers import role_table
+from reports.words.statements import NOT_IN_ENERGY
 from tests.reports.samples import barred, frame, powered, row, two_layers, two_powered
 
 CONSTANTS = pd.DataFrame([

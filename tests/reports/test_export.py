@@ -4,10 +4,10 @@ import re
 import pandas as pd
 import pytest
 
-from reports.compare import compare_columns, compare_tables, perplexity_line
-from reports.export import latex_escape, latex_table, markdown_escape, markdown_table
-from reports.quality import perplexity_table
-from reports.tables import headline_table
+from reports.render.export import latex_escape, latex_table, markdown_escape, markdown_table
+from reports.tables.compare import compare_columns, compare_tables, perplexity_line
+from reports.tables.layers import headline_table
+from reports.tables.quality import perplexity_table
 from tests.reports.samples import dense, frame, measured, quality_frame, row, two_layers
 from workloads.csv_text import csv_text
 

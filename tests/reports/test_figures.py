@@ -2,9 +2,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from reports.bars import bars_figure, energy_figure
-from reports.drawing import png_bytes, safe, svg_bytes
-from reports.figures import heatmap_figure, scatter_figure
+from reports.figures.bars import bars_figure, energy_figure
+from reports.figures.drawing import png_bytes, safe, svg_bytes
+from reports.figures.layers import heatmap_figure, scatter_figure
 from tests.reports.samples import barred, frame, powered, row, two_layers, two_powered
 from workloads.layers import ROLES
 

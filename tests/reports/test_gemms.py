@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from reports.gemms import card_of, error_sentences, gemm_times, sources_table
-from reports.present import cell, heading
-from reports.settings import others, setting
-from reports.sums import checked
+from reports.tables.gemms import card_of, error_sentences, gemm_times, sources_table
+from reports.tables.sums import checked
+from reports.words.present import cell, heading
+from reports.words.settings import others, setting
 from tests.reports.samples import frame, kernel, published, timed, two_layers
 
 

@@ -8,16 +8,16 @@ import pytest
 from rich.console import Console
 
 from reports import headline_table, write_report
-from reports.compare import compare_columns, compare_tables
 from reports.contents import gather
-from reports.designs import split
-from reports.documents import headline_lines
 from reports.explain import provenance, verdict
-from reports.quality import perplexity_table
-from reports.sums import checked
-from reports.tables import infeasible_table, layer_table, role_table
-from reports.terminal import print_report
-from reports.units import with_time_unit
+from reports.render.documents import headline_lines
+from reports.render.terminal import print_report
+from reports.tables.compare import compare_columns, compare_tables
+from reports.tables.designs import split
+from reports.tables.layers import infeasible_table, layer_table, role_table
+from reports.tables.quality import perplexity_table
+from reports.tables.sums import checked
+from reports.words.units import with_time_unit
 from tests.reports.samples import frame, kernel, published, row, timed, two_layers
 from workloads.errors import UserError
 

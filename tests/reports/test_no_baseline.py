@@ -5,10 +5,10 @@ import math
 import pandas as pd
 import pytest
 
-from reports.by_tokens import curves
 from reports.explain import coverage, verdict
-from reports.sums import checked, sums
-from reports.tables import headline_table, infeasible_table, role_table
+from reports.tables.by_tokens import curves
+from reports.tables.layers import headline_table, infeasible_table, role_table
+from reports.tables.sums import checked, sums
 from reports.write import write_report
 from studies.gaps import check_any_ran, warn_of_gaps
 from tests.reports.samples import barred, two_powered

@@ -7,7 +7,7 @@ from pathlib import Path
 
 CODE = """
 import os; here = os.getcwd()
-import reports.drawing as d, matplotlib
+import reports.figures.drawing as d, matplotlib
 assert os.getcwd() == here
 print(matplotlib.rcParams["lines.linewidth"], matplotlib.rcParams["backend_fallback"])
 """

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from reports.present import MISSING, cell, cells, filled, heading, spans, speedup_text
+from reports.words.present import MISSING, cell, cells, filled, heading, spans, speedup_text
 
 
 @pytest.mark.parametrize(

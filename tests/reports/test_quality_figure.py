@@ -3,9 +3,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from reports.drawing import svg_bytes
-from reports.quality import perplexity_table
-from reports.quality_figure import quality_figure
+from reports.figures.drawing import svg_bytes
+from reports.figures.quality import quality_figure
+from reports.tables.quality import perplexity_table
 from tests.reports.samples import dense, measured, quality_frame
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.explain import coverage
-from reports.sums import spread
-from reports.tables import headline_table, infeasible_table, layer_table, levels_table, role_table
+from reports.tables.layers import headline_table, infeasible_table, layer_table, levels_table, role_table
+from reports.tables.sums import spread
 from tests.reports.samples import barred, dense, frame, measured, quality_frame, row, two_layers
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from reports import headline_table, write_report
 from reports.explain import config_text
-from reports.settings import common, parts_of, settings_tag, settings_text, shortened, swept_keys
-from reports.sums import CONFIG, LATER, checked
+from reports.tables.sums import CONFIG, LATER, checked
+from reports.words.settings import common, parts_of, settings_tag, settings_text, shortened, swept_keys
 from studies.report import constants_for, read_rows
 from tests.reports.samples import frame, row, two_layers, two_powered
 from workloads.errors import UserError

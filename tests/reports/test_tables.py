@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from reports.tables import (
+from reports.tables.layers import (
     headline_table,
     infeasible_table,
     layer_table,

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from reports import write_report
-from reports.drawing import svg_bytes
-from reports.timeline_figure import timeline_figures
+from reports.figures.drawing import svg_bytes
+from reports.figures.timeline import timeline_figures
 from tests.reports.samples import frame, trace, two_layers
 
 BUSY = [(0.5, 0.75, 0.25), (1.0, 0.5, 0.0)]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.drawing import svg_bytes
-from reports.tables import headline_table
-from reports.tradeoff_figure import on_front, tradeoff_figures, tradeoffs
+from reports.figures.drawing import svg_bytes
+from reports.figures.tradeoff import on_front, tradeoff_figures, tradeoffs
+from reports.tables.layers import headline_table
 from reports.write import write_report
 from tests.reports.samples import dense, frame, measured, quality_frame, row
 

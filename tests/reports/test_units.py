@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from reports.units import ENERGIES, fitting, in_units, unit_of
+from reports.words.units import ENERGIES, fitting, in_units, unit_of
 
 
 @pytest.mark.parametrize(

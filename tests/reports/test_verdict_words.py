@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from reports.explain import verdict
-from reports.phases_figure import Bar
-from reports.present import cells
-from reports.sums import checked, sums
-from reports.tables import headline_table, layer_table
+from reports.figures.phases import Bar
+from reports.tables.layers import headline_table, layer_table
+from reports.tables.sums import checked, sums
+from reports.words.present import cells
 from tests.reports.samples import frame, kernel, row
 
 

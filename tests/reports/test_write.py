@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from reports import headline_table, write_report
-from reports.terminal import print_headline, print_report
+from reports.render.terminal import print_headline, print_report
 from tests.reports.samples import barred, dense, frame, measured, quality, quality_frame, row, two_layers
 from workloads.errors import UserError
 

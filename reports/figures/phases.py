@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from reports import drawing
-from reports.drawing import safe
-from reports.gemms import is_24
-from reports.present import quantity_text, times_text
-from reports.settings import QUANTIZED, others, setting, type_of
-from reports.sums import KERNEL, KEYS, groups, sums
-from reports.units import TIMES, fitting
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.tables.gemms import is_24
+from reports.tables.sums import KERNEL, KEYS, groups, sums
+from reports.words.present import quantity_text, times_text
+from reports.words.settings import QUANTIZED, others, setting, type_of
+from reports.words.units import TIMES, fitting
 from workloads.verdicts import FASTER, verdict
 
 WHAT = "Dense, 2:4 and quantized, by phase"

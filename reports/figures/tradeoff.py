@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reports import drawing
-from reports.drawing import safe
 from reports.explain import config_text
-from reports.present import cell, times_text
-from reports.quality import DENSE, target_name
-from reports.quality_figure import COLOURS, MARKERS
-from reports.sums import CONFIG, groups
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.figures.quality import COLOURS, MARKERS
+from reports.tables.quality import DENSE, target_name
+from reports.tables.sums import CONFIG, groups
+from reports.words.present import cell, times_text
 
 _WHAT = "Perplexity against speedup"
 _PANELS = 6  # of one figure; more fill further figures

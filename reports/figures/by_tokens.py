@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports import drawing
-from reports.by_tokens import PLACE, crossings
-from reports.drawing import safe
-from reports.figures import MARKERS
-from reports.settings import settings_text
-from reports.sums import groups
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.figures.layers import MARKERS
+from reports.tables.by_tokens import PLACE, crossings
+from reports.tables.sums import groups
+from reports.words.settings import settings_text
 
 WHAT = "Speedup against tokens"
 _PANELS_A_LINE = 2

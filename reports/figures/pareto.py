@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reports import drawing
-from reports.designs import COSTS
-from reports.drawing import safe
 from reports.explain import config_text
-from reports.figures import MARKERS, series
-from reports.units import in_units, unit_of
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.figures.layers import MARKERS, series
+from reports.tables.designs import COSTS
+from reports.words.units import in_units, unit_of
 
 _WHAT = "Designs: latency against energy and area"
 _WIDE = 4.0  # a span of values beyond this ratio gets a logarithmic axis

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from reports.settings import common, shortened
-from reports.sums import CONFIG, KERNEL, KEYS, MASKS, groups, known, sums_by
+from reports.tables.sums import CONFIG, KERNEL, KEYS, MASKS, groups, known, sums_by
+from reports.words.settings import common, shortened
 
 FEW_SETTINGS = 3  # settings of one target that are still shown one by one
 SHARED = [name for name in CONFIG if name != "settings"]

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from reports.settings import settings_text
-from reports.units import unit_of
+from reports.words.settings import settings_text
+from reports.words.units import unit_of
 from workloads.verdicts import UNCLEAR
 
 MISSING = "\N{EN DASH}"

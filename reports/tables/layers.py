@@ -1,14 +1,13 @@
 """Result rows in, tables out: pure functions from frame to frame, numbers only, nothing formatted. How rows add up:
-reports/sums.py; perplexities: reports/quality.py."""
+reports/tables/sums.py; perplexities: reports/tables/quality.py."""
 
 import math
 
 import numpy as np
 import pandas as pd
 
-from reports.quality import beside, perplexity_table
-from reports.settings import type_of
-from reports.sums import (
+from reports.tables.quality import beside, perplexity_table
+from reports.tables.sums import (
     ALL_ROLES,
     KERNEL,
     KEYS,
@@ -28,6 +27,7 @@ from reports.sums import (
     total,
     totals,
 )
+from reports.words.settings import type_of
 from workloads.layers import role_rank
 
 BOUNDS = ("compute", "imbalance", "memory", "buffer")  # of an accelerator

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from reports import drawing
-from reports.drawing import safe
-from reports.settings import settings_text
-from reports.sums import groups
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.tables.sums import groups
+from reports.words.settings import settings_text
 
 PLACE = ["model", "target", "settings", "tokens"]  # what the panels of one figure share
 _NAMES = ["method", "pattern", "target_sparsity", "seed"]  # of a panel, as far as the frame has them

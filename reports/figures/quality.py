@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from reports import drawing
-from reports.drawing import safe
-from reports.present import cell
-from reports.quality import DENSE, EVALUATION, LINE, ordered_targets
-from reports.sums import groups
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.tables.quality import DENSE, EVALUATION, LINE, ordered_targets
+from reports.tables.sums import groups
+from reports.words.present import cell
 
 COLOURS = (
     drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.PURPLE, drawing.ORANGE, drawing.BLACK, drawing.SKY, drawing.GREY,

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from reports.present import MISSING, Heading, cells, filled, heading, spans
-from reports.sums import ALL_ROLES
+from reports.tables.sums import ALL_ROLES
+from reports.words.present import MISSING, Heading, cells, filled, heading, spans
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from reports.settings import beside_type, type_of
-from reports.sums import MASKS, counted, groups, no_baseline, sums_by
+from reports.tables.sums import MASKS, counted, groups, no_baseline, sums_by
+from reports.words.settings import beside_type, type_of
 from workloads.verdicts import UNCLEAR
 
 MASKED = ["model", *MASKS]

@@ -7,17 +7,17 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.columns import COMPARED_SOURCES_COLUMNS, quality_columns
-from reports.compare import compare_columns, compare_tables, perplexity_line
-from reports.designs import design_tables, split
-from reports.documents import named
 from reports.explain import compared_text, config_text, designs_verdict, quality_text
-from reports.gemms import error_sentences, sources_table
-from reports.present import cells, filled, heading
-from reports.quality import perplexity_table, quality_tables
-from reports.settings import settings_text
-from reports.sums import KERNEL, KEYS, checked, groups, known
-from reports.tables import headline_table, role_table
-from reports.units import in_units, with_time_unit
+from reports.render.documents import named
+from reports.tables.compare import compare_columns, compare_tables, perplexity_line
+from reports.tables.designs import design_tables, split
+from reports.tables.gemms import error_sentences, sources_table
+from reports.tables.layers import headline_table, role_table
+from reports.tables.quality import perplexity_table, quality_tables
+from reports.tables.sums import KERNEL, KEYS, checked, groups, known
+from reports.words.present import cells, filled, heading
+from reports.words.settings import settings_text
+from reports.words.units import in_units, with_time_unit
 
 COLUMNS = [
     *("model", "target", "settings", "tokens", "activation_density", "method", "pattern", "sparsity", "speedup"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from reports.sums import groups, spread
+from reports.tables.sums import groups, spread
 from workloads.errors import UserError
 from workloads.patterns import parse_pattern
 

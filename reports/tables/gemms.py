@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 
-from reports.settings import others, setting, type_of
-from reports.sums import KERNEL, groups
+from reports.tables.sums import KERNEL, groups
+from reports.words.settings import others, setting, type_of
 from workloads.layers import role_rank
 
 GEMM = ["target", "dtype", "tokens", "out_features", "in_features"]

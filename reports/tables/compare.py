@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from reports.present import cell, filled, heading
-from reports.quality import beside
-from reports.sums import ALL_ROLES, CONFIG, checked, groups, known, numbered
-from reports.tables import role_table
+from reports.tables.layers import role_table
+from reports.tables.quality import beside
+from reports.tables.sums import ALL_ROLES, CONFIG, checked, groups, known, numbered
+from reports.words.present import cell, filled, heading
 
 SAME = [*CONFIG, "pattern", "target_sparsity"]
 # What each method gets a column of, named "METHOD@column"; the unpruned model has "dense@..." ones.

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from reports import drawing
-from reports.drawing import safe
-from reports.figures import configuration, left_out, roles_of, series
-from reports.present import cell, quantity_text
-from reports.sums import ENERGY_PARTS, counted, no_baseline, sums
-from reports.units import ENERGIES, fitting
+from reports.figures import drawing
+from reports.figures.drawing import safe
+from reports.figures.layers import configuration, left_out, roles_of, series
+from reports.tables.sums import ENERGY_PARTS, counted, no_baseline, sums
+from reports.words.present import cell, quantity_text
+from reports.words.units import ENERGIES, fitting
 
 _ROW = 0.19  # inches a bar takes
 _HATCH = "////"

@@ -12,16 +12,17 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reports import columns, explain, statements
-from reports.by_tokens import table_columns
-from reports.compare import compare_columns, perplexity_line
+from reports import columns, explain
 from reports.contents import Contents
-from reports.documents import by, headline_lines, named
-from reports.gemms import error_sentences
 from reports.limits import MOST_LINES, MOST_SENTENCES, cut, lines_each, more_lines, more_tables
-from reports.present import Cell, Heading, cell, cells, filled, heading, spans
-from reports.sums import ALL_ROLES, CONFIG, KERNEL, groups
-from reports.units import in_units, with_time_unit
+from reports.render.documents import by, headline_lines, named
+from reports.tables.by_tokens import table_columns
+from reports.tables.compare import compare_columns, perplexity_line
+from reports.tables.gemms import error_sentences
+from reports.tables.sums import ALL_ROLES, CONFIG, KERNEL, groups
+from reports.words import statements
+from reports.words.present import Cell, Heading, cell, cells, filled, heading, spans
+from reports.words.units import in_units, with_time_unit
 
 _LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
 _HEADLINE = "Sum of dense times / sum of times over all counted layers, each target against its own dense run"
@@ -115,7 +116,7 @@ def html_report(contents: Contents, pictures: dict[str, list[Picture]], undrawn:
     sweeps = [_sweep(key, table, pictures.get(explain.config_text(key), []), most) for key, table in designs]
     placed = {explain.config_text(key) for key, _ in contents.designs} | {BY_TOKENS, PHASES}
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

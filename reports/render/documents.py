@@ -4,16 +4,17 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from reports import columns, explain, statements
-from reports.by_tokens import table_columns
-from reports.compare import compare_columns, perplexity_line
+from reports import columns, explain
 from reports.contents import Contents
-from reports.export import latex_table, markdown_escape, markdown_table, one_line
-from reports.gemms import error_sentences
 from reports.limits import MOST_TABLES, more_tables
-from reports.settings import beside_type
-from reports.sums import CONFIG, KERNEL, groups
-from reports.units import in_units, with_time_unit
+from reports.render.export import latex_table, markdown_escape, markdown_table, one_line
+from reports.tables.by_tokens import table_columns
+from reports.tables.compare import compare_columns, perplexity_line
+from reports.tables.gemms import error_sentences
+from reports.tables.sums import CONFIG, KERNEL, groups
+from reports.words import statements
+from reports.words.settings import beside_type
+from reports.words.units import in_units, with_time_unit
 
 MOST_DESIGNS = 40  # lines of a sweep that are still read in plain text
 

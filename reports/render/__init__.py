@@ -1,0 +1,1 @@
+"""A report as a page, as text for other programs, in a terminal."""

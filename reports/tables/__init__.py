@@ -1,0 +1,1 @@
+"""Result rows in, tables out: numbers only, nothing formatted."""

@@ -1,0 +1,1 @@
+"""How a value, a unit, a setting is said for a person."""
