@@ -19,10 +19,10 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
 from checkpoints.discovery import block_linears
-from pruning.block import BlockJob
-from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.block_job import BlockJob
+from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.methods.besa import besa
-from pruning.methods.besa.budgets import candidates
+from pruning.methods.besa.coefficients import candidates
 from pruning.methods.besa.ranks import ranks_of, sums_below
 from pruning.training import output_error
 
@@ -59,7 +59,7 @@ def observed(block, run, sequences: list[torch.Tensor]):
             output, sums = watch.observe(lambda s=states: run(s))
             outputs.append(output)
             merge(total, sums)
-    return refs, InputStatistics(len(sequences), total), outputs
+    return refs, InputMoments(len(sequences), total), outputs
 
 
 def ours(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]:

@@ -15,10 +15,10 @@ from measuring import measure
 from torch import nn
 
 from checkpoints.discovery import LinearRef
-from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
+from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.parallel import one_thread_per_operation, ordered_map, worker_count
 from pruning.second_order.hessians import Factors
-from pruning.second_order.sweep import Selection, sweep
+from pruning.second_order.obs import Selection, sweep
 from workloads.layers import Layer
 
 NAMES = ("q_proj", "k_proj", "v_proj")
@@ -40,7 +40,7 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
     refs = [LinearRef(Layer(name, name[0], 0, size, size), name, "weight", None, False) for name in NAMES]
 
     class Job:  # what Factors asks of a block's job
-        statistics = InputStatistics(1, {})
+        statistics = InputMoments(1, {})
 
         @staticmethod
         def warn(text: str) -> None:
@@ -55,7 +55,7 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
 
             for sums in ordered_map(observe, list(inputs.split(BATCH)), large=True):
                 merge(total, sums)
-            Job.statistics = InputStatistics(1, total)
+            Job.statistics = InputMoments(1, total)
             factors = Factors(Job, DAMPING, "")  # type: ignore[arg-type]
             return [
                 sweep(ref.matrix(layers), factors.of(ref)[0], Selection(sparsity=sparsity), BLOCKSIZE).keep

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pruning.saving.checkpoint import save_floats
+from pruning.saving.dense import save_floats
 from studies.progress import ProgressLine
 from workloads.errors import UserError
 

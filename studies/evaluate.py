@@ -6,8 +6,8 @@ import pandas as pd
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.data.calibration import check_ids, ids_sha256, windows
-from pruning.evaluation.evaluate import perplexity
-from pruning.forward.states import Progress
+from pruning.evaluation.perplexity import perplexity
+from pruning.forward.hidden_states import Progress
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle

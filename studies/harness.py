@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.block import Warn
+from pruning.block_job import Warn
 from pruning.data.tokenizer import load_tokenizer
 from pruning.evaluation.harness import HarnessModel, cannot_write, longest_context, whole_model
-from pruning.forward.states import Progress
+from pruning.forward.hidden_states import Progress
 from pruning.parallel import one_thread_per_operation
 from studies.harness_tasks import expand, load_tasks
 from studies.prune import model_name

@@ -10,19 +10,19 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from checkpoints.model_folder import find_model
-from pruning.allocation import Allocation, find_allocator
-from pruning.block import Warn
+from checkpoints.prunable import all_refs
+from pruning.allocations import Allocation, find_allocator
+from pruning.block_job import Warn
 from pruning.data.calibration import read_calibration
-from pruning.forward.refs import all_refs
-from pruning.forward.states import Progress
+from pruning.forward.hidden_states import Progress
 from pruning.methods import choose_rule, find_method
 from pruning.methods.method import Method
 from pruning.parameters import parse_parameters
-from pruning.quantization import Quantization, check_bits, find_quantizer
+from pruning.quantizers import Quantization, check_bits, find_quantizer
 from pruning.run.driver import prune
-from pruning.run.plan import estimate
+from pruning.run.estimate import estimate
 from pruning.run.recipe import Recipe
-from pruning.saving.checkpoint import check_target, save_pruned
+from pruning.saving.dense import check_target, save_pruned
 from pruning.saving.packed import check_packable, save_packed
 from studies.masks import parse_values
 from studies.settings import sparsity_of

@@ -14,9 +14,9 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.evaluation.evaluate import apply_masks, check_masks, check_predicts
-from pruning.forward.refs import all_refs, shared_refs
-from pruning.forward.states import Progress
+from checkpoints.prunable import all_refs, shared_refs
+from pruning.evaluation.perplexity import apply_masks, check_masks, check_predicts
+from pruning.forward.hidden_states import Progress
 from pruning.parallel import ordered_map
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, one_line

@@ -16,7 +16,7 @@ from torch import nn
 
 from checkpoints.discovery import LinearRef
 from pruning.forward.blockwise import BlockwiseModel
-from pruning.forward.states import Progress, read_tensors, write_tensors
+from pruning.forward.hidden_states import Progress, read_tensors, write_tensors
 from pruning.parallel import ordered_map
 from workloads.errors import UserError
 

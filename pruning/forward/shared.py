@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.forward.states import read_tensors, write_tensors
+from pruning.forward.hidden_states import read_tensors, write_tensors
 
 FILE = "shared.safetensors"
 

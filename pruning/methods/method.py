@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need, check_needs
 from workloads.patterns import NofM
 
@@ -69,8 +69,8 @@ def evidence_of(method: Method, parameters: Any, job: BlockJob, name: str) -> Ev
     needs = check_needs(method.needs_of(parameters), f"method {method.name}")
     norm = gradient = None
     if Need.ENERGY in needs:
-        assert job.statistics is not None
-        norm = job.statistics.feature_norm(name)
+        assert job.moments is not None
+        norm = job.moments.feature_norm(name)
         if norm is None:
             job.warn(f"{name}: {job.why_unseen(name)}; scored by magnitude")
     if job.gradients is not None:

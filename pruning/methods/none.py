@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.methods.method import Method
 
 

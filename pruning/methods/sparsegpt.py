@@ -3,8 +3,8 @@
 
 H = X^T X over all calibration tokens, damped by `damping` times its mean diagonal; U the upper Cholesky factor of its inverse.
 Unstructured masks share one threshold over all rows of a slab of `blocksize` columns, so sparsity is uniform over slabs, not rows;
-N:M masks are chosen from the current weights as the sweep comes to each run. Surviving weights change: the bundle holds them.
-With --bits and the quantizer "gptq" (its default) the same sweep rounds each column after pruning it and makes up for both
+N:M masks are chosen from the current weights as the walk comes to each run. Surviving weights change: the bundle holds them.
+With --bits and the quantizer "gptq" (its default) the same walk rounds each column after pruning it and makes up for both
 errors at once; grids are those of the dense weights (one a row), or of the current ones when a group is reached.
 
 Deviations from the released program: counts are exact (it prunes "<= threshold"); a Cholesky that fails is tried again with ten
@@ -19,11 +19,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
 from pruning.methods.method import Method
 from pruning.second_order.hessians import Factors
-from pruning.second_order.sweep import Selection, sweep
+from pruning.second_order.obs import MaskChoice, compensate
 from workloads.errors import UserError
 
 
@@ -43,8 +43,10 @@ def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
         if pattern is not None:
             check_runs(name, pattern.m, parameters.blocksize, grid.group_size if grid else 0)
         factor, _ = factors.of(ref)
-        swept = sweep(job.weight(ref), factor, Selection(None, pattern, job.sparsity[name]), parameters.blocksize, grid)
-        decisions[name] = Decision(swept.keep, swept.weight, swept.quantized)
+        made = compensate(
+            job.weight(ref), factor, MaskChoice(None, pattern, job.sparsity[name]), parameters.blocksize, grid
+        )
+        decisions[name] = Decision(made.keep, made.weight, made.quantized)
     return decisions
 
 

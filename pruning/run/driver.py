@@ -15,23 +15,23 @@ from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
-from pruning.allocation import Allotment
-from pruning.block import BlockJob, Decision, Warn
+from checkpoints.prunable import all_refs, block_weights, parameter_name
+from pruning.allocations import LayerSparsities
+from pruning.block_job import BlockJob, Decision, Warn
+from pruning.bundle_values import to_values
 from pruning.evidence.gradients import gradient_file, read_gradients, write_gradients
+from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need
-from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import check_data, first_sample
-from pruning.forward.refs import all_refs, block_weights, parameter_name
+from pruning.forward.hidden_states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
 from pruning.forward.shared import SharedWeights
-from pruning.forward.states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
-from pruning.grid import Grid
 from pruning.methods.method import Evidence, decide_block
 from pruning.parallel import one_thread_per_operation, ordered_map
-from pruning.run.allocating import allot
+from pruning.quantization_grid import QuantizationGrid
+from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
+from pruning.run.layer_sparsities import layer_sparsities
 from pruning.run.recipe import Recipe
-from pruning.selection import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
-from pruning.values import to_values
 from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
@@ -53,12 +53,12 @@ class Run:
     refs: list[list[LinearRef]]
     treated: list[list[LinearRef]]  # those of `refs` that the recipe is for; the others stay dense
     treatment: Treatment
-    allotment: Allotment
+    sparsities: LayerSparsities
     keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
 
     def pattern(self, name: str) -> NofM | None:
         """What a treated matrix shall follow."""
-        return self.treatment.pattern(name, (self.allotment.patterns or {}).get(name, self.recipe.pattern))
+        return self.treatment.pattern(name, (self.sparsities.patterns or {}).get(name, self.recipe.pattern))
 
 
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
@@ -104,9 +104,9 @@ def start(
             check_weights(checkpoint, refs, progress)
             if recipe.allocation is not None or recipe.needs & GRADIENTS:
                 writer.begin()
-        allotment = allot(checkpoint, recipe, treated, writer.folder, progress)
-        keeper = make_keeper(checkpoint, recipe, treated, treatment, allotment)
-        run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, allotment, keeper)
+        sparsities = layer_sparsities(checkpoint, recipe, treated, writer.folder, progress)
+        keeper = make_keeper(checkpoint, recipe, treated, treatment, sparsities)
+        run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, sparsities, keeper)
         if recipe.needs & GRADIENTS and not begun:
             gather_gradients(run)
     except UserError:
@@ -129,16 +129,20 @@ def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress:
 
 
 def make_keeper(
-    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatment, allotment: Allotment
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    refs: list[list[LinearRef]],
+    treatment: Treatment,
+    sparsities: LayerSparsities,
 ) -> Callable[[LinearRef, torch.Tensor], torch.Tensor]:
     """(matrix, scores) -> keep mask, under the recipe's rule, which compares the matrices `refs` alone."""
-    asked, patterns = recipe.pattern, allotment.patterns or {}
+    asked, patterns = recipe.pattern, sparsities.patterns or {}
     by_rule = keep_by_row if recipe.rule == "row" else keep_by_layer
 
     def keep_own(ref: LinearRef, scores: torch.Tensor) -> torch.Tensor:
         name = ref.layer.name
         pattern = treatment.pattern(name, patterns.get(name, asked))
-        return by_rule(scores, allotment.sparsity[name]) if pattern is None else keep_by_pattern(scores, pattern)
+        return by_rule(scores, sparsities.sparsity[name]) if pattern is None else keep_by_pattern(scores, pattern)
 
     if recipe.rule != "global" or asked is not None:
         return keep_own
@@ -251,7 +255,7 @@ def make_job(
         block=block,
         refs=refs,
         run=partial(model.run, number) if model is not None else lambda hidden: hidden,
-        sparsity={name: run.allotment.sparsity[name] for name in names},
+        sparsity={name: run.sparsities.sparsity[name] for name in names},
         patterns={name: run.pattern(name) for name in names},
         keeper=run.keeper,
         warn=run.warn,
@@ -288,14 +292,14 @@ def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: li
     for name, moments in total.items():
         if not bool(torch.isfinite(moments.energy).all()):
             raise UserError(f"{name}: calibration activations are NaN or Inf; use --dtype float32 or bfloat16")
-    job.statistics = InputStatistics(job.samples, total)
+    job.moments = InputMoments(job.samples, total)
     if Need.DENSE in needs:
         job.dense_inputs = streams["dense"]
         same = streams["dense"] is streams["inputs"]  # at the first block
         job.dense_outputs = job.outputs if same else list(ordered_map(job.run, job.dense_inputs))
 
 
-def grid_of(run: Run, ref: LinearRef) -> Grid:
+def grid_of(run: Run, ref: LinearRef) -> QuantizationGrid:
     assert run.recipe.quantization is not None
     grid = run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref)))
     return replace(grid, group_size=run.treatment.group_size(ref.layer.name, grid.group_size))

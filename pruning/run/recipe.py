@@ -5,11 +5,11 @@ from typing import Any
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
-from pruning.allocation import Allocation
+from pruning.allocations import Allocation
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods import Method
-from pruning.quantization import Quantization
+from pruning.quantizers import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.layers import Layer

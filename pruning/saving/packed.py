@@ -27,12 +27,12 @@ from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
-from pruning.evaluation.evaluate import check_masks
-from pruning.forward.refs import all_refs, parameter_name
-from pruning.forward.states import Progress
-from pruning.grid import Grid, Quantized
-from pruning.saving.checkpoint import check_target, save_shards, shard_tensors
-from pruning.values import read_quantized
+from checkpoints.prunable import all_refs, parameter_name
+from pruning.bundle_values import read_quantized
+from pruning.evaluation.perplexity import check_masks
+from pruning.forward.hidden_states import Progress
+from pruning.quantization_grid import QuantizationGrid, Quantized
+from pruning.saving.dense import check_target, save_shards, shard_tensors
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -43,7 +43,7 @@ DENSE = "save the dense checkpoint instead"
 class Packing:
     """What is packed, by layer name, and on which grid: one for all, since a loader knows one scheme a checkpoint."""
 
-    grid: Grid
+    grid: QuantizationGrid
     names: frozenset[str]
 
 
@@ -118,7 +118,7 @@ def scaled_inputs(where: str) -> UserError:
     )
 
 
-def check_packable(checkpoint: Checkpoint, grid: Grid, scales_inputs: bool, names: frozenset[str]) -> None:
+def check_packable(checkpoint: Checkpoint, grid: QuantizationGrid, scales_inputs: bool, names: frozenset[str]) -> None:
     """What can be known before the layers `names` are pruned. Raises UserError as `plan_packing`."""
     require_library()
     refs = [ref for block in all_refs(checkpoint) for ref in block]
@@ -221,7 +221,7 @@ def packed_tensors(quantized: Quantized) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def quantization_config(grid: Grid, ignore: Iterable[str]) -> dict[str, Any]:
+def quantization_config(grid: QuantizationGrid, ignore: Iterable[str]) -> dict[str, Any]:
     """What config.json says: every linear but those of `ignore` is packed on `grid`."""
     from compressed_tensors import __version__
     from compressed_tensors.config import CompressionFormat

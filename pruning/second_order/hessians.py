@@ -3,16 +3,16 @@
 import torch
 
 from checkpoints.discovery import LinearRef
-from pruning.block import BlockJob
-from pruning.evidence.statistics import Moments
-from pruning.second_order.sweep import Factor, factorise
+from pruning.block_job import BlockJob
+from pruning.evidence.moments import Moments
+from pruning.second_order.obs import Factor, factorise
 from workloads.importers import natural
 
 FEW_TOKENS = 4  # times its inputs: below that an expert's own X^T X says little
 
 
 class Factors:
-    """`of(ref)` gives the factor of a matrix (pruning/second_order/sweep.py) and, with `order`, the permutation of its inputs by falling
+    """`of(ref)` gives the factor of a matrix (pruning/second_order/obs.py) and, with `order`, the permutation of its inputs by falling
     diagonal. `remedy` says what becomes of matrices whose inputs nothing is known of. A factor is kept until one of another input is asked for: q, k and v cost one factorisation."""
 
     def __init__(self, job: BlockJob, damping: float, remedy: str, by_size: bool = False):
@@ -57,8 +57,8 @@ class Factors:
     def _moments(self, ref: LinearRef) -> Moments | None:
         """The sums of a matrix's input; None where nothing, or only zeros, came in. Experts that few tokens reached use those
         of all experts of their stack."""
-        assert self._job.statistics is not None
-        sums = self._job.statistics.sums
+        assert self._job.moments is not None
+        sums = self._job.moments.sums
         own = sums.get(ref.layer.name)
         tokens = own.tokens if own is not None else 0
         if ref.expert is not None and tokens < FEW_TOKENS * ref.layer.in_features:
@@ -75,10 +75,10 @@ class Factors:
 
     def _pool(self, ref: LinearRef) -> Moments | None:
         """The sums of all experts of a stack, those that stay dense included; None if no token reached any."""
-        assert self._job.statistics is not None
+        assert self._job.moments is not None
         stack = ref.layer.name.rpartition(".")[0]
         if stack not in self._pools:
-            sums = self._job.statistics.sums
+            sums = self._job.moments.sums
             peers = sorted((name for name in sums if name.rpartition(".")[0] == stack), key=natural)
             if not peers:
                 return None

@@ -50,11 +50,11 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
 
         lines = [(name, first_line(method.documentation)) for name, method in METHODS.items()]
     elif kind == "quantizers":
-        from pruning.quantization import QUANTIZERS
+        from pruning.quantizers import QUANTIZERS
 
         lines = [(name, first_line(quantizer.documentation)) for name, quantizer in QUANTIZERS.items()]
     elif kind == "allocations":
-        from pruning.allocation import ALLOCATORS
+        from pruning.allocations import ALLOCATORS
 
         lines = [(name, first_line(allocator.documentation)) for name, allocator in ALLOCATORS.items()]
     elif kind == "models":

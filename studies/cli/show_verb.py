@@ -35,9 +35,9 @@ def show(name: str = "", /) -> None:
     if name in catalog_names():
         print(json.dumps(catalog_config(name), indent=1))
         return
-    from pruning.allocation import ALLOCATORS
+    from pruning.allocations import ALLOCATORS
     from pruning.methods import METHODS
-    from pruning.quantization import QUANTIZERS
+    from pruning.quantizers import QUANTIZERS
 
     if name in METHODS:
         method = METHODS[name]

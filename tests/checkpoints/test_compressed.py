@@ -117,7 +117,7 @@ def test_our_own_packed_checkpoints_are_read(bits: int, group_size: int, symmetr
     """To the weights of the dense checkpoint of the same bundle; and pruning it again gives a folder of plain floats."""
     pytest.importorskip("compressed_tensors")
     from pruning.run.driver import prune
-    from pruning.saving.checkpoint import save_pruned
+    from pruning.saving.dense import save_pruned
     from pruning.saving.packed import save_packed
 
     save("llama", tmp_path / "model", torch.bfloat16)

@@ -174,7 +174,7 @@ def test_kinds_are_told_by_the_first_bytes(tmp_path: Path) -> None:
 def test_a_pruned_torch_model_is_written_as_safetensors(tmp_path: Path) -> None:
     """Tied weights share their memory in a torch file; safetensors hold each name on its own."""
     from pruning.run.driver import prune
-    from pruning.saving.checkpoint import save_pruned
+    from pruning.saving.dense import save_pruned
     from tests.pruning.models import quiet, recipe
 
     model = build("llama-tied")

@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from checkpoints.discovery import block_linears
-from pruning.block import BlockJob, Decision
-from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
-from pruning.grid import Grid
+from pruning.block_job import BlockJob, Decision
+from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
+from pruning.quantization_grid import QuantizationGrid
 
 HIDDEN, INNER, SAMPLES, SEQ_LEN = 32, 48, 4, 10
 
@@ -98,8 +98,8 @@ def make_job(
     warnings: list[str] = []
     job = BlockJob(
         number=0, block=block, refs=refs, run=block, sparsity={}, patterns={}, keeper=lambda ref, scores: scores > 0,
-        warn=warnings.append, grid=lambda ref: Grid(bits, group_size, symmetric, scale_dtype),
-        samples=SAMPLES, statistics=InputStatistics(SAMPLES, sums), inputs=inputs, outputs=[block(x) for x in inputs],
+        warn=warnings.append, grid=lambda ref: QuantizationGrid(bits, group_size, symmetric, scale_dtype),
+        samples=SAMPLES, moments=InputMoments(SAMPLES, sums), inputs=inputs, outputs=[block(x) for x in inputs],
         dense_inputs=dense_inputs, dense_outputs=[block(x) for x in dense_inputs],
     )  # fmt: skip
     return job, warnings

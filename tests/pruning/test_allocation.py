@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.allocation import ALLOCATORS, Allocation, AllocationJob, Allotment, depth, er, find_allocator, owl
-from pruning.allocation.balance import CAP, balance, spread
+from pruning.allocations import ALLOCATORS, Allocation, AllocationJob, LayerSparsities, depth, er, find_allocator, owl
+from pruning.allocations.balance import CAP, balance, spread
 from pruning.parameters import parse_parameters
 from workloads.errors import UserError
 from workloads.layers import Layer
@@ -51,14 +51,14 @@ def job_of(matrices: Sequence[Matrix], sparsity: float, pattern: NofM | None = N
     )  # fmt: skip
 
 
-def allocate(name: str, job: AllocationJob, **parameters: object) -> Allotment:
+def allocate(name: str, job: AllocationJob, **parameters: object) -> LayerSparsities:
     chosen = ALLOCATORS[name]
     return chosen.allocate(parse_parameters(name, chosen.parameters_type, parameters), job)
 
 
-def mean_of(job: AllocationJob, allotment: Allotment) -> float:
+def mean_of(job: AllocationJob, sparsities: LayerSparsities) -> float:
     """Of all weights, in exact arithmetic."""
-    pruned = sum(Fraction(allotment.sparsity[layer.name]) * layer.n_weights for layer in job.layers)
+    pruned = sum(Fraction(sparsities.sparsity[layer.name]) * layer.n_weights for layer in job.layers)
     return float(pruned / sum(layer.n_weights for layer in job.layers))
 
 
@@ -67,11 +67,11 @@ def mean_of(job: AllocationJob, allotment: Allotment) -> float:
 @pytest.mark.parametrize("name", ALLOCATORS)
 def test_the_mean_over_weights_is_exact_and_every_share_in_bounds(name: str, sparsity: float, shapes: str) -> None:
     job = job_of(matrices_of(SHAPES[shapes]), sparsity)
-    allotment = allocate(name, job)
-    assert list(allotment.sparsity) == [layer.name for layer in job.layers]
-    assert allotment.patterns is None
-    assert all(0 <= s <= CAP for s in allotment.sparsity.values())  # false for NaN
-    assert mean_of(job, allotment) == pytest.approx(sparsity, rel=1e-9, abs=1e-12)
+    sparsities = allocate(name, job)
+    assert list(sparsities.sparsity) == [layer.name for layer in job.layers]
+    assert sparsities.patterns is None
+    assert all(0 <= s <= CAP for s in sparsities.sparsity.values())  # false for NaN
+    assert mean_of(job, sparsities) == pytest.approx(sparsity, rel=1e-9, abs=1e-12)
     if name == "alpha":
         per_matrix = allocate(name, job, granularity="layer", estimator="alpha_mid")
         assert mean_of(job, per_matrix) == pytest.approx(sparsity, rel=1e-9, abs=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pruning.allocation import alpha
+from pruning.allocations import alpha
 from workloads.layers import Layer
 
 

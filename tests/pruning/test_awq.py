@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pruning.block import BlockJob
-from pruning.evidence.statistics import Moments
-from pruning.grid import BITS, Grid, from_range, quantize
-from pruning.quantization import awq, rtn
+from pruning.block_job import BlockJob
+from pruning.evidence.moments import Moments
+from pruning.quantization_grid import BITS, QuantizationGrid, from_range, quantize
+from pruning.quantizers import awq, rtn
 from tests.pruning.block_jobs import all_kept, check_on_grid, half_pruned, make_job
 from workloads.errors import UserError
 
@@ -69,7 +69,7 @@ def test_the_scale_is_the_best_of_20_for_all_that_share_an_input(bits, group_siz
     weights = by_role({ref.layer.name: job.weight(ref) * decisions[ref.layer.name].keep for ref in job.refs})
     dense = by_role({ref.layer.name: job.weight(ref) for ref in job.refs})
     made = by_role(awq.apply(awq.Parameters(clip_search=False), job, decisions))
-    grid = Grid(bits, group_size, symmetric)
+    grid = QuantizationGrid(bits, group_size, symmetric)
 
     def error(names: tuple[str, ...], scale: torch.Tensor) -> float:
         total = 0.0
@@ -101,7 +101,7 @@ def test_scaling_saves_the_weights_of_a_loud_input() -> None:
     tokens[:, 3] *= 100
     weight = torch.randn(6, 8, generator=draw)
     weight[:, 3] *= 0.05
-    moments, grid = moments_of(tokens), Grid(3)
+    moments, grid = moments_of(tokens), QuantizationGrid(3)
     linear = awq.Linear(weight, weight, grid)
     scale = awq.search_scale([linear], moments)
     assert scale is not None
@@ -116,7 +116,7 @@ def test_scaling_saves_the_weights_of_a_loud_input() -> None:
 def test_even_inputs_need_no_scale() -> None:
     tokens = torch.ones(20, 8) * torch.randn(20, 1, generator=torch.Generator().manual_seed(0)).sign()
     weight = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
-    assert awq.search_scale([awq.Linear(weight, weight, Grid(4))], moments_of(tokens)) is None
+    assert awq.search_scale([awq.Linear(weight, weight, QuantizationGrid(4))], moments_of(tokens)) is None
 
 
 def drawn(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -132,7 +132,7 @@ def drawn(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_the_clip_of_every_group_is_the_best_of_10(group_size: int, symmetric: bool, pruned: bool) -> None:
     tokens, dense, left = drawn()
     weight = left if pruned else dense
-    grid, single = Grid(3, group_size, symmetric), Grid(3, 0, symmetric)
+    grid, single = QuantizationGrid(3, group_size, symmetric), QuantizationGrid(3, 0, symmetric)
     scale, zero = awq.fit_clipped(awq.Linear(weight, dense, grid), tokens.T @ tokens)
     width, narrower = group_size or 8, 0
     for row in range(12):
@@ -157,7 +157,7 @@ def test_rows_that_all_their_clips_together_make_worse_keep_their_ranges() -> No
     """Inputs that rise and fall together: errors of a row's groups add up instead of cancelling."""
     tokens, dense, left = drawn()
     tokens += 3 * tokens[:, :1]
-    linear, hessian = awq.Linear(left, dense, Grid(3, 2)), tokens.T @ tokens
+    linear, hessian = awq.Linear(left, dense, QuantizationGrid(3, 2)), tokens.T @ tokens
     taken, plain = awq.clipped(linear, hessian), rtn.nearest(left, linear.grid)
     alone = quantize(left, *awq.fit_clipped(linear, hessian), linear.grid)
     errors = [(tokens @ (q.dequantize() - dense).T).square().sum(dim=0) for q in (taken, plain, alone)]
@@ -169,7 +169,7 @@ def test_rows_that_all_their_clips_together_make_worse_keep_their_ranges() -> No
 def test_clipping_works_on_the_scaled_inputs() -> None:
     """W' = Q(W t) / t on x equals Q(W t) on x / t: the same codes, found from both ends."""
     tokens, dense, left = drawn()
-    scale, grid = torch.linspace(0.5, 2, 8), Grid(3)
+    scale, grid = torch.linspace(0.5, 2, 8), QuantizationGrid(3)
     found = awq.with_scale(awq.Linear(left, dense, grid), moments_of(tokens), scale, clip=True)
     other = awq.with_scale(awq.Linear(left * scale, dense * scale, grid), moments_of(tokens / scale), None, clip=True)
     assert torch.equal(found.codes, other.codes)
@@ -243,7 +243,7 @@ def test_dead_inputs_do_no_harm() -> None:
     moments = moments_of(tokens)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for bits in BITS:
-            linear = awq.Linear(weight, weight, Grid(bits, 0, False, dtype))
+            linear = awq.Linear(weight, weight, QuantizationGrid(bits, 0, False, dtype))
             scale = awq.search_scale([linear], moments)
             back = awq.with_scale(linear, moments, scale, clip=True).dequantize()
             assert bool(torch.isfinite(back).all())
@@ -253,7 +253,7 @@ def test_dead_inputs_do_no_harm() -> None:
 def test_inputs_that_are_not_finite_are_an_error() -> None:
     job, _ = make_job(4)
     first = job.refs[0].layer.name
-    job.statistics.sums[first].hessian[0, 0] = torch.inf
+    job.moments.sums[first].hessian[0, 0] = torch.inf
     with pytest.raises(UserError, match="calibration inputs are NaN, Inf or too large") as refusal:
         awq.apply(awq.Parameters(), job, all_kept(job))
     assert str(refusal.value).startswith(first)

@@ -9,23 +9,25 @@ from torch import nn
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from pruning.methods.besa import besa
-from pruning.methods.besa.besa import Budget, Parameters, final_counts, surrogate
-from pruning.methods.besa.budgets import candidates, coefficients
+from pruning.methods.besa.besa import LearnedMatrix, Parameters, final_counts, surrogate
+from pruning.methods.besa.coefficients import candidates, coefficients
 from pruning.methods.besa.ranks import keep_above, ranks_of
+from pruning.rules import pruned_count
 from pruning.run.driver import prune
-from pruning.selection import pruned_count
 from tests.pruning.contract import masks_of
 from tests.pruning.models import quiet, recipe, save, token_ids
 from workloads.errors import UserError
 from workloads.layers import Layer
 
 
-def budget(weight: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, bounded: bool, target: float) -> Budget:
-    grid = candidates(logits.shape[1])
+def learned(
+    weight: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, bounded: bool, target: float
+) -> LearnedMatrix:
+    points = candidates(logits.shape[1])
     cols = weight.shape[1]
-    thresholds = torch.tensor([pruned_count(cols, float(p)) for p in grid.double()])
+    thresholds = torch.tensor([pruned_count(cols, float(p)) for p in points.double()])
     ref = LinearRef(Layer("l", "q", 0, *weight.shape), "l", "weight", None, False)
-    return Budget(
+    return LearnedMatrix(
         ref,
         weight,
         ranks_of(scores, cols),
@@ -33,14 +35,16 @@ def budget(weight: torch.Tensor, scores: torch.Tensor, logits: torch.Tensor, bou
         1,
         False,
         nn.Parameter(logits.clone()),
-        grid,
+        points,
         thresholds,
         bounded,
         target,
     )
 
 
-def dense_loss(layers: list[Budget], logits: list[torch.Tensor], gradients: list[torch.Tensor], parameters: Parameters):
+def dense_loss(
+    layers: list[LearnedMatrix], logits: list[torch.Tensor], gradients: list[torch.Tensor], parameters: Parameters
+):
     """The loss's linear part and penalty, through dense soft masks and nothing else: P_rj = 1 - sum of the coefficients whose
     counts exceed the rank, M = hard mask - stop(P) + P, W_hat = W * M (methods 4.3), and (s_block - s) / s squared."""
     total, pruned, size = torch.zeros((), dtype=torch.float64), 0.0, 0
@@ -48,10 +52,10 @@ def dense_loss(layers: list[Budget], logits: list[torch.Tensor], gradients: list
         pi = torch.softmax(torch.sigmoid(theta) if layer.bounded else theta, dim=1)
         removed = layer.ranks[:, :, None].long() < layer.thresholds
         soft = 1 - (removed * pi[:, None, :]).sum(dim=2)
-        hard = keep_above(layer.ranks, layer.counts((pi @ layer.grid.double()).detach().expand(len(layer.weight))))
+        hard = keep_above(layer.ranks, layer.counts((pi @ layer.points.double()).detach().expand(len(layer.weight))))
         mask = hard.double() - soft.detach() + soft
         total = total + (gradient.double() * layer.weight.double() * mask).sum()
-        pruned = pruned + layer.weight.numel() * (pi @ layer.grid.double()).mean()
+        pruned = pruned + layer.weight.numel() * (pi @ layer.points.double()).mean()
         size += layer.weight.numel()
     target = layers[0].target
     return total + parameters.beta * ((pruned / size - target) / target) ** 2
@@ -65,7 +69,7 @@ def test_the_prefix_sum_gradient_is_autograds(bounded: bool, by_row: bool) -> No
     for rows, cols in ((6, 16), (3, 29)):
         weight, scores = (torch.randn(rows, cols, generator=draw) for _ in range(2))
         logits = torch.randn(rows if by_row else 1, 101, generator=draw)
-        layers.append(budget(weight, scores, logits, bounded, 0.4))
+        layers.append(learned(weight, scores, logits, bounded, 0.4))
         gradients.append(torch.randn(rows, cols, generator=draw))
     for layer, gradient in zip(layers, gradients, strict=True):
         layer.write(torch.empty_like(layer.weight))
@@ -94,7 +98,7 @@ def test_one_hot_coefficients_are_wanda() -> None:
     scores = weight.abs() * norm
     logits = torch.full((8, 101), -1e4)
     logits[:, 45] = 0
-    layer = budget(weight, scores, logits, False, 0.45)
+    layer = learned(weight, scores, logits, False, 0.45)
     order = scores.argsort(dim=1, stable=True)
     wanda = torch.ones(8, 40, dtype=torch.bool).scatter_(1, order[:, :18], False)
     assert torch.equal(keep_above(layer.ranks, final_counts([layer])[0]), wanda)
@@ -125,7 +129,7 @@ def test_budgets_that_never_move_give_wanda(granularity: str, sparsity: float, l
 
 def test_it_learns(llama: Path, tmp_path: Path) -> None:
     """Budgets move, rows differ, and the block's output error, on the sequences it learned from, is below Wanda's."""
-    from pruning.evaluation.evaluate import apply_masks
+    from pruning.evaluation.perplexity import apply_masks
     from pruning.forward.blockwise import BlockwiseModel
     from pruning.training import output_error
 
@@ -155,14 +159,14 @@ def test_a_target_bounded_coefficients_cannot_reach_is_refused() -> None:
 
 @pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.7])
 def test_auto_switches_to_what_can_reach_the_target(sparsity: float, llama: Path, tmp_path: Path, monkeypatch) -> None:
-    seen, make = [], besa.make_budget
+    seen, make = [], besa.make_matrix
 
     def spy(*args):
         made = make(*args)
         seen.append(made.bounded)
         return made
 
-    monkeypatch.setattr(besa, "make_budget", spy)
+    monkeypatch.setattr(besa, "make_matrix", spy)
     bundle = prune(Checkpoint(llama), recipe("besa", sparsity), tmp_path, quiet, quiet)
     assert set(seen) == {sparsity == 0.5}
     assert bundle.sparsity == pytest.approx(sparsity, abs=1e-3)

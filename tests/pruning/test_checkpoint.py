@@ -136,7 +136,7 @@ def test_buffers_equal_those_transformers_computes(family: str, tmp_path: Path) 
 def test_a_matrix_cut_into_several_parameters_is_known_under_each(tmp_path: Path) -> None:
     """hrm_text keeps gate and up, and q, k, v and a gate, as one matrix each in its files."""
     from pruning.run.driver import prune
-    from pruning.saving.checkpoint import save_pruned
+    from pruning.saving.dense import save_pruned
 
     model = save("hrm_text", tmp_path / "model")
     whole, fused = load_whole(model), [key for key in load_file(model / "model.safetensors") if "gate_up" in key]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.evaluation.evaluate import perplexity
-from pruning.forward.refs import all_refs
-from pruning.run.allocating import allot
+from checkpoints.prunable import all_refs
+from pruning.evaluation.perplexity import perplexity
 from pruning.run.driver import prune
+from pruning.run.layer_sparsities import layer_sparsities
 from tests.pruning.contract import ALLOCATED, PATTERNS, PLAIN, QUANTIZED, Case
 from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
@@ -130,7 +130,7 @@ def test_allocation_is_over_the_chosen_with_the_mean_exact(
     chosen = selection.names([ref.layer for block in refs for ref in block])
     treated = [[ref for ref in block if ref.layer.name in chosen] for block in refs]
     tmp_path.mkdir(exist_ok=True)
-    found = allot(checkpoint, asked, treated, tmp_path, quiet).sparsity
+    found = layer_sparsities(checkpoint, asked, treated, tmp_path, quiet).sparsity
     sizes = {ref.layer.name: ref.layer.n_weights for block in treated for ref in block}
     assert found.keys() == sizes.keys() == chosen
     assert sum(sizes[name] * found[name] for name in sizes) == pytest.approx(0.4 * sum(sizes.values()), abs=1e-6)

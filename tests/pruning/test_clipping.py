@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.grid import BITS, Grid, fit, quantize
-from pruning.quantization.clipping import LearnableClipping
+from pruning.quantization_grid import BITS, QuantizationGrid, fit, quantize
+from pruning.quantizers.clipping import LearnableClipping
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -24,7 +24,7 @@ class Through(torch.autograd.Function):
 
 
 def autograd_quantize(
-    weight: torch.Tensor, low_logits: torch.Tensor, high_logits: torch.Tensor, grid: Grid
+    weight: torch.Tensor, low_logits: torch.Tensor, high_logits: torch.Tensor, grid: QuantizationGrid
 ) -> torch.Tensor:
     """methods 18.1 and 18.4 in differentiable operations."""
     groups = weight.reshape(len(weight), -1, grid.group_size or weight.shape[1])
@@ -70,7 +70,7 @@ def test_gradients_equal_autograds(
     bits: int, group_size: int, symmetric: bool, dtype: torch.dtype, seed: int, size: float
 ) -> None:
     """Weights of 1e-4 have steps below what float16 can hold: they get no gradient."""
-    grid = Grid(bits, group_size, symmetric, dtype)
+    grid = QuantizationGrid(bits, group_size, symmetric, dtype)
     weight, gradient = drawn(seed)
     weight *= size
     clipping = LearnableClipping(weight, grid)
@@ -88,7 +88,7 @@ def test_gradients_equal_autograds(
 def test_equal_sides_share_the_gradient(symmetric: bool) -> None:
     """A row whose extremes are -1 and 1, as 16-bit weights often have."""
     weight = torch.tensor([[-1.0, 1.0, 0.3, -0.2]])
-    grid, gradient = Grid(3, 0, symmetric), torch.tensor([[0.5, 1.0, -2.0, 0.1]])
+    grid, gradient = QuantizationGrid(3, 0, symmetric), torch.tensor([[0.5, 1.0, -2.0, 0.1]])
     clipping = LearnableClipping(weight, grid)
     copies = [logits.detach().clone().requires_grad_() for logits in clipping.parameters()]
     autograd_quantize(weight, *copies, grid).backward(gradient)
@@ -101,7 +101,7 @@ def test_equal_sides_share_the_gradient(symmetric: bool) -> None:
 def test_the_gradient_by_hand() -> None:
     """2 bits, range [0, 3 g] with g = 1/2: h = 1/2, codes of 0.4, 3.0 are round(0.8) = 1 and 6, clamped to 3.
     dQ/dh = 1 - 0.8 and 3; dh/dc = max g (1 - g) / 3 = 1/4."""
-    clipping = LearnableClipping(torch.tensor([[0.4, 3.0]]), Grid(2))
+    clipping = LearnableClipping(torch.tensor([[0.4, 3.0]]), QuantizationGrid(2))
     clipping.high_logits.data.zero_()
     assert clipping.quantize().dequantize().tolist() == [[0.5, 1.5]]
     clipping.backward(torch.tensor([[10.0, 1.0]]))
@@ -111,7 +111,10 @@ def test_the_gradient_by_hand() -> None:
 
 def test_gradients_add_up_and_no_graph_is_kept() -> None:
     weight, gradient = drawn(0)
-    clipping, once = LearnableClipping(weight, Grid(4, 4)), LearnableClipping(weight, Grid(4, 4))
+    clipping, once = (
+        LearnableClipping(weight, QuantizationGrid(4, 4)),
+        LearnableClipping(weight, QuantizationGrid(4, 4)),
+    )
     once.backward(gradient)
     clipping.backward(gradient)
     clipping.backward(-3 * gradient)
@@ -129,7 +132,7 @@ def test_gradients_add_up_and_no_graph_is_kept() -> None:
 @pytest.mark.parametrize("bits", BITS)
 def test_strength_1_rounds_to_nearest_and_the_first_is_0_982(bits: int, symmetric: bool, dtype: torch.dtype) -> None:
     weight, _ = drawn(1)
-    grid = Grid(bits, 4, symmetric, dtype)
+    grid = QuantizationGrid(bits, 4, symmetric, dtype)
     clipping = LearnableClipping(weight, grid)
     first = 1 / (1 + torch.tensor(-4.0).exp())
     scale = fit(weight * first, grid)[0]
@@ -150,7 +153,7 @@ def test_masked_weights_are_exact_zeros_at_any_strength(
     bits: int, symmetric: bool, dtype: torch.dtype, seed: int
 ) -> None:
     weight, noise = drawn(seed)
-    clipping = LearnableClipping(weight, Grid(bits, 2, symmetric, dtype))
+    clipping = LearnableClipping(weight, QuantizationGrid(bits, 2, symmetric, dtype))
     set_logits(clipping, seed)
     back = clipping.quantize().masked(noise > 0).dequantize()
     assert not bool(back[noise <= 0].any())
@@ -162,7 +165,7 @@ def test_training_clips_an_outlier_that_costs_more_than_it_is_worth() -> None:
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(1, 64, generator=draw)
     weight[0, 0] = 8.0
-    clipping = LearnableClipping(weight, Grid(2))
+    clipping = LearnableClipping(weight, QuantizationGrid(2))
     optimizer = torch.optim.AdamW(clipping.parameters(), lr=0.05, weight_decay=0)
     start = (clipping.quantize().dequantize() - weight).square().sum()
     for _ in range(200):

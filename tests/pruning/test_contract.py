@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.evaluation.evaluate import perplexity
-from pruning.forward.refs import all_refs, parameter_name
+from checkpoints.prunable import all_refs, parameter_name
+from pruning.bundle_values import read_quantized, read_weight
+from pruning.evaluation.perplexity import perplexity
 from pruning.run.driver import prune
-from pruning.saving.checkpoint import save_pruned
-from pruning.values import read_quantized, read_weight
+from pruning.saving.dense import save_pruned
 from tests.pruning.contract import CASES, FEW, QUANTIZED, Case, assert_exact, masks_of
 from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
@@ -189,11 +189,11 @@ def test_gptq_after_a_mask_makes_up_for_the_mask_too(llama: Path, tmp_path: Path
 
 def test_experts_that_few_tokens_reach_share_one_hessian(tmp_path: Path) -> None:
     """Their factor is that of the sum over all experts of the stack, whatever objects lived and died before."""
-    from pruning.block import BlockJob
-    from pruning.evidence.statistics import InputStatistics, InputWatch
+    from pruning.block_job import BlockJob
+    from pruning.evidence.moments import InputMoments, InputWatch
     from pruning.forward.blockwise import BlockwiseModel
     from pruning.second_order.hessians import Factors
-    from pruning.second_order.sweep import factorise
+    from pruning.second_order.obs import factorise
 
     model = BlockwiseModel(Checkpoint(save("mixtral", tmp_path)))
     hidden, block, refs = model.embed(token_ids(3, 12)), model.checkpoint.load_block(0), model.refs(0)
@@ -211,7 +211,7 @@ def test_experts_that_few_tokens_reach_share_one_hessian(tmp_path: Path) -> None
         warnings.append,
         lambda r: None,
         3,
-        InputStatistics(3, sums),
+        InputMoments(3, sums),
     )
     factors = Factors(job, 0.01, "")
     for ref in refs:

@@ -7,7 +7,7 @@ import pytest
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.run.driver import prune
-from pruning.saving.checkpoint import save_pruned
+from pruning.saving.dense import save_pruned
 from tests.pruning.models import contents, quiet, recipe, save
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError

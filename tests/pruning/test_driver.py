@@ -10,7 +10,7 @@ from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
-from pruning.forward import states
+from pruning.forward import hidden_states as states
 from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, SPARSITY, Case, assert_exact, masks_of
 from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, token_ids

@@ -12,14 +12,14 @@ from torch import nn
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from checkpoints.discovery import discover_layers
+from checkpoints.prunable import all_refs, shared_refs
 from pruning.data.calibration import Calibration, read_calibration
-from pruning.evaluation.evaluate import apply_masks, perplexity
-from pruning.evidence.statistics import InputWatch
+from pruning.evaluation.perplexity import apply_masks, perplexity
+from pruning.evidence.moments import InputWatch
 from pruning.forward.blockwise import BlockwiseModel, first_output
 from pruning.forward.feeding import arguments
-from pruning.forward.refs import all_refs, shared_refs
 from pruning.run.driver import prune
-from pruning.saving.checkpoint import save_pruned
+from pruning.saving.dense import save_pruned
 from tests.pruning.models import ENCODING, FAMILIES, VOCAB, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError

@@ -14,9 +14,9 @@ from checkpoints.discovery import discover_layers
 from checkpoints.model_folder import find_model
 from pruning.data.calibration import read_calibration
 from pruning.data.tokenizer import load_tokenizer, tokenize
-from pruning.evaluation.evaluate import perplexity
+from pruning.evaluation.perplexity import perplexity
 from pruning.run.driver import prune
-from pruning.saving.checkpoint import save_pruned
+from pruning.saving.dense import save_pruned
 from tests.pruning.gguf_files import write_gguf
 from tests.pruning.models import build, load_whole, quiet, recipe, save, token_ids
 from workloads.errors import UserError

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from checkpoints.checkpoint import Checkpoint
+from checkpoints.prunable import all_refs, parameter_name
 from pruning.evidence.gradients import read_gradients, write_gradients
 from pruning.forward.blockwise import BlockwiseModel
-from pruning.forward.refs import all_refs, parameter_name
 from pruning.run.driver import prune
 from tests.pruning.contract import masks_of
 from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids

@@ -14,7 +14,7 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
-from pruning.forward.refs import all_refs
+from checkpoints.prunable import all_refs
 from tests.pruning.models import build, load_whole, quiet, save, save_tokenizer
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter

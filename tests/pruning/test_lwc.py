@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.parameters import parse_parameters
-from pruning.quantization import lwc, rtn
-from pruning.quantization.clipping import LearnableClipping
+from pruning.quantizers import lwc, rtn
+from pruning.quantizers.clipping import LearnableClipping
 from tests.pruning.block_jobs import all_kept, check_on_grid, half_pruned, make_job
 from tests.pruning.test_clipping import autograd_quantize
 from workloads.errors import UserError

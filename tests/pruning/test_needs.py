@@ -6,7 +6,7 @@ import pytest
 
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods import METHODS
-from pruning.quantization import QUANTIZERS
+from pruning.quantizers import QUANTIZERS
 from tests.pruning.models import recipe
 from workloads.errors import UserError
 

@@ -16,13 +16,13 @@ from transformers import AutoModelForCausalLM
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
-from pruning.block import Decision
-from pruning.forward.refs import all_refs, parameter_name
-from pruning.grid import Grid, Quantized, fit, quantize
-from pruning.saving import checkpoint as saving
-from pruning.saving.checkpoint import save_pruned
+from checkpoints.prunable import all_refs, parameter_name
+from pruning.block_job import Decision
+from pruning.bundle_values import read_quantized, to_values
+from pruning.quantization_grid import QuantizationGrid, Quantized, fit, quantize
+from pruning.saving import dense as saving
+from pruning.saving.dense import save_pruned
 from pruning.saving.packed import is_symmetric, packed_tensors, quantization_config, save_packed
-from pruning.values import read_quantized, to_values
 from tests.pruning.models import contents, load_whole, quiet, save, token_ids
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
@@ -37,13 +37,13 @@ def everything(_: str) -> bool:
     return True
 
 
-def on_grid(weight: torch.Tensor, keep: torch.Tensor, grid: Grid) -> Quantized:
+def on_grid(weight: torch.Tensor, keep: torch.Tensor, grid: QuantizationGrid) -> Quantized:
     masked = weight * keep
     return quantize(masked, *fit(masked, grid), grid).masked(keep)
 
 
 def quantized_bundle(
-    model: Path, folder: Path, grid: Grid, packed: Callable[[str], bool] = everything,
+    model: Path, folder: Path, grid: QuantizationGrid, packed: Callable[[str], bool] = everything,
     held: Callable[[str], bool] = everything, input_scale: bool = False,
 ) -> MaskBundle:  # fmt: skip
     """Half of every `held` layer pruned at random, `packed` ones on the grid, with asymmetric ranges."""
@@ -110,7 +110,7 @@ FAMILIES = ["llama", "llama-tied", "qwen2", "opt", "opt-projected", "phi3", "gpt
 @pytest.mark.parametrize("family", FAMILIES)
 def test_transformers_loads_the_weights_off_their_grids(family: str, symmetric: bool, tmp_path: Path) -> None:
     source = save(family, tmp_path / "model", torch.bfloat16, "30KB")
-    masks = quantized_bundle(source, tmp_path / "masks", Grid(4, 16, symmetric))
+    masks = quantized_bundle(source, tmp_path / "masks", QuantizationGrid(4, 16, symmetric))
     before = contents(source)
     save_packed(source, masks, tmp_path / "packed", quiet)
     assert contents(source) == before
@@ -133,7 +133,7 @@ def test_every_width_per_row_or_group_in_every_type(
     bits: int, group_size: int, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     source = save("llama", tmp_path / "model", dtype)
-    masks = quantized_bundle(source, tmp_path / "masks", Grid(bits, group_size))
+    masks = quantized_bundle(source, tmp_path / "masks", QuantizationGrid(bits, group_size))
     save_packed(source, masks, tmp_path / "packed", quiet)
     assert_same(load(tmp_path / "packed"), dense_twin(source, masks))
 
@@ -143,7 +143,7 @@ def test_symmetric_codes_may_stay_packed_until_the_first_forward_pass(tmp_path: 
     from transformers import CompressedTensorsConfig
 
     source = save("qwen2", tmp_path / "model")
-    masks = quantized_bundle(source, tmp_path / "masks", Grid(4, 16, symmetric=True))
+    masks = quantized_bundle(source, tmp_path / "masks", QuantizationGrid(4, 16, symmetric=True))
     save_packed(source, masks, tmp_path / "packed", quiet)
     model = load(tmp_path / "packed", quantization_config=CompressedTensorsConfig(dequantize=False))
     assert "model.layers.0.mlp.up_proj.weight_packed" in dict(model.named_parameters())
@@ -154,7 +154,7 @@ def test_symmetric_codes_may_stay_packed_until_the_first_forward_pass(tmp_path: 
 @pytest.mark.parametrize("family", ["mixtral", "qwen2_moe", "qwen3_moe"])
 def test_symmetric_experts_are_packed_one_by_one(family: str, group_size: int, tmp_path: Path) -> None:
     source = save(family, tmp_path / "model", torch.bfloat16)
-    masks = quantized_bundle(source, tmp_path / "masks", Grid(4, group_size, symmetric=True))
+    masks = quantized_bundle(source, tmp_path / "masks", QuantizationGrid(4, group_size, symmetric=True))
     save_packed(source, masks, tmp_path / "packed", quiet)
     assert_same(load(tmp_path / "packed"), dense_twin(source, masks))
     assert any("experts.3." in key and key.endswith("weight_packed") for key in stored(tmp_path / "packed"))
@@ -163,7 +163,11 @@ def test_symmetric_experts_are_packed_one_by_one(family: str, group_size: int, t
 def test_layers_that_are_not_quantized_stay_dense_and_are_ignored(tmp_path: Path) -> None:
     source = save("qwen2", tmp_path / "model")
     masks = quantized_bundle(
-        source, tmp_path / "masks", Grid(3, 8), lambda name: "self_attn" not in name, lambda name: "up_proj" not in name
+        source,
+        tmp_path / "masks",
+        QuantizationGrid(3, 8),
+        lambda name: "self_attn" not in name,
+        lambda name: "up_proj" not in name,
     )
     save_packed(source, masks, tmp_path / "packed", quiet)
     assert_same(load(tmp_path / "packed"), dense_twin(source, masks))
@@ -176,7 +180,7 @@ def test_layers_that_are_not_quantized_stay_dense_and_are_ignored(tmp_path: Path
 
 def test_routers_are_ignored(tmp_path: Path) -> None:
     source = save("qwen2_moe", tmp_path / "model")
-    masks = quantized_bundle(source, tmp_path / "masks", Grid(4, 0, symmetric=True))
+    masks = quantized_bundle(source, tmp_path / "masks", QuantizationGrid(4, 0, symmetric=True))
     save_packed(source, masks, tmp_path / "packed", quiet)
     config = json.loads((tmp_path / "packed" / "config.json").read_text())
     assert set(config["quantization_config"]["ignore"]) == {
@@ -203,7 +207,7 @@ def test_the_library_unpacks_our_codes(
 
     draw = torch.Generator().manual_seed(seed)
     cols, dtype = groups * width, HALVES[seed % 3]
-    grid = Grid(bits, width if groups > 1 else 0, symmetric, dtype)
+    grid = QuantizationGrid(bits, width if groups > 1 else 0, symmetric, dtype)
     weight = torch.randn(rows, cols, generator=draw) + torch.randn(rows, 1, generator=draw)
     keep = torch.rand(rows, cols, generator=draw) < 0.5
     quantized = on_grid(weight, keep, grid)
@@ -229,14 +233,14 @@ def test_the_library_unpacks_our_codes(
 
 def test_bits_per_weight() -> None:
     """bits + (16 + bits) / group size with a 16-bit scale and a zero point; zeros cost as much as any code."""
-    grid = Grid(4, 128, scale_dtype=torch.bfloat16)
+    grid = QuantizationGrid(4, 128, scale_dtype=torch.bfloat16)
     for keep in (torch.ones(256, 256), torch.zeros(256, 256)):
         tensors = packed_tensors(on_grid(torch.randn(256, 256), keep.bool(), grid))
         size = sum(tensor.nbytes for kind, tensor in tensors.items() if kind != "weight_shape")
         assert 8 * size / 256**2 == 4 + 20 / 128
 
 
-GRID, SYMMETRIC = Grid(4, 8), Grid(4, 8, symmetric=True)
+GRID, SYMMETRIC = QuantizationGrid(4, 8), QuantizationGrid(4, 8, symmetric=True)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,7 @@ GRID, SYMMETRIC = Grid(4, 8), Grid(4, 8, symmetric=True)
         ("llama-narrow", GRID, {}, "zero points of 8 rows"),
     ],
 )
-def test_what_cannot_be_packed(family: str, grid: Grid, rest: dict, message: str, tmp_path: Path) -> None:
+def test_what_cannot_be_packed(family: str, grid: QuantizationGrid, rest: dict, message: str, tmp_path: Path) -> None:
     narrow = {"num_key_value_heads": 1} if family == "llama-narrow" else {}
     source = save(family.removesuffix("-narrow"), tmp_path / "model", **narrow)
     masks = quantized_bundle(source, tmp_path / "masks", grid, **rest)
@@ -277,7 +281,7 @@ def test_two_grids_in_one_bundle(tmp_path: Path) -> None:
     for refs, bits in zip(all_refs(Checkpoint(source)), (3, 4), strict=True):
         layer, weight = refs[0].layer, torch.randn(refs[0].layer.shape)
         keep = torch.ones(layer.shape, dtype=torch.bool)
-        values = to_values(Decision(keep, weight, on_grid(weight, keep, Grid(bits, 8))), torch.float32)
+        values = to_values(Decision(keep, weight, on_grid(weight, keep, QuantizationGrid(bits, 8))), torch.float32)
         writer.add(layer, PackedMask.from_dense(np.ones(layer.shape, bool)), "unstructured", bits, 8, values)
     writer.commit()
     with pytest.raises(UserError, match="4 bits and group size 8, but 3 and 8 before it"):

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.block import Decision
-from pruning.grid import BITS, Grid, fit, from_range, quantize
-from pruning.quantization import rtn
+from pruning.block_job import Decision
+from pruning.quantization_grid import BITS, QuantizationGrid, fit, from_range, quantize
+from pruning.quantizers import rtn
 from tests.pruning.block_jobs import all_kept, check_on_grid, half_pruned, make_job
 
 
@@ -45,10 +45,10 @@ def test_every_expert_has_a_grid_of_its_own() -> None:
     check_on_grid(decisions, made)
     for ref in job.refs:
         weight = job.weight(ref)
-        assert torch.equal(made[ref.layer.name].weight, rtn.nearest(weight, Grid(4)).dequantize())
+        assert torch.equal(made[ref.layer.name].weight, rtn.nearest(weight, QuantizationGrid(4)).dequantize())
 
 
-def loss(group: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, grid: Grid) -> float:
+def loss(group: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, grid: QuantizationGrid) -> float:
     back = quantize(group[None], scale[None, None], zero[None, None], grid).dequantize()[0]
     return float((back.double() - group.double()).abs().pow(2.4).sum())
 
@@ -56,10 +56,10 @@ def loss(group: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, grid: Gri
 @given(st.sampled_from([2, 3, 4]), st.booleans(), st.sampled_from([0, 4]), st.integers(0, 999))
 @settings(max_examples=12, deadline=None)
 def test_shrinking_finds_the_best_of_80_ranges(bits: int, symmetric: bool, group_size: int, seed: int) -> None:
-    grid = Grid(bits, group_size, symmetric)
+    grid = QuantizationGrid(bits, group_size, symmetric)
     weight = torch.randn(3, 8, generator=torch.Generator().manual_seed(seed)) ** 3
     scale, zero = rtn.fit_shrunk(weight, grid)
-    single = Grid(bits, 0, symmetric)  # one group on its own
+    single = QuantizationGrid(bits, 0, symmetric)  # one group on its own
     for row in range(3):
         for number, group in enumerate(weight[row].split(group_size or 8)):
             tried = [from_range(f * group.min(), f * group.max(), single) for f in (1 - i / 100 for i in range(80))]
@@ -70,7 +70,7 @@ def test_shrinking_finds_the_best_of_80_ranges(bits: int, symmetric: bool, group
 
 
 def test_shrinking_in_slabs_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight, grid = torch.randn(7, 8, generator=torch.Generator().manual_seed(0)), Grid(3, 4)
+    weight, grid = torch.randn(7, 8, generator=torch.Generator().manual_seed(0)), QuantizationGrid(3, 4)
     whole = rtn.fit_shrunk(weight, grid)
     for slab in (1, 16, 24):
         monkeypatch.setattr(rtn, "SLAB", slab)
@@ -80,7 +80,7 @@ def test_shrinking_in_slabs_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_shrinking_leaves_groups_alone_that_fit_already() -> None:
     """Weights on the grid of their extremes, and groups of nothing but zeros."""
-    grid = Grid(3, 4)
+    grid = QuantizationGrid(3, 4)
     weight = torch.tensor([[-3.0, 4, 1, 0, 0, 0, 0, 0], [7, 0, 1, 2, -7, -1, 0, -3]])
     for one, other in zip(rtn.fit_shrunk(weight, grid), fit(weight, grid), strict=True):
         assert torch.equal(one, other)
@@ -89,13 +89,13 @@ def test_shrinking_leaves_groups_alone_that_fit_already() -> None:
 def test_the_narrowest_range_is_0_21_of_the_widest() -> None:
     """1 is clipped to 0.21, so that thousands of 0.07, 0.14 and 0.21 are exact with 2 bits."""
     weight = torch.tensor([[0.07, 0.14, 0.21] * 1000 + [1.0]])
-    scale, zero = rtn.fit_shrunk(weight, Grid(2))
+    scale, zero = rtn.fit_shrunk(weight, QuantizationGrid(2))
     assert scale.item() == pytest.approx(0.07)
     assert zero.item() == 0
 
 
 def test_decisions_of_a_quantized_matrix_keep_everything_else() -> None:
     keep = torch.tensor([[True, False]])
-    made = rtn.on_grid(Decision(keep), rtn.nearest(torch.tensor([[1.0, 2.0]]), Grid(8)))
+    made = rtn.on_grid(Decision(keep), rtn.nearest(torch.tensor([[1.0, 2.0]]), QuantizationGrid(8)))
     assert made.keep is keep
     assert made.weight.tolist() == [[pytest.approx(1.0, abs=0.01), 0.0]]

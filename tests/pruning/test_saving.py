@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
 from pruning.run.driver import prune
-from pruning.saving import checkpoint as saving
-from pruning.saving.checkpoint import save_pruned
+from pruning.saving import dense as saving
+from pruning.saving.dense import save_pruned
 from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, save_tokenizer, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError

@@ -3,7 +3,7 @@ on the error of the block's output plus a penalty that ties the block's sparsity
 
     ranking       wanda |W| sqrt(a); magnitude |W|; sparsegpt (W / U_jj)^2, sparsegpt-released W^2 / U_jj (the release's
                   first form): once, inside each row, of the dense block
-    budget        s_g = sum_d pi_d p_d over D = 101 candidates (pruning/methods/besa/budgets.py), a group a row, or a matrix
+    budget        s_g = sum_d pi_d p_d over D = 101 candidates (pruning/methods/besa/coefficients.py), a group a row, or a matrix
     mask          the floor(n s_g) lowest ranks of a row go; differentiated as if the mask were the soft keep probability
                   P(k) = 1 - sum_{d: k < floor(n p_d)} pi_d (straight-through)
     loss          alpha * output error (pruning/training.py) + beta * ((s_block - s) / s)^2
@@ -46,14 +46,14 @@ from pydantic import Field
 from torch import nn
 
 from checkpoints.discovery import LinearRef
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
-from pruning.methods.besa.budgets import candidates, coefficients, first_logits, reach, whole_counts
+from pruning.methods.besa.coefficients import candidates, coefficients, first_logits, reach, whole_counts
 from pruning.methods.besa.ranks import keep_above, ranks_of, sums_below, write_masked
 from pruning.methods.method import Method
-from pruning.quantization.clipping import LearnableClipping
+from pruning.quantizers.clipping import LearnableClipping
+from pruning.rules import pruned_count
 from pruning.second_order.hessians import Factors
-from pruning.selection import pruned_count
 from pruning.training import Normalisation, StandIn, output_error
 from workloads.errors import UserError
 from workloads.patterns import NofM
@@ -102,7 +102,7 @@ def check(parameters: Parameters, sparsity: float) -> None:
 
 
 @dataclass
-class Budget:
+class LearnedMatrix:
     """One matrix in training. ranks (rows, cols) within runs of `width` inputs, the whole row unless `in_runs` (N:M);
     thresholds (D,) ranks each candidate prunes of a run; a count step is `unit` weights a row."""
 
@@ -113,7 +113,7 @@ class Budget:
     unit: int
     in_runs: bool
     logits: nn.Parameter
-    grid: torch.Tensor
+    points: torch.Tensor
     thresholds: torch.Tensor
     bounded: bool
     target: float
@@ -132,7 +132,7 @@ class Budget:
 
     def sparsity_by_row(self, pi: torch.Tensor) -> torch.Tensor:
         """(rows,) s_g of each row's group."""
-        by_group = pi @ self.grid
+        by_group = pi @ self.points
         return by_group if len(by_group) == len(self.weight) else by_group.expand(len(self.weight))
 
     def counts(self, by_row: torch.Tensor) -> torch.Tensor:
@@ -160,18 +160,18 @@ class Budget:
 def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
     if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(job.grid(ref) is None for ref in job.refs):
         return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
-    budgets = [make_budget(parameters, job, ref, score) for ref, score in scores(parameters, job)]
-    free = [budget for budget in budgets if parameters.nm_budget == "row" or not budget.in_runs]
-    if free or budgets[0].clipping is not None:
-        learn(parameters, job, budgets, free)
+    matrices = [make_matrix(parameters, job, ref, score) for ref, score in scores(parameters, job)]
+    free = [matrix for matrix in matrices if parameters.nm_budget == "row" or not matrix.in_runs]
+    if free or matrices[0].clipping is not None:
+        learn(parameters, job, matrices, free)
     decisions = {}
-    for budget, counts in zip(budgets, final_counts(budgets), strict=True):
-        keep = keep_above(budget.ranks, counts)
-        if budget.clipping is None:
-            decisions[budget.ref.layer.name] = Decision(keep)
+    for matrix, counts in zip(matrices, final_counts(matrices), strict=True):
+        keep = keep_above(matrix.ranks, counts)
+        if matrix.clipping is None:
+            decisions[matrix.ref.layer.name] = Decision(keep)
         else:
-            quantized = budget.clipping.quantize().masked(keep)
-            decisions[budget.ref.layer.name] = Decision(keep, quantized.dequantize(), quantized)
+            quantized = matrix.clipping.quantize().masked(keep)
+            decisions[matrix.ref.layer.name] = Decision(keep, quantized.dequantize(), quantized)
     return decisions
 
 
@@ -188,14 +188,14 @@ def scores(parameters: Parameters, job: BlockJob) -> Iterator[tuple[LinearRef, t
             continue
         norm = None
         if parameters.ranking == "wanda":
-            assert job.statistics is not None
-            norm = job.statistics.feature_norm(ref.layer.name)
+            assert job.moments is not None
+            norm = job.moments.feature_norm(ref.layer.name)
             if norm is None:
                 job.warn(f"{ref.layer.name}: {job.why_unseen(ref.layer.name)}; ranked by magnitude")
         yield ref, weight.abs() if norm is None else weight.abs() * norm
 
 
-def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: torch.Tensor) -> Budget:
+def make_matrix(parameters: Parameters, job: BlockJob, ref: LinearRef, score: torch.Tensor) -> LearnedMatrix:
     job.check_finite(ref, score)
     weight, pattern, grid = job.weight(ref), job.patterns[ref.layer.name], job.grid(ref)
     target = job.sparsity[ref.layer.name]
@@ -211,7 +211,7 @@ def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
         bounded = abs(target - 0.5) < NEAR_HALF
     rows = len(weight) if parameters.granularity == "row" else 1
     device = weight.device
-    return Budget(
+    return LearnedMatrix(
         ref, weight, ranks_of(score, width), width, unit, pattern is not None,
         nn.Parameter(first_logits(target, points, bounded).repeat(rows, 1).to(device)), points.to(device),
         torch.tensor([pruned_count(width, float(p)) for p in points.double()]), bounded, target,
@@ -219,27 +219,27 @@ def make_budget(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
     )  # fmt: skip
 
 
-def learn(parameters: Parameters, job: BlockJob, budgets: list[Budget], free: list[Budget]) -> None:
-    """Trains the logits of the `free` budgets, and all clipping, one step a calibration sequence."""
+def learn(parameters: Parameters, job: BlockJob, matrices: list[LearnedMatrix], free: list[LearnedMatrix]) -> None:
+    """Trains the logits of the `free` matrices, and all clipping, one step a calibration sequence."""
     device = job.device
     inputs = job.sequences(job.inputs)
     references = job.sequences(job.outputs if parameters.reference == "local" else job.dense_outputs)
     optimizers: list[torch.optim.Optimizer] = []
     if free:
-        bounded = all(budget.bounded for budget in free)
-        weights = sum(budget.n_weights for budget in free)
+        bounded = all(matrix.bounded for matrix in free)
+        weights = sum(matrix.n_weights for matrix in free)
         d_coef = parameters.d_coef or default_d_coef(parameters.granularity, bounded, weights)
         optimizers.append(Prodigy([b.logits for b in free], lr=1.0, d_coef=d_coef))
-    clipped = [p for b in budgets if b.clipping is not None for p in b.clipping.parameters()]
+    clipped = [p for b in matrices if b.clipping is not None for p in b.clipping.parameters()]
     if clipped:
         optimizers.append(torch.optim.AdamW(clipped, lr=parameters.clip_lr, weight_decay=0.0))
-    of = {budget.ref: budget for budget in budgets}
-    with StandIn(job.block, [budget.ref for budget in budgets]) as stand_in:
+    of = {matrix.ref: matrix for matrix in matrices}
+    with StandIn(job.block, [matrix.ref for matrix in matrices]) as stand_in:
         for _ in range(parameters.epochs):
             for states, wanted in zip(inputs, references, strict=True):
-                for budget in budgets:
-                    budget.write(stand_in.view(budget.ref))
-                    budget.slope = torch.zeros_like(budget.logits)
+                for matrix in matrices:
+                    matrix.write(stand_in.view(matrix.ref))
+                    matrix.slope = torch.zeros_like(matrix.logits)
 
                 def loss(states=states, wanted=wanted) -> torch.Tensor:
                     output = job.run(states.to(device))
@@ -263,39 +263,39 @@ def default_d_coef(granularity: str, bounded: bool, weights: int) -> float:
     return next(d_coef for most, d_coef in ROW_D_COEF if weights <= most)
 
 
-def surrogate(parameters: Parameters, budgets: list[Budget]) -> torch.Tensor:
+def surrogate(parameters: Parameters, matrices: list[LearnedMatrix]) -> torch.Tensor:
     """A scalar whose gradient with respect to the logits is the loss's: sum pi * dL_rec/dpi, plus the penalty as it is."""
     with torch.enable_grad():
-        total = torch.zeros((), device=budgets[0].weight.device)
-        pis = [budget.pi() for budget in budgets]
-        for budget, pi in zip(budgets, pis, strict=True):
-            total = total + (pi * budget.slope).sum()
-        for group in scopes(budgets):
-            weights = sum(budgets[i].n_weights for i in group)
-            pruned = sum(budgets[i].n_weights * (pis[i] @ budgets[i].grid).mean() for i in group)
-            target = sum(budgets[i].n_weights * budgets[i].target for i in group) / weights
+        total = torch.zeros((), device=matrices[0].weight.device)
+        pis = [matrix.pi() for matrix in matrices]
+        for matrix, pi in zip(matrices, pis, strict=True):
+            total = total + (pi * matrix.slope).sum()
+        for group in scopes(matrices):
+            weights = sum(matrices[i].n_weights for i in group)
+            pruned = sum(matrices[i].n_weights * (pis[i] @ matrices[i].points).mean() for i in group)
+            target = sum(matrices[i].n_weights * matrices[i].target for i in group) / weights
             if target > 0:
                 total = total + parameters.beta * ((pruned / weights - target) / target) ** 2
         return total
 
 
-def scopes(budgets: list[Budget]) -> list[list[int]]:
+def scopes(matrices: list[LearnedMatrix]) -> list[list[int]]:
     """Which matrices share a target: all of a block; each alone where N:M budgets must average N."""
-    together = [i for i, budget in enumerate(budgets) if not budget.in_runs]
-    return ([together] if together else []) + [[i] for i, budget in enumerate(budgets) if budget.in_runs]
+    together = [i for i, matrix in enumerate(matrices) if not matrix.in_runs]
+    return ([together] if together else []) + [[i] for i, matrix in enumerate(matrices) if matrix.in_runs]
 
 
 @torch.no_grad()
-def final_counts(budgets: list[Budget]) -> list[torch.Tensor]:
+def final_counts(matrices: list[LearnedMatrix]) -> list[torch.Tensor]:
     """(rows,) ranks pruned a matrix, exact in sum."""
     counts: dict[int, torch.Tensor] = {}
-    for group in scopes(budgets):
-        members = [budgets[i] for i in group]
+    for group in scopes(matrices):
+        members = [matrices[i] for i in group]
         total = math.floor(sum(b.n_weights * b.target for b in members) + 1e-6)
         wanted = [b.sparsity_by_row(b.pi()).cpu() for b in members]
         found = whole_counts(wanted, [b.width for b in members], [b.unit for b in members], total)
         counts |= dict(zip(group, found, strict=True))
-    return [counts[i].to(budget.weight.device) for i, budget in enumerate(budgets)]
+    return [counts[i].to(matrix.weight.device) for i, matrix in enumerate(matrices)]
 
 
 def pattern_of(parameters: Parameters, pattern: NofM | None) -> NofM | None:

@@ -19,12 +19,12 @@ import torch
 from pydantic import Field
 
 from checkpoints.discovery import LinearRef
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
-from pruning.grid import GridParameters, Quantized
 from pruning.parallel import ordered_map
-from pruning.quantization.clipping import LearnableClipping
-from pruning.quantization.rtn import grid_of, nearest, on_grid
+from pruning.quantization_grid import GridParameters, Quantized
+from pruning.quantizers.clipping import LearnableClipping
+from pruning.quantizers.rtn import grid_of, nearest, on_grid
 from pruning.training import StandIn, output_error
 
 NAME = "lwc"

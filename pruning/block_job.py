@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from checkpoints.discovery import LinearRef
-from pruning.evidence.statistics import InputStatistics
-from pruning.grid import Grid, Quantized
+from pruning.evidence.moments import InputMoments
+from pruning.quantization_grid import QuantizationGrid, Quantized
 from workloads.errors import UserError
 from workloads.patterns import NofM
 
@@ -31,7 +31,7 @@ class BlockJob:
 
     inputs: hidden states (batch, seq, hidden) that the pruned blocks before it produce; [] when the run has no calibration.
     outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs, dense_outputs: hidden states of
-    the unpruned model into and out of the block, where it needs "dense". statistics: of `inputs`, in the dense block.
+    the unpruned model into and out of the block, where it needs "dense". moments: of `inputs`, in the dense block.
     sparsity / patterns: what every matrix shall get, by layer name. gradients: see pruning/evidence/gradients.py.
     """
 
@@ -43,9 +43,9 @@ class BlockJob:
     patterns: dict[str, NofM | None]
     keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]  # scores (rows, cols) -> keep, under the recipe's rule
     warn: Warn
-    grid: Callable[[LinearRef], Grid | None]
+    grid: Callable[[LinearRef], QuantizationGrid | None]
     samples: int = 0  # calibration sequences
-    statistics: InputStatistics | None = None
+    moments: InputMoments | None = None
     inputs: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
     dense_inputs: list[torch.Tensor] = field(default_factory=list)
@@ -63,8 +63,8 @@ class BlockJob:
 
     def why_unseen(self, name: str) -> str:
         """Why nothing is known of a matrix's inputs, for a warning."""
-        assert self.statistics is not None
-        if name in self.statistics.sums:
+        assert self.moments is not None
+        if name in self.moments.sums:
             return "only zeros came into it from the calibration set"
         if any(ref.expert is not None for ref in self.refs if ref.layer.name == name):
             return "no calibration token was routed to it"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruning.allocation.balance import allot, check_target
-from pruning.allocation.job import AllocationJob, Allotment
+from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.balance import balanced, check_target
 
 NEEDS_CALIBRATION = False
 
@@ -22,10 +22,10 @@ class Parameters:
     """ER has none."""
 
 
-def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
+def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
     """Sparsity 1 - density of every matrix, at most 0.95. Raises UserError for N:M and for targets above 0.95."""
     check_target(job, "er")
-    return allot(job, 1 - densities([layer.shape for layer in job.layers], job.sparsity))
+    return balanced(job, 1 - densities([layer.shape for layer in job.layers], job.sparsity))
 
 
 def densities(shapes: list[tuple[int, int]], sparsity: float) -> np.ndarray:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from checkpoints.checkpoint import Checkpoint
+from checkpoints.prunable import all_refs
 from pruning.evidence.needs import GRADIENTS, Need
-from pruning.forward.refs import all_refs
-from pruning.forward.states import BATCH_TOKENS
+from pruning.forward.hidden_states import BATCH_TOKENS
 from pruning.parallel import worker_count
 from pruning.run.recipe import Recipe
 from workloads.layers import Layer

@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from checkpoints.discovery import LinearRef
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
+from pruning.evidence.moments import Moments
 from pruning.evidence.needs import Need
-from pruning.evidence.statistics import Moments
-from pruning.grid import Grid, GridParameters, Quantized, from_range, quantize
-from pruning.quantization.rtn import grid_of, nearest, on_grid, pruned_weight
+from pruning.quantization_grid import GridParameters, QuantizationGrid, Quantized, from_range, quantize
+from pruning.quantizers.rtn import grid_of, nearest, on_grid, pruned_weight
 from workloads.errors import UserError
 
 NAME = "awq"
@@ -50,7 +50,7 @@ class Linear:
 
     weight: torch.Tensor
     dense: torch.Tensor
-    grid: Grid
+    grid: QuantizationGrid
 
 
 def needs(parameters: Parameters) -> frozenset[Need]:
@@ -86,10 +86,10 @@ def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision])
 
 def sharing_inputs(job: BlockJob) -> list[tuple[list[LinearRef], Moments | None]]:
     """The matrices by the tensor that feeds them, in module order; moments None where nothing, or only zeros, came in."""
-    assert job.statistics is not None
+    assert job.moments is not None
     groups: dict[int, tuple[list[LinearRef], Moments | None]] = {}
     for ref in job.refs:
-        moments = job.statistics.sums.get(ref.layer.name)
+        moments = job.moments.sums.get(ref.layer.name)
         if moments is not None and not bool(moments.energy.any()):
             moments = None
         groups.setdefault(id(ref if moments is None else moments), ([], moments))[0].append(ref)

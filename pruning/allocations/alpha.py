@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from pruning.allocation.balance import allot, check_target, of_blocks, spread
-from pruning.allocation.job import AllocationJob, Allotment
+from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.balance import balanced, check_target, of_blocks, spread
 from pruning.parallel import ordered_map
 from workloads.errors import UserError
 from workloads.layers import Layer
@@ -51,7 +51,7 @@ class Parameters:
     eps: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
 
-def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
+def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
     """Raises UserError for N:M, for targets above 0.95, and for weights that are not finite."""
     check_target(job, "alpha")
 
@@ -70,7 +70,7 @@ def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
         scores = filled(alphas)
     q = 1 - parameters.eps + 2 * parameters.eps * spread(scores)
     sizes = np.array([layer.n_weights for layer in job.layers], float)
-    return allot(job, q * job.sparsity * sizes.sum() / (sizes @ q))
+    return balanced(job, q * job.sparsity * sizes.sum() / (sizes @ q))
 
 
 def mean(alphas: Sequence[float | None]) -> float | None:

@@ -1,16 +1,16 @@
-"""The table of weight quantizers: one line each. All use the grid of pruning/grid.py."""
+"""The table of weight quantizers: one line each. All use the grid of pruning/quantization_grid.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pruning.evidence.needs import Need
-from pruning.grid import BITS, Grid
-from pruning.quantization import awq, gptq, lwc, rtn
+from pruning.quantization_grid import BITS, QuantizationGrid
+from pruning.quantizers import awq, gptq, lwc, rtn
 from workloads.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from pruning.block import BlockJob, Decision
+    from pruning.block_job import BlockJob, Decision
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Quantization:
             **vars(self.parameters),
         }
 
-    def grid(self, scale_dtype: Any) -> Grid:
-        return Grid(self.bits, self.group_size, self.parameters.symmetric, scale_dtype)
+    def grid(self, scale_dtype: Any) -> QuantizationGrid:
+        return QuantizationGrid(self.bits, self.group_size, self.parameters.symmetric, scale_dtype)
 
 
 def find_quantizer(name: str) -> Quantizer:

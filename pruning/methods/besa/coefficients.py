@@ -24,33 +24,33 @@ def coefficients(logits: torch.Tensor, bounded: bool) -> torch.Tensor:
     return torch.softmax(torch.sigmoid(logits) if bounded else logits, dim=-1)
 
 
-def first_logits(sparsity: float, grid: torch.Tensor, bounded: bool) -> torch.Tensor:
+def first_logits(sparsity: float, points: torch.Tensor, bounded: bool) -> torch.Tensor:
     """(D,) float32 logits whose s_g is `sparsity`, which must be within `reach`: all 0 at 0.5, as released; elsewhere a bell
     around it, or, bounded, rising (falling) evenly."""
-    points = grid.double()
+    exact = points.double()
 
     def tried(steepness: float) -> torch.Tensor:
-        return steepness * (points - 0.5) if bounded else -KAPPA * (points - steepness).square()
+        return steepness * (exact - 0.5) if bounded else -KAPPA * (exact - steepness).square()
 
     if abs(sparsity - 0.5) < 1e-9:
-        return torch.zeros_like(grid)
+        return torch.zeros_like(points)
     low, high = (-STEEPEST, STEEPEST) if bounded else (-50.0, 51.0)
     for _ in range(200):
         middle = (low + high) / 2
-        if float(coefficients(tried(middle), bounded) @ points) < sparsity:
+        if float(coefficients(tried(middle), bounded) @ exact) < sparsity:
             low = middle
         else:
             high = middle
     return tried((low + high) / 2).float()
 
 
-def reach(grid: torch.Tensor) -> tuple[float, float]:
+def reach(points: torch.Tensor) -> tuple[float, float]:
     """The least and the greatest s_g that bounded exponents can express: 0 for some candidates and 1 for the others."""
     values = []
-    for split in range(len(grid) + 1):
-        weights = torch.ones(len(grid), dtype=torch.float64)
+    for split in range(len(points) + 1):
+        weights = torch.ones(len(points), dtype=torch.float64)
         weights[:split] = math.e
-        values.append(float(weights @ grid.double() / weights.sum()))
+        values.append(float(weights @ points.double() / weights.sum()))
     return min(values), 1 - min(values)
 
 

@@ -4,19 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pruning.allocation import alpha, depth, er, owl
-from pruning.allocation.job import AllocationJob, Allotment
+from pruning.allocations import alpha, depth, er, owl
+from pruning.allocations.allocation import AllocationJob, LayerSparsities
 from workloads.errors import unknown
 
 
 @dataclass(frozen=True)
 class Allocator:
-    """(parameters, job) -> Allotment. Raises UserError for a target it cannot reach."""
+    """(parameters, job) -> LayerSparsities. Raises UserError for a target it cannot reach."""
 
     name: str
     needs_calibration: bool
     parameters_type: type
-    allocate: Callable[[Any, AllocationJob], Allotment]
+    allocate: Callable[[Any, AllocationJob], LayerSparsities]
     documentation: str
 
 
@@ -47,4 +47,4 @@ def find_allocator(name: str) -> Allocator:
     return ALLOCATORS[name]
 
 
-__all__ = ["ALLOCATORS", "Allocation", "AllocationJob", "Allocator", "Allotment", "find_allocator"]
+__all__ = ["ALLOCATORS", "Allocation", "AllocationJob", "Allocator", "LayerSparsities", "find_allocator"]

@@ -15,7 +15,7 @@ through.
 import torch
 from torch import nn
 
-from pruning.grid import Grid, Quantized, from_range, quantize
+from pruning.quantization_grid import QuantizationGrid, Quantized, from_range, quantize
 
 FIRST_LOGIT = 4.0  # sigmoid: 0.982
 
@@ -23,7 +23,7 @@ FIRST_LOGIT = 4.0  # sigmoid: 0.982
 class LearnableClipping:
     """The clipping of one weight; `low_logits` and `high_logits` (rows, groups) are what is trained."""
 
-    def __init__(self, weight: torch.Tensor, grid: Grid):
+    def __init__(self, weight: torch.Tensor, grid: QuantizationGrid):
         """weight (rows, cols) float32; it is kept, never written."""
         self.weight = weight
         self.grid = grid

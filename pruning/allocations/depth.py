@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from pruning.allocation.balance import allot, check_target, of_blocks
-from pruning.allocation.job import AllocationJob, Allotment
+from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.balance import balanced, check_target, of_blocks
 
 NEEDS_CALIBRATION = False
 
@@ -23,9 +23,9 @@ class Parameters:
     d: Annotated[float, Field(ge=0, le=0.1)] = 0.05
 
 
-def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
+def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
     """Raises UserError for N:M and for targets above 0.95."""
     check_target(job, "depth")
     blocks = sorted({layer.block for layer in job.layers})
     offsets = np.linspace(-parameters.d, parameters.d, len(blocks)) if len(blocks) > 1 else np.zeros(1)
-    return allot(job, of_blocks(job, dict(zip(blocks, job.sparsity + offsets, strict=True))))
+    return balanced(job, of_blocks(job, dict(zip(blocks, job.sparsity + offsets, strict=True))))

@@ -26,7 +26,7 @@ class GridParameters:
 
 
 @dataclass(frozen=True)
-class Grid:
+class QuantizationGrid:
     """How the weights of one matrix are quantized; group_size 0 = one group a row. `scale_dtype` is the stored type."""
 
     bits: int
@@ -49,7 +49,7 @@ class Quantized:
     """Weights on a grid. codes (rows, cols) uint8; scale (rows, groups) float32, representable in grid.scale_dtype; zero
     (rows, groups) uint8. Where AWQ scaled the inputs, `input_scale` (cols,) float32 divides the weights taken off the grid."""
 
-    grid: Grid
+    grid: QuantizationGrid
     codes: torch.Tensor
     scale: torch.Tensor
     zero: torch.Tensor
@@ -68,13 +68,13 @@ class Quantized:
         return replace(self, codes=torch.where(keep, self.codes, self.zero.repeat_interleave(width, dim=1)))
 
 
-def fit(weight: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+def fit(weight: torch.Tensor, grid: QuantizationGrid) -> tuple[torch.Tensor, torch.Tensor]:
     """(scale, zero), each (rows, groups) float32, of a (rows, cols) float32 weight by its extremes."""
     groups = weight.reshape(len(weight), -1, grid.width(weight.shape[1]))
     return from_range(groups.amin(dim=2), groups.amax(dim=2), grid)
 
 
-def from_range(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+def from_range(low: torch.Tensor, high: torch.Tensor, grid: QuantizationGrid) -> tuple[torch.Tensor, torch.Tensor]:
     """(scale, zero) for ranges of any shape; 0 is taken into the range; a range of nothing but 0 becomes [-1, 1]."""
     low, high = low.clamp_max(0), high.clamp_min(0)
     if grid.symmetric:
@@ -90,7 +90,7 @@ def from_range(low: torch.Tensor, high: torch.Tensor, grid: Grid) -> tuple[torch
     return scale, zero
 
 
-def quantize(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, grid: Grid) -> Quantized:
+def quantize(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, grid: QuantizationGrid) -> Quantized:
     """Every weight to its nearest code."""
     groups = weight.reshape(len(weight), -1, grid.width(weight.shape[1]))
     codes = ((groups / scale[..., None]).round() + zero[..., None]).clamp(0, grid.top)

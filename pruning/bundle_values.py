@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from pruning.block import Decision
-from pruning.grid import Grid, Quantized
+from pruning.block_job import Decision
+from pruning.quantization_grid import QuantizationGrid, Quantized
 from workloads.bundle import MaskBundle
 
 
@@ -58,7 +58,7 @@ def _quantized(masks: MaskBundle, name: str, tensors: dict[str, np.ndarray]) -> 
     codes = _unpack(tensors["codes"], entry.in_features) if entry.weight_bits <= 4 else tensors["codes"]
     scaled = tensors.get("input_scale")
     return Quantized(
-        Grid(entry.weight_bits, entry.group_size),
+        QuantizationGrid(entry.weight_bits, entry.group_size),
         torch.from_numpy(codes),
         torch.from_numpy(tensors["scale"]),
         torch.from_numpy(tensors["zero"]),

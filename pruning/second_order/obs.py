@@ -1,4 +1,4 @@
-"""The optimal-brain-surgeon sweep that SparseGPT and GPTQ share (methods 2.1, 2.2, 18.3; Frantar and Alistarh 2022, 2023).
+"""The optimal-brain-surgeon walk that SparseGPT and GPTQ share (methods 2.1, 2.2, 18.3; Frantar and Alistarh 2022, 2023).
 
 Columns go from left to right. What a column loses by pruning or rounding, e = (w - q) / U_jj, is made up for by the columns
 right of it, w_k -= e U_jk, where U is the upper Cholesky factor of the inverse of the damped H = X^T X.
@@ -15,9 +15,9 @@ import numba
 import numpy as np
 import torch
 
-from pruning.grid import Grid, Quantized, fit
 from pruning.parallel import ordered_map
-from pruning.selection import lowest_of_rows, pruned_count
+from pruning.quantization_grid import QuantizationGrid, Quantized, fit
+from pruning.rules import lowest_of_rows, pruned_count
 from workloads.patterns import NofM
 
 ROWS = 512  # a chunk; fixed, so that results do not depend on the number of threads
@@ -66,8 +66,8 @@ def _upper(hessian: torch.Tensor, added: float) -> torch.Tensor | None:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """How the sweep comes by its mask: `keep` given; or an N:M pattern; or a share of every slab of columns, lowest scores
+class MaskChoice:
+    """How the walk comes by its mask: `keep` given; or an N:M pattern; or a share of every slab of columns, lowest scores
     (w_rj / U_jj)^2 first."""
 
     keep: torch.Tensor | None = None
@@ -76,7 +76,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Swept:
+class Compensated:
     """weight (rows, cols) float32 with pruned entries 0; keep (rows, cols) bool; quantized if there was a grid."""
 
     weight: torch.Tensor
@@ -84,19 +84,19 @@ class Swept:
     quantized: Quantized | None
 
 
-def sweep(
+def compensate(
     weight: torch.Tensor,
     factor: Factor,
-    selection: Selection,
+    selection: MaskChoice,
     blocksize: int = 128,
-    grid: Grid | None = None,
+    grid: QuantizationGrid | None = None,
     order: torch.Tensor | None = None,
     static_groups: bool = False,
-) -> Swept:
+) -> Compensated:
     """Prunes, or rounds, or both, a (rows, cols) float32 weight, which is left alone.
 
     Masks of unstructured selections are chosen a slab of `blocksize` columns at a time, exact in count up to each slab's end. Grids:
-    one a row is fitted before the sweep; groups are fitted when the sweep comes to them, to the weights as they are then, or
+    one a row is fitted before the walk; groups are fitted when the walk comes to them, to the weights as they are then, or
     all before it (static_groups). `order` permutes the columns (GPTQ's act-order; the factor must be of the permuted H); it
     needs static groups where there are groups. N:M runs must not be split by blocksize or groups.
     """
@@ -133,7 +133,7 @@ def sweep(
     back = None if order is None else order.argsort()
     if back is not None:
         work, keep = work[:, back].contiguous(), keep[:, back].contiguous()
-    return Swept(work, keep, None if rounding is None else rounding.quantized(back))
+    return Compensated(work, keep, None if rounding is None else rounding.quantized(back))
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ class RoundingPiece:
 
 
 class _Rounding:
-    """The grids of a weight during the sweep; group_of (cols,) is the group of every column in sweeping order."""
+    """The grids of a weight during the walk; group_of (cols,) is the group of every column in walking order."""
 
-    def __init__(self, grid: Grid, weight: torch.Tensor):
+    def __init__(self, grid: QuantizationGrid, weight: torch.Tensor):
         self.grid = grid
         self.width = grid.width(weight.shape[1])
         self.group_of = torch.arange(weight.shape[1], device=weight.device) // self.width
@@ -175,7 +175,7 @@ class _Rounding:
 
 @dataclass(frozen=True)
 class _Slab:
-    """Columns start.. of the sweep: upper (width, in) are their rows of U."""
+    """Columns start.. of the walk: upper (width, in) are their rows of U."""
 
     upper: torch.Tensor
     start: int
@@ -186,13 +186,13 @@ def _advance(slab: _Slab, piece: tuple[torch.Tensor, torch.Tensor, RoundingPiece
     """Sweeps a slab of some rows, in place, and carries its errors to all columns right of it."""
     work, keep, rounding = piece
     start, stop = slab.start, slab.start + len(slab.upper)
-    walk = sweep_slab if work.device.type == "cpu" else sweep_slab_on_device
+    walk = walk_slab if work.device.type == "cpu" else walk_slab_on_device
     errors = walk(work[:, start:stop], slab.upper[:, start:stop], keep, slab.pattern, rounding)
     if stop < work.shape[1]:
         work[:, stop:] -= errors @ slab.upper[:, stop:]
 
 
-def sweep_slab(
+def walk_slab(
     work: torch.Tensor, upper: torch.Tensor, keep: torch.Tensor, pattern: NofM | None, rounding: RoundingPiece | None
 ) -> torch.Tensor:
     """The compiled walk over the columns of a slab: work (rows, width) becomes the pruned and rounded weights, in place; keep
@@ -245,10 +245,10 @@ def _walk_rows(work, upper, keep, n, m, top, codes, scale, zero, errors):  # pra
             row[j] = q
 
 
-def sweep_slab_on_device(
+def walk_slab_on_device(
     work: torch.Tensor, upper: torch.Tensor, keep: torch.Tensor, pattern: NofM | None, rounding: RoundingPiece | None
 ) -> torch.Tensor:
-    """`sweep_slab` a column at a time in torch, for weights that are not in the memory of the CPU."""
+    """`walk_slab` a column at a time in torch, for weights that are not in the memory of the CPU."""
     errors = torch.zeros_like(work)
     diagonal = upper.diagonal()
     for j in range(work.shape[1]):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.methods.besa.budgets import candidates, coefficients, first_logits, reach, whole_counts
+from pruning.methods.besa.coefficients import candidates, coefficients, first_logits, reach, whole_counts
 
 GRID = candidates(101)
 

@@ -1,10 +1,10 @@
 """GPTQ (Frantar et al., ICLR 2023): column after column is rounded, and the columns right of it make up for the
-error: SparseGPT's sweep with nothing, or a given mask, pruned.
+error: SparseGPT's walk with nothing, or a given mask, pruned.
 
-Pruned weights stay 0, and grids are fitted to what pruning left. Where pruning only masked, the sweep starts from the dense
+Pruned weights stay 0, and grids are fitted to what pruning left. Where pruning only masked, the walk starts from the dense
 weights, so that the survivors make up for what the mask takes away as well as for rounding. `act_order` takes the inputs with the largest
-activations first; it implies `static_groups` (all groups fitted before the sweep), which keeps groups contiguous in memory.
-Otherwise groups are fitted when the sweep reaches them, to the weights as they are then, inside a slab too (the released
+activations first; it implies `static_groups` (all groups fitted before the walk), which keeps groups contiguous in memory.
+Otherwise groups are fitted when the walk reaches them, to the weights as they are then, inside a slab too (the released
 program takes stale ones there). Damping and its remedies as in methods/sparsegpt.py.
 """
 
@@ -13,11 +13,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
-from pruning.grid import GridParameters
+from pruning.quantization_grid import GridParameters
 from pruning.second_order.hessians import Factors
-from pruning.second_order.sweep import Selection, sweep
+from pruning.second_order.obs import MaskChoice, compensate
 
 NAME = "gptq"
 
@@ -43,14 +43,14 @@ def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision])
         decision = decisions[ref.layer.name]
         weight = job.weight(ref) if decision.weight is None else decision.weight
         factor, order = factors.of(ref)
-        swept = sweep(
+        made = compensate(
             weight,
             factor,
-            Selection(decision.keep),
+            MaskChoice(decision.keep),
             parameters.blocksize,
             job.grid(ref),
             order,
             parameters.static_groups,
         )
-        quantized[ref.layer.name] = Decision(decision.keep, swept.weight, swept.quantized)
+        quantized[ref.layer.name] = Decision(decision.keep, made.weight, made.quantized)
     return quantized

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.prunable import all_refs, parameter_name
 from checkpoints.weights import SafetensorsWeights
+from pruning.bundle_values import read_weight
 from pruning.data.tokenizer import load_tokenizer
-from pruning.evaluation.evaluate import check_masks
-from pruning.forward.refs import all_refs, parameter_name
-from pruning.forward.states import Progress
-from pruning.values import read_weight
+from pruning.evaluation.perplexity import check_masks
+from pruning.forward.hidden_states import Progress
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 from workloads.files import is_leftover, pretty_json, read_json, replacing, sha256_of_file, write_text

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
-from pruning.evidence.statistics import InputWatch, merge
+from pruning.evidence.moments import InputWatch, merge
 from pruning.forward.blockwise import BlockwiseModel
 from tests.pruning.models import build, load_whole, save, token_ids
 

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from pruning.allocation.balance import allot, check_target, of_blocks, spread
-from pruning.allocation.job import AllocationJob, Allotment
+from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.balance import balanced, check_target, of_blocks, spread
 from pruning.parallel import ordered_map
 from workloads.errors import UserError
 from workloads.layers import Layer
@@ -48,7 +48,7 @@ class Parameters:
     lam_nm: Annotated[float, Field(ge=0)] = 2.0
 
 
-def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
+def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
     """Sparsities, or patterns where the target is one. Raises UserError for targets above 0.95, and for weights or
     inputs that are not finite."""
     if job.pattern is None:
@@ -59,11 +59,11 @@ def allocate(parameters: Parameters, job: AllocationJob) -> Allotment:
     if job.pattern is None:
         sparsities = job.sparsity - 2 * parameters.lam * band
         sparsities[sparsities <= 0] = LEAST
-        return allot(job, of_blocks(job, dict(zip(ratios, sparsities, strict=True))))
+        return balanced(job, of_blocks(job, dict(zip(ratios, sparsities, strict=True))))
     kept = kept_counts(parameters.lam_nm * band, job.pattern)
     chosen = dict(zip(ratios, kept, strict=True))
     patterns = {layer.name: NofM(chosen[layer.block], job.pattern.m) for layer in job.layers}
-    return Allotment({name: pattern.sparsity for name, pattern in patterns.items()}, patterns)
+    return LayerSparsities({name: pattern.sparsity for name, pattern in patterns.items()}, patterns)
 
 
 def kept_counts(deviations: np.ndarray, base: NofM) -> list[int]:

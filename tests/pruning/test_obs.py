@@ -1,4 +1,4 @@
-"""The sweep against brute-force least squares, a per-column reference, and identities (methods 2.1, 2.2, 2.7, 18.3)."""
+"""The walk against brute-force least squares, a per-column reference, and identities (methods 2.1, 2.2, 2.7, 18.3)."""
 
 from itertools import combinations
 
@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.grid import Grid, fit, quantize
-from pruning.second_order import sweep as module
-from pruning.second_order.sweep import Factor, Selection, factorise, sweep, sweep_slab, sweep_slab_on_device
+from pruning.quantization_grid import QuantizationGrid, fit, quantize
+from pruning.second_order import obs as module
+from pruning.second_order.obs import Factor, MaskChoice, compensate, factorise, walk_slab, walk_slab_on_device
 from workloads.patterns import NofM
 
 
@@ -45,12 +45,12 @@ def least_squares(row: torch.Tensor, keep: torch.Tensor, hessian: torch.Tensor) 
 
 @pytest.mark.parametrize("blocksize", [2, 3, 8, 64])
 def test_pruning_the_first_columns_is_exact_least_squares(blocksize: int) -> None:
-    """All columns right of the pruned ones are free to make up for them, so the sweep finds the optimum."""
+    """All columns right of the pruned ones are free to make up for them, so the walk finds the optimum."""
     weight, _, hessian = problem(5, 8)
     for pruned in range(1, 8):
         keep = torch.ones(5, 8, dtype=torch.bool)
         keep[:, :pruned] = False
-        found = sweep(weight, undamped(hessian), Selection(keep), blocksize).weight
+        found = compensate(weight, undamped(hessian), MaskChoice(keep), blocksize).weight
         for row in range(5):
             best = least_squares(weight[row], keep[row], hessian)
             torch.testing.assert_close(found[row].double(), best, rtol=1e-3, atol=1e-4)
@@ -71,18 +71,18 @@ def test_any_fixed_mask_is_a_sequence_of_exact_updates(data: st.DataObject) -> N
             if j + 1 < cols:  # minimise over d: || X_j gone - X_right d ||
                 current[j + 1 :] += torch.linalg.solve(h[j + 1 :, j + 1 :], h[j + 1 :, j]) * gone
     blocksize = data.draw(st.integers(1, cols + 3))
-    found = sweep(weight, undamped(hessian), Selection(keep), blocksize).weight[0]
+    found = compensate(weight, undamped(hessian), MaskChoice(keep), blocksize).weight[0]
     torch.testing.assert_close(found.double(), current, rtol=2e-3, atol=2e-3)
 
 
 def test_uncorrelated_inputs_change_nothing_but_what_is_pruned() -> None:
     """H proportional to I: the mask is slab-wise magnitude (methods 2.7 a)."""
     weight, _, _ = problem(6, 32)
-    swept = sweep(weight, factorise(3 * torch.eye(32), 0.01), Selection(sparsity=0.5), 16)
+    made = compensate(weight, factorise(3 * torch.eye(32), 0.01), MaskChoice(sparsity=0.5), 16)
     for slab in (slice(0, 16), slice(16, 32)):
         cut = weight[:, slab].abs().flatten().sort().values[48]
-        assert torch.equal(swept.keep[:, slab], weight[:, slab].abs() >= cut)
-    assert torch.equal(swept.weight, weight * swept.keep)
+        assert torch.equal(made.keep[:, slab], weight[:, slab].abs() >= cut)
+    assert torch.equal(made.weight, weight * made.keep)
 
 
 def reference_sparsegpt(weight, factor, sparsity, pattern, blocksize):
@@ -114,26 +114,37 @@ def test_equal_to_the_plain_column_loop(pattern: NofM | None, blocksize: int, mo
     monkeypatch.setattr(module, "ROWS", 7)  # rows in pieces of 7, 7, 6
     weight, _, hessian = problem(20, 48)
     factor = factorise(hessian, 0.01)
-    swept = sweep(weight, factor, Selection(None, pattern, 0.37), blocksize)
+    made = compensate(weight, factor, MaskChoice(None, pattern, 0.37), blocksize)
     work, keep = reference_sparsegpt(weight, factor, 0.37, pattern, blocksize)
-    assert torch.equal(swept.keep, keep)
-    torch.testing.assert_close(swept.weight.double(), work, rtol=1e-3, atol=1e-4)
+    assert torch.equal(made.keep, keep)
+    torch.testing.assert_close(made.weight.double(), work, rtol=1e-3, atol=1e-4)
     if pattern is None:
-        assert int((~swept.keep).sum()) == int(20 * 48 * 0.37)
+        assert int((~made.keep).sum()) == int(20 * 48 * 0.37)
 
 
-@pytest.mark.parametrize("grid", [None, Grid(4), Grid(3, 8), Grid(4, 0, True), Grid(8, 16, False, torch.float16)])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        None,
+        QuantizationGrid(4),
+        QuantizationGrid(3, 8),
+        QuantizationGrid(4, 0, True),
+        QuantizationGrid(8, 16, False, torch.float16),
+    ],
+)
 @pytest.mark.parametrize("pattern", [None, NofM(2, 4)])
-def test_the_walk_on_a_device_is_the_compiled_one(grid: Grid | None, pattern: NofM | None, monkeypatch) -> None:
+def test_the_walk_on_a_device_is_the_compiled_one(
+    grid: QuantizationGrid | None, pattern: NofM | None, monkeypatch
+) -> None:
     weight, _, hessian = problem(9, 32)
     factor = factorise(hessian, 0.01)
-    one = sweep(weight, factor, Selection(None, pattern, 0.5), 16, grid)
-    monkeypatch.setattr(module, "sweep_slab", sweep_slab_on_device)
-    two = sweep(weight, factor, Selection(None, pattern, 0.5), 16, grid)
+    one = compensate(weight, factor, MaskChoice(None, pattern, 0.5), 16, grid)
+    monkeypatch.setattr(module, "walk_slab", walk_slab_on_device)
+    two = compensate(weight, factor, MaskChoice(None, pattern, 0.5), 16, grid)
     assert torch.equal(one.keep, two.keep)
     torch.testing.assert_close(one.weight, two.weight, rtol=1e-4, atol=1e-4)
     assert (one.quantized is None) == (grid is None)
-    assert sweep_slab is not module.sweep_slab
+    assert walk_slab is not module.walk_slab
 
 
 @pytest.mark.parametrize("group_size", [0, 8, 12, 24])
@@ -141,14 +152,14 @@ def test_the_walk_on_a_device_is_the_compiled_one(grid: Grid | None, pattern: No
 def test_gptq_equals_the_plain_column_loop(group_size: int, static: bool) -> None:
     """Every column rounded, errors carried on at once; groups fitted to the weights as they are when reached, or before."""
     weight, _, hessian = problem(6, 24)
-    grid, factor = Grid(4, group_size), factorise(hessian, 0.01)
+    grid, factor = QuantizationGrid(4, group_size), factorise(hessian, 0.01)
     width = grid.width(24)
     work, upper = weight.double().clone(), factor.upper.double()
     scale, zero = (part.clone() for part in fit(weight, grid))
     for j in range(24):
         g = j // width
         if group_size and j % width == 0 and not static:
-            group_scale, group_zero = fit(work[:, j : j + width].float(), Grid(4))
+            group_scale, group_zero = fit(work[:, j : j + width].float(), QuantizationGrid(4))
             scale[:, g], zero[:, g] = group_scale[:, 0], group_zero[:, 0]
         code = ((work[:, j].float() / scale[:, g]).round() + zero[:, g]).clamp(0, 15)
         rounded = ((code - zero[:, g]) * scale[:, g]).double()
@@ -156,7 +167,7 @@ def test_gptq_equals_the_plain_column_loop(group_size: int, static: bool) -> Non
         work[:, j + 1 :] -= error[:, None] * upper[j, j + 1 :]
         work[:, j] = rounded
     keep = torch.ones(6, 24, dtype=torch.bool)
-    found = sweep(weight, factor, Selection(keep), 16, grid, static_groups=static)
+    found = compensate(weight, factor, MaskChoice(keep), 16, grid, static_groups=static)
     assert found.quantized is not None
     assert torch.equal(found.quantized.dequantize(), found.weight)
     same = (found.weight.double() - work).abs() < 1e-4
@@ -166,32 +177,32 @@ def test_gptq_equals_the_plain_column_loop(group_size: int, static: bool) -> Non
 def test_gptq_is_sparsegpt_with_nothing_pruned() -> None:
     weight, _, hessian = problem(10, 32)
     factor, keep = factorise(hessian, 0.01), torch.ones(10, 32, dtype=torch.bool)
-    gptq = sweep(weight, factor, Selection(keep), 16, Grid(3))
-    joint = sweep(weight, factor, Selection(sparsity=0.0), 16, Grid(3))
+    gptq = compensate(weight, factor, MaskChoice(keep), 16, QuantizationGrid(3))
+    joint = compensate(weight, factor, MaskChoice(sparsity=0.0), 16, QuantizationGrid(3))
     assert torch.equal(gptq.weight, joint.weight)
     assert bool(joint.keep.all())
 
 
 @pytest.mark.parametrize("bits", [3, 4])
 @pytest.mark.parametrize("order", [False, True])
-def test_the_sweep_beats_rounding_and_dropping_on_correlated_inputs(bits: int, order: bool) -> None:
+def test_compensation_beats_rounding_and_dropping_on_correlated_inputs(bits: int, order: bool) -> None:
     """Summed over ten draws (no theorem for one)."""
-    sums = {"swept": 0.0, "plain": 0.0, "pruned": 0.0, "dropped": 0.0}
+    sums = {"made": 0.0, "plain": 0.0, "pruned": 0.0, "dropped": 0.0}
     for seed in range(10):
         weight, inputs, hessian = problem(16, 32, seed)
         columns = hessian.diagonal().argsort(descending=True) if order else None
         factor = factorise(hessian if columns is None else hessian[columns][:, columns], 0.01)
-        grid, keep = Grid(bits), torch.ones(16, 32, dtype=torch.bool)
-        swept = sweep(weight, factor, Selection(keep), 16, grid, columns)
+        grid, keep = QuantizationGrid(bits), torch.ones(16, 32, dtype=torch.bool)
+        made = compensate(weight, factor, MaskChoice(keep), 16, grid, columns)
         plain = quantize(weight, *fit(weight, grid), grid).dequantize()
         mask = weight.abs() >= weight.abs().median()
-        pruned = sweep(weight, factor, Selection(mask), 16, None, columns).weight
-        for name, made in (("swept", swept.weight), ("plain", plain), ("pruned", pruned), ("dropped", weight * mask)):
-            sums[name] += float(((made - weight) @ inputs.T).square().sum())
-        assert swept.quantized is not None
-        assert torch.equal(swept.quantized.dequantize(), swept.weight)
+        pruned = compensate(weight, factor, MaskChoice(mask), 16, None, columns).weight
+        for name, weights in (("made", made.weight), ("plain", plain), ("pruned", pruned), ("dropped", weight * mask)):
+            sums[name] += float(((weights - weight) @ inputs.T).square().sum())
+        assert made.quantized is not None
+        assert torch.equal(made.quantized.dequantize(), made.weight)
         assert bool((pruned[~mask] == 0).all())
-    assert sums["swept"] < sums["plain"]
+    assert sums["made"] < sums["plain"]
     assert sums["pruned"] < sums["dropped"]
 
 
@@ -199,12 +210,14 @@ def test_the_sweep_beats_rounding_and_dropping_on_correlated_inputs(bits: int, o
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_joint_pruning_and_rounding_keeps_exact_zeros(symmetric: bool, dtype: torch.dtype) -> None:
     weight, _, hessian = problem(10, 32)
-    swept = sweep(weight, factorise(hessian, 0.01), Selection(sparsity=0.6), 16, Grid(2, 8, symmetric, dtype))
-    assert swept.quantized is not None
-    dequantized = swept.quantized.dequantize()
-    assert torch.equal(dequantized, swept.weight)
-    assert bool((dequantized[~swept.keep] == 0).all())
-    assert int((~swept.keep).sum()) == int(320 * 0.6)
+    made = compensate(
+        weight, factorise(hessian, 0.01), MaskChoice(sparsity=0.6), 16, QuantizationGrid(2, 8, symmetric, dtype)
+    )
+    assert made.quantized is not None
+    dequantized = made.quantized.dequantize()
+    assert torch.equal(dequantized, made.weight)
+    assert bool((dequantized[~made.keep] == 0).all())
+    assert int((~made.keep).sum()) == int(320 * 0.6)
 
 
 def error_of(row: torch.Tensor, hessian: torch.Tensor, made: torch.Tensor) -> float:
@@ -213,19 +226,19 @@ def error_of(row: torch.Tensor, hessian: torch.Tensor, made: torch.Tensor) -> fl
     return float(difference @ hessian.double() @ difference)
 
 
-def test_the_best_mask_of_a_tiny_row_is_not_beaten_by_the_sweep() -> None:
-    """Brute force over all masks bounds the sweep's error from below, dropping alone from above (on average)."""
-    swept_error = best_error = dropped_error = 0.0
+def test_the_best_mask_of_a_tiny_row_is_not_beaten() -> None:
+    """Brute force over all masks bounds the walk's error from below, dropping alone from above (on average)."""
+    made_error = best_error = dropped_error = 0.0
     for seed in range(20):
         weight, _, hessian = problem(1, 6, seed)
         candidates = [torch.tensor([i in chosen for i in range(6)]) for chosen in combinations(range(6), 3)]
         best = min(error_of(weight[0], hessian, least_squares(weight[0], keep, hessian)) for keep in candidates)
-        swept = sweep(weight, undamped(hessian), Selection(sparsity=0.5), 6)
-        assert best <= error_of(weight[0], hessian, swept.weight[0]) * (1 + 1e-3)
-        swept_error += error_of(weight[0], hessian, swept.weight[0])
+        made = compensate(weight, undamped(hessian), MaskChoice(sparsity=0.5), 6)
+        assert best <= error_of(weight[0], hessian, made.weight[0]) * (1 + 1e-3)
+        made_error += error_of(weight[0], hessian, made.weight[0])
         best_error += best
-        dropped_error += error_of(weight[0], hessian, weight[0] * swept.keep[0])
-    assert best_error <= swept_error < dropped_error
+        dropped_error += error_of(weight[0], hessian, weight[0] * made.keep[0])
+    assert best_error <= made_error < dropped_error
 
 
 def test_dead_inputs_lose_their_weights() -> None:
@@ -234,9 +247,9 @@ def test_dead_inputs_lose_their_weights() -> None:
     factor = factorise(inputs.T @ inputs, 0.01)
     assert factor.dead.tolist() == [i in (2, 5) for i in range(8)]
     assert factor.remedy == ""
-    swept = sweep(weight, factor, Selection(sparsity=0.25))
-    assert bool((swept.weight[:, [2, 5]] == 0).all())
-    assert torch.equal(swept.keep, torch.ones(4, 8).index_fill(1, torch.tensor([2, 5]), 0).bool())
+    made = compensate(weight, factor, MaskChoice(sparsity=0.25))
+    assert bool((made.weight[:, [2, 5]] == 0).all())
+    assert torch.equal(made.keep, torch.ones(4, 8).index_fill(1, torch.tensor([2, 5]), 0).bool())
 
 
 @pytest.mark.parametrize(
@@ -256,6 +269,6 @@ def test_a_factorisation_that_fails_gets_help(hessian: torch.Tensor, remedy: str
 def test_fewer_tokens_than_inputs_still_factorise() -> None:
     weight, inputs, _ = problem(4, 32, tokens=5)
     factor = factorise(inputs.T @ inputs, 0.01)
-    swept = sweep(weight, factor, Selection(sparsity=0.5))
-    assert bool(torch.isfinite(swept.weight).all())
-    assert np.count_nonzero(swept.weight.numpy()) == 64
+    made = compensate(weight, factor, MaskChoice(sparsity=0.5))
+    assert bool(torch.isfinite(made.weight).all())
+    assert np.count_nonzero(made.weight.numpy()) == 64

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pruning.allocation.job import AllocationJob, Allotment
+from pruning.allocations.allocation import AllocationJob, LayerSparsities
 from workloads.errors import UserError
 
 CAP = 0.95  # no matrix is emptied
@@ -28,11 +28,11 @@ def balance(raw: np.ndarray, sizes: np.ndarray, sparsity: float) -> np.ndarray:
     return np.clip(raw + low, 0, CAP)
 
 
-def allot(job: AllocationJob, raw: Sequence[float] | np.ndarray) -> Allotment:
-    """The balanced allotment of raw sparsities, one for each of job.layers."""
+def balanced(job: AllocationJob, raw: Sequence[float] | np.ndarray) -> LayerSparsities:
+    """Raw sparsities, one for each of job.layers, balanced."""
     sizes = np.array([layer.n_weights for layer in job.layers], float)
-    balanced = balance(np.asarray(raw, float), sizes, job.sparsity)
-    return Allotment({layer.name: float(s) for layer, s in zip(job.layers, balanced, strict=True)})
+    found = balance(np.asarray(raw, float), sizes, job.sparsity)
+    return LayerSparsities({layer.name: float(s) for layer, s in zip(job.layers, found, strict=True)})
 
 
 def spread(values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def of_blocks(job: AllocationJob, values: Mapping[int, float]) -> list[float]:
 
 
 def check_target(job: AllocationJob, allocator: str) -> None:
-    """Raises UserError for an N:M target, and for a sparsity that no allotment under the cap can reach."""
+    """Raises UserError for an N:M target, and for a sparsity that none under the cap can reach."""
     if job.pattern is not None:
         raise UserError(
             f"allocation {allocator!r} has no N:M form, the target is {job.pattern}; use 'owl', an unstructured "

@@ -1,4 +1,4 @@
-"""Streaming input statistics: what each prunable matrix of a block receives while the block runs.
+"""Streaming sums over inputs: what each prunable matrix of a block receives while the block runs.
 
 A few sums a distinct input tensor are kept, never activations: matrices fed by the same tensor (q, k, v) share one object.
 """
@@ -53,7 +53,7 @@ Sums = dict[str, Moments]
 
 
 @dataclass
-class InputStatistics:
+class InputMoments:
     """The sums of a whole calibration set of `samples` sequences, by layer name; names of unreached experts are absent."""
 
     samples: int

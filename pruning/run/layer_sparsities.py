@@ -8,11 +8,11 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
-from pruning.allocation import AllocationJob, Allotment
-from pruning.evidence.statistics import InputStatistics, InputWatch, Sums, merge
+from checkpoints.prunable import block_weights
+from pruning.allocations import AllocationJob, LayerSparsities
+from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.forward.blockwise import BlockwiseModel
-from pruning.forward.refs import block_weights
-from pruning.forward.states import Progress, micro_batches
+from pruning.forward.hidden_states import Progress, micro_batches
 from pruning.parallel import ordered_map
 from pruning.run.recipe import Recipe
 from workloads.errors import UserError
@@ -21,14 +21,14 @@ from workloads.layers import Layer
 from workloads.patterns import parse_pattern
 
 
-def allot(
+def layer_sparsities(
     checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
-) -> Allotment:
+) -> LayerSparsities:
     """For the matrices `refs` (treated ones, by block): the same for each without an allocator. What an allocator said is kept in
     `out` while the run is unfinished."""
     layers = [ref.layer for block in refs for ref in block]
     if recipe.allocation is None:
-        return Allotment({layer.name: recipe.sparsity for layer in layers})
+        return LayerSparsities({layer.name: recipe.sparsity for layer in layers})
     file = out / "allocation.json"
     kept = read_kept(file)
     if kept is not None:
@@ -47,7 +47,7 @@ def allot(
     return made
 
 
-def read_kept(file: Path) -> Allotment | None:
+def read_kept(file: Path) -> LayerSparsities | None:
     """What the unfinished run wrote; None where that is missing or damaged, so that it is made again."""
     try:
         kept = read_json(file, "allocation of the unfinished run")
@@ -57,7 +57,7 @@ def read_kept(file: Path) -> Allotment | None:
         return None
     texts = kept["patterns"] or {}
     patterns = {name: nofm for name, text in texts.items() if (nofm := parse_pattern(text)) is not None}
-    return Allotment(kept["sparsity"], patterns or None)
+    return LayerSparsities(kept["sparsity"], patterns or None)
 
 
 def dense_weights(
@@ -87,9 +87,9 @@ def scored_weights(
             for output, sums in ordered_map(watched(watch, model, number), hidden):
                 outputs.append(output)
                 merge(total, sums)
-        statistics = InputStatistics(len(recipe.calibration.ids), total)
+        moments = InputMoments(len(recipe.calibration.ids), total)
         for ref in block_refs:
-            yield ref.layer, ref.matrix(block).float(), statistics.feature_norm(ref.layer.name)
+            yield ref.layer, ref.matrix(block).float(), moments.feature_norm(ref.layer.name)
         hidden = outputs
         checkpoint.release(block)
 

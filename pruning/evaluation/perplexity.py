@@ -13,11 +13,11 @@ from torch import nn
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from checkpoints.families import Kind
+from checkpoints.prunable import all_refs, parameter_name, shared_refs
+from pruning.bundle_values import read_weight
 from pruning.forward.blockwise import BlockwiseModel
-from pruning.forward.refs import all_refs, parameter_name, shared_refs
-from pruning.forward.states import Progress, micro_batches
+from pruning.forward.hidden_states import Progress, micro_batches
 from pruning.parallel import ordered_map
-from pruning.values import read_weight
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
 

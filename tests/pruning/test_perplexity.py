@@ -9,9 +9,9 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
 from pruning.data.calibration import windows
-from pruning.evaluation import evaluate
-from pruning.evaluation.evaluate import perplexity
-from pruning.forward import states
+from pruning.evaluation import perplexity as evaluate
+from pruning.evaluation.perplexity import perplexity
+from pruning.forward import hidden_states as states
 from pruning.run.driver import prune
 from tests.pruning.models import build, load_whole, quiet, recipe, save, token_ids
 from workloads.bundle import MaskBundle

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pruning.selection import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row, pruned_count
+from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row, pruned_count
 from workloads.errors import UserError
 from workloads.patterns import NofM
 

@@ -10,7 +10,7 @@ from workloads.patterns import NofM
 
 
 @dataclass(frozen=True)
-class Allotment:
+class LayerSparsities:
     """What every matrix shall get, by layer name; `patterns` only where the target is an N:M pattern."""
 
     sparsity: dict[str, float]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from checkpoints.discovery import LinearRef
-from pruning.block import BlockJob, Decision
+from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
-from pruning.grid import Grid, GridParameters, Quantized, fit, from_range, quantize
+from pruning.quantization_grid import GridParameters, QuantizationGrid, Quantized, fit, from_range, quantize
 
 NAME = "rtn"
 SHRINKS = tuple(1 - i / 100 for i in range(80))
@@ -41,7 +41,7 @@ def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision])
     return made
 
 
-def grid_of(job: BlockJob, ref: LinearRef) -> Grid:
+def grid_of(job: BlockJob, ref: LinearRef) -> QuantizationGrid:
     grid = job.grid(ref)
     assert grid is not None  # quantizers run where the recipe has bits
     return grid
@@ -58,19 +58,19 @@ def on_grid(decision: Decision, quantized: Quantized) -> Decision:
     return replace(decision, quantized=masked, weight=masked.dequantize())
 
 
-def nearest(weight: torch.Tensor, grid: Grid) -> Quantized:
+def nearest(weight: torch.Tensor, grid: QuantizationGrid) -> Quantized:
     """A (rows, cols) float32 weight on the grid of its extremes."""
     return quantize(weight, *fit(weight, grid), grid)
 
 
-def fit_shrunk(weight: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+def fit_shrunk(weight: torch.Tensor, grid: QuantizationGrid) -> tuple[torch.Tensor, torch.Tensor]:
     """(scale, zero), each (rows, groups) float32, with the best of the narrower ranges in each group."""
     slabs = weight.split(max(1, SLAB // weight.shape[1]))
     scales, zeros = zip(*(_search(slab, grid) for slab in slabs), strict=True)
     return torch.cat(scales), torch.cat(zeros)
 
 
-def _search(weight: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+def _search(weight: torch.Tensor, grid: QuantizationGrid) -> tuple[torch.Tensor, torch.Tensor]:
     groups = weight.reshape(len(weight), -1, grid.width(weight.shape[1]))
     low, high = groups.amin(dim=2), groups.amax(dim=2)
     scale, zero = from_range(low, high, grid)
