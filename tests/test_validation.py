@@ -9,22 +9,16 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks import scalesim_compare, validate
-from benchmarks.validation import (
-    closed_forms,
-    draws,
-    expectations,
-    headlines,
-    orderstats,
-    programs,
-    twins,
-    twins_of_formulas,
-)
-from benchmarks.validation.comparison import Comparison, NotRun, error_of, number, percent, table
-from benchmarks.validation.page import OTHERS, models, page
+from benchmarks import validate
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.dstc import cycle as dstc
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from validation.comparison import Comparison, NotRun, error_of, number, percent, table
+from validation.comparisons import closed_forms, draws, expectations, headlines, orderstats, programs
+from validation.comparisons import formula_twins as twins_of_formulas
+from validation.comparisons import functional_twins as twins
+from validation.page import OTHERS, models, page
+from validation.sources import scalesim as scalesim_package
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "validation.md"
 
@@ -188,7 +182,7 @@ def test_scalesim_that_cannot_be_installed_is_a_line_without_paths(monkeypatch):
     def refuse():
         raise SystemExit("cannot be installed into /somewhere/private")
 
-    monkeypatch.setattr(scalesim_compare, "rows", refuse)
+    monkeypatch.setattr(scalesim_package, "rows", refuse)
     found = programs.scalesim()
     assert isinstance(found, NotRun)
     assert "/somewhere" not in page([found])
@@ -197,7 +191,7 @@ def test_scalesim_that_cannot_be_installed_is_a_line_without_paths(monkeypatch):
 def test_scalesim_rows_become_a_table_without_times(monkeypatch):
     row = {"array": "8x8", "dataflow": "ws", "nm": "dense", "m": 1, "n": 2, "k": 3, "scalesim_cycles": 20, "cycles": 21,
            "error": 0.05, "scalesim_seconds": 1.234, "seconds": 0.5, "scalesim_peak_gb": 1.0, "peak_gb": 1.0}  # fmt: skip
-    monkeypatch.setattr(scalesim_compare, "rows", lambda: [row, row | {"m": 4, "error": 0.0}])
+    monkeypatch.setattr(scalesim_package, "rows", lambda: [row, row | {"m": 4, "error": 0.0}])
     found = programs.scalesim()
     assert isinstance(found, Comparison)
     assert found.errors == (0.05, 0.0)

@@ -148,7 +148,7 @@ def area_mm2(spec: EnergySpec, macs: int, bits: Bits, buffer_bytes: PerBuffer) -
     counted).
 
     Left out: what the module's first paragraph lists. Published chips are 0.97 (EIE), 2.7 (BitWave) and 7.7
-    (Cambricon-S) times as large as this says: benchmarks/energy_check.py.
+    (Cambricon-S) times as large as this says: validation/sources/energy_tables.py.
     Raises UserError for an unknown node.
     """
     return Area(

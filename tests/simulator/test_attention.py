@@ -14,7 +14,7 @@ from simulator.accelerators.vitcod.attention.work import Work
 from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
 from simulator.tiling.search import NEAR
-from tests.simulator.attention_twin import Machine, parse_mapping
+from validation.twins.attention import Machine, parse_mapping
 from workloads.attention_rows import ATTENTION_COLUMNS
 from workloads.errors import UserError
 from workloads.rows import to_frame, to_records

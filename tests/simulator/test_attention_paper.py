@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import vitcod_log
 from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
 from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec, dense_layer, model_cycles, simulate
 from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
-from tests.simulator.attention_twin import published_log
+from validation.sources import vitcod_log
+from validation.twins.attention import published_log
 
 DEIT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
 needs_deit = pytest.mark.skipif(not DEIT.is_dir(), reason="ViTCoD's masks and log are not in ../shared/data/vitcod")

@@ -12,8 +12,8 @@ from simulator.accelerators.bitserial import bitwave, stripes
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins import bitwave as bitwave_twin
-from tests.simulator.twins import stripes as stripes_twin
+from validation.twins import bitwave as bitwave_twin
+from validation.twins import stripes as stripes_twin
 from workloads import PackedMask
 from workloads.errors import UserError
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import tests.simulator.twins as twins
+import validation.twins as twins
 from simulator.accelerators import ACCELERATORS
 from simulator.cycles import Infeasible, Outcome
 from simulator.engine import run
 from simulator.simulate import LayerInput, Target, evaluate, open_target, simulate_layers
 from simulator.statistics import Statistics, StatisticsStore
-from tests.simulator.twins import engine
-from tests.simulator.twins.case import Case
+from validation.twins import engine
+from validation.twins.case import Case
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
@@ -26,7 +26,7 @@ from workloads.rows import to_frame
 
 CASES: dict[str, Case] = {}
 for module in pkgutil.iter_modules(twins.__path__):
-    case = getattr(importlib.import_module(f"tests.simulator.twins.{module.name}"), "CASE", None)
+    case = getattr(importlib.import_module(f"validation.twins.{module.name}"), "CASE", None)
     if case is not None:
         CASES[case.name] = case
 

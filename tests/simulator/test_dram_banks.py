@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulator.dram import PRESETS, serve
 from simulator.dram.banks import COMMANDS, compiled, earliest, idle, issue
 from simulator.dram.timing import DramTiming
-from tests.simulator.twins.dram import Twin, bus_of, place, required_gap
+from validation.twins.dram import Twin, bus_of, place, required_gap
 from workloads.errors import UserError
 
 DEVICES = list(PRESETS)

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks import dram_laws
-from benchmarks.dram_laws import one_bank
 from simulator.dram import PRESETS, locate, serve, stream_efficiency, streaming
 from simulator.dram.streams import efficiency_of, first_access_cycles
+from validation.sources import dram_laws
+from validation.sources.dram_laws import one_bank
 from workloads.errors import UserError
 
 DEVICES = list(PRESETS)

@@ -13,7 +13,7 @@ from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins import dstc as twin
+from validation.twins import dstc as twin
 from workloads import PackedMask
 from workloads.errors import UserError
 

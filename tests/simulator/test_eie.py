@@ -11,7 +11,7 @@ from simulator.cycles import Infeasible, Outcome
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins.eie import encode
+from validation.twins.eie import encode
 from workloads import PackedMask
 from workloads.errors import UserError
 

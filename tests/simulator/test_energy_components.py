@@ -152,7 +152,7 @@ def test_power_law_reproduces_a_power_law(scale, exponent, x):
 
 def test_published_comparison_rows():
     """The check in benchmarks/ adds up and finds no part off by more than ten."""
-    from benchmarks.energy_check import published_comparison
+    from validation.sources.energy_tables import published_comparison
 
     rows = published_comparison()
     assert {"EIE", "Cambricon-S", "BitWave"} <= {row["machine"] for row in rows}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.engine import Stream, once, run
-from tests.simulator.twins.clock import stepped_clock
+from validation.twins.clock import stepped_clock
 
 TILE = st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from([0, 0, 1, 4, 9]))
 both = pytest.mark.parametrize("double", [True, False], ids=["double", "single"])

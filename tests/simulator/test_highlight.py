@@ -13,7 +13,7 @@ from simulator.accelerators.nm.patterns import holds_ranks
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins.highlight import best_pair, follows, holds
+from validation.twins.highlight import best_pair, follows, holds
 from workloads import PackedMask
 from workloads.errors import UserError
 

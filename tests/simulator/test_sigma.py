@@ -15,7 +15,7 @@ from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR
 from simulator.work import Work
-from tests.simulator.twins import sigma as twin
+from validation.twins import sigma as twin
 from workloads import PackedMask
 from workloads.errors import UserError
 

@@ -15,7 +15,7 @@ from simulator.cycles import Infeasible, Outcome
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins.sparten import chunk_times, division_cycles, groups_of
+from validation.twins.sparten import chunk_times, division_cycles, groups_of
 from workloads import PackedMask
 from workloads.errors import UserError
 

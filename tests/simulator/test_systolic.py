@@ -18,8 +18,8 @@ from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR
 from simulator.work import Work
-from tests.simulator.twins.systolic import dense_compute, run_layer
-from tests.simulator.twins.systolic_stream import slow_moving, slow_standing
+from validation.twins.systolic import dense_compute, run_layer
+from validation.twins.systolic_stream import slow_moving, slow_standing
 from workloads import PackedMask
 from workloads.errors import UserError
 

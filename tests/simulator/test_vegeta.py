@@ -13,7 +13,7 @@ from simulator.accelerators.nm.patterns import cover_counts, row_covers
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins.vegeta import cover
+from validation.twins.vegeta import cover
 from workloads import PackedMask
 
 load = partial(load_spec, "vegeta", vegeta.VegetaSpec)

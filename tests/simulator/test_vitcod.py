@@ -18,7 +18,7 @@ from simulator.simulate import mask_layers, open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR
 from simulator.work import Work
-from tests.simulator.twins.vitcod import Bus, assert_agrees, parse_mapping, twin_of
+from validation.twins.vitcod import Bus, assert_agrees, parse_mapping, twin_of
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions

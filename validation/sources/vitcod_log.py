@@ -1,6 +1,6 @@
 """ViTCoD's published attention log against `vitcod-attention-paper`, and how far `vitcod-attention` moves from it.
 
-    python benchmarks/vitcod_log.py
+    python -m validation.sources.vitcod_log
 
 Reads ViTCoD's DeiT-Tiny masks at 95 % and the log of its simulator's run on them (GATECH-EIC/ViTCoD, Apache-2.0, not
 part of this repository) from ../shared/data/vitcod; compared is the last complete run in the file.
@@ -14,7 +14,7 @@ from typing import Any
 from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
 from workloads.errors import UserError
 
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
 
 # Columns of our rows in the order in which the log prints a layer's lines.
 LINES = (

@@ -1,6 +1,6 @@
 """The DRAM model against closed forms and against Ramulator 2.1.
 
-    python benchmarks/dram_laws.py
+    python -m validation.sources.dram_laws
 
 Ramulator's figures were measured with its commit c5b1c3a: FR-FCFS, open rows, queues of 32, mapping MOP4CLXOR, streams
 of 16 MiB, with refresh and without; DDR4_3200AA x8 8 Gb, HBM2_2000Mbps 4 Gb. They are in this file because that program

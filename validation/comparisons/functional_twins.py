@@ -1,4 +1,4 @@
-"""Functional twins: slow programs of tests/simulator/twins that move integers, on random small layers.
+"""Functional twins: slow programs of validation/twins that move integers, on random small layers.
 
 A twin is told the mask, the machine and the mapping that the model says it chose; all else it works out on its own. It
 multiplies real integers, so that its sums against X W^T say whether the schedule that both count is a whole product.
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.validation.comparison import Comparison, error_of, percent, table
-from benchmarks.validation.runs import FREE_MEMORY, ROOMY, run, target_of
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.statistics import Statistics
 from simulator.work import Work
-from tests.simulator.twins import bitwave, engine, sigma, stripes, vitcod
-from tests.simulator.twins.case import Case
+from validation.comparison import Comparison, error_of, percent, table
+from validation.runs import FREE_MEMORY, ROOMY, run, target_of
+from validation.twins import bitwave, engine, sigma, stripes, vitcod
+from validation.twins.case import Case
 from workloads.mask import PackedMask
 
 BYTES = ("weight_bytes", "metadata_bytes", "scale_bytes", "activation_bytes", "output_bytes")
@@ -200,7 +200,7 @@ def machines_of(name: str, case: Case) -> list[tuple[str, ...]]:
 
 def tally_of(name: str, sets: tuple[str, ...], cases: int, seed: Sequence[int]) -> Tally:
     """`cases` random layers on one machine."""
-    module = importlib.import_module(f"tests.simulator.twins.{'systolic' if name.startswith('tpu') else name}")
+    module = importlib.import_module(f"validation.twins.{'systolic' if name.startswith('tpu') else name}")
     case: Case = module.CASE
     if name != case.name:
         case = Case(name, case.sets, case.dense_compute, case.fewer_is_faster, False, run_layer=case.run_layer)
@@ -241,7 +241,7 @@ GRANULES = ("stc", "dstc", "highlight", "vegeta")
 
 def compare(name: str, cases: int = 40) -> Comparison:
     """`cases` random layers on each small machine of the model."""
-    module = importlib.import_module(f"tests.simulator.twins.{'systolic' if name.startswith('tpu') else name}")
+    module = importlib.import_module(f"validation.twins.{'systolic' if name.startswith('tpu') else name}")
     rows, errors = [], []
     for i, sets in enumerate(machines_of(name, module.CASE)):
         tally = tally_of(name, sets, max(1, cases // SLOW.get(name, 1)), (SEED, NAMES.index(name), i))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.accelerators.sigma.cycle import SigmaSpec
-from tests.simulator.twins.case import Case, TileRun
-from tests.simulator.twins.engine import slow_walk, to_bytes
+from validation.twins.case import Case, TileRun
+from validation.twins.engine import slow_walk, to_bytes
 
 Slot = (
     tuple[int, int] | str | None

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.validation.bytes_moved import SETS as BYTE_SETS
-from benchmarks.validation.bytes_moved import mask_of, total_bits
-from benchmarks.validation.comparison import Comparison, error_of, percent, table
-from benchmarks.validation.runs import FREE_MEMORY, ROOMY, n_of_m, random_mask, run, target_of
 from simulator.cycles import Infeasible
-from tests.simulator import test_vitcod_paper
-from tests.simulator.twins.case import Case
+from validation.comparison import Comparison, error_of, percent, table
+from validation.comparisons.bytes_moved import SETS as BYTE_SETS
+from validation.comparisons.bytes_moved import mask_of, total_bits
+from validation.runs import FREE_MEMORY, ROOMY, n_of_m, random_mask, run, target_of
+from validation.twins import vitcod_paper as vitcod_paper_twin
+from validation.twins.case import Case
 from workloads.mask import PackedMask
 
 Pair = tuple[float, float]  # model, closed form
@@ -38,7 +38,7 @@ EVENLY = {
 
 def full_masks(name: str) -> Iterator[Pair]:
     """Compute cycles of a full mask on the small machines of the contract suite and on the preset."""
-    module = importlib.import_module(f"tests.simulator.twins.{'systolic' if name.startswith('tpu') else name}")
+    module = importlib.import_module(f"validation.twins.{'systolic' if name.startswith('tpu') else name}")
     case: Case = module.CASE
     rng = np.random.default_rng((SEED, len(name)))
     machines: list[tuple[tuple[str, ...], list[tuple[int, int, int]]]] = []
@@ -216,7 +216,7 @@ def vitcod_paper() -> Comparison:
             found = run("vitcod-paper", sets, PackedMask(np.zeros((rows, -(-cols // 64)), np.uint64), cols))
             honest.append(error_of(found.dense.cycles, math.ceil(rows * cols / (width * height))))
             printed.append(error_of(found.published_dense_cycles or 0,
-                                    test_vitcod_paper.twin_published_dense(rows, cols, width, height)))  # fmt: skip
+                                    vitcod_paper_twin.twin_published_dense(rows, cols, width, height)))  # fmt: skip
     rows_of_table = [
         ("dense cycles, outputs x inputs / PEs", len(honest), sum(e != 0 for e in honest), percent(max(honest))),
         ("dense cycles as the program prints them", len(printed), sum(e != 0 for e in printed), percent(max(printed))),

@@ -1,16 +1,10 @@
-"""Array cycles, time and memory of `systolic` beside the scalesim package 3.0.0, run side by side.
+"""Array cycles of `systolic` beside the scalesim package 3.0.0, run side by side.
 
-    python -m benchmarks.scalesim_compare          # small GEMMs, three dataflows, five arrays, and 2:4
-    python -m benchmarks.scalesim_compare --big    # one 4096 x 4096 layer too
-
-scalesim needs numpy < 2, so it gets a virtual environment of its own in the cache folder (made on the first run, by pip, which needs
-a network). It runs with estimated bandwidth, so that it has no stalls, and without traces; its "Total Cycles" are then those of
-the array, our compute_cycles. Its time is that of its run, without start and imports; ours that of one evaluation, the mapper's search
-for tiles included, with its compiled kernels loaded; memory is the peak of the whole process. Two programs that do different work:
-scalesim writes down every operand of every cycle, ours evaluates whole folds.
+scalesim needs numpy < 2, so it gets a virtual environment of its own in the cache folder (made on the first run, by pip,
+which needs a network). It runs with estimated bandwidth, so that it has no stalls, and without traces; its "Total
+Cycles" are then those of the array, our compute_cycles.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,7 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.measuring import measure
+import numpy as np
+
+from simulator.accelerators.systolic import cycle as systolic
+from simulator.machine.spec import load_spec
+from simulator.statistics import Statistics
+from simulator.work import Work
 
 VERSION = "3.0.0"
 Gemm = tuple[int, int, int]  # tokens M, outputs N, inputs K
@@ -53,7 +52,7 @@ CASES = [
 ]
 BIG = Case(128, 128, "os", ((128, 4096, 4096),))
 
-# runs inside scalesim's environment: one object a layer, so that each has a time
+# runs inside scalesim's environment: one object a layer, so that each has a time; prints [seconds], peak GB
 DRIVER = """
 import json, resource, sys, time
 from scalesim.scale_sim import scalesim
@@ -153,14 +152,7 @@ def scalesim(python: Path, case: Case) -> tuple[list[int], list[float], float]:
 
 
 def prepare_ours(case: Case) -> Callable[[], list[tuple[int, float]]]:
-    """Imports and loads compiled kernels; what it returns evaluates every GEMM: (compute_cycles, seconds) each."""
-    import numpy as np
-
-    from simulator.accelerators.systolic import cycle as systolic
-    from simulator.machine.spec import load_spec
-    from simulator.statistics import Statistics
-    from simulator.work import Work
-
+    """Loads compiled kernels; what it returns evaluates every GEMM: (compute_cycles, seconds) each."""
     sets = (
         f"array.rows={case.rows}",
         f"array.cols={case.cols}",
@@ -181,63 +173,19 @@ def prepare_ours(case: Case) -> Callable[[], list[tuple[int, float]]]:
 
 
 def rows(cases: Iterable[Case] = CASES) -> list[Row]:
-    """A row for every configuration and GEMM: cycles of both, error (ours / theirs - 1), seconds and peak GB of both."""
+    """A row for every configuration and GEMM: cycles of both, error (ours / theirs - 1)."""
     python = environment()
     result: list[Row] = []
     for case in cases:
-        cycles, seconds, peak = scalesim(python, case)
-        ours = measure(prepare_ours, case)
-        for i, (m, n, k) in enumerate(case.gemms):
-            found, took = ours.result[i]
-            result.append(
-                {
-                    "array": f"{case.rows}x{case.cols}",
-                    "dataflow": case.dataflow,
-                    "nm": case.nm,
-                    "m": m,
-                    "n": n,
-                    "k": k,
-                    "scalesim_cycles": cycles[i],
-                    "cycles": found,
-                    "error": found / cycles[i] - 1,
-                    "scalesim_seconds": seconds[i],
-                    "seconds": took,
-                    "scalesim_peak_gb": peak,
-                    "peak_gb": ours.peak_gb,
-                }
-            )
+        cycles, _, _ = scalesim(python, case)
+        found = [count for count, _ in prepare_ours(case)()]
+        result += [row(case, gemm, *pair) for gemm, *pair in zip(case.gemms, cycles, found, strict=True)]
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument(
-        "--big", action="store_true", help="also one 4096 x 4096 layer: minutes and gigabytes for scalesim"
-    )
-    args = parser.parse_args()
-    found = rows([*CASES, BIG] if args.big else CASES)
-    print("| array | dataflow | N:M | M | N | K | scalesim | ours | error | scalesim s | ours s |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for r in found:
-        shape = f"{r['m']} | {r['n']} | {r['k']}"
-        times = f"{r['scalesim_seconds']:.3f} | {r['seconds']:.5f}"
-        print(
-            f"| {r['array']} | {r['dataflow']} | {r['nm']} | {shape} | {r['scalesim_cycles']} | {r['cycles']} | {r['error']:.2%} | {times} |"
-        )
-    theirs, ours = (sum(r[name] for r in found) for name in ("scalesim_seconds", "seconds"))
-    worst = max(abs(r["error"]) for r in found)
-    print(
-        f"\n{len(found)} cases, largest error {worst:.2%}; {theirs:.1f} s against {ours:.3f} s, {theirs / ours:,.0f} times"
-    )
-    last = found[-1]
-    if args.big:
-        speed, memory = last["scalesim_seconds"] / last["seconds"], last["scalesim_peak_gb"] / last["peak_gb"]
-        print(
-            f"4096 x 4096, {last['m']} tokens, {last['dataflow']} on {last['array']}: {last['scalesim_seconds']:.1f} s against "
-            f"{last['seconds'] * 1e3:.2f} ms ({speed:,.0f} times), peak {last['scalesim_peak_gb']:.2f} GB against {last['peak_gb']:.2f} GB "
-            f"({memory:.1f} times)"
-        )
-
-
-if __name__ == "__main__":
-    main()
+def row(case: Case, gemm: Gemm, theirs: int, ours: int) -> Row:
+    m, n, k = gemm
+    return {
+        "array": f"{case.rows}x{case.cols}", "dataflow": case.dataflow, "nm": case.nm, "m": m, "n": n, "k": k,
+        "scalesim_cycles": theirs, "cycles": ours, "error": ours / theirs - 1,
+    }  # fmt: skip

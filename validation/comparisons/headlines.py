@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.validation.closed_forms import ranked
-from benchmarks.validation.comparison import Comparison, Point, error_of, number, percent, table
-from benchmarks.validation.runs import ROOMY, n_of_m, random_mask, run, target_of
 from simulator.accelerators.eie import nonzero_inputs
 from simulator.gpu.published import GEMMS
 from simulator.simulate import energy_of
+from validation.comparison import Comparison, Point, error_of, number, percent, table
+from validation.comparisons.closed_forms import ranked
+from validation.runs import ROOMY, n_of_m, random_mask, run, target_of
 from workloads.mask import PackedMask
 
 SEED = 31

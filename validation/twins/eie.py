@@ -4,7 +4,7 @@ cycle."""
 import numpy as np
 
 from simulator.accelerators.eie import EieSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 Entry = tuple[int | None, int]  # weight (None: padding zero), zeros in front of it
 

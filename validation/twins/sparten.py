@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.sparten.cycle import SpartenSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 Unit = list[int]  # the filters (rows) of a compute unit
 
@@ -16,7 +16,7 @@ def groups_of(spec: SpartenSpec, kept: np.ndarray) -> list[list[Unit]]:
         return [[[r] for r in rows[i : i + units]] for i in range(0, len(rows), units)]
     rows.sort(key=lambda r: (-int(kept[r].sum()), r))
     slots: list[int | None] = [*rows, *[None] * (-len(rows) % (2 * units))]
-    pairs = []
+    pairs: list[Unit] = []
     while slots:
         densest, sparsest = slots.pop(0), slots.pop()
         pairs.insert(0, [r for r in (densest, sparsest) if r is not None])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.nm.vegeta import VegetaSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 
 def cover(row: np.ndarray) -> int:

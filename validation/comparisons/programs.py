@@ -3,24 +3,25 @@
 import sys
 from typing import Any
 
-from benchmarks import dram_laws, energy_check, scalesim_compare, vitcod_log
-from benchmarks.validation.comparison import Comparison, NotRun, Point, error_of, number, percent, table
+from validation.comparison import Comparison, NotRun, Point, error_of, number, percent, table
+from validation.sources import dram_laws, energy_tables, vitcod_log
+from validation.sources import scalesim as scalesim_package
 from workloads.errors import UserError
 
 
 def scalesim(run: bool = True) -> Comparison | NotRun:
-    source = f"SCALE-Sim {scalesim_compare.VERSION}, side by side"
+    source = f"SCALE-Sim {scalesim_package.VERSION}, side by side"
     if not run:
         return NotRun("systolic", source, "program", "left out by --without scalesim")
     try:
-        found = scalesim_compare.rows()
+        found = scalesim_package.rows()
     except SystemExit as error:
         print(error, file=sys.stderr)
         return NotRun(
             "systolic",
             source,
             "program",
-            "its environment could not be made or it failed (see python -m benchmarks.scalesim_compare)",
+            "its environment could not be made or it failed (see python -m validation.sources.scalesim)",
         )
     rows = []
     for key in dict.fromkeys((r["array"], r["dataflow"], r["nm"]) for r in found):
@@ -121,7 +122,7 @@ def dram() -> list[Comparison]:
 
 
 def energy() -> Comparison:
-    found: list[dict[str, Any]] = energy_check.published_comparison()
+    found: list[dict[str, Any]] = energy_tables.published_comparison()
     points = tuple(
         Point(f"{r['machine']}: {r['quantity']}, {r['unit']}", number(r["published"]), number(r["modelled"]), r["ratio"] - 1,
               r["note"])

@@ -4,9 +4,9 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from benchmarks.validation.comparison import Comparison, NotRun, Table, percent, table
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from validation.comparison import Comparison, NotRun, Table, percent, table
 from workloads import __version__
 
 Found = Comparison | NotRun
@@ -195,7 +195,7 @@ def provenance(found: Sequence[Found]) -> list[str]:
         "write the same page, where the data are at hand: SCALE-Sim is installed from the net, and the masks and the log of "
         "ViTCoD (GATECH-EIC/ViTCoD, Hardware/Simulator) do not ship here; without them those lines say that they were not run." + (f" Not run here: {'; '.join(left_out)}." if left_out else ""),
         "",
-        "The twins are in tests/simulator, the comparisons in benchmarks/validation; the test suite runs the same "
+        "The twins are in validation/twins, the comparisons in validation/comparisons; the test suite runs the same "
         "twins on other random cases, and laws (more zeros, more bandwidth, larger buffers are never slower where "
         "promised) that have no error to print.",
         "",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.nm.stc import StcSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 
 def follows(kept: np.ndarray) -> np.ndarray:

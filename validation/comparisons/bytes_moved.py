@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.validation.runs import n_of_m, random_mask
+from validation.runs import n_of_m, random_mask
 from workloads.mask import PackedMask
 
 ROWS, COLS = 512, 1024  # whole chunks, tiles and words of every design

@@ -1,6 +1,6 @@
 """Energies and areas of `simulator.energy` beside published machines and beside tables it does not use.
 
-    python benchmarks/energy_check.py
+    python -m validation.sources.energy_tables
 
 Nothing is fitted: a ratio (modelled / published) far from 1 is the model's error, or what it leaves out, or two sources
 that disagree; the note says which. Machines are taken at full load, every MAC unit busy every cycle, which their

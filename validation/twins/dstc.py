@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from simulator.accelerators.dstc.cycle import DstcSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 
 def run_tile(spec: DstcSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, context: Any) -> TileRun:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.systolic.cycle import SystolicSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 Slots = list[list[int | None]]  # for every output: the input that each of its slots multiplies, None for an empty one
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.bitserial.bitwave import BitWaveSpec
-from tests.simulator.twins.case import Case, TileRun, arrangement
+from validation.twins.case import Case, TileRun, arrangement
 
 
 def columns_of(group: np.ndarray) -> list[int]:

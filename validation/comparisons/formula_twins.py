@@ -1,12 +1,10 @@
-"""Twins that are not of tests/simulator/twins: the two published formulas, sparse attention, and a DRAM channel."""
+"""Twins of what is no design with tiles: the two published formulas, sparse attention, and a DRAM channel."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 
 import numpy as np
 
-from benchmarks.validation.comparison import Comparison, error_of, percent, table
-from benchmarks.validation.runs import run
 from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 from simulator.accelerators.vitcod.attention.cycle import simulate as simulate_attention
 from simulator.accelerators.vitcod.attention.paper import PaperSpec
@@ -15,8 +13,11 @@ from simulator.cycles import Infeasible
 from simulator.dram import PRESETS, serve
 from simulator.dram.banks import COMMANDS
 from simulator.machine.spec import load_spec
-from tests.simulator import attention_twin, test_vitcod_paper
-from tests.simulator.twins.dram import Twin
+from validation.comparison import Comparison, error_of, percent, table
+from validation.runs import run
+from validation.twins import attention as attention_twin
+from validation.twins import vitcod_paper as vitcod_paper_twin
+from validation.twins.dram import Twin
 from workloads.mask import PackedMask
 
 HEAD = ("random cases", "cases", "cases that differ", "largest error")
@@ -39,12 +40,12 @@ def vitcod_paper(cases: int = 60) -> Comparison:
         for case in range(max(1, each)):
             rng = np.random.default_rng((5, low, case))
             rows, cols = (int(n) for n in rng.integers(low, high + 1, 2))
-            kept = test_vitcod_paper.skewed(
+            kept = vitcod_paper_twin.skewed(
                 (6, low, case), rows, cols, heavy=rng.random(), low=rng.random() / 2, high=rng.random()
             )
             width, height = (int(n) for n in rng.integers(1, 65 if low > 1 else 10, 2))
             found = run("vitcod-paper", (f"array.width={width}", f"array.height={height}"), PackedMask.from_dense(kept))
-            twin = test_vitcod_paper.twin_cycles(kept, width, height)
+            twin = vitcod_paper_twin.twin_cycles(kept, width, height)
             errors.append(error_of(found.sparse.cycles, twin))
         groups.append((what, errors))
     says = (

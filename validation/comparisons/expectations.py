@@ -11,13 +11,13 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom, norm
 
-from benchmarks.validation import orderstats as stats
-from benchmarks.validation.comparison import Comparison, error_of, number, percent, table
-from benchmarks.validation.draws import eie_entries_pmf, folds_drawn, paired_largest
-from benchmarks.validation.runs import FREE_MEMORY, ROOMY, random_mask, run
 from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 from simulator.accelerators.vitcod.attention.cycle import simulate as simulate_attention
 from simulator.machine.spec import load_spec
+from validation.comparison import Comparison, error_of, number, percent, table
+from validation.comparisons import orderstats as stats
+from validation.comparisons.draws import eie_entries_pmf, folds_drawn, paired_largest
+from validation.runs import FREE_MEMORY, ROOMY, random_mask, run
 
 SEED = 21
 QUANTILES = (np.arange(101) + 0.5) / 101

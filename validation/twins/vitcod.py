@@ -12,8 +12,8 @@ import numpy as np
 from simulator.accelerators.vitcod.cycle import VitcodSpec
 from simulator.cycles import LayerCycles
 from simulator.work import Work
-from tests.simulator.twins.case import Case, TileRun
-from tests.simulator.twins.clock import stepped_clock
+from validation.twins.case import Case, TileRun
+from validation.twins.clock import stepped_clock
 
 
 @dataclass
@@ -177,7 +177,8 @@ def run_tile(spec, weights, kept, dense, inputs, token, some_rows, some_cols, de
     """One token of one tile, cycle by cycle; returns the cycles and the inputs read."""
     height = spec.array.height
     n_sparse = spec.array.width - dense_lanes
-    queues = [[] for _ in range(spec.array.width)]  # each entry: what one lane does in one cycle
+    # an entry: what one lane does in one cycle, (row, columns)
+    queues: list[list[tuple[int, list[int]]]] = [[] for _ in range(spec.array.width)]
     for i, r in enumerate(some_rows):
         dense_part = [c for c in some_cols if dense[c]]
         sparse_part = [c for c in some_cols if not dense[c] and kept[r, c]]

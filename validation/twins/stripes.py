@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.bitserial.stripes import StripesSpec
-from tests.simulator.twins.case import Case, TileRun, arrangement
+from validation.twins.case import Case, TileRun, arrangement
 
 
 def run_arranged(

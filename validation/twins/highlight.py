@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from simulator.accelerators.nm.highlight import HighlightSpec
-from tests.simulator.twins.case import Case, TileRun
+from validation.twins.case import Case, TileRun
 
 
 def blocks_of(row: np.ndarray, inner_of: int) -> list[list[int]]:

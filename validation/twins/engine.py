@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.machine.parts import Machine
 from simulator.work import Work
-from tests.simulator.twins.case import Case
+from validation.twins.case import Case
 
 
 @dataclass

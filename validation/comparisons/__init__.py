@@ -1,0 +1,1 @@
+"""What a model is compared with, one kind of evidence a file."""

@@ -1,0 +1,1 @@
+"""Raw rows of other programs, logs and publications beside the model's."""
