@@ -23,13 +23,14 @@ SHAPES = {
 
 def sweep(on: str, tokens: int) -> tuple[int, int, float]:
     """(designs, rows, seconds)."""
-    from simulator.simulate import mask_layers, open_target, simulate_layers
+    from simulator.simulate import open_target, simulate_layers
     from studies.masks import generated, in_memory
     from workloads.conditions import Conditions
+    from workloads.operations import linears_in_memory
 
     made = generated("llama-7b", "unstructured", 0.5, 0, {})
     header, masks = made.header, made.masks
-    layers = list(mask_layers(in_memory(header, itertools.islice(masks, 7))))
+    layers = list(linears_in_memory(in_memory(header, itertools.islice(masks, 7))))
     bandwidths = [f"dram.bandwidth_gbps={25 * (i + 1)}" for i in range(10)]
     buffers = [f"buffers.weight_kib={64 << (i // 2) if i % 2 else 96 << (i // 2)}" for i in range(10)]
     list(simulate_layers([open_target(on)], header, layers[:1], Conditions(tokens)))  # compiles

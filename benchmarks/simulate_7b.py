@@ -41,16 +41,17 @@ def read_and_popcount():
 
 def first_and_further(on: str, tokens: int):
     """Returns (seconds of the first design, seconds of a further one, peak GB of the first)."""
-    from simulator.simulate import bundle_layers, open_target, simulate_layers
+    from simulator.simulate import open_target, simulate_layers
     from simulator.statistics import StatisticsStore
     from workloads import MaskBundle
     from workloads.conditions import Conditions
+    from workloads.operations import linears_of
 
     bundle = MaskBundle.open(BUNDLE)
     conditions = Conditions(tokens)
 
     def run(store: StatisticsStore, sets: list[str], layers: int | None = None) -> None:
-        chosen = list(bundle_layers(bundle))[:layers]
+        chosen = list(linears_of(bundle))[:layers]
         for row in simulate_layers([open_target(on, sets)], bundle.header, chosen, conditions, store):
             assert row["feasible"], row["reason"]
 

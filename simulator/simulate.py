@@ -1,29 +1,27 @@
 """Masks in, result rows out: any accelerator of the table over a bundle or single masks."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from simulator.accelerators import ACCELERATORS, Model
-from simulator.accelerators.model import Values
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
 from simulator.expected import expected
+from simulator.facts import load_facts, operation_facts
 from simulator.identity import source_sha256
 from simulator.machine.parts import Machine
 from simulator.machine.spec import load_spec, spec_sha256
 from simulator.statistics import Statistics, StatisticsStore
 from simulator.tiling.search import MOST_CYCLES
 from simulator.work import Work
-from workloads import __version__
-from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
+from workloads.bundle import BundleHeader
 from workloads.conditions import Conditions
 from workloads.errors import UserError, unknown
-from workloads.mask import PackedMask
+from workloads.operations import Linear
 from workloads.patterns import DENSE
-from workloads.routing import Load
 
 
 @dataclass(frozen=True)
@@ -51,31 +49,6 @@ class Target:
         return [self.model.statistics_name or self.name, self.model.statistics_version, source or ""]
 
 
-@dataclass(frozen=True)
-class LayerInput:
-    """A layer whose mask and values are read only when statistics are missing."""
-
-    entry: LayerEntry
-    mask: Callable[[], PackedMask]
-    values: Values = dict
-
-
-def bundle_layers(bundle: MaskBundle) -> Iterator[LayerInput]:
-    """The layers of a bundle, nothing read yet."""
-    for entry in bundle.layers:
-        yield LayerInput(entry, partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name))
-
-
-def mask_layers(layers: Iterable[tuple[LayerEntry, PackedMask]]) -> Iterator[LayerInput]:
-    """Layers whose masks are in memory."""
-    for entry, mask in layers:
-        yield LayerInput(entry, partial(_itself, mask))
-
-
-def _itself(mask: PackedMask) -> PackedMask:
-    return mask
-
-
 def find_model(name: str) -> Model:
     """Raises UserError with the nearest known name for an unknown accelerator."""
     if name not in ACCELERATORS:
@@ -92,7 +65,7 @@ def open_target(name: str, overrides: Sequence[str] = ()) -> Target:
 def simulate_layers(
     targets: Sequence[Target],
     header: BundleHeader,
-    layers: Iterable[LayerInput],
+    layers: Iterable[Linear],
     conditions: Conditions,
     store: StatisticsStore | None = None,
     threads: int = 2,
@@ -107,12 +80,12 @@ def simulate_layers(
                 f"{target.name} models {only} token, not {conditions.tokens:,}; use --tokens {only}, or another accelerator for more"
             )
 
-    def job(layer: LayerInput) -> list[dict[str, Any]]:
+    def job(layer: Linear) -> list[dict[str, Any]]:
         within = kept.within()
         try:
             return [_row(target, header, layer, conditions, within) for target in targets]
         except UserError as error:
-            raise UserError(f"{layer.entry.name}: {error}") from None
+            raise UserError(f"{layer.name}: {error}") from None
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         pending: list[Future[list[dict[str, Any]]]] = []
@@ -128,23 +101,23 @@ def simulate_layers(
                 future.cancel()
 
 
-def evaluate(target: Target, layer: LayerInput, conditions: Conditions, store: StatisticsStore) -> Outcome:
+def evaluate(target: Target, layer: Linear, conditions: Conditions, store: StatisticsStore) -> Outcome:
     """Raises Infeasible where the target cannot run the layer."""
-    entry, model = layer.entry, target.model
-    left = entry.pattern == DENSE
-    content = entry.sha256 + (entry.values_sha256 if model.reads_values else "")
+    weights, model = layer.weights, target.model
+    left = weights.pattern == DENSE
+    content = weights.sha256 + (weights.values_sha256 if model.reads_values else "")
     key = [*target.statistics_key, model.geometry(target.spec)]
     if left and model.reads_values:  # it has none, and needs none
         statistics = Statistics({})
     else:
         statistics = store.get(content, key, lambda: _gather(target, layer), keep=target.source_sha256 is not None)
     work = Work(
-        entry.out_features,
-        entry.in_features,
-        entry.nnz,
+        layer.out_features,
+        layer.in_features,
+        weights.nnz,
         conditions.tokens,
-        entry.weight_bits,
-        entry.group_size,
+        weights.weight_bits,
+        weights.group_size,
         conditions.activation_density if model.skips_zero_inputs else 1.0,
         left,
     )
@@ -158,16 +131,16 @@ def left_dense(outcome: Outcome) -> Outcome:
     return replace(outcome, sparse=dense)
 
 
-def _gather(target: Target, layer: LayerInput) -> dict[str, Any]:
-    return target.model.gather(target.spec, layer.mask(), layer.values)
+def _gather(target: Target, layer: Linear) -> dict[str, Any]:
+    return target.model.gather(target.spec, layer.weights.mask(), layer.weights.values)
 
 
 def _row(
-    target: Target, header: BundleHeader, layer: LayerInput, conditions: Conditions, store: StatisticsStore
+    target: Target, header: BundleHeader, layer: Linear, conditions: Conditions, store: StatisticsStore
 ) -> dict[str, Any]:
-    load = conditions.routing.load(header, layer.entry, conditions.tokens)
+    load = conditions.routing.load(header, layer, conditions.tokens)
     facts = {
-        **layer_facts(header, layer.entry),
+        **operation_facts(header, layer),
         **load_facts(load),
         "target": target.name,
         "settings": f"{target.settings} {conditions.routing.settings(header)}".strip(),
@@ -192,36 +165,6 @@ def _row(
         **_energies(target, outcome),
         "feasible": True,
         "reason": outcome.no_baseline,
-    }
-
-
-def load_facts(load: Load) -> dict[str, Any]:
-    """The columns that say how many of the tokens the layer gets."""
-    return {
-        "layer_tokens": load.tokens if load.executions else 0.0,
-        "executions": load.executions,
-        "routing": load.assumed,
-    }
-
-
-def layer_facts(header: BundleHeader, entry: LayerEntry) -> dict[str, Any]:
-    """The columns that say which layer with which mask a row is of."""
-    return {
-        "model": header.model_id,
-        "method": header.method,
-        "pattern": header.pattern,
-        "layer_pattern": entry.pattern if entry.pattern != header.pattern else "",
-        "target_sparsity": header.target_sparsity,
-        "layer": entry.name,
-        "block": entry.block,
-        "role": entry.role,
-        "out_features": entry.out_features,
-        "in_features": entry.in_features,
-        "nnz": entry.nnz,
-        "sparsity": entry.sparsity,
-        "mask_sha256": entry.sha256,
-        "seed": header.seed,
-        "tool_version": __version__,
     }
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from simulator.formats import block_sides, known_format, scale_bits, stored
-from simulator.simulate import LayerInput
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
+from workloads.operations import Linear
 
 SCALE_BITS = 16  # of a scale; a zero point has the weights' bits
 WHOLE = 1 << 40  # a block side that takes in any matrix
@@ -16,7 +16,7 @@ SUMMED = ("nnz", "stored_values", "value_bytes", "metadata_bytes", "scale_bytes"
 
 def storage_rows(
     header: BundleHeader,
-    layers: Iterable[LayerInput],
+    layers: Iterable[Linear],
     formats: Sequence[str],
     block: tuple[int, int],
     float_bits: int,
@@ -43,27 +43,27 @@ def storage_rows(
 
 
 def layer_rows(
-    header: BundleHeader, layer: LayerInput, formats: Sequence[str], block: tuple[int, int], float_bits: int
+    header: BundleHeader, layer: Linear, formats: Sequence[str], block: tuple[int, int], float_bits: int
 ) -> Iterator[dict[str, Any]]:
-    entry, mask = layer.entry, layer.mask()
-    bits = entry.weight_bits or float_bits
+    weights, mask = layer.weights, layer.weights.mask()
+    bits = weights.weight_bits or float_bits
     sides = min(block[0], mask.rows), min(block[1], mask.cols)
     facts = {
         "model": header.model_id,
-        "layer": entry.name,
-        "role": entry.role,
+        "layer": layer.name,
+        "role": layer.role,
         "out_features": mask.rows,
         "in_features": mask.cols,
-        "nnz": entry.nnz,
-        "sparsity": entry.sparsity,
+        "nnz": weights.nnz,
+        "sparsity": layer.sparsity,
         "block": f"{sides[0]}x{sides[1]}",
         "weight_bits": bits,
-        "mask_sha256": entry.sha256,
+        "mask_sha256": weights.sha256,
         "tool_version": __version__,
     }
-    quantized = entry.weight_bits is not None
+    quantized = weights.weight_bits is not None
     rows, cols = block_sides(mask.rows, mask.rows), block_sides(mask.cols, mask.cols)
-    scales = int(scale_bits(rows, cols, entry.group_size, SCALE_BITS * quantized, bits * quantized).sum())
+    scales = int(scale_bits(rows, cols, weights.group_size, SCALE_BITS * quantized, bits * quantized).sum())
     for name in formats:
         try:
             values, metadata = stored(name, mask, *sides)

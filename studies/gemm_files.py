@@ -15,6 +15,8 @@ import pandas as pd
 
 from simulator.gpu.prediction import MAX_SIZE
 from workloads.errors import UserError, one_line
+from workloads.operations import Convolution, without_mask
+from workloads.patterns import DENSE
 
 SIZES = ("m", "n", "k")
 _CONVOLUTION = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
@@ -110,15 +112,10 @@ def _lowered(path: Path, names: list[str], plain: list[str], lines: list[Line]) 
             name: whole_size(fields[plain.index(name)], f"{path} line {number}: {names[plain.index(name)]}")
             for name in (*_CONVOLUTION, *strides)
         }
-        outputs = 1
-        for side, stride in zip(("height", "width"), strides, strict=True):
-            image, window, step = sizes[f"ifmap {side}"], sizes[f"filter {side}"], sizes[stride]
-            if window > image:
-                raise UserError(f"{path} line {number}: a filter of {side} {window} does not fit an input of {image}")
-            outputs *= -(-(image - window + step) // step)
         alone = "DP" in fields[0]
-        window = sizes["filter height"] * sizes["filter width"] * (1 if alone else sizes["channels"])
-        gemm = {"m": outputs, "n": sizes["num filter"], "k": window}
+        convolution = _convolution(f"{path} line {number}", sizes, (sizes[strides[0]], sizes[strides[1]]), alone)
+        linear = convolution.lowered()
+        gemm = {"m": convolution.tokens(), "n": linear.out_features, "k": linear.in_features}
         for name, size in gemm.items():
             if size > MAX_SIZE:
                 raise UserError(
@@ -127,6 +124,17 @@ def _lowered(path: Path, names: list[str], plain: list[str], lines: list[Line]) 
         rows.append({"layer": fields[0], **gemm, "copies": sizes["channels"] if alone else 1})
     frame = pd.DataFrame(rows)
     return frame if (frame["copies"] > 1).any() else frame.drop(columns="copies")
+
+
+def _convolution(name: str, sizes: dict[str, int], stride: tuple[int, int], alone: bool) -> Convolution:
+    """One row of a topology; where channels stand alone, that of one of them. A last, short step counts as a whole one."""
+    image, window = ((sizes[f"{what} height"], sizes[f"{what} width"]) for what in ("ifmap", "filter"))
+    reached = [w + -(-(i - w) // s) * s if i > w else i for i, w, s in zip(image, window, stride, strict=True)]
+    channels = 1 if alone else sizes["channels"]
+    weights = without_mask(DENSE, sizes["num filter"] * channels * window[0] * window[1])
+    return Convolution(
+        name, "other", -1, sizes["num filter"], channels, (reached[0], reached[1]), window, weights, stride
+    )
 
 
 def whole_size(value: str, where: str) -> int:

@@ -1,12 +1,10 @@
 """A study's layers without masks: a GPU's time depends on shapes and on being 2:4, not on which weights are kept."""
 
-from typing import NoReturn
-
 from checkpoints.catalog import resolve_config
-from simulator.simulate import LayerInput
 from studies.simulate import Source, with_experts
 from workloads import __version__
-from workloads.bundle import BundleHeader, LayerEntry
+from workloads.bundle import BundleHeader
+from workloads.operations import Linear, without_mask
 from workloads.patterns import parse_pattern
 
 NEEDS_NO_MASK = "2:4"  # predictions take entries of this pattern at their word and read no mask
@@ -24,8 +22,8 @@ def shapes_source(model: str, seed: int) -> Source:
     for layer in discover_layers(config):
         pattern.check_divides(layer.in_features, layer.name)
         nnz = layer.n_weights * pattern.n // pattern.m
-        entry = LayerEntry(layer.name, layer.role, layer.block, *layer.shape, NEEDS_NO_MASK, nnz, None, "", "")
-        layers.append(LayerInput(entry, _unread))
+        weights = without_mask(NEEDS_NO_MASK, nnz)
+        layers.append(Linear(layer.name, layer.role, layer.block, *layer.shape, weights))
     header = BundleHeader(
         model_id=model_id,
         method="generated",
@@ -37,7 +35,3 @@ def shapes_source(model: str, seed: int) -> Source:
         tool_version=__version__,
     )
     return Source(with_experts(header), len(layers), layers)
-
-
-def _unread() -> NoReturn:
-    raise AssertionError("a layer without a mask was asked for one")

@@ -15,7 +15,7 @@ from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.cycles import Infeasible
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
-from simulator.simulate import LayerInput, Target, bundle_layers, evaluate, mask_layers, open_target, simulate_layers
+from simulator.simulate import Target, evaluate, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from simulator.trace import busy_shares, timeline, trace_events
 from studies.masks import generated, in_memory
@@ -30,6 +30,7 @@ from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
 from workloads.limits import shortened
+from workloads.operations import Linear, linears_in_memory, linears_of
 from workloads.patterns import DENSE
 from workloads.rows import to_frame
 
@@ -42,7 +43,7 @@ class Source:
 
     header: BundleHeader
     count: int
-    layers: Iterable[LayerInput]
+    layers: Iterable[Linear]
     folder: Path | None = None
     fresh: bool = False
 
@@ -55,7 +56,7 @@ def bundle_source(bundle: MaskBundle, fresh: bool = False) -> Source:
     header = bundle.header
     if any(expert_of(entry.name) is not None for entry in bundle.layers):
         header = with_experts(header)
-    return Source(header, len(bundle), list(bundle_layers(bundle)), bundle.folder, fresh)
+    return Source(header, len(bundle), list(linears_of(bundle)), bundle.folder, fresh)
 
 
 def with_experts(header: BundleHeader) -> BundleHeader:
@@ -87,18 +88,18 @@ def open_source(
         packed = read_mask(mask)
         header = BundleHeader(mask.stem, "imported-arrays")
         layer = Layer(mask.stem, "other", -1, packed.rows, packed.cols)
-        return Source(header, 1, list(mask_layers(in_memory(header, [(layer, packed)]))))
+        return Source(header, 1, list(linears_in_memory(in_memory(header, [(layer, packed)]))))
     assert model is not None
     made = generated(model, pattern, density_of(pattern, density), seed, {})
-    return Source(with_experts(made.header), made.count, mask_layers(in_memory(made.header, made.masks)))
+    return Source(with_experts(made.header), made.count, linears_in_memory(in_memory(made.header, made.masks)))
 
 
 def find_layer(source: Source, name: str) -> str:
     """The layer of that name, or the first of that role. Raises UserError if there is none."""
     for layer in source.layers:
-        if name in (layer.entry.name, layer.entry.role):
-            return layer.entry.name
-    first = next(iter(source.layers)).entry.name
+        if name in (layer.name, layer.role):
+            return layer.name
+    first = next(iter(source.layers)).name
     raise UserError(f"no layer or role {name!r} to trace; there are {source.count} layers, the first is {first!r}")
 
 
@@ -178,17 +179,17 @@ def simulate_frame(
 
 
 def layer_timeline(source: Source, target: Target, conditions: Conditions, name: str):
-    """(LayerInput, Timeline) of a masked layer, given by name or role; "": the first; of an expert's one run, with the tokens it then has.
+    """(Linear, Timeline) of a masked layer, given by name or role; "": the first; of an expert's one run, with the tokens it then has.
     Raises UserError for an unknown layer, a level
     without tiles, and a layer that cannot run."""
-    layers = {layer.entry.name: layer for layer in source.layers}
-    masked = [layer.entry.name for layer in layers.values() if layer.entry.pattern != DENSE]
+    layers = {layer.name: layer for layer in source.layers}
+    masked = [layer.name for layer in layers.values() if layer.weights.pattern != DENSE]
     name = find_layer(source, name) if name else next(iter([*masked, *layers]))
-    if layers[name].entry.pattern == DENSE:
+    if layers[name].weights.pattern == DENSE:
         raise UserError(
             f"{name} was left dense and runs as the unpruned layer; there is nothing to trace, name another"
         )
-    load = conditions.routing.load(source.header, layers[name].entry, conditions.tokens)
+    load = conditions.routing.load(source.header, layers[name], conditions.tokens)
     try:
         outcome = evaluate(target, layers[name], replace(conditions, tokens=load.parts[-1][0]), source.store)
     except Infeasible as error:
@@ -203,7 +204,7 @@ def layer_timeline(source: Source, target: Target, conditions: Conditions, name:
 def write_trace(source: Source, target: Target, conditions: Conditions, layer: str, path: Path) -> None:
     """Perfetto reads the file (ui.perfetto.dev), and chrome://tracing."""
     traced, line = layer_timeline(source, target, conditions, layer)
-    title = f"{traced.entry.name} on {target.name}, {conditions.tokens} tokens"
+    title = f"{traced.name} on {target.name}, {conditions.tokens} tokens"
     write_text(path, canonical_json(trace_events(line, target.spec.clock.mhz, title)) + "\n")
 
 
@@ -213,7 +214,7 @@ def utilisation_frame(source: Source, target: Target, conditions: Conditions, la
     frame = pd.DataFrame(busy_shares(line))
     frame.insert(0, "begin_us", frame.pop("begin_cycles") / target.spec.clock.mhz)
     facts = {
-        "layer": traced.entry.name,
+        "layer": traced.name,
         "target": target.name,
         "settings": target.settings,
         "tokens": conditions.tokens,

@@ -18,10 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from workloads.bundle import BundleHeader, LayerEntry
+from workloads.bundle import BundleHeader
 from workloads.errors import UserError
 from workloads.experts import Experts, expert_of, experts_of
 from workloads.files import canonical_json, read_json, sha256_of
+from workloads.operations import Operation
 
 NEAR = 1e-6  # tokens that near a whole number, in share, are that number
 KINDS = ("uniform", "balanced")
@@ -64,15 +65,15 @@ class Routing:
         """As rows name it; nothing where it is the default, or the model has no experts."""
         return f"routing={self.text}" if self.kind != "uniform" and has_experts(header) else ""
 
-    def load(self, header: BundleHeader, entry: LayerEntry, tokens: int) -> Load:
+    def load(self, header: BundleHeader, operation: Operation, tokens: int) -> Load:
         """Raises UserError for counts that cannot be."""
-        number = expert_of(entry.name)
+        number = expert_of(operation.name)
         if number is None:
             return Load(tokens)
-        experts = _experts(canonical_json(header.model_config), entry.block)
+        experts = _experts(canonical_json(header.model_config), operation.block)
         if experts is None:
             return Load(tokens, assumed=UNKNOWN)
-        hit, each = self._hit(experts, number, entry.block, tokens)
+        hit, each = self._hit(experts, number, operation.block, tokens)
         rounding = (number % experts.count + 0.5) / experts.count
         return Load(each, hit, rounding, f"{self.text}, {experts.text}")
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from simulator.facts import load_facts, operation_facts
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec, load_gpu
 from simulator.machine.spec import spec_sha256
-from simulator.simulate import LayerInput, layer_facts, load_facts
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
+from workloads.operations import Linear
 from workloads.patterns import DENSE
 from workloads.routing import UNIFORM, Routing
 from workloads.verdicts import verdict
@@ -49,7 +50,7 @@ def open_gpu(name: str, overrides: list[str], dtype: str) -> GpuTarget:
 
 
 def predict_layers(
-    target: GpuTarget, header: BundleHeader, layers: Iterable[LayerInput], tokens: int, routing: Routing = UNIFORM
+    target: GpuTarget, header: BundleHeader, layers: Iterable[Linear], tokens: int, routing: Routing = UNIFORM
 ) -> Iterator[dict[str, Any]]:
     """One row a layer, source "predicted", in order; a shape that no 2:4 kernel takes runs dense, and `mapping` says so. Masks are
     read only where their pattern is not stated to be 2:4. Experts get tokens as `routing` says. Raises UserError
@@ -61,17 +62,16 @@ def predict_layers(
         return predict(target.spec, count, rows, cols, target.dtype)
 
     for layer in layers:
-        entry = layer.entry
         try:
-            load = routing.load(header, entry, tokens)
-            parts = [(weight, predicted(n, entry.out_features, entry.in_features)) for n, weight in load.parts]
-            left = entry.pattern == DENSE
-            follows = not left and (entry.pattern == f"{N}:{M}" or layer.mask().follows(N, M))
+            load = routing.load(header, layer, tokens)
+            parts = [(weight, predicted(n, layer.out_features, layer.in_features)) for n, weight in load.parts]
+            left = layer.weights.pattern == DENSE
+            follows = not left and (layer.weights.pattern == f"{N}:{M}" or layer.weights.mask().follows(N, M))
         except UserError as error:
-            raise UserError(f"{entry.name}: {error}") from None
+            raise UserError(f"{layer.name}: {error}") from None
         otherwise = "the layer was left dense" if left else NOT_24
         yield {
-            **layer_facts(header, entry),
+            **operation_facts(header, layer),
             **load_facts(load),
             "target": target.name,
             "settings": f"{target.settings} {routing.settings(header)}".strip(),

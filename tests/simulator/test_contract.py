@@ -15,13 +15,14 @@ import validation.twins as twins
 from simulator.accelerators import ACCELERATORS
 from simulator.cycles import Infeasible, Outcome
 from simulator.engine import run
-from simulator.simulate import LayerInput, Target, evaluate, open_target, simulate_layers
+from simulator.simulate import Target, evaluate, open_target, simulate_layers
 from simulator.statistics import Statistics, StatisticsStore
 from validation.twins import engine
 from validation.twins.case import Case
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
+from workloads.operations import Linear, linear_of
 from workloads.rows import to_frame
 
 CASES: dict[str, Case] = {}
@@ -48,14 +49,12 @@ def target_of(case: Case, sets: tuple[str, ...] = (), extra: tuple[str, ...] | l
     return open_target(case.name, [*sets, *extra])
 
 
-def layer_of(
-    kept: np.ndarray, weight_bits: int | None = None, group_size: int | None = None, values=None
-) -> LayerInput:
+def layer_of(kept: np.ndarray, weight_bits: int | None = None, group_size: int | None = None, values=None) -> Linear:
     mask = PackedMask.from_dense(kept)
     entry = LayerEntry(
         "l", "q", 0, mask.rows, mask.cols, "unstructured", mask.nnz, weight_bits, mask.sha256(), "", group_size
     )
-    return LayerInput(entry, lambda: mask, (lambda: values) if values else dict)
+    return linear_of(entry, lambda: mask, (lambda: values) if values else dict)
 
 
 def outcome(target: Target, kept: np.ndarray, tokens: int, case: Case | None = None, density: float = 1.0) -> Outcome:
@@ -149,11 +148,11 @@ def test_twin_agrees_to_the_cycle_and_byte(case, sets, shape, tokens, data):
     assert np.array_equal(twin.uses, np.where(kept, tokens, 0))
 
 
-def _work(layer: LayerInput, tokens: int):
+def _work(layer: Linear, tokens: int):
     from simulator.work import Work
 
-    e = layer.entry
-    return Work(e.out_features, e.in_features, e.nnz, tokens, e.weight_bits, e.group_size)
+    weights = layer.weights
+    return Work(layer.out_features, layer.in_features, weights.nnz, tokens, weights.weight_bits, weights.group_size)
 
 
 @every_machine
@@ -261,7 +260,9 @@ def test_defaults_make_whole_rows_with_energy(case, tmp_path: Path):
     layer = layer_of(kept, 8 if reads else None, None, codes_of(np.where(kept, 5, 0)) if reads else None)
     store = StatisticsStore(tmp_path / "statistics")
     first = list(simulate_layers([target], BundleHeader("m", "x"), [layer], Conditions(3), store))
-    blind = replace(layer, mask=_unreadable, values=_unreadable)  # what lies on disk is enough
+    blind = replace(
+        layer, weights=replace(layer.weights, mask=_unreadable, values=_unreadable)
+    )  # what lies on disk is enough
     again = list(
         simulate_layers(
             [target],

@@ -152,11 +152,11 @@ def test_scales_are_counted_where_their_group_starts(rows: int, cols: int, block
 
 
 def rows_of(kept: np.ndarray, bits: int | None, group: int | None, names: list[str]) -> list[dict]:
-    from simulator.simulate import mask_layers
+    from workloads.operations import linears_in_memory
 
     mask = PackedMask.from_dense(kept)
     entry = LayerEntry("l", "q", 0, *mask.shape, "unstructured", mask.nnz, bits, mask.sha256(), "", group)
-    layers = mask_layers([(entry, mask), (entry, mask)])
+    layers = linears_in_memory([(entry, mask), (entry, mask)])
     return list(storage_rows(BundleHeader("m", "x"), layers, names, (64, 64), 16))
 
 

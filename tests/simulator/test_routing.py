@@ -9,20 +9,21 @@ import pytest
 
 from simulator.gpu.layers import open_gpu, predict_layers
 from simulator.gpu.prediction import predict
-from simulator.simulate import LayerInput, evaluate, mask_layers, open_target, simulate_layers
+from simulator.simulate import evaluate, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.experts import Experts
+from workloads.operations import Linear, linears_in_memory
 from workloads.routing import UNKNOWN, Load, Routing, parse_routing
 
 TOP2OF4 = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
 HEADER = BundleHeader("tiny", "x", model_config=TOP2OF4)
 
 
-def moe_layers(alike: bool = True, experts: int = 4) -> list[LayerInput]:
+def moe_layers(alike: bool = True, experts: int = 4) -> list[Linear]:
     """q, and the two matrices of every expert; 2:4 masks, the same for all experts or one each."""
     names = ["model.layers.0.self_attn.q_proj"]
     names += [
@@ -36,7 +37,7 @@ def moe_layers(alike: bool = True, experts: int = 4) -> list[LayerInput]:
         mask = PackedMask.from_dense(kept)
         role = "expert_gate_up" if "gate_up" in name else "expert_down" if "down" in name else "q"
         layers.append((LayerEntry(name, role, 0, rows, cols, "2:4", mask.nnz, None, mask.sha256(), ""), mask))
-    return list(mask_layers(layers))
+    return list(linears_in_memory(layers))
 
 
 def rows_of(on: str, tokens: int, routing: Routing = Routing(), header: BundleHeader = HEADER, alike: bool = True):  # noqa: B008
@@ -57,7 +58,7 @@ def chosen(experts: Experts, tokens: int) -> tuple[Fraction, Fraction]:
 )
 def test_uniform_is_the_mean_over_all_choices(count, per_token, tokens):
     config = {"num_experts": count, "num_experts_per_tok": per_token}
-    load = Routing().load(BundleHeader("m", "x", model_config=config), moe_layers()[1].entry, tokens)
+    load = Routing().load(BundleHeader("m", "x", model_config=config), moe_layers()[1], tokens)
     hit, each = chosen(Experts(count, per_token), tokens)
     assert load.executions == pytest.approx(float(hit), rel=1e-12)
     assert load.tokens == pytest.approx(float(each), rel=1e-12)
@@ -68,7 +69,7 @@ def test_uniform_is_the_mean_over_all_choices(count, per_token, tokens):
 
 @pytest.mark.parametrize(("tokens", "hit", "each"), [(1, 2 / 4, 1.0), (2, 1.0, 1.0), (3, 1.0, 1.5), (64, 1.0, 32.0)])
 def test_balanced_hits_as_many_as_there_can_be(tokens, hit, each):
-    load = Routing("balanced").load(HEADER, moe_layers()[1].entry, tokens)
+    load = Routing("balanced").load(HEADER, moe_layers()[1], tokens)
     assert (load.executions, load.tokens) == (hit, each)
 
 

@@ -7,21 +7,22 @@ import numpy as np
 import pytest
 
 from simulator.accelerators import ACCELERATORS
-from simulator.simulate import LayerInput, mask_layers, open_target, simulate_layers
+from simulator.simulate import open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from studies.simulate import combined, open_targets
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
 from workloads.errors import UserError
+from workloads.operations import Linear, linears_in_memory
 
 HEADER = BundleHeader("m", "x")
 
 
-def layer_of(kept: np.ndarray, name: str = "l", bits: int | None = None) -> LayerInput:
+def layer_of(kept: np.ndarray, name: str = "l", bits: int | None = None) -> Linear:
     mask = PackedMask.from_dense(kept)
     entry = LayerEntry(name, "q", 0, *mask.shape, "unstructured", mask.nnz, bits, mask.sha256(), "")
-    (layer,) = mask_layers([(entry, mask)])
+    (layer,) = linears_in_memory([(entry, mask)])
     return layer
 
 

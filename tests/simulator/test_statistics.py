@@ -73,7 +73,7 @@ def outside(tmp_path, monkeypatch):
 
 
 LAYER = layer_of(random_mask(40, 70, 0.5))
-KEPT = LAYER.entry.nnz
+KEPT = LAYER.weights.nnz
 
 
 def cycles_of(target: Target, folder: Path, fresh: bool = False) -> int:

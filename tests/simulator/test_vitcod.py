@@ -14,7 +14,7 @@ from simulator.accelerators.vitcod.shapes import shapes_of
 from simulator.cycles import Infeasible
 from simulator.engine import run
 from simulator.machine.port import Port
-from simulator.simulate import mask_layers, open_target, simulate_layers
+from simulator.simulate import open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR
 from simulator.work import Work
@@ -23,6 +23,7 @@ from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
 from workloads.errors import UserError
+from workloads.operations import linears_in_memory
 
 SMALL = ["array.width=4", "array.height=3", "buffers.weight_kib=2", "buffers.index_kib=0.5", "buffers.output_kib=0.25",
          "buffers.activation_kib=0.5", "dram.bandwidth_gbps=2.5"]  # fmt: skip
@@ -286,7 +287,7 @@ def test_a_layer_that_does_not_fit_is_a_row_with_its_reason():
     kept = PackedMask.dense(64, 64)
     entry = LayerEntry("a", "q", 0, 64, 64, "unstructured", 4096, None, kept.sha256(), "")
     target = open_target("vitcod", ["buffers.weight_kib=1"])
-    (row,) = simulate_layers([target], BundleHeader("m", "x"), mask_layers([(entry, kept)]), Conditions(1))
+    (row,) = simulate_layers([target], BundleHeader("m", "x"), linears_in_memory([(entry, kept)]), Conditions(1))
     assert not row["feasible"]
     assert "buffers.weight_kib" in row["reason"]
     assert "cycles" not in row

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import workloads
 from simulator.accelerators.vitcod.relabel import count_right_of, relabel
-from simulator.simulate import mask_layers, open_target, simulate_layers
+from simulator.simulate import open_target, simulate_layers
 from simulator.statistics import Statistics
 from simulator.work import Work
 from validation.twins.vitcod_paper import (
@@ -25,6 +25,7 @@ from validation.twins.vitcod_paper import (
 )
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
+from workloads.operations import linears_in_memory
 
 DEIT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
 
@@ -251,7 +252,7 @@ def test_more_tokens_than_one_are_refused(tokens):
     with pytest.raises(workloads.UserError, match="models 1 token") as error:
         list(
             simulate_layers(
-                [target(8, 8)], workloads.BundleHeader("m", "x"), mask_layers([(entry, mask)]), Conditions(tokens)
+                [target(8, 8)], workloads.BundleHeader("m", "x"), linears_in_memory([(entry, mask)]), Conditions(tokens)
             )
         )
     assert "\n" not in str(error.value)

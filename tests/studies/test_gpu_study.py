@@ -11,7 +11,6 @@ from measurement.records import write_record
 from simulator.gpu import GPUS, load_gpu, predict, spmm_published
 from simulator.gpu.layers import open_gpu, predict_layers
 from simulator.gpu.published import GEMMS
-from simulator.simulate import mask_layers
 from studies.cli.ls_verb import ls
 from studies.cli.report_verb import report
 from studies.cli.show_verb import show
@@ -23,6 +22,7 @@ from studies.shapes import shapes_source
 from studies.study import read_study
 from tests.measurement.test_records import example
 from workloads.errors import NotForThisModel, UserError
+from workloads.operations import linears_in_memory
 from workloads.rows import to_frame
 
 STUDY = """
@@ -81,7 +81,7 @@ def test_rows_without_masks_are_those_with_generated_ones(tmp_path):
     target = open_gpu("h200", [], "fp16")
     made = generated(path, "2:4", 0.5, 0, {})
     header, masks = made.header, made.masks
-    with_masks = to_frame(predict_layers(target, header, mask_layers(in_memory(header, masks)), 64))
+    with_masks = to_frame(predict_layers(target, header, linears_in_memory(in_memory(header, masks)), 64))
     source = shapes_source(path, 0)
     without = to_frame(predict_layers(target, source.header, source.layers, 64))
     assert (with_masks["mask_sha256"] != "").all()

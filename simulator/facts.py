@@ -1,0 +1,38 @@
+"""The columns of a result row that say what it is of, whatever the target."""
+
+from typing import Any
+
+from workloads import __version__
+from workloads.bundle import BundleHeader
+from workloads.operations import Linear
+from workloads.routing import Load
+
+
+def load_facts(load: Load) -> dict[str, Any]:
+    """The columns that say how many of the tokens the layer gets."""
+    return {
+        "layer_tokens": load.tokens if load.executions else 0.0,
+        "executions": load.executions,
+        "routing": load.assumed,
+    }
+
+
+def operation_facts(header: BundleHeader, linear: Linear) -> dict[str, Any]:
+    """The columns that say which layer with which mask a row is of."""
+    return {
+        "model": header.model_id,
+        "method": header.method,
+        "pattern": header.pattern,
+        "layer_pattern": linear.weights.pattern if linear.weights.pattern != header.pattern else "",
+        "target_sparsity": header.target_sparsity,
+        "layer": linear.name,
+        "block": linear.block,
+        "role": linear.role,
+        "out_features": linear.out_features,
+        "in_features": linear.in_features,
+        "nnz": linear.weights.nnz,
+        "sparsity": linear.sparsity,
+        "mask_sha256": linear.weights.sha256,
+        "seed": header.seed,
+        "tool_version": __version__,
+    }

@@ -1,0 +1,152 @@
+"""What a model executes, one operation at a time, each with the mask on its operand, which is read when it is needed.
+
+A linear is y = x W^T; a convolution lowers to one; attention is softmax(Q K^T) V on the kept positions.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+import numpy as np
+
+from workloads.bundle import LayerEntry, MaskBundle
+from workloads.errors import UserError
+from workloads.mask import PackedMask
+
+Values = Callable[[], Mapping[str, np.ndarray]]  # the tensors a bundle keeps for a layer (LayerEntry), {} if none
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`name` tells it apart within its model; `block` is the decoder block's number, -1 outside of blocks."""
+
+    name: str
+    role: str
+    block: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A masked weight matrix: what is known of it without reading it, and how it is read.
+
+    `pattern` is "unstructured", "N:M", or "dense" where it was left alone. `weight_bits` is None where the weights are floats,
+    else `group_size` is the number of inputs that share a scale, None: a whole row does.
+    """
+
+    pattern: str
+    nnz: int
+    sha256: str
+    mask: Callable[[], PackedMask]
+    weight_bits: int | None = None
+    group_size: int | None = None
+    values: Values = dict
+    values_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Linear(Operation):
+    """y = x W^T with W (out_features, in_features)."""
+
+    out_features: int
+    in_features: int
+    weights: Weights
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.weights.nnz / (self.out_features * self.in_features)
+
+
+@dataclass(frozen=True)
+class Convolution(Operation):
+    """`filters` windows of `channels` x `window` slide over an image. Pairs are (height, width); `padding` goes to both sides.
+
+    `weights` are those of the lowered matrix, (filters, channels * window height * window width), columns channel by channel.
+    """
+
+    filters: int
+    channels: int
+    image: tuple[int, int]
+    window: tuple[int, int]
+    weights: Weights
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        for side, image, window, padding in zip(
+            ("height", "width"), self.image, self.window, self.padding, strict=True
+        ):
+            if window > image + 2 * padding:
+                raise UserError(
+                    f"{self.name}: a filter of {side} {window} does not fit an input of {image + 2 * padding}"
+                )
+
+    @property
+    def positions(self) -> int:
+        """Places of the window in one image: the outputs of one filter."""
+        sides = zip(self.image, self.window, self.stride, self.padding, strict=True)
+        height, width = ((image + 2 * padding - window) // stride + 1 for image, window, stride, padding in sides)
+        return height * width
+
+    def tokens(self, batch: int = 1) -> int:
+        """Of the lowered linear: every position of every image is one."""
+        return batch * self.positions
+
+    def lowered(self) -> Linear:
+        inputs = self.channels * self.window[0] * self.window[1]
+        return Linear(self.name, self.role, self.block, self.filters, inputs, self.weights)
+
+
+@dataclass(frozen=True)
+class Attention(Operation):
+    """Scores Q K^T and outputs S V on kept positions; `mask` reads (heads, queries, keys) bool, True = kept.
+
+    `head_features` is None where the masks come alone: the target then takes its own.
+    """
+
+    heads: int
+    kv_heads: int
+    queries: int
+    keys: int
+    mask: Callable[[], np.ndarray]
+    head_features: int | None = None
+
+
+def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values = dict) -> Linear:
+    """The linear that a bundle describes."""
+    weights = Weights(
+        entry.pattern,
+        entry.nnz,
+        entry.sha256,
+        mask,
+        entry.weight_bits,
+        entry.group_size,
+        values,
+        entry.values_sha256,
+    )
+    return Linear(entry.name, entry.role, entry.block, entry.out_features, entry.in_features, weights)
+
+
+def linears_of(bundle: MaskBundle) -> Iterator[Linear]:
+    """The linears of a bundle, in order, nothing read yet."""
+    for entry in bundle.layers:
+        yield linear_of(entry, partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name))
+
+
+def linears_in_memory(layers: Iterable[tuple[LayerEntry, PackedMask]]) -> Iterator[Linear]:
+    """Linears whose masks are in memory."""
+    for entry, mask in layers:
+        yield linear_of(entry, partial(_itself, mask))
+
+
+def without_mask(pattern: str, nnz: int) -> Weights:
+    """Of a shape alone, for targets that take its pattern at its word; its hash is ""."""
+    return Weights(pattern, nnz, "", _unread)
+
+
+def _itself(mask: PackedMask) -> PackedMask:
+    return mask
+
+
+def _unread() -> NoReturn:
+    raise AssertionError("an operation without a mask was asked for one")
