@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/prunesim run examples/demo.toml
 
 smollm2: $(VENV)/.installed
-	$(PIP) --constraint constraints.txt --editable '.[gguf]'
+	$(PIP) --constraint constraints.txt --editable '.[torch,gguf]'
 	$(BIN)/python examples/fetch_smollm2.py
 	$(BIN)/prunesim run examples/smollm2.toml
 
@@ -31,7 +31,7 @@ lint: $(VENV)/.installed-dev
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --constraint constraints.txt --editable .
+	$(PIP) --constraint constraints.txt --editable '.[torch]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

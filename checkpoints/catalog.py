@@ -29,6 +29,10 @@ def catalog_config(name: str) -> dict[str, Any]:
     return _read_config(_MODELS / f"{stem}.json")
 
 
+def in_catalog(config: dict[str, Any]) -> bool:
+    return any(config == catalog_config(name) for name in catalog_names())
+
+
 def resolve_config(name_or_path: str) -> tuple[str, dict[str, Any]]:
     """(model id, config) of a catalog name, of a folder with a config.json or a GGUF file, of a config file, or of a GGUF file.
 

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from checkpoints.catalog import in_catalog
 from workloads.experts import experts_of
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """The config, with its family's defaults where it does not say how many experts see a token and the family has experts."""
+    """The config, with its family's defaults where it does not say how many experts see a token and the family has experts. A catalog's config is complete."""
     kind = config.get("model_type")
-    if not isinstance(kind, str) or experts_of(config, 0) is not None:
+    if not isinstance(kind, str) or experts_of(config, 0) is not None or in_catalog(config):
         return config
     full = _with_defaults(kind, config)
     return full if experts_of(full, 0) is not None else config

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.catalog import resolve_config
+from checkpoints.catalog_layers import linears_of
 from checkpoints.mask_sources import MaskSource, open_masks
 from checkpoints.weight_files import weight_files
 from studies.masks import Grid
@@ -173,9 +174,7 @@ def patterns_of(survey: Survey, pattern: NofM | None, said: bool) -> dict[str, s
 
 
 def layers_of(model_id: str, config: dict[str, Any]) -> ModelLayers:
-    from checkpoints.discovery import discover_layers
-
-    return ModelLayers(model_id, discover_layers(config))
+    return ModelLayers(model_id, linears_of(config))
 
 
 def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -> list[str]:

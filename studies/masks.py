@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.catalog import resolve_config
+from checkpoints.catalog_layers import linears_of
 from studies.progress import ProgressLine
 from workloads import __version__
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
@@ -43,10 +44,8 @@ def generated(
     fallback: str = "refuse",
 ) -> Generated:
     """For the shapes of a catalog name, a config file or a model folder; layers that are not selected keep every weight."""
-    from checkpoints.discovery import discover_layers
-
     model_id, config = resolve_config(model)
-    layers = discover_layers(config)
+    layers = linears_of(config)
     runs = parse_generator(pattern) if ":" in pattern else None
     check_fallback(fallback, runs is not None)
     treatment = treatment_of(layers, selection, runs, 0, fallback)
@@ -83,14 +82,13 @@ def contents_text(bundle: MaskBundle) -> str:
 
 def model_layers(model: str) -> list[Layer]:
     """Of a catalog name, a config, a folder or a hub id."""
-    from checkpoints.discovery import discover_layers
     from checkpoints.model_folder import find_model
 
     try:
         _, config = resolve_config(model)
     except UserError:
         _, config = resolve_config(str(find_model(model)))
-    return discover_layers(config)
+    return linears_of(config)
 
 
 def check_model(folder: Path, model: str) -> None:

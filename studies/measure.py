@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from checkpoints.catalog import resolve_config
+from checkpoints.catalog_layers import linears_of
 from measurement.kernels import Kernel, find_kernels
 from measurement.measure import Conditions, Machine, Shape, measure
 from measurement.problem import kept_of_four
@@ -58,10 +59,8 @@ def open_work(bundle: Path | None, model: str | None, shapes: Sequence[str], pat
     if kept is None and pattern != "unstructured":
         raise UserError(f"--pattern {pattern!r}: {NOT_24}")
     if model is not None:
-        from checkpoints.discovery import discover_layers
-
         model_id, config = resolve_config(model)
-        found = [(layer.name, layer.role, layer.block, *layer.shape) for layer in discover_layers(config)]
+        found = [(layer.name, layer.role, layer.block, *layer.shape) for layer in linears_of(config)]
         layers = [_layer(model_id, pattern, kept, *facts) for facts in found]
         return _work(model_id, layers, whole_list(tokens, "--tokens"))
     by_shape: dict[tuple[int, int], list[int]] = {}

@@ -1,6 +1,7 @@
 """A study's layers without masks: a GPU's time depends on shapes and on being 2:4, not on which weights are kept."""
 
 from checkpoints.catalog import resolve_config
+from checkpoints.catalog_layers import linears_of
 from studies.simulate import Source, with_experts
 from workloads import __version__
 from workloads.bundle import BundleHeader
@@ -13,13 +14,11 @@ NEEDS_NO_MASK = "2:4"  # predictions take entries of this pattern at their word 
 def shapes_source(model: str, seed: int) -> Source:
     """Every linear of a catalog name, a config file or a model folder, with the 2:4 pattern and no mask: `mask_sha256` of its rows is
     empty. Raises UserError for an unknown model, NotForThisModel where 4 does not divide in_features."""
-    from checkpoints.discovery import discover_layers
-
     model_id, config = resolve_config(model)
     pattern = parse_pattern(NEEDS_NO_MASK)
     assert pattern is not None
     layers = []
-    for layer in discover_layers(config):
+    for layer in linears_of(config):
         pattern.check_divides(layer.in_features, layer.name)
         nnz = layer.n_weights * pattern.n // pattern.m
         weights = without_mask(NEEDS_NO_MASK, nnz)

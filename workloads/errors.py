@@ -55,3 +55,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+
+
+# Libraries of the extra `torch`, by the name they are imported by. The other extras say so where they are asked for.
+_OF_EXTRA_TORCH = ("huggingface_hub", "prodigyopt", "tokenizers", "torch", "transformers")
+
+
+def library_missing(error: ModuleNotFoundError) -> UserError | None:
+    """What a failed import means, where it is one of a library that the installation may leave out."""
+    library = (error.name or "").partition(".")[0]
+    if library not in _OF_EXTRA_TORCH:
+        return None
+    return UserError(f"this needs {library}, which is not installed: pip install 'prunesim[torch]'")

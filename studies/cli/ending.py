@@ -2,7 +2,7 @@
 
 0    done
 1    our own fault: one line and the path of a log with the traceback
-2    a mistake in what was asked or given, a full disk, too little memory: one line
+2    a mistake in what was asked or given, a library that is not installed, a full disk, too little memory: one line
 3    nothing that was asked can run on the design (raised by the verb)
 130  Ctrl-C
 141  whoever read our output went away (`| head`): nothing is said
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from workloads.errors import UserError
+from workloads.errors import UserError, library_missing
 
 OUR_FAULT, USERS_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")  # as torch's RuntimeErrors say it
@@ -58,6 +58,8 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
     except OSError as error:
         leave(f"prunesim: {file_text(error)}", USERS_INPUT)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (missing := library_missing(error)):
+            leave(f"prunesim: {missing}", USERS_INPUT)
         if is_out_of_memory(error):
             leave(f"prunesim: {memory_text(error)}", USERS_INPUT)
         leave(f"prunesim: {fault_text(error, arguments)}", OUR_FAULT)

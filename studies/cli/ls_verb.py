@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from workloads.errors import unknown
+from workloads.errors import library_missing, unknown
 
 if TYPE_CHECKING:
     from simulator.gpu import GpuSpec
@@ -20,9 +20,15 @@ def ls(kind: str = "", /) -> None:
         accelerators, gpus, methods, quantizers, allocations or models; all of them unless given.
     """
     for number, name in enumerate([kind] if kind else KINDS):
-        lines = lines_of(name)
         if not kind:
             print(f"{chr(10) if number else ''}{name}:")
+        try:
+            lines = lines_of(name)
+        except ModuleNotFoundError as error:
+            if kind or (missing := library_missing(error)) is None:
+                raise
+            print(missing)
+            continue
         width = max(len(entry) for entry, _ in lines)
         for entry, text in lines:
             print(f"{entry:<{width}}  {text}")

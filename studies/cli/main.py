@@ -38,12 +38,16 @@ def make_app(verbs: dict[str, str]) -> "App":
     app = App(
         name="prunesim",
         version=__version__,
+        version_flags=("--version", "-V"),
         help="How much faster does a pruned LLM really get, on which hardware, and what holds it back?",
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
     )
     for verb, text in verbs.items():
         app.command(f"studies.cli.{verb}_verb:{verb if verb != 'import' else 'import_'}", name=verb, help=text)
+    app.register_install_completion_command(
+        help="Make the shell complete verbs and options with the tab key (bash, zsh, fish)."
+    )
     return app
 
 
@@ -96,3 +100,5 @@ def print_overview() -> None:
     print("Usage: prunesim VERB ...   (prunesim VERB --help says more)\n")
     print("How much faster does a pruned LLM really get, on which hardware, and what holds it back?\n")
     print("\n".join(lines))
+    print("\n  -V, --version          the version")
+    print("  --install-completion   make the shell complete verbs and options with the tab key")

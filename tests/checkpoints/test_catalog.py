@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints.catalog import catalog_config, catalog_names, resolve_config
+from checkpoints.catalog_layers import catalog_layers
 from workloads.errors import UserError
 
 NAMES = {
@@ -142,3 +143,20 @@ def test_importing_the_catalog_loads_neither_torch_nor_transformers() -> None:
     code = "import sys, checkpoints.catalog; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_layers_written_down_are_those_of_transformers(name: str) -> None:
+    from checkpoints.discovery import discover_layers
+
+    assert catalog_layers(catalog_config(name)) == discover_layers(catalog_config(name))
+
+
+def test_catalog_layers_need_no_torch() -> None:
+    code = (
+        "import sys; from checkpoints.catalog import catalog_config as c; from checkpoints.catalog_layers import linears_of;"
+        "from checkpoints.expert_defaults import completed;"
+        "linears_of(completed(c('llama-7b'))); print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
