@@ -6,6 +6,10 @@ comment, which no reader of the page sees, may say:
     <!-- not run: REASON -->            none of the block's commands is run
     <!-- not run (run, measure): REASON -->   those of these verbs are not
     <!-- run: slow -->                  only where PRUNESIM_SLOW_DOCS is set
+    <!-- file: NAME -->                 a reader saves the block, of any language, under this name
+
+In console blocks lines that start with "$ " are commands and what follows each is what it prints: whole, or with "..." for any
+lines, and at a line's end for the rest of it.
 """
 
 import io
@@ -18,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ("prunesim", "make", "python")
 SHELLS = ("console", "bash", "sh")
-MARK = re.compile(r"<!-- (?P<what>not run|run)(?: \((?P<verbs>[\w/., ]+)\))?: (?P<reason>[^>]+?) -->")
+MARK = re.compile(r"<!-- (?P<what>not run|run|file)(?: \((?P<verbs>[\w/., ]+)\))?: (?P<reason>[^>]+?) -->")
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -31,6 +35,11 @@ class Block:
     language: str
     lines: tuple[str, ...]
     mark: re.Match[str] | None
+
+    @property
+    def file(self) -> str:
+        """The name under which a reader saves it, "" if it is no file."""
+        return self.mark["reason"] if self.mark and self.mark["what"] == "file" else ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,8 @@ def not_run(block: Block, text: str) -> str:
         return ""
     if block.mark["what"] == "run":
         return block.mark["reason"]
+    if block.mark["what"] == "file":
+        return ""
     verbs = block.mark["verbs"]
     named = verbs is None or [*text.split(), ""][1] in re.split(r",\s*", verbs)
     return block.mark["reason"] if named else ""
@@ -177,6 +188,9 @@ def differs(shown: tuple[str, ...], found: str, tolerance: float = 0.02) -> str:
 
 
 def alike(shown: str, found: str, tolerance: float) -> bool:
+    if shown.rstrip().endswith(" ..."):
+        count = len(shown.split()) - 1
+        shown, found = " ".join(shown.split()[:count]), " ".join(found.split()[:count])
     words = NUMBER.sub("#", " ".join(shown.split())), NUMBER.sub("#", " ".join(found.split()))
     numbers = [[float(n.replace(",", "")) for n in NUMBER.findall(text)] for text in (shown, found)]
     return words[0] == words[1] and all(abs(a - b) <= tolerance * abs(b) for a, b in zip(*numbers, strict=True))

@@ -113,6 +113,8 @@ def test_commands_run(page: str, prepared: Path, tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(calibration, "DEFAULT_SAMPLES", 4)
         monkeypatch.setattr(calibration, "DEFAULT_SEQ_LEN", 64)
     for block in BLOCKS[page]:
+        if block.file:
+            Path(block.file).write_text("\n".join(block.lines) + "\n")
         for command in commands(block):
             if not why_not(command):
                 run(command)
