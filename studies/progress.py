@@ -4,15 +4,16 @@ import sys
 
 
 class ProgressLine:
-    """Callable (what, done, of)."""
+    """Callable (what, done, of). `terminal_only`: nothing is said elsewhere, as in a notebook or another's program."""
 
-    def __init__(self) -> None:
+    def __init__(self, terminal_only: bool = False) -> None:
         self._terminal = sys.stderr.isatty()
+        self._silent = terminal_only and not self._terminal
         self._shown: tuple[str, int] | None = None
 
     def __call__(self, what: str, done: int, of: int) -> None:
         step = (what, done if self._terminal else done * 10 // max(of, 1))
-        if step == self._shown:
+        if step == self._shown or self._silent:
             return
         self._shown = step
         end = "" if self._terminal else "\n"

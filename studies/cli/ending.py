@@ -52,7 +52,9 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
     except KeyboardInterrupt:
         leave("\ninterrupted; repeat the same command to go on", INTERRUPTED)
     except UserError as error:
-        leave(f"prunesim: {flat(error)}", error.exit_code)
+        from studies.cli.spelling import respelled
+
+        leave(f"prunesim: {respelled(flat(error), list(arguments))}", error.exit_code)
     except MemoryError as error:
         leave(f"prunesim: {memory_text(error)}", USERS_INPUT)
     except OSError as error:

@@ -5,28 +5,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from studies.cli.ending import ending
+from studies.cli.verbs import VERBS, function_of
 from workloads.errors import UserError
 from workloads.threads import worker_count
 
 if TYPE_CHECKING:
     from cyclopts import App
-
-VERBS = {
-    "run": "Run a study file: models, methods, accelerators, report.",
-    "prune": "Prune a model: write a mask bundle, and on request a pruned checkpoint.",
-    "eval": "Perplexity or task scores of a model, with or without masks.",
-    "generate": "Make masks of a chosen pattern and density for a model's shapes.",
-    "import": "Make a bundle of masks from elsewhere, checked: arrays, tensors, or a checkpoint that holds zeros.",
-    "simulate": "Cycles and energy of masks on an accelerator, or predicted times on a GPU.",
-    "formats": "Exact bytes of masks in every weight format.",
-    "attention": "Cycles of sparse attention under attention masks.",
-    "predict": "Dense and 2:4 time of GEMMs on a GPU, by a model fitted to published measurements.",
-    "measure": "Measured latency of dense, 2:4 and quantized layers on this machine's GPU, or from a record.",
-    "report": "Tables, figures and a page from result rows.",
-    "ls": "List accelerators, GPUs, methods, quantizers, allocations or models.",
-    "show": "Describe an accelerator, a GPU, a method, a quantizer, an allocation or a model.",
-    "validate": "Check every mask of a bundle.",
-}
 
 
 def make_app(verbs: dict[str, str]) -> "App":
@@ -44,7 +28,7 @@ def make_app(verbs: dict[str, str]) -> "App":
         suppress_keyboard_interrupt=False,
     )
     for verb, text in verbs.items():
-        app.command(f"studies.cli.{verb}_verb:{verb if verb != 'import' else 'import_'}", name=verb, help=text)
+        app.command(":".join(function_of(verb)), name=verb, help=text)
     app.register_install_completion_command(
         help="Make the shell complete verbs and options with the tab key (bash, zsh, fish)."
     )

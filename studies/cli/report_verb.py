@@ -14,21 +14,10 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     quality
         Perplexities: a .csv or .json made by eval or run.
     """
-    import pandas as pd
-
-    from reports import write_report
-    from studies.published import spmm_table
-    from studies.report import constants_for, notes_for, read_rows
-    from workloads.errors import UserError
-    from workloads.locking import writing
+    from studies.report import read_rows
+    from studies.reporting import make_report
     from workloads.rows import QUALITY_COLUMNS
 
-    if not rows and quality is None:
-        raise UserError("report: give at least one file of rows, or --quality")
-    frame = pd.concat([read_rows(path) for path in rows], ignore_index=True) if rows else None
     perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
-    notes = notes_for(frame) if frame is not None else []
-    spmm = None if frame is None else spmm_table(frame)
-    with writing(out):
-        files = write_report(frame, perplexities, out, title, notes, constants=constants_for(frame), spmm=spmm)
+    files = make_report([read_rows(path) for path in rows], perplexities, out, title)
     sys.stderr.write(f"wrote {files['report.html']}\n")

@@ -1,0 +1,112 @@
+"""Masks in Python's words: prune a model, generate masks, open what is on disk, and what a mask costs in perplexity."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prunesim.results import Result, Rows
+from studies.cli.output import TABLE_COLUMNS
+from studies.masks import generated, write_bundle
+from studies.progress import ProgressLine, warn
+from studies.report import read_rows
+from studies.settings import density_of
+from workloads.bundle import MaskBundle
+from workloads.selectors import Selection
+
+Texts = str | Sequence[str]
+
+
+def prune(
+    model: str | Path,
+    *,
+    method: str,
+    out: str | Path,
+    set: Mapping[str, Any] | None = None,
+    only: Texts = (),
+    skip: Texts = (),
+    calibration: str | Path | None = None,
+    samples: int | None = None,
+    seq_len: int | None = None,
+    save_model: str | Path | None = None,
+    save_format: str = "dense",
+    dtype: str = "float32",
+    device: str = "cpu",
+    **settings: Any,
+) -> MaskBundle:
+    """Prunes a model (folder or hub id) and writes its masks to `out`; repeated, it goes on where it was stopped.
+
+    `set` holds parameters of the method, "quantizer.key" and "allocation.key". Further settings: sparsity, pattern, rule, bits,
+    group_size, quantizer, allocation, seed, fallback.
+    """
+    from studies.entries import overrides
+    from studies.prune import PruneSettings, make_recipe, open_checkpoint, run_prune
+
+    asked = PruneSettings(
+        method, sets=tuple(overrides(dict(set or {}))), selection=Selection(_texts(only), _texts(skip)), **settings
+    )
+    checkpoint = open_checkpoint(str(model), dtype, device)
+    recipe = make_recipe(
+        str(model), checkpoint, asked, str(calibration) if calibration is not None else None, samples, seq_len
+    )
+    progress = ProgressLine(terminal_only=True)
+    saved = Path(save_model) if save_model is not None else None
+    bundle = run_prune(checkpoint, recipe, Path(out), saved, save_format, progress, warn)
+    progress.close()
+    return bundle
+
+
+def generate(
+    model: str | Path,
+    *,
+    out: str | Path,
+    pattern: str = "unstructured",
+    density: float | None = None,
+    role_density: Mapping[str, float] | None = None,
+    only: Texts = (),
+    skip: Texts = (),
+    fallback: str = "refuse",
+    seed: int = 0,
+) -> MaskBundle:
+    """Seeded masks for the shapes of a model (catalog name, config or folder), written to `out`."""
+    selection = Selection(_texts(only), _texts(skip))
+    roles = dict(role_density or {})
+    made = generated(str(model), pattern, density_of(pattern, density), seed, roles, selection, fallback)
+    progress = ProgressLine(terminal_only=True)
+    bundle = write_bundle(Path(out), made.header, made.count, made.masks, progress, made.patterns)
+    progress.close()
+    return bundle
+
+
+def load(path: str | Path) -> MaskBundle | Rows:
+    """A mask bundle where `path` is a folder, result rows where it is a file (.csv or .json)."""
+    return rows_at(Path(path)) if Path(path).is_file() else MaskBundle.open(path)
+
+
+def rows_at(path: Path) -> Rows:
+    return Rows(read_rows(path), TABLE_COLUMNS)
+
+
+def evaluate(
+    model: str | Path,
+    *,
+    text: str | Path,
+    masks: MaskBundle | str | Path | None = None,
+    seq_len: int = 2048,
+    windows: int | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> Result:
+    """Perplexity of a model per token over whole, separate windows of a text, with masks where they are given."""
+    from studies.evaluate import evaluate as quality
+    from studies.prune import open_checkpoint
+
+    bundle = masks if masks is None or isinstance(masks, MaskBundle) else MaskBundle.open(masks)
+    progress = ProgressLine(terminal_only=True)
+    checkpoint = open_checkpoint(str(model), dtype, device)
+    frame = quality(checkpoint, str(model), bundle, str(text), seq_len, windows, progress)
+    progress.close()
+    return Result(frame, ("model", "method", "pattern", "sparsity", "perplexity", "windows", "seq_len", "text"))
+
+
+def _texts(value: Texts) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

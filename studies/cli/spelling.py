@@ -1,0 +1,44 @@
+"""Settings as the command line spells them: library messages name them in Python's words, in backticks.
+
+    `group_size`   --group-size      where the verb that runs has such an option
+    `bits=4`       --bits 4
+    `bundle`       BUNDLE            where it is the verb's argument
+    `simulate`     prunesim simulate where it is a verb, and no option of this one
+
+Anything else in backticks stays as it is: a key of a study file, a name in somebody's code.
+"""
+
+import inspect
+import re
+from importlib import import_module
+
+from studies.cli.verbs import VERBS, function_of
+
+QUOTED = re.compile(r"`([a-z_][a-z0-9_]*)(?:=([^`\s]+))?`")
+
+
+def respelled(text: str, arguments: list[str]) -> str:
+    """`text` for a reader who typed `arguments`."""
+    verb = next((argument for argument in arguments if argument in VERBS), "")
+    options = options_of(verb) if "`" in text else {}
+
+    def spelled(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name in options:
+            return options[name] + (f" {value}" if value else "")
+        return f"prunesim {name}" if name in VERBS and not value else match.group()
+
+    return QUOTED.sub(spelled, text)
+
+
+def options_of(verb: str) -> dict[str, str]:
+    """How each setting of the verb is written; {} for "" (no verb ran)."""
+    if not verb:
+        return {}
+    module, name = function_of(verb)
+    parameters = inspect.signature(getattr(import_module(module), name)).parameters.values()
+    written = {parameter.name.rstrip("_"): parameter.kind for parameter in parameters}
+    return {
+        name: f"--{name.replace('_', '-')}" if kind is inspect.Parameter.KEYWORD_ONLY else name.upper()
+        for name, kind in written.items()
+    }

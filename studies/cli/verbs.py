@@ -1,0 +1,23 @@
+"""The verbs of the command line, one file each."""
+
+VERBS = {
+    "run": "Run a study file: models, methods, accelerators, report.",
+    "prune": "Prune a model: write a mask bundle, and on request a pruned checkpoint.",
+    "eval": "Perplexity or task scores of a model, with or without masks.",
+    "generate": "Make masks of a chosen pattern and density for a model's shapes.",
+    "import": "Make a bundle of masks from elsewhere, checked: arrays, tensors, or a checkpoint that holds zeros.",
+    "simulate": "Cycles and energy of masks on an accelerator, or predicted times on a GPU.",
+    "formats": "Exact bytes of masks in every weight format.",
+    "attention": "Cycles of sparse attention under attention masks.",
+    "predict": "Dense and 2:4 time of GEMMs on a GPU, by a model fitted to published measurements.",
+    "measure": "Measured latency of dense, 2:4 and quantized layers on this machine's GPU, or from a record.",
+    "report": "Tables, figures and a page from result rows.",
+    "ls": "List accelerators, GPUs, methods, quantizers, allocations or models.",
+    "show": "Describe an accelerator, a GPU, a method, a quantizer, an allocation or a model.",
+    "validate": "Check every mask of a bundle.",
+}
+
+
+def function_of(verb: str) -> tuple[str, str]:
+    """The module and the name of the function that a verb is."""
+    return f"studies.cli.{verb}_verb", "import_" if verb == "import" else verb

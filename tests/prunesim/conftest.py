@@ -1,0 +1,1 @@
+from tests.studies.conftest import tiny_model  # noqa: F401
