@@ -1,6 +1,7 @@
 # make demo   the small real model, pruned, evaluated and run on ViTCoD: out/demo/report.html
 # make smollm2  fetches a real LLaMA of 135 M parameters and prunes it: out/smollm2/study/report.html
 # make test   everything the tests check
+# make wheel  builds the wheel and uses it from an empty folder; make test-lowest: the lower bounds of pyproject.toml
 # make lint   ruff, mypy, and the rule that imports go downwards only
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo smollm2 test lint clean
+.PHONY: demo smollm2 test test-lowest wheel lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prunesim run examples/demo.toml
@@ -22,6 +23,12 @@ smollm2: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+wheel: $(VENV)/.installed-dev
+	.ci/wheel
+
+test-lowest: $(VENV)/.installed-dev
+	.ci/lowest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
