@@ -108,7 +108,7 @@ def report(
 ) -> Report:
     """Writes report.html, tables and figures of result rows (objects or files) and, where given, perplexities into `out`."""
     from studies.reporting import make_report
-    from workloads.rows import QUALITY_COLUMNS
+    from workloads.columns.quality import QUALITY_COLUMNS
 
     frames = [each.frame if isinstance(each, Rows) else read_rows(Path(each)) for each in rows]
     perplexities = read_rows(Path(quality), QUALITY_COLUMNS) if isinstance(quality, str | Path) else quality

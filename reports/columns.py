@@ -4,6 +4,7 @@ import pandas as pd
 
 from reports.tables.quality import CELL
 
+OWN = ""  # the place of the columns that a target has of its own
 # Of tables in one unit of time, named in µs (reports/words/units.py).
 HEADLINE_COLUMNS = [
     # The speedup early: on a phone only the first columns are seen without scrolling.
@@ -66,7 +67,7 @@ KERNEL_LAYER_COLUMNS = [  # one line for all layers of a GPU that are alike
 LAYER_COLUMNS = [
     *("method", "pattern", "seed", "block", "role", "layer", "shapes", "sparsity", "speedup", "compute_speedup"),
     *("energy_ratio", "published_speedup", "dense_cycles", "cycles", "ideal_cycles", "imbalance_cycles"),
-    *("stall_cycles", "buffer_stall_cycles", "folds", "distribution_cycles", "utilisation", "bound", "reason"),
+    *("stall_cycles", "buffer_stall_cycles", OWN, "utilisation", "bound", "reason"),
 ]
 LEVELS_COLUMNS = [
     *("model", "target_paper", "settings_paper", "target_cycle", "settings_cycle", "tokens", "activation_density"),
@@ -105,3 +106,10 @@ SPMM_COLUMNS = [
 def quality_columns(table: pd.DataFrame) -> list[str]:
     """Of a table of `quality_tables`."""
     return ["method", "weight_bits", *(name for name in table.columns if name.endswith(CELL)), "seed_range"]
+
+
+def layer_columns(table: pd.DataFrame) -> list[str]:
+    """LAYER_COLUMNS of a table of `layer_table`, with the targets' own where the table has them."""
+    names, place = list(table.columns), LAYER_COLUMNS.index(OWN)
+    own = names[names.index("buffer_stall_cycles") + 1 : names.index("utilisation")]
+    return [*LAYER_COLUMNS[:place], *own, *LAYER_COLUMNS[place + 1 :]]

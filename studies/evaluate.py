@@ -11,7 +11,8 @@ from pruning.forward.hidden_states import Progress
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle
-from workloads.rows import QUALITY_COLUMNS, to_frame
+from workloads.columns.quality import QUALITY_COLUMNS
+from workloads.rows import to_frame
 
 
 def evaluate(

@@ -30,12 +30,13 @@ from studies.steps import Steps
 from studies.study import Study, StudyAccelerator, StudyModel, StudyRecord
 from workloads import __version__
 from workloads.bundle import MaskBundle
+from workloads.columns.layers import LAYER_COLUMNS
+from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.conditions import Conditions
 from workloads.errors import NotForThisModel, UserError
 from workloads.files import sha256_of
 from workloads.locking import writing
 from workloads.routing import Routing, parse_routing
-from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS
 
 if TYPE_CHECKING:
     pass

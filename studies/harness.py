@@ -32,8 +32,9 @@ from studies.harness_tasks import expand, load_tasks
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle
+from workloads.columns.harness import HARNESS_COLUMNS
 from workloads.errors import UserError, one_line
-from workloads.rows import HARNESS_COLUMNS, to_frame
+from workloads.rows import to_frame
 
 BOOTSTRAP_DRAWS = 1000  # for standard errors without a closed form; lm_eval's own default, 100000, takes minutes
 # What lm_eval raises on documents that do not fit their task.

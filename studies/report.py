@@ -14,11 +14,13 @@ from simulator.gpu.layers import NOTES as GPU_NOTES
 from simulator.gpu.prediction import precision_of
 from studies.left_dense import left_dense_notes
 from studies.published import dtype_of, published_notes
+from workloads.columns.column import Column
+from workloads.columns.layers import LAYER_COLUMNS
 from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
 from workloads.parsing import parse_json
 from workloads.routing import UNKNOWN
-from workloads.rows import LAYER_COLUMNS, Column, in_schema, to_frame
+from workloads.rows import in_schema, to_frame, undeclared
 
 ROUTED = (
     "Experts ({text}): rows hold what a step takes on average, the probability that an expert gets any token (executions) times its time "
@@ -31,8 +33,8 @@ ATTENTION = "head_features"  # a column that rows of `prunesim attention` have, 
 
 
 def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
-    """Rows written by simulate, eval or run as CSV or JSON, those of earlier versions too: what they lack is empty. Raises
-    UserError if the file is not one."""
+    """Rows written by simulate, eval or run as CSV or JSON, those of earlier versions too: what they lack is empty.
+    Columns that none of the schema is (a target's own) stay. Raises UserError if the file is not one."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -56,18 +58,18 @@ def _from_json(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
         raise UserError("rows in JSON are a list of objects, [{...}, {...}]")
     if records:
         _check_names(list(records[0]), columns)
-    return to_frame(records, columns)
+    extra = undeclared(pd.DataFrame(records, dtype="object"), columns)
+    return to_frame(records, columns, extra)
 
 
 def _from_csv(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
     header = next(csv.reader(io.StringIO(text)), [])
     _check_names(header, columns)
-    kinds = {column.name: column.kind for column in columns}
-    if unknown := [name for name in header if name not in kinds]:
-        raise UserError(f"the column {unknown[0]!r} is none of result rows; take it out")
     # Texts first: what is wrong with a number can then be told, with its line.
     frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, na_values=[""])
-    return in_schema(read_back(frame.assign(**{n: _typed(frame[n], kinds[n]) for n in header})), columns)
+    extra = undeclared(frame, columns)
+    kinds = {column.name: column.kind for column in (*columns, *extra)}
+    return in_schema(read_back(frame.assign(**{n: _typed(frame[n], kinds[n]) for n in header})), columns, extra)
 
 
 def _check_names(names: list[str], columns: tuple[Column, ...]) -> None:

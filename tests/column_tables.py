@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import workloads
-from workloads.rows import Column
+from workloads.columns.column import Column
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
 REGION = re.compile(r"(<!-- columns: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -15,8 +15,8 @@ REGION = re.compile(r"(<!-- columns: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def schemas() -> dict[str, tuple[Column, ...]]:
     """Every table of columns there is in workloads/, by its name in the code."""
     found: dict[str, tuple[Column, ...]] = {}
-    for module in pkgutil.iter_modules(workloads.__path__):
-        for name, value in vars(importlib.import_module(f"workloads.{module.name}")).items():
+    for module in pkgutil.walk_packages(workloads.__path__, "workloads."):
+        for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, tuple) and value and all(isinstance(column, Column) for column in value):
                 found[name] = value
     return found

@@ -5,7 +5,7 @@ Numbers of a row marked [log] are filled at level "paper" only and follow the li
 positions.
 """
 
-from workloads.rows import Column
+from workloads.columns.column import Column
 
 TOTAL = "total"  # `layer` of the row that sums a model
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from reports.tables.sums import ALL_ROLES
-from reports.words.present import MISSING, Heading, cells, filled, heading, spans
+from reports.words.headings import Heading, heading, spans
+from reports.words.present import MISSING, cells, filled
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",

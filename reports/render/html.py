@@ -21,7 +21,8 @@ from reports.tables.compare import compare_columns, perplexity_line
 from reports.tables.gemms import error_sentences
 from reports.tables.sums import ALL_ROLES, CONFIG, KERNEL, groups
 from reports.words import statements
-from reports.words.present import Cell, Heading, cell, cells, filled, heading, spans
+from reports.words.headings import Heading, heading, spans
+from reports.words.present import Cell, cell, cells, filled
 from reports.words.units import in_units, with_time_unit
 
 _LEVELS_SHARED = ["model", "target_paper", "target_cycle", "tokens"]
@@ -245,7 +246,7 @@ def _layers(table: pd.DataFrame) -> Sheets:
             lines, order = lines.sort_values("speedup", kind="stable"), ", least speedup first"
         kernels, more = key["level"] == KERNEL, more_lines(lines, most)
         part, names = with_time_unit(lines.head(most))
-        shown = columns.KERNEL_LAYER_COLUMNS if kernels else columns.LAYER_COLUMNS
+        shown = columns.KERNEL_LAYER_COLUMNS if kernels else columns.layer_columns(table)
         shown = [column for column in named(shown, names) if several or column != "seed"]
         caption = f"{explain.config_text(key)}: per layer{order}"
         made_ = _kernel_sheet(part, shown, key, f"per layer{order}") if kernels else sheet(part, shown, caption)

@@ -15,7 +15,8 @@ from reports.tables.gemms import error_sentences, sources_table
 from reports.tables.layers import headline_table, role_table
 from reports.tables.quality import perplexity_table, quality_tables
 from reports.tables.sums import KERNEL, KEYS, checked, groups, known
-from reports.words.present import cells, filled, heading
+from reports.words.headings import heading
+from reports.words.present import cells, filled
 from reports.words.settings import settings_text
 from reports.words.units import in_units, with_time_unit
 

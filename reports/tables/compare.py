@@ -8,7 +8,8 @@ import pandas as pd
 from reports.tables.layers import role_table
 from reports.tables.quality import beside
 from reports.tables.sums import ALL_ROLES, CONFIG, checked, groups, known, numbered
-from reports.words.present import cell, filled, heading
+from reports.words.headings import heading
+from reports.words.present import cell, filled
 
 SAME = [*CONFIG, "pattern", "target_sparsity"]
 # What each method gets a column of, named "METHOD@column"; the unpruned model has "dense@..." ones.

@@ -28,9 +28,11 @@ from reports.tables.sums import (
     totals,
 )
 from reports.words.settings import type_of
+from workloads.columns.layers import LAYER_COLUMNS
 from workloads.layers import role_rank
 
 BOUNDS = ("compute", "imbalance", "memory", "buffer")  # of an accelerator
+_SIGMA = {"folds", "distribution_cycles"}
 LEFT_OUT = ("infeasible_layers", "no_baseline_layers")
 KERNEL_BOUNDS = ("tensor", "dram", "l2", "launch", "wave_tail")  # of a GPU kernel
 
@@ -158,7 +160,7 @@ def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     shapes = [f"{o} x {i}" for o, i in zip(rows["out_features"], rows["in_features"], strict=True)]
     before, after = [*KEYS, "seed", "block", "role", "layer"], ["sparsity", "dense_cycles", "cycles", "speedup"]
     rest = ["compute_speedup", "published_speedup", "ideal_cycles", "imbalance_cycles", "stall_cycles"]
-    rest += ["buffer_stall_cycles", "folds", "distribution_cycles", "utilisation", "energy_ratio", "bound"]
+    rest += ["buffer_stall_cycles", *own_columns(rows), "utilisation", "energy_ratio", "bound"]
     rest += ["kernel", "latency_us", "dense_latency_us", "latency_error_p90", "mapping", "verdict", "extrapolated"]
     table = rows[[*before, *after, *rest, "feasible", "reason"]].copy()
     table.insert(len(before), "shapes", shapes)
@@ -166,6 +168,12 @@ def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
     kernels = table["level"] == KERNEL
     count = table.groupby(alike, dropna=False)["layer"].transform("size").astype("Int64")
     return table.assign(layers_alike=count.where(kernels))[~(kernels & table.duplicated(alike))].reset_index(drop=True)
+
+
+def own_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns that a target has beside those which all result rows share."""
+    shared = {column.name for column in LAYER_COLUMNS} - _SIGMA
+    return [name for name in rows.columns if name not in shared]
 
 
 def infeasible_table(rows: pd.DataFrame) -> pd.DataFrame:

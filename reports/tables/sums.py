@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workloads.columns.layers import LAYER_COLUMNS
 from workloads.errors import UserError
 from workloads.layers import role_rank
-from workloads.rows import LAYER_COLUMNS, to_frame
+from workloads.rows import to_frame
 from workloads.verdicts import UNCLEAR, verdict
 
 # What two numbers must share before anyone may compare them.
@@ -56,7 +57,9 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
         absent = to_frame([{}] * len(rows), tuple(c for c in LAYER_COLUMNS if c.name in missing))
         rows = rows.assign(**{name: absent[name].array for name in missing})
     elif missing:
-        raise UserError(f"result rows lack the column {missing[0]!r}; workloads/rows.py lists all that are needed")
+        raise UserError(
+            f"result rows lack the column {missing[0]!r}; workloads/columns/layers.py lists all that are needed"
+        )
     rows = rows.assign(
         settings=_with_kernel(rows),
         activation_density=rows["activation_density"].fillna(1.0),

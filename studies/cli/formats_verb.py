@@ -43,7 +43,8 @@ def formats(
     check_format(format)
     from simulator.storage import storage_rows
     from studies.simulate import open_source
-    from workloads.rows import FORMAT_COLUMNS, to_frame
+    from workloads.columns.formats import FORMAT_COLUMNS
+    from workloads.rows import to_frame
 
     if (bundle is None) == (mask is None):
         raise UserError("formats: give either BUNDLE or --mask FILE.npy")

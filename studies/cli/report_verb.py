@@ -16,7 +16,7 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
     """
     from studies.report import read_rows
     from studies.reporting import make_report
-    from workloads.rows import QUALITY_COLUMNS
+    from workloads.columns.quality import QUALITY_COLUMNS
 
     perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
     files = make_report([read_rows(path) for path in rows], perplexities, out, title)

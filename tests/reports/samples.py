@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from workloads.rows import QUALITY_COLUMNS, to_frame
+from workloads.columns.quality import QUALITY_COLUMNS
+from workloads.rows import to_frame
 
 CELL = {
     "model": "tiny", "method": "wanda", "pattern": "2:4", "layer": "layers.0.q", "block": 0, "role": "q",

@@ -6,7 +6,8 @@ import pytest
 
 from reports.tables.gemms import card_of, error_sentences, gemm_times, sources_table
 from reports.tables.sums import checked
-from reports.words.present import cell, heading
+from reports.words.headings import heading
+from reports.words.present import cell
 from reports.words.settings import others, setting
 from tests.reports.samples import frame, kernel, published, timed, two_layers
 

@@ -3,7 +3,8 @@ import math
 import pandas as pd
 import pytest
 
-from reports.words.present import MISSING, cell, cells, filled, heading, spans, speedup_text
+from reports.words.headings import heading, spans
+from reports.words.present import MISSING, cell, cells, filled, speedup_text
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_waiting_for_buffers_and_dense_activations_need_no_column():
 
 def test_a_column_of_a_method_stands_below_its_name():
     head = heading("a@b@mean_cycles")
-    assert (head.group, head.text, head.flat, head.kind) == ("a@b", "cycles", "a@b cycles", "cycles")
+    assert (head.group, head.text, head.flat, head.printed) == ("a@b", "cycles", "a@b cycles", "amount")
     assert heading("50 %@target_perplexity").flat == "50 %"
     assert heading("mean_cycles").flat == "Cycles per layer"
 

@@ -18,7 +18,7 @@ from studies.cli.main import main
 from studies.harness_tasks import TASK_SETS, expand
 from tests.studies.task_folder import CHOICE, PAGES, QUESTIONS, Plain, write_folder
 from workloads import MaskBundle
-from workloads.rows import HARNESS_COLUMNS
+from workloads.columns.harness import HARNESS_COLUMNS
 
 
 @pytest.fixture

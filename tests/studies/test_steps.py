@@ -13,7 +13,7 @@ from studies.progress import ProgressLine
 from studies.steps import Steps
 from studies.study import read_study
 from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError
-from workloads.rows import Column
+from workloads.columns.column import Column
 
 COLUMNS = (Column("layer", "text", ""), Column("cycles", "int", ""))
 

@@ -6,8 +6,11 @@ import math
 import pandas as pd
 import pytest
 
+from workloads.columns.column import Column
+from workloads.columns.layers import LAYER_COLUMNS
+from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.errors import UserError
-from workloads.rows import LAYER_COLUMNS, QUALITY_COLUMNS, to_frame, to_records
+from workloads.rows import to_frame, to_records, undeclared
 
 ROW = {"speedup": 1.5, "cycles": 10, "model": "m", "source": "simulated", "feasible": True}
 DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool"}
@@ -52,7 +55,7 @@ def test_a_gap_does_not_round_large_counts() -> None:
 
 
 def test_unknown_column() -> None:
-    with pytest.raises(UserError, match=r"unknown column 'cycle'; workloads/rows.py"):
+    with pytest.raises(UserError, match=r"unknown column 'cycle'; workloads/columns/"):
         to_frame([{**ROW, "cycle": 3}])
     with pytest.raises(UserError, match="unknown column 'speedup'"):
         to_frame([ROW], QUALITY_COLUMNS)
@@ -83,3 +86,36 @@ def test_records_are_json_with_null_for_what_is_missing() -> None:
 def test_records_make_the_same_frame_again() -> None:
     frame = to_frame([ROW, {"model": "x"}])
     pd.testing.assert_frame_equal(to_frame(to_records(frame)), frame)
+
+
+def test_columns_of_a_targets_own_stand_behind_the_schemas() -> None:
+    own = (Column("banks", "int"), Column("speedup", "text"))  # a name of the schema's keeps the schema's meaning
+    frame = to_frame([{**ROW, "banks": 4}, ROW], extra=own)
+    assert list(frame) == [*(column.name for column in LAYER_COLUMNS), "banks"]
+    assert frame["banks"].tolist() == [4, pd.NA]
+    assert frame["speedup"].tolist() == [1.5, 1.5]
+
+
+def test_types_of_undeclared_columns_are_those_of_their_values() -> None:
+    frame = pd.DataFrame(
+        {"model": ["m", "n"], "a": ["1", None], "b": ["0.5", "2"], "c": ["1", "x"], "d": [True, False]}
+    )
+    found = {column.name: column.kind for column in undeclared(frame.assign(e=None))}
+    assert found == {"a": "int", "b": "float", "c": "text", "d": "text", "e": "text"}
+
+
+@pytest.mark.parametrize(
+    ("column", "title", "unit", "printed"),
+    [
+        (Column("leak_power_pj", "float"), "Leak power", "pJ", "quantity"),
+        (Column("edp_pj_us", "float"), "Edp", "pJ µs", "quantity"),
+        (Column("distribution_cycles", "int"), "Distribution cycles", "", "amount"),
+        (Column("banks", "int"), "Banks", "", "count"),
+        (Column("loss", "float"), "Loss", "", "number"),
+        (Column("idle", "float", printed="share"), "Idle", "%", "share"),
+        (Column("fits", "bool", heading="Does it fit"), "Does it fit", "", "yes"),
+        (Column("why", "text", heading=""), "", "", "text"),
+    ],
+)
+def test_headings_and_units_come_from_the_name_where_nothing_else_is_said(column, title, unit, printed) -> None:
+    assert (column.title, column.unit, column.shown) == (title, unit, printed)

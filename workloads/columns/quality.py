@@ -1,0 +1,30 @@
+"""Perplexities: one row = one evaluation of one model, dense or pruned."""
+
+from workloads.columns.column import Column
+
+QUALITY_COLUMNS = (
+    Column("model", "text", "model id"),
+    Column("method", "text", "pruning method, or 'dense': no masks applied to the weights as they are"),
+    Column("pattern", "text", "'unstructured' or 'N:M'"),
+    Column(
+        "target_sparsity",
+        "float",
+        "share of zeros asked for, 0..1; NaN where nothing was asked for",
+        heading="Sparsity asked for",
+        printed="share",
+    ),
+    Column("sparsity", "float", "zeros / weights over the pruned linears, 0..1", printed="share", short="sparsity (%)"),
+    Column(
+        "weight_bits",
+        "float",
+        "mean stored bits of a pruned linear's weight values; NaN: the checkpoint's own type",
+        printed="number",
+    ),
+    Column("perplexity", "float", "exp of the mean window NLL per token; lower is better", printed="perplexity"),
+    Column("windows", "int", "windows evaluated"),
+    Column("seq_len", "int", "tokens a window", heading="Tokens a window"),
+    Column("text", "text", "file name of the evaluation text", heading="Evaluation text"),
+    Column("text_sha256", "text", "hash of the token ids evaluated", heading="Hash of the text"),
+    Column("seed", "int", "seed of the masks"),
+    Column("tool_version", "text", "prunesim version"),
+)
