@@ -74,7 +74,7 @@ def ours(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]:
     sums_below(draw, draw, ranks_of(scores, 8), torch.arange(9), 8)
 
     def work() -> float:
-        decisions = besa.decide(besa.Parameters(), job)
+        decisions = besa.Besa().decide(job)
         return sum(float((~d.keep).sum()) for d in decisions.values()) / sum(d.keep.numel() for d in decisions.values())
 
     return work

@@ -86,8 +86,7 @@ def main() -> None:
 
     out = Path("out/benchmarks/llama-1b-wanda")
     shutil.rmtree(out, ignore_errors=True)
-    method = find_method("wanda")
-    recipe = Recipe("llama-1b", method, method.parameters_type(), 0.5, "row", None, Calibration(ids, "random ids"), 0)
+    recipe = Recipe("llama-1b", find_method("wanda")(), 0.5, "row", None, Calibration(ids, "random ids"), 0)
     prune(Checkpoint(MODEL, torch.float32), recipe, out, progress, print)
     block = (starts[-1] - starts[0]) / (len(starts) - 1)
     print(f"{args.samples} x {args.seq_len} tokens, {worker_count()} threads, float32, {len(starts)} blocks")

@@ -9,20 +9,10 @@ of its zero point. Scales are rounded to the type they are stored in before any 
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
 BITS = range(2, 9)
-
-
-@dataclass(frozen=True)
-class GridParameters:
-    """What every quantizer can be told. symmetric: zero points in the middle of the codes. order: prune-first puts on the grid
-    what pruning left; quantize-first the dense weights, and prunes the result (methods 18.6)."""
-
-    symmetric: bool = False
-    order: Literal["prune-first", "quantize-first"] = "prune-first"
 
 
 @dataclass(frozen=True)

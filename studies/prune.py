@@ -11,13 +11,12 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from checkpoints.model_folder import find_model
 from checkpoints.prunable import all_refs
-from pruning.allocations import Allocation, find_allocator
+from pruning.allocations import Allocation, find_allocation
 from pruning.block_job import Warn
 from pruning.data.calibration import read_calibration
 from pruning.forward.hidden_states import Progress
 from pruning.methods import choose_rule, find_method
-from pruning.methods.method import Method
-from pruning.parameters import parse_parameters
+from pruning.methods.method import PruningMethod
 from pruning.quantizers import Quantization, check_bits, find_quantizer
 from pruning.run.driver import prune
 from pruning.run.estimate import estimate
@@ -72,29 +71,29 @@ def model_name(model: str) -> str:
 
 def check_settings(settings: PruneSettings) -> Recipe:
     """A recipe without model and calibration. Raises UserError for the first setting that cannot be."""
-    method = find_method(settings.method)
+    kind = find_method(settings.method)
     if settings.seed < 0:
         raise UserError(f"--seed must not be negative, it is {settings.seed}")
     own, of_quantizer, of_allocation = split_values(parse_values(list(settings.sets)))
-    parameters = parse_parameters(method.name, method.parameters_type, own)
+    method = kind.with_settings(own)
     pattern, sparsity = target_of(method, settings)
     rule = choose_rule(method, settings.rule)
     loose = settings.fallback == "unstructured"
     if pattern is not None and settings.rule is not None and (not loose or rule == "global"):
         raise UserError(f"pattern {pattern} decides within runs of {pattern.m}; --rule {rule} has no meaning with it")
     if pattern is None or loose:
-        method.check(parameters, sparsity)
+        method.check(sparsity)
     check_fallback(settings.fallback, pattern is not None or settings.group_size > 0)
     quantization = quantization_of(method, settings, of_quantizer)
     allocation = allocation_of(method, rule, settings, of_allocation)
     return Recipe(
-        "", method, parameters, sparsity, rule, pattern, None, settings.seed, allocation, quantization, settings.selection,
+        "", method, sparsity, rule, pattern, None, settings.seed, allocation, quantization, settings.selection,
         settings.fallback,
     )  # fmt: skip
 
 
 def split_values(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The method's, the quantizer's and the allocator's values, the last two without their prefixes."""
+    """The method's, the quantizer's and the allocation's values, the last two without their prefixes."""
     parts: dict[str, dict[str, Any]] = {"": {}, "quantizer": {}, "allocation": {}}
     for key, value in values.items():
         prefix, _, rest = key.partition(".")
@@ -105,7 +104,7 @@ def split_values(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     return parts[""], parts["quantizer"], parts["allocation"]
 
 
-def target_of(method: Method, settings: PruneSettings) -> tuple[NofM | None, float]:
+def target_of(method: PruningMethod, settings: PruneSettings) -> tuple[NofM | None, float]:
     if method.prunes:
         return sparsity_of(settings.pattern, settings.sparsity)
     if settings.sparsity or settings.pattern != "unstructured":
@@ -117,7 +116,7 @@ def target_of(method: Method, settings: PruneSettings) -> tuple[NofM | None, flo
     return None, 0.0
 
 
-def quantization_of(method: Method, settings: PruneSettings, values: dict[str, Any]) -> Quantization | None:
+def quantization_of(method: PruningMethod, settings: PruneSettings, values: dict[str, Any]) -> Quantization | None:
     if settings.bits is None:
         given = (
             "--quantizer"
@@ -130,23 +129,24 @@ def quantization_of(method: Method, settings: PruneSettings, values: dict[str, A
             raise UserError(f"{given} has no meaning without --bits: say how many, for example --bits 4")
         return None
     check_bits(settings.bits, settings.group_size)
-    quantizer = find_quantizer(settings.quantizer or method.default_quantizer)
-    parameters = parse_parameters(quantizer.name, quantizer.parameters_type, values)
-    if method.changes_weights and parameters.order == "quantize-first":
+    quantizer = find_quantizer(settings.quantizer or method.default_quantizer).with_settings(values)
+    if method.changes_weights and quantizer.order == "quantize-first":
         raise UserError(f"{method.name} changes weights, quantize-first would lose that; use order=prune-first")
-    return Quantization(quantizer, settings.bits, settings.group_size, parameters)
+    return Quantization(quantizer, settings.bits, settings.group_size)
 
 
-def allocation_of(method: Method, rule: str, settings: PruneSettings, values: dict[str, Any]) -> Allocation | None:
+def allocation_of(
+    method: PruningMethod, rule: str, settings: PruneSettings, values: dict[str, Any]
+) -> Allocation | None:
     if settings.allocation is None:
         if values:
             raise UserError("--set allocation.KEY has no meaning without --allocation: say which, for example owl")
         return None
-    allocator = find_allocator(settings.allocation)
+    kind = find_allocation(settings.allocation)
     if not method.prunes or rule == "global":
         what = f"the rule {rule}" if rule == "global" else f"method {method.name}"
         raise UserError(f"{what} leaves nothing to allocate; leave --allocation out")
-    return Allocation(allocator, parse_parameters(allocator.name, allocator.parameters_type, values))
+    return kind.with_settings(values)
 
 
 def make_recipe(
@@ -172,12 +172,12 @@ def make_recipe(
 
 def needy_part(recipe: Recipe) -> str:
     """Which part of a recipe asks for calibration data."""
-    if recipe.method.needs_of(recipe.parameters):
+    if recipe.method.needs:
         return recipe.method.name
-    if recipe.quantization is not None and recipe.quantization.quantizer.needs_of(recipe.quantization.parameters):
+    if recipe.quantization is not None and recipe.quantization.quantizer.needs:
         return f"the quantizer {recipe.quantization.quantizer.name}"
     assert recipe.allocation is not None
-    return f"the allocation {recipe.allocation.allocator.name}"
+    return f"the allocation {recipe.allocation.name}"
 
 
 def run_prune(
@@ -216,7 +216,7 @@ def prune_and_save(
     if save_format == "packed":
         if recipe.quantization is None:
             raise UserError("--save-format packed holds quantized weights; say how many bits, for example --bits 4")
-        scaled = getattr(recipe.quantization.parameters, "scale_search", False)
+        scaled = getattr(recipe.quantization.quantizer, "scale_search", False)
         treatment = recipe.treatment([ref.layer for block in all_refs(checkpoint) for ref in block])
         if treatment.ungrouped and recipe.quantization.group_size:
             raise UserError(

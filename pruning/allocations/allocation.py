@@ -1,10 +1,12 @@
-"""What an allocator sees of a model, and what it answers."""
+"""What an allocation is, what it sees of a model, and what it answers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
+from pruning.component import Component
 from workloads.layers import Layer
 from workloads.patterns import NofM
 
@@ -28,3 +30,18 @@ class AllocationJob:
     pattern: NofM | None
     weights: Callable[[], Iterator[tuple[Layer, torch.Tensor]]]
     scored: Callable[[], Iterator[tuple[Layer, torch.Tensor, torch.Tensor | None]]]
+
+
+@dataclass(frozen=True)
+class Allocation(Component):
+    """needs_calibration: whether it asks for `scored`."""
+
+    needs_calibration: ClassVar[bool] = False
+
+    def allocate(self, job: AllocationJob) -> LayerSparsities:
+        """Raises UserError for a target it cannot reach."""
+        raise NotImplementedError(f"{type(self).__name__} has no `allocate`")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"allocator": self.name, **super().facts}

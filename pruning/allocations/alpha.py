@@ -30,19 +30,18 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.allocation import Allocation, AllocationJob, LayerSparsities
 from pruning.allocations.balance import balanced, check_target, of_blocks, spread
 from pruning.parallel import ordered_map
 from workloads.errors import UserError
 from workloads.layers import Layer
 
-NEEDS_CALIBRATION = False
 WINDOW = (0.95, 1.5)
 BINS = 100
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Alpha(Allocation):
     """granularity: one sparsity a block, or one a matrix. eps: how far sparsities may go from the target, relative to
     it (for Wanda 0.3, SparseGPT 0.2 to 0.3, magnitude 0.3 to 0.5)."""
 
@@ -50,27 +49,28 @@ class Parameters:
     granularity: Literal["block", "layer"] = "block"
     eps: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
+    name = "alpha"
 
-def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
-    """Raises UserError for N:M, for targets above 0.95, and for weights that are not finite."""
-    check_target(job, "alpha")
+    def allocate(self, job: AllocationJob) -> LayerSparsities:
+        """Raises UserError for N:M, for targets above 0.95, and for weights that are not finite."""
+        check_target(job, self.name)
 
-    def measure(matrix: tuple[Layer, torch.Tensor]) -> float | None:
-        spectrum = eigenvalues(*matrix)
-        return alpha_peak(spectrum) if parameters.estimator == "alpha_peak" else alpha_mid(spectrum)
+        def measure(matrix: tuple[Layer, torch.Tensor]) -> float | None:
+            spectrum = eigenvalues(*matrix)
+            return alpha_peak(spectrum) if self.estimator == "alpha_peak" else alpha_mid(spectrum)
 
-    alphas = list(ordered_map(measure, job.weights(), large=True))
-    if parameters.granularity == "block":
-        blocks: dict[int, list[float | None]] = {}
-        for layer, alpha in zip(job.layers, alphas, strict=True):
-            blocks.setdefault(layer.block, []).append(alpha)
-        means = filled([mean(block) for block in blocks.values()])
-        scores = of_blocks(job, dict(zip(blocks, means, strict=True)))
-    else:
-        scores = filled(alphas)
-    q = 1 - parameters.eps + 2 * parameters.eps * spread(scores)
-    sizes = np.array([layer.n_weights for layer in job.layers], float)
-    return balanced(job, q * job.sparsity * sizes.sum() / (sizes @ q))
+        alphas = list(ordered_map(measure, job.weights(), large=True))
+        if self.granularity == "block":
+            blocks: dict[int, list[float | None]] = {}
+            for layer, alpha in zip(job.layers, alphas, strict=True):
+                blocks.setdefault(layer.block, []).append(alpha)
+            means = filled([mean(block) for block in blocks.values()])
+            scores = of_blocks(job, dict(zip(blocks, means, strict=True)))
+        else:
+            scores = filled(alphas)
+        q = 1 - self.eps + 2 * self.eps * spread(scores)
+        sizes = np.array([layer.n_weights for layer in job.layers], float)
+        return balanced(job, q * job.sparsity * sizes.sum() / (sizes @ q))
 
 
 def mean(alphas: Sequence[float | None]) -> float | None:

@@ -11,21 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.allocation import Allocation, AllocationJob, LayerSparsities
 from pruning.allocations.balance import balanced, check_target
-
-NEEDS_CALIBRATION = False
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """ER has none."""
+class Er(Allocation):
+    name = "er"
+
+    def allocate(self, job: AllocationJob) -> LayerSparsities:
+        """Sparsity 1 - density of every matrix, at most 0.95. Raises UserError for N:M and for targets above 0.95."""
+        check_target(job, self.name)
+        return balanced(job, 1 - densities([layer.shape for layer in job.layers], job.sparsity))
 
 
-def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
-    """Sparsity 1 - density of every matrix, at most 0.95. Raises UserError for N:M and for targets above 0.95."""
-    check_target(job, "er")
-    return balanced(job, 1 - densities([layer.shape for layer in job.layers], job.sparsity))
+@dataclass(frozen=True)
+class Erk(Er):
+    name = "erk"
 
 
 def densities(shapes: list[tuple[int, int]], sparsity: float) -> np.ndarray:

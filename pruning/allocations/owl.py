@@ -25,21 +25,20 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.allocations.allocation import Allocation, AllocationJob, LayerSparsities
 from pruning.allocations.balance import balanced, check_target, of_blocks, spread
 from pruning.parallel import ordered_map
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.patterns import NofM
 
-NEEDS_CALIBRATION = True
 LEAST = 0.01  # what the released program puts in place of a sparsity that is not positive
 
 Scored = tuple[Layer, torch.Tensor, torch.Tensor | None]
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Owl(Allocation):
     """m: an outlier scores above m times the mean (3 to 10). lam: half the width of the band of sparsities, the paper's
     lambda (0.02 to 0.2). lam_nm: the width of the band of kept counts under an N:M target."""
 
@@ -47,23 +46,25 @@ class Parameters:
     lam: Annotated[float, Field(ge=0, le=0.5)] = 0.08
     lam_nm: Annotated[float, Field(ge=0)] = 2.0
 
+    name = "owl"
+    needs_calibration = True
 
-def allocate(parameters: Parameters, job: AllocationJob) -> LayerSparsities:
-    """Sparsities, or patterns where the target is one. Raises UserError for targets above 0.95, and for weights or
-    inputs that are not finite."""
-    if job.pattern is None:
-        check_target(job, "owl")
-    ratios = dict(outlier_ratios(job, parameters.m))
-    band = spread(list(ratios.values()))
-    band -= band.mean()
-    if job.pattern is None:
-        sparsities = job.sparsity - 2 * parameters.lam * band
-        sparsities[sparsities <= 0] = LEAST
-        return balanced(job, of_blocks(job, dict(zip(ratios, sparsities, strict=True))))
-    kept = kept_counts(parameters.lam_nm * band, job.pattern)
-    chosen = dict(zip(ratios, kept, strict=True))
-    patterns = {layer.name: NofM(chosen[layer.block], job.pattern.m) for layer in job.layers}
-    return LayerSparsities({name: pattern.sparsity for name, pattern in patterns.items()}, patterns)
+    def allocate(self, job: AllocationJob) -> LayerSparsities:
+        """Sparsities, or patterns where the target is one. Raises UserError for targets above 0.95, and for weights or
+        inputs that are not finite."""
+        if job.pattern is None:
+            check_target(job, self.name)
+        ratios = dict(outlier_ratios(job, self.m))
+        band = spread(list(ratios.values()))
+        band -= band.mean()
+        if job.pattern is None:
+            sparsities = job.sparsity - 2 * self.lam * band
+            sparsities[sparsities <= 0] = LEAST
+            return balanced(job, of_blocks(job, dict(zip(ratios, sparsities, strict=True))))
+        kept = kept_counts(self.lam_nm * band, job.pattern)
+        chosen = dict(zip(ratios, kept, strict=True))
+        patterns = {layer.name: NofM(chosen[layer.block], job.pattern.m) for layer in job.layers}
+        return LayerSparsities({name: pattern.sparsity for name, pattern in patterns.items()}, patterns)
 
 
 def kept_counts(deviations: np.ndarray, base: NofM) -> list[int]:

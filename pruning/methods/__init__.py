@@ -2,25 +2,28 @@
 
 from collections.abc import Sequence
 
-from pruning.methods import gblm, magnitude, none, sparsegpt, wanda
-from pruning.methods.besa import besa
-from pruning.methods.method import Method
+from pruning.methods.besa.besa import Besa
+from pruning.methods.gblm import Gblm
+from pruning.methods.magnitude import Magnitude
+from pruning.methods.method import PruningMethod
+from pruning.methods.none import NoPruning
+from pruning.methods.sparsegpt import SparseGpt
+from pruning.methods.wanda import Wanda
 from workloads.errors import UserError, unknown
 
-METHODS = {
-    method.name: method
-    for method in (magnitude.METHOD, wanda.METHOD, gblm.METHOD, sparsegpt.METHOD, besa.METHOD, none.METHOD)
+METHODS: dict[str, type[PruningMethod]] = {
+    method.name: method for method in (Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning)
 }
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str) -> type[PruningMethod]:
     """Raises UserError with the nearest known name for an unknown method."""
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]
 
 
-def choose_rule(method: Method, rule: str | None) -> str:
+def choose_rule(method: PruningMethod, rule: str | None) -> str:
     """The rule asked for, or the method's default. Raises UserError for one it cannot use."""
     chosen = rule or method.rules[0]
     if chosen not in method.rules:
@@ -28,4 +31,4 @@ def choose_rule(method: Method, rule: str | None) -> str:
     return chosen
 
 
-__all__: Sequence[str] = ["METHODS", "Method", "choose_rule", "find_method"]
+__all__: Sequence[str] = ["METHODS", "PruningMethod", "choose_rule", "find_method"]

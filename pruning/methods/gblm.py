@@ -9,7 +9,7 @@ g_k = gradient of the mean token cross-entropy of calibration sequence k in the 
 sequential-pruned propagation. Default rule: row. The published tables report both norms, a few hundredths apart; which of them
 a given published figure used is not always stated: l1, the paper's first form, is the default.
 
-Deviations from the released program, all towards more precision: gradients in the model's own --dtype and summed in float32 (it
+Deviations from the released program, all towards more precision: gradients in the model's own `dtype` and summed in float32 (it
 sums 16-bit values, where small gradients vanish). scaling = "invariant" (our default) multiplies l1 sums by 128 / N and l2 sums
 by sqrt(128 / N), so that alpha means the same for any number N of sequences; at the published N = 128 it equals "released".
 alpha is tied to the published 2048 tokens a sequence too: activations are summed over tokens, gradients are of a mean.
@@ -24,13 +24,13 @@ import torch
 from pydantic import Field
 
 from pruning.evidence.needs import Need
-from pruning.methods.method import Evidence, Method, feature_norm_or_ones
+from pruning.methods.method import Evidence, PruningMethod, feature_norm_or_ones
 
 PUBLISHED_SAMPLES = 128
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Gblm(PruningMethod):
     """alpha weighs gradients against activations; form, norm and scaling are said above."""
 
     form: Literal["sum", "gradient", "inverse"] = "sum"
@@ -38,30 +38,28 @@ class Parameters:
     alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100.0
     scaling: Literal["invariant", "released"] = "invariant"
 
+    name = "gblm"
+    rules = ("row", "layer")
 
-def needs(parameters: Parameters) -> frozenset[Need]:
-    gradients = Need(f"gradients_{parameters.norm}")
-    return frozenset({gradients} if parameters.form == "gradient" else {gradients, Need.ENERGY})
+    @property
+    def needs(self) -> frozenset[Need]:
+        gradients = Need(f"gradients_{self.norm}")
+        return frozenset({gradients} if self.form == "gradient" else {gradients, Need.ENERGY})
 
+    def gradient_factor(self, samples: int) -> float:
+        """What the summed gradient of `samples` sequences is multiplied by."""
+        if self.scaling == "released":
+            return self.alpha
+        ratio = PUBLISHED_SAMPLES / samples
+        return self.alpha * (ratio if self.norm == "l1" else math.sqrt(ratio))
 
-def gradient_factor(parameters: Parameters, samples: int) -> float:
-    """What the summed gradient of `samples` sequences is multiplied by."""
-    if parameters.scaling == "released":
-        return parameters.alpha
-    ratio = PUBLISHED_SAMPLES / samples
-    return parameters.alpha * (ratio if parameters.norm == "l1" else math.sqrt(ratio))
-
-
-def score(parameters: Parameters, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-    """(out, in) float32 scores; evidence.gradient is G before alpha."""
-    assert evidence.gradient is not None
-    magnitude, gradient = weight.abs(), evidence.gradient * gradient_factor(parameters, evidence.samples)
-    if parameters.form == "gradient":
-        return magnitude * gradient if bool(gradient.any()) else magnitude
-    activation = magnitude * feature_norm_or_ones(weight, evidence)
-    if parameters.form == "inverse":
-        return activation / (gradient + 1e-8)
-    return activation + magnitude * gradient
-
-
-METHOD = Method("gblm", __doc__ or "", ("row", "layer"), Parameters, needs, score=score)
+    def score(self, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+        """evidence.gradient is G before alpha."""
+        assert evidence.gradient is not None
+        magnitude, gradient = weight.abs(), evidence.gradient * self.gradient_factor(evidence.samples)
+        if self.form == "gradient":
+            return magnitude * gradient if bool(gradient.any()) else magnitude
+        activation = magnitude * feature_norm_or_ones(weight, evidence)
+        if self.form == "inverse":
+            return activation / (gradient + 1e-8)
+        return activation + magnitude * gradient

@@ -8,25 +8,21 @@ from dataclasses import dataclass
 
 import torch
 
-from pruning.methods.method import Evidence, Method
+from pruning.methods.method import Evidence, PruningMethod
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Magnitude(PruningMethod):
     """normalised: divide by the matrix's root mean square, so that the global rule does not starve layers of small
     weights (our addition)."""
 
     normalised: bool = False
 
+    name = "magnitude"
+    rules = ("layer", "row", "global")
 
-def score(parameters: Parameters, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-    """(out, in) float32 scores of a (out, in) float32 weight."""
-    magnitude = weight.abs()
-    if parameters.normalised:
-        magnitude = magnitude / weight.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
-    return magnitude
-
-
-METHOD = Method(
-    "magnitude", __doc__ or "", ("layer", "row", "global"), Parameters, lambda parameters: frozenset(), score=score
-)
+    def score(self, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+        magnitude = weight.abs()
+        if self.normalised:
+            magnitude = magnitude / weight.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+        return magnitude

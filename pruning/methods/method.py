@@ -1,12 +1,13 @@
-"""What a pruning method is: a table line's content. Each method's file ends with its METHOD."""
+"""What a pruning method is: a class of its own file, with `score` or `decide`."""
 
-from collections.abc import Callable
+from collections.abc import Set
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 
 from pruning.block_job import BlockJob, Decision
+from pruning.component import Component
 from pruning.evidence.needs import Need, check_needs
 from workloads.patterns import NofM
 
@@ -21,61 +22,54 @@ class Evidence:
     gradient: torch.Tensor | None = None
 
 
-Score = Callable[[Any, torch.Tensor, Evidence], torch.Tensor]
-
-
 @dataclass(frozen=True)
-class Method:
-    """`decide` makes one Decision for every matrix of a block; a score-based method has `score` instead: (parameters,
-    (out, in) float32 weight, evidence) -> (out, in) float32 scores, low = pruned first.
+class PruningMethod(Component):
+    """A method gives either `score`, or `decide` for a whole block at once.
 
     rules: what may be compared, the default first. joint: quantizers the method runs itself, inside its own optimisation; the
-    others come after it. changes_weights: surviving weights change too. prunes: False if it keeps everything. check: (parameters,
-    sparsity), raises UserError for a target it cannot reach. promises: (parameters, the pattern asked for) -> the N:M that its
-    masks follow, None if none.
+    others come after it. changes_weights: surviving weights change too. prunes: False if it keeps everything.
     """
 
-    name: str
-    documentation: str
-    rules: tuple[str, ...]
-    parameters_type: type
-    needs_of: Callable[[Any], frozenset[Need]]
-    score: Score | None = None
-    decide: Callable[[Any, BlockJob], dict[str, Decision]] | None = None
-    joint: frozenset[str] = frozenset()
-    default_quantizer: str = "rtn"
-    changes_weights: bool = False
-    prunes: bool = True
-    check: Callable[[Any, float], None] = lambda parameters, sparsity: None
-    promises: Callable[[Any, NofM | None], NofM | None] = lambda parameters, pattern: pattern
+    rules: ClassVar[tuple[str, ...]] = ("row",)
+    joint: ClassVar[frozenset[str]] = frozenset()
+    default_quantizer: ClassVar[str] = "rtn"
+    changes_weights: ClassVar[bool] = False
+    prunes: ClassVar[bool] = True
 
+    @property
+    def needs(self) -> Set[str]:
+        """What a run must gather for it (pruning/evidence/needs.py)."""
+        return frozenset()
 
-def decide_block(method: Method, parameters: Any, job: BlockJob) -> dict[str, Decision]:
-    """The decisions for one block, by layer name."""
-    if method.decide is not None:
-        return method.decide(parameters, job)
-    assert method.score is not None
-    return {
-        ref.layer.name: Decision(
-            job.choose(
-                ref, method.score(parameters, job.weight(ref), evidence_of(method, parameters, job, ref.layer.name))
-            )
-        )
-        for ref in job.refs
-    }
+    def check(self, sparsity: float) -> None:
+        """Raises UserError for a target it cannot reach."""
 
+    def promises(self, pattern: NofM | None) -> NofM | None:
+        """The N:M that its masks follow where `pattern` was asked for, None if none."""
+        return pattern
 
-def evidence_of(method: Method, parameters: Any, job: BlockJob, name: str) -> Evidence:
-    needs = check_needs(method.needs_of(parameters), f"method {method.name}")
-    norm = gradient = None
-    if Need.ENERGY in needs:
-        assert job.moments is not None
-        norm = job.moments.feature_norm(name)
-        if norm is None:
-            job.warn(f"{name}: {job.why_unseen(name)}; scored by magnitude")
-    if job.gradients is not None:
-        gradient = job.gradients[name].to(job.device)
-    return Evidence(job.samples, norm, gradient)
+    def score(self, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+        """(out, in) float32 scores of a (out, in) float32 weight, low = pruned first."""
+        raise NotImplementedError(f"{type(self).__name__} has neither `score` nor `decide`")
+
+    def decide(self, job: BlockJob) -> dict[str, Decision]:
+        """One Decision for every matrix of a block, by layer name: by the scores, unless the method says otherwise."""
+        return {
+            ref.layer.name: Decision(job.choose(ref, self.score(job.weight(ref), self.evidence(job, ref.layer.name))))
+            for ref in job.refs
+        }
+
+    def evidence(self, job: BlockJob, name: str) -> Evidence:
+        """What it needs to know of a matrix."""
+        norm = gradient = None
+        if Need.ENERGY in check_needs(self.needs, f"method {self.name}"):
+            assert job.moments is not None
+            norm = job.moments.feature_norm(name)
+            if norm is None:
+                job.warn(f"{name}: {job.why_unseen(name)}; scored by magnitude")
+        if job.gradients is not None:
+            gradient = job.gradients[name].to(job.device)
+        return Evidence(job.samples, norm, gradient)
 
 
 def feature_norm_or_ones(weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:

@@ -4,7 +4,7 @@
 H = X^T X over all calibration tokens, damped by `damping` times its mean diagonal; U the upper Cholesky factor of its inverse.
 Unstructured masks share one threshold over all rows of a slab of `blocksize` columns, so sparsity is uniform over slabs, not rows;
 N:M masks are chosen from the current weights as the walk comes to each run. Surviving weights change: the bundle holds them.
-With --bits and the quantizer "gptq" (its default) the same walk rounds each column after pruning it and makes up for both
+With `bits` and the quantizer "gptq" (its default) the same walk rounds each column after pruning it and makes up for both
 errors at once; grids are those of the dense weights (one a row), or of the current ones when a group is reached.
 
 Deviations from the released program: counts are exact (it prunes "<= threshold"); a Cholesky that fails is tried again with ten
@@ -21,42 +21,42 @@ from pydantic import Field
 
 from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
-from pruning.methods.method import Method
+from pruning.methods.method import PruningMethod
 from pruning.second_order.hessians import Factors
 from pruning.second_order.obs import MaskChoice, compensate
 from workloads.errors import UserError
 
 
 @dataclass(frozen=True)
-class Parameters:
+class SparseGpt(PruningMethod):
     """blocksize: columns whose mask is chosen together, and that are worked on together. damping: share of the mean diagonal."""
 
     blocksize: Annotated[int, Field(ge=1)] = 128
     damping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
 
+    name = "sparsegpt"
+    rules = ("slab",)
+    needs = frozenset({Need.ENERGY, Need.HESSIAN})
+    joint = frozenset({"gptq"})
+    default_quantizer = "gptq"
+    changes_weights = True
 
-def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
-    factors = Factors(job, parameters.damping, "pruned by magnitude, without update")
-    decisions = {}
-    for ref in job.refs:
-        name, grid, pattern = ref.layer.name, job.grid(ref), job.patterns[ref.layer.name]
-        if pattern is not None:
-            check_runs(name, pattern.m, parameters.blocksize, grid.group_size if grid else 0)
-        factor, _ = factors.of(ref)
-        made = compensate(
-            job.weight(ref), factor, MaskChoice(None, pattern, job.sparsity[name]), parameters.blocksize, grid
-        )
-        decisions[name] = Decision(made.keep, made.weight, made.quantized)
-    return decisions
+    def decide(self, job: BlockJob) -> dict[str, Decision]:
+        factors = Factors(job, self.damping, "pruned by magnitude, without update")
+        decisions = {}
+        for ref in job.refs:
+            name, grid, pattern = ref.layer.name, job.grid(ref), job.patterns[ref.layer.name]
+            if pattern is not None:
+                check_runs(name, pattern.m, self.blocksize, grid.group_size if grid else 0)
+            factor, _ = factors.of(ref)
+            made = compensate(
+                job.weight(ref), factor, MaskChoice(None, pattern, job.sparsity[name]), self.blocksize, grid
+            )
+            decisions[name] = Decision(made.keep, made.weight, made.quantized)
+        return decisions
 
 
 def check_runs(name: str, m: int, blocksize: int, group_size: int) -> None:
     for what, width in (("blocksize", blocksize), ("--group-size", group_size)):
         if width % m:
             raise UserError(f"{name}: {what} {width} splits runs of {m} inputs; choose a multiple of {m}")
-
-
-METHOD = Method(
-    "sparsegpt", __doc__ or "", ("slab",), Parameters, lambda parameters: frozenset({Need.ENERGY, Need.HESSIAN}), decide=decide,
-    joint=frozenset({"gptq"}), default_quantizer="gptq", changes_weights=True,
-)  # fmt: skip

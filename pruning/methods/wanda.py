@@ -9,19 +9,14 @@ from dataclasses import dataclass
 import torch
 
 from pruning.evidence.needs import Need
-from pruning.methods.method import Evidence, Method, feature_norm_or_ones
+from pruning.methods.method import Evidence, PruningMethod, feature_norm_or_ones
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """Wanda has none."""
+class Wanda(PruningMethod):
+    name = "wanda"
+    rules = ("row", "layer")
+    needs = frozenset({Need.ENERGY})
 
-
-def score(parameters: Parameters, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-    """(out, in) float32 scores of a (out, in) float32 weight."""
-    return weight.abs() * feature_norm_or_ones(weight, evidence)
-
-
-METHOD = Method(
-    "wanda", __doc__ or "", ("row", "layer"), Parameters, lambda parameters: frozenset({Need.ENERGY}), score=score
-)
+    def score(self, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+        return weight.abs() * feature_norm_or_ones(weight, evidence)

@@ -25,11 +25,11 @@ from checkpoints.discovery import LinearRef
 from pruning.block_job import BlockJob, Decision
 from pruning.evidence.moments import Moments
 from pruning.evidence.needs import Need
-from pruning.quantization_grid import GridParameters, QuantizationGrid, Quantized, from_range, quantize
+from pruning.quantization_grid import QuantizationGrid, Quantized, from_range, quantize
+from pruning.quantizers.quantizer import Quantizer
 from pruning.quantizers.rtn import grid_of, nearest, on_grid, pruned_weight
 from workloads.errors import UserError
 
-NAME = "awq"
 RATIOS = tuple(i / 20 for i in range(20))
 CLIPS = tuple(1 - i / 20 for i in range(10))
 LEAST_SCALE = 1e-4
@@ -37,11 +37,40 @@ UNCLIPPED = frozenset({"q", "k", "qkv"})
 
 
 @dataclass(frozen=True)
-class Parameters(GridParameters):
+class Awq(Quantizer):
     """scale_search: scale the inputs. clip_search: clip the ranges."""
 
     scale_search: bool = True
     clip_search: bool = True
+
+    name = "awq"
+    needs = frozenset({Need.ABSOLUTE, Need.HESSIAN})
+
+    def apply(self, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
+        """The decisions with every matrix on its grid. Raises UserError where calibration inputs are not finite.
+
+        Matrices that no calibration token reached are rounded to nearest, and the log says so.
+        """
+        made = {}
+        for refs, moments in sharing_inputs(job):
+            linears = [
+                Linear(pruned_weight(job, ref, decisions[ref.layer.name]), job.weight(ref), grid_of(job, ref))
+                for ref in refs
+            ]
+            if moments is None:
+                for ref in refs:
+                    job.warn(f"{ref.layer.name}: {job.why_unseen(ref.layer.name)}; rounded to nearest")
+                found = [nearest(linear.weight, linear.grid) for linear in linears]
+            else:
+                check_finite(refs[0], moments)
+                scale = search_scale(linears, moments) if self.scale_search else None
+                found = [
+                    with_scale(linear, moments, scale, self.clip_search and ref.layer.role not in UNCLIPPED)
+                    for ref, linear in zip(refs, linears, strict=True)
+                ]
+            for ref, quantized in zip(refs, found, strict=True):
+                made[ref.layer.name] = on_grid(decisions[ref.layer.name], quantized)
+        return made
 
 
 @dataclass(frozen=True)
@@ -51,37 +80,6 @@ class Linear:
     weight: torch.Tensor
     dense: torch.Tensor
     grid: QuantizationGrid
-
-
-def needs(parameters: Parameters) -> frozenset[Need]:
-    return frozenset({Need.ABSOLUTE, Need.HESSIAN})
-
-
-def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-    """The decisions with every matrix on its grid. Raises UserError where calibration inputs are not finite.
-
-    Matrices that no calibration token reached are rounded to nearest, and the log says so.
-    """
-    made = {}
-    for refs, moments in sharing_inputs(job):
-        linears = [
-            Linear(pruned_weight(job, ref, decisions[ref.layer.name]), job.weight(ref), grid_of(job, ref))
-            for ref in refs
-        ]
-        if moments is None:
-            for ref in refs:
-                job.warn(f"{ref.layer.name}: {job.why_unseen(ref.layer.name)}; rounded to nearest")
-            found = [nearest(linear.weight, linear.grid) for linear in linears]
-        else:
-            check_finite(refs[0], moments)
-            scale = search_scale(linears, moments) if parameters.scale_search else None
-            found = [
-                with_scale(linear, moments, scale, parameters.clip_search and ref.layer.role not in UNCLIPPED)
-                for ref, linear in zip(refs, linears, strict=True)
-            ]
-        for ref, quantized in zip(refs, found, strict=True):
-            made[ref.layer.name] = on_grid(decisions[ref.layer.name], quantized)
-    return made
 
 
 def sharing_inputs(job: BlockJob) -> list[tuple[list[LinearRef], Moments | None]]:

@@ -15,15 +15,13 @@ from pydantic import Field
 
 from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
-from pruning.quantization_grid import GridParameters
+from pruning.quantizers.quantizer import Quantizer
 from pruning.second_order.hessians import Factors
 from pruning.second_order.obs import MaskChoice, compensate
 
-NAME = "gptq"
-
 
 @dataclass(frozen=True)
-class Parameters(GridParameters):
+class Gptq(Quantizer):
     """blocksize: columns worked on together. damping: share of the mean diagonal of X^T X."""
 
     blocksize: Annotated[int, Field(ge=1)] = 128
@@ -31,26 +29,24 @@ class Parameters(GridParameters):
     act_order: bool = False
     static_groups: bool = False
 
+    name = "gptq"
+    needs = frozenset({Need.ENERGY, Need.HESSIAN})
 
-def needs(parameters: Parameters) -> frozenset[Need]:
-    return frozenset({Need.ENERGY, Need.HESSIAN})
-
-
-def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-    factors = Factors(job, parameters.damping, "each weight is rounded on its own", parameters.act_order)
-    quantized = {}
-    for ref in job.refs:
-        decision = decisions[ref.layer.name]
-        weight = job.weight(ref) if decision.weight is None else decision.weight
-        factor, order = factors.of(ref)
-        made = compensate(
-            weight,
-            factor,
-            MaskChoice(decision.keep),
-            parameters.blocksize,
-            job.grid(ref),
-            order,
-            parameters.static_groups,
-        )
-        quantized[ref.layer.name] = Decision(decision.keep, made.weight, made.quantized)
-    return quantized
+    def apply(self, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
+        factors = Factors(job, self.damping, "each weight is rounded on its own", self.act_order)
+        quantized = {}
+        for ref in job.refs:
+            decision = decisions[ref.layer.name]
+            weight = job.weight(ref) if decision.weight is None else decision.weight
+            factor, order = factors.of(ref)
+            made = compensate(
+                weight,
+                factor,
+                MaskChoice(decision.keep),
+                self.blocksize,
+                job.grid(ref),
+                order,
+                self.static_groups,
+            )
+            quantized[ref.layer.name] = Decision(decision.keep, made.weight, made.quantized)
+        return quantized

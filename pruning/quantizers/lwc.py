@@ -22,17 +22,17 @@ from checkpoints.discovery import LinearRef
 from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
 from pruning.parallel import ordered_map
-from pruning.quantization_grid import GridParameters, Quantized
+from pruning.quantization_grid import Quantized
 from pruning.quantizers.clipping import LearnableClipping
+from pruning.quantizers.quantizer import Quantizer
 from pruning.quantizers.rtn import grid_of, nearest, on_grid
 from pruning.training import StandIn, output_error
 
-NAME = "lwc"
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]  # (input, wanted output) of a sequence, each (1, seq, hidden)
 
 
 @dataclass(frozen=True)
-class Parameters(GridParameters):
+class Lwc(Quantizer):
     """epochs: passes over the calibration set. learning_rate: AdamW's. reference: what the block shall give; dense:
     the output of the unpruned model's block on its own inputs, local: that of the dense block on the inputs at hand."""
 
@@ -40,45 +40,48 @@ class Parameters(GridParameters):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-2
     reference: Literal["dense", "local"] = "dense"
 
+    name = "lwc"
 
-def needs(parameters: Parameters) -> frozenset[Need]:
-    return frozenset({Need.DENSE if parameters.reference == "dense" else Need.OUTPUTS})
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({Need.DENSE if self.reference == "dense" else Need.OUTPUTS})
 
+    def apply(self, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
+        """The decisions with every matrix on grids of learned ranges. Raises UserError if an output or a gradient is not
+        finite."""
+        wanted = job.dense_outputs if self.reference == "dense" else job.outputs
+        pairs = list(zip(job.sequences(job.inputs), job.sequences(wanted), strict=True))
+        clippings: dict[str, LearnableClipping] = {}
+        for ref in job.refs:
+            weight = decisions[ref.layer.name].weight
+            clippings[ref.layer.name] = LearnableClipping(
+                job.weight(ref) if weight is None else weight, grid_of(job, ref)
+            )
 
-def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-    """The decisions with every matrix on grids of learned ranges. Raises UserError if an output or a gradient is not
-    finite."""
-    wanted = job.dense_outputs if parameters.reference == "dense" else job.outputs
-    pairs = list(zip(job.sequences(job.inputs), job.sequences(wanted), strict=True))
-    clippings: dict[str, LearnableClipping] = {}
-    for ref in job.refs:
-        weight = decisions[ref.layer.name].weight
-        clippings[ref.layer.name] = LearnableClipping(job.weight(ref) if weight is None else weight, grid_of(job, ref))
+        def learned(name: str) -> Quantized:
+            return clippings[name].quantize().masked(decisions[name].keep)
 
-    def learned(name: str) -> Quantized:
-        return clippings[name].quantize().masked(decisions[name].keep)
+        def plain(name: str) -> Quantized:
+            """What rtn makes of it."""
+            return nearest(clippings[name].weight.masked_fill(~decisions[name].keep, 0), clippings[name].grid)
 
-    def plain(name: str) -> Quantized:
-        """What rtn makes of it."""
-        return nearest(clippings[name].weight.masked_fill(~decisions[name].keep, 0), clippings[name].grid)
-
-    with StandIn(job.block, job.refs) as stand_in:
-        put(stand_in, job.refs, plain)
-        plain_error = mean_error(job, pairs)
-        train(parameters, job, stand_in, pairs, clippings, decisions, learned)
-        put(stand_in, job.refs, learned)
-        learned_error = mean_error(job, pairs)
-    if not learned_error <= plain_error:
-        job.warn(
-            f"block {job.number}: learned clipping ends with an output error of {learned_error:.3g}, round to nearest with "
-            f"{plain_error:.3g}; rounded to nearest (more epochs or another learning_rate may help)"
-        )
-    chosen = learned if learned_error <= plain_error else plain
-    return {name: on_grid(decision, chosen(name)) for name, decision in decisions.items()}
+        with StandIn(job.block, job.refs) as stand_in:
+            put(stand_in, job.refs, plain)
+            plain_error = mean_error(job, pairs)
+            train(self, job, stand_in, pairs, clippings, decisions, learned)
+            put(stand_in, job.refs, learned)
+            learned_error = mean_error(job, pairs)
+        if not learned_error <= plain_error:
+            job.warn(
+                f"block {job.number}: learned clipping ends with an output error of {learned_error:.3g}, round to nearest with "
+                f"{plain_error:.3g}; rounded to nearest (more epochs or another learning_rate may help)"
+            )
+        chosen = learned if learned_error <= plain_error else plain
+        return {name: on_grid(decision, chosen(name)) for name, decision in decisions.items()}
 
 
 def train(
-    parameters: Parameters,
+    settings: Lwc,
     job: BlockJob,
     stand_in: StandIn,
     pairs: Pairs,
@@ -87,7 +90,7 @@ def train(
     learned: Callable[[str], Quantized],
 ) -> None:
     logits = [logit for clipping in clippings.values() for logit in clipping.parameters()]
-    optimizer = torch.optim.AdamW(logits, lr=parameters.learning_rate, weight_decay=0)
+    optimizer = torch.optim.AdamW(logits, lr=settings.learning_rate, weight_decay=0)
 
     def receive(ref: LinearRef, gradient: torch.Tensor) -> None:
         clipping = clippings[ref.layer.name]
@@ -95,7 +98,7 @@ def train(
             logit.grad = None  # of an earlier call in this step, whose gradients overflowed
         clipping.backward(gradient.masked_fill_(~decisions[ref.layer.name].keep, 0))
 
-    for _ in range(parameters.epochs):
+    for _ in range(settings.epochs):
         for hidden, target in pairs:
             put(stand_in, job.refs, learned)
             optimizer.zero_grad()

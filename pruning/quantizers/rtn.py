@@ -10,35 +10,31 @@ import torch
 
 from checkpoints.discovery import LinearRef
 from pruning.block_job import BlockJob, Decision
-from pruning.evidence.needs import Need
-from pruning.quantization_grid import GridParameters, QuantizationGrid, Quantized, fit, from_range, quantize
+from pruning.quantization_grid import QuantizationGrid, Quantized, fit, from_range, quantize
+from pruning.quantizers.quantizer import Quantizer
 
-NAME = "rtn"
 SHRINKS = tuple(1 - i / 100 for i in range(80))
 NORM = 2.4
 SLAB = 1 << 22  # weights whose ranges are searched at once: bounds memory
 
 
 @dataclass(frozen=True)
-class Parameters(GridParameters):
+class Rtn(Quantizer):
     """shrink: search narrower ranges."""
 
     shrink: bool = False
 
+    name = "rtn"
 
-def needs(parameters: Parameters) -> frozenset[Need]:
-    return frozenset()
-
-
-def apply(parameters: Parameters, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-    """The decisions with every matrix on its grid."""
-    find = fit_shrunk if parameters.shrink else fit
-    made = {}
-    for ref in job.refs:
-        decision, grid = decisions[ref.layer.name], grid_of(job, ref)
-        weight = pruned_weight(job, ref, decision)
-        made[ref.layer.name] = on_grid(decision, quantize(weight, *find(weight, grid), grid))
-    return made
+    def apply(self, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
+        """The decisions with every matrix on its grid."""
+        find = fit_shrunk if self.shrink else fit
+        made = {}
+        for ref in job.refs:
+            decision, grid = decisions[ref.layer.name], grid_of(job, ref)
+            weight = pruned_weight(job, ref, decision)
+            made[ref.layer.name] = on_grid(decision, quantize(weight, *find(weight, grid), grid))
+        return made
 
 
 def grid_of(job: BlockJob, ref: LinearRef) -> QuantizationGrid:

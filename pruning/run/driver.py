@@ -26,7 +26,7 @@ from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import check_data, first_sample
 from pruning.forward.hidden_states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
 from pruning.forward.shared import SharedWeights
-from pruning.methods.method import Evidence, decide_block
+from pruning.methods.method import Evidence
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
 from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
@@ -153,8 +153,7 @@ def make_keeper(
                 yield score(weight)
 
     def score(weight: torch.Tensor) -> torch.Tensor:
-        assert recipe.method.score is not None
-        return recipe.method.score(recipe.parameters, weight, Evidence(0))
+        return recipe.method.score(weight, Evidence(0))
 
     keep = global_keeper(all_scores, recipe.sparsity)
     return lambda ref, scores: keep(scores)
@@ -308,14 +307,14 @@ def grid_of(run: Run, ref: LinearRef) -> QuantizationGrid:
 def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
     """The method's decisions, quantized if the recipe says so and the method has not done it (methods 18.6)."""
     recipe, quantization = run.recipe, run.recipe.quantization
-    decisions = decide_block(recipe.method, recipe.parameters, job)
+    decisions = recipe.method.decide(job)
     if quantization is None or recipe.quantizes_jointly:
         return decisions
     job.grid = partial(grid_of, run)
-    if quantization.parameters.order == "prune-first":
-        return quantization.quantizer.apply(quantization.parameters, job, decisions)
+    if quantization.quantizer.order == "prune-first":
+        return quantization.quantizer.apply(job, decisions)
     dense = {name: Decision(torch.ones_like(decision.keep)) for name, decision in decisions.items()}
-    made = quantization.quantizer.apply(quantization.parameters, job, dense)
+    made = quantization.quantizer.apply(job, dense)
     masked = {}
     for name, decision in decisions.items():
         quantized = made[name].quantized
@@ -356,7 +355,7 @@ def add(run: Run, ref: LinearRef, decision: Decision) -> None:
             f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
             "give more --samples"
         )
-    promised = run.recipe.method.promises(run.recipe.parameters, run.pattern(layer.name))
+    promised = run.recipe.method.promises(run.pattern(layer.name))
     grid = decision.quantized.grid if decision.quantized is not None else None
     run.writer.add(
         layer,

@@ -1,4 +1,4 @@
-"""How much every matrix of a model shall lose: the recipe's allocator, given the dense model block by block."""
+"""How much every matrix of a model shall lose: the recipe's allocation, given the dense model block by block."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,7 +24,7 @@ from workloads.patterns import parse_pattern
 def layer_sparsities(
     checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
 ) -> LayerSparsities:
-    """For the matrices `refs` (treated ones, by block): the same for each without an allocator. What an allocator said is kept in
+    """For the matrices `refs` (treated ones, by block): the same for each without an allocation. What it said is kept in
     `out` while the run is unfinished."""
     layers = [ref.layer for block in refs for ref in block]
     if recipe.allocation is None:
@@ -40,7 +40,7 @@ def layer_sparsities(
         partial(dense_weights, checkpoint, refs, progress),
         partial(scored_weights, checkpoint, recipe, refs, progress),
     )
-    made = recipe.allocation.allocator.allocate(recipe.allocation.parameters, job)
+    made = recipe.allocation.allocate(job)
     texts = {name: str(pattern) for name, pattern in made.patterns.items()} if made.patterns else None
     content = {"sparsity": made.sparsity, "patterns": texts}
     write_text(file, pretty_json(content | {"sha256": sha256_of(content)}))

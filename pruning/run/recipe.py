@@ -1,14 +1,13 @@
 """Everything that decides the masks and weights of a given model."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from pruning.allocations import Allocation
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
-from pruning.methods import Method
+from pruning.methods import PruningMethod
 from pruning.quantizers import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
@@ -20,12 +19,11 @@ from workloads.treatment import Treatment, treatment_of
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with its settings; allocation None = the same sparsity everywhere, quantization None = float weights. Targets hold
+    """allocation None = the same sparsity everywhere, quantization None = float weights. Targets hold
     for the layers that `selection` chooses; `fallback`: see workloads/treatment.py."""
 
     model_id: str
-    method: Method
-    parameters: Any
+    method: PruningMethod
     sparsity: float
     rule: str
     pattern: NofM | None = None
@@ -39,10 +37,10 @@ class Recipe:
     @property
     def needs(self) -> frozenset[Need]:
         """What must be gathered for its method and its quantizer (pruning/evidence/needs.py); raises UserError for what nobody can gather."""
-        needs = check_needs(self.method.needs_of(self.parameters), f"method {self.method.name}")
+        needs = check_needs(self.method.needs, f"method {self.method.name}")
         if self.quantization is not None and not self.quantizes_jointly:
             quantizer = self.quantization.quantizer
-            needs |= check_needs(quantizer.needs_of(self.quantization.parameters), f"quantizer {quantizer.name}")
+            needs |= check_needs(quantizer.needs, f"quantizer {quantizer.name}")
         return needs
 
     @property
@@ -52,12 +50,12 @@ class Recipe:
         return (
             quantization is not None
             and quantization.quantizer.name in self.method.joint
-            and quantization.parameters.order == "prune-first"
+            and quantization.quantizer.order == "prune-first"
         )
 
     @property
     def needs_calibration(self) -> bool:
-        return bool(self.needs) or (self.allocation is not None and self.allocation.allocator.needs_calibration)
+        return bool(self.needs) or (self.allocation is not None and self.allocation.needs_calibration)
 
     def treatment(self, layers: list[Layer]) -> Treatment:
         """What every layer of a model gets. Raises NotForThisModel as `treatment_of`."""
@@ -65,7 +63,7 @@ class Recipe:
         return treatment_of(layers, self.selection, self.pattern, size, self.fallback)
 
     def header(self, checkpoint: Checkpoint) -> BundleHeader:
-        settings = {**vars(self.parameters), "rule": "pattern" if self.pattern else self.rule}
+        settings = {**self.method.facts, "rule": "pattern" if self.pattern else self.rule}
         if self.allocation is not None:
             settings["allocation"] = self.allocation.facts
         if self.quantization is not None:
@@ -74,7 +72,7 @@ class Recipe:
             settings["only"], settings["skip"] = self.selection.only, self.selection.skip
         if self.fallback != "refuse":
             settings["fallback"] = self.fallback
-        promised = self.method.promises(self.parameters, self.pattern)
+        promised = self.method.promises(self.pattern)
         if self.pattern is not None and promised is None:
             settings["runs"] = str(self.pattern)
         return BundleHeader(

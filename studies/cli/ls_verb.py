@@ -54,15 +54,15 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
     elif kind == "methods":
         from pruning.methods import METHODS
 
-        lines = [(name, first_line(method.documentation)) for name, method in METHODS.items()]
+        lines = [(name, first_line(method.documentation())) for name, method in METHODS.items()]
     elif kind == "quantizers":
         from pruning.quantizers import QUANTIZERS
 
-        lines = [(name, first_line(quantizer.documentation)) for name, quantizer in QUANTIZERS.items()]
+        lines = [(name, first_line(quantizer.documentation())) for name, quantizer in QUANTIZERS.items()]
     elif kind == "allocations":
-        from pruning.allocations import ALLOCATORS
+        from pruning.allocations import ALLOCATIONS
 
-        lines = [(name, first_line(allocator.documentation)) for name, allocator in ALLOCATORS.items()]
+        lines = [(name, first_line(allocation.documentation())) for name, allocation in ALLOCATIONS.items()]
     elif kind == "models":
         from checkpoints.catalog import catalog_config, catalog_names
 

@@ -1,11 +1,13 @@
 """prunesim show"""
 
 import dataclasses
-import inspect
 import json
 import typing
 
 from workloads.errors import unknown
+
+if typing.TYPE_CHECKING:
+    from pruning.component import Component
 
 ENERGY = "energy"
 
@@ -35,32 +37,32 @@ def show(name: str = "", /) -> None:
     if name in catalog_names():
         print(json.dumps(catalog_config(name), indent=1))
         return
-    from pruning.allocations import ALLOCATORS
+    from pruning.allocations import ALLOCATIONS
     from pruning.methods import METHODS
     from pruning.quantizers import QUANTIZERS
 
     if name in METHODS:
         method = METHODS[name]
-        print(method.documentation.strip())
+        print(method.documentation())
         print(f"\nRules (--rule, the first is the default): {', '.join(method.rules)}")
-        show_parameters(method.parameters_type, "")
+        show_parameters(method, "")
         quantizers = ", ".join(f"{q} (together with pruning)" if q in method.joint else q for q in QUANTIZERS)
         print(f"Quantizers (--bits N --quantizer, default {method.default_quantizer}): {quantizers}")
     elif name in QUANTIZERS:
-        print(QUANTIZERS[name].documentation.strip())
-        show_parameters(QUANTIZERS[name].parameters_type, "quantizer.")
-    elif name in ALLOCATORS:
-        print(ALLOCATORS[name].documentation.strip())
-        show_parameters(ALLOCATORS[name].parameters_type, "allocation.")
+        print(QUANTIZERS[name].documentation())
+        show_parameters(QUANTIZERS[name], "quantizer.")
+    elif name in ALLOCATIONS:
+        print(ALLOCATIONS[name].documentation())
+        show_parameters(ALLOCATIONS[name], "allocation.")
     else:
         raise unknown(
             "name",
             name,
-            [*ACCELERATORS, *GPUS, *ATTENTION_MODELS, ENERGY, *METHODS, *QUANTIZERS, *ALLOCATORS, *catalog_names()],
+            [*ACCELERATORS, *GPUS, *ATTENTION_MODELS, ENERGY, *METHODS, *QUANTIZERS, *ALLOCATIONS, *catalog_names()],
         )
 
 
-def show_parameters(kind: type, prefix: str) -> None:
+def show_parameters(kind: "type[Component]", prefix: str) -> None:
     """Keys with their defaults and, where they are named, their choices."""
     fields = dataclasses.fields(kind)
     hints = typing.get_type_hints(kind)
@@ -70,8 +72,8 @@ def show_parameters(kind: type, prefix: str) -> None:
         print(
             f"  {prefix}{field.name} = {json.dumps(field.default)}" + (f"    {' | '.join(choices)}" if choices else "")
         )
-    if fields and kind.__doc__:
-        print("\n" + inspect.cleandoc(kind.__doc__))
+    if fields and kind.about_settings():
+        print("\n" + kind.about_settings())
 
 
 def show_accelerator(name: str) -> None:

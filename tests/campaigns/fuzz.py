@@ -219,7 +219,7 @@ def settable(name: str, draw: random.Random) -> tuple[str, str]:
 
     if name == "set-prune":
         method = draw.choice(sorted(METHODS))
-        keys = [field.name for field in dataclasses.fields(METHODS[method].parameters_type)]
+        keys = [field.name for field in dataclasses.fields(METHODS[method])]
         return method, draw.choice([*keys, "quantizer.order", "nothing", "allocation.x"])
     names = {"set": ACCELERATORS, "set-attention": ATTENTION_MODELS, "set-gpu": GPUS}[name]
     target = draw.choice(sorted(names))

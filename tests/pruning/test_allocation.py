@@ -11,9 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.allocations import ALLOCATORS, Allocation, AllocationJob, LayerSparsities, depth, er, find_allocator, owl
+from pruning.allocations import ALLOCATIONS, AllocationJob, LayerSparsities, depth, er, find_allocation, owl
 from pruning.allocations.balance import CAP, balance, spread
-from pruning.parameters import parse_parameters
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.patterns import NofM
@@ -51,9 +50,8 @@ def job_of(matrices: Sequence[Matrix], sparsity: float, pattern: NofM | None = N
     )  # fmt: skip
 
 
-def allocate(name: str, job: AllocationJob, **parameters: object) -> LayerSparsities:
-    chosen = ALLOCATORS[name]
-    return chosen.allocate(parse_parameters(name, chosen.parameters_type, parameters), job)
+def allocate(name: str, job: AllocationJob, **settings: object) -> LayerSparsities:
+    return ALLOCATIONS[name].with_settings(settings).allocate(job)
 
 
 def mean_of(job: AllocationJob, sparsities: LayerSparsities) -> float:
@@ -64,7 +62,7 @@ def mean_of(job: AllocationJob, sparsities: LayerSparsities) -> float:
 
 @pytest.mark.parametrize("shapes", SHAPES)
 @pytest.mark.parametrize("sparsity", [0, 0.01, 0.3, 0.7, 0.9, 0.95])
-@pytest.mark.parametrize("name", ALLOCATORS)
+@pytest.mark.parametrize("name", ALLOCATIONS)
 def test_the_mean_over_weights_is_exact_and_every_share_in_bounds(name: str, sparsity: float, shapes: str) -> None:
     job = job_of(matrices_of(SHAPES[shapes]), sparsity)
     sparsities = allocate(name, job)
@@ -87,7 +85,7 @@ def test_one_block_and_equal_blocks_get_the_target(name: str) -> None:
         assert list(allocate(name, same).sparsity.values()) == pytest.approx([0.6] * 3, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ALLOCATORS)
+@pytest.mark.parametrize("name", ALLOCATIONS)
 @pytest.mark.parametrize("shapes", ["gqa", "moe"])
 def test_threads_change_no_bit(name: str, shapes: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = []
@@ -97,7 +95,7 @@ def test_threads_change_no_bit(name: str, shapes: str, monkeypatch: pytest.Monke
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize("name", ALLOCATORS)
+@pytest.mark.parametrize("name", ALLOCATIONS)
 def test_targets_above_the_cap_are_refused_before_anything_runs(name: str) -> None:
     def never() -> Iterator:
         raise AssertionError("nothing may be loaded")
@@ -126,16 +124,16 @@ def test_a_model_of_zeros_gets_the_target(name: str) -> None:
 
 
 def test_the_table_names_what_it_does_not_know() -> None:
-    assert find_allocator("owl").needs_calibration
-    assert not any(ALLOCATORS[name].needs_calibration for name in ("er", "erk", "alpha", "depth"))
-    assert Allocation(find_allocator("owl"), owl.Parameters()).facts == {
+    assert find_allocation("owl").needs_calibration
+    assert not any(ALLOCATIONS[name].needs_calibration for name in ("er", "erk", "alpha", "depth"))
+    assert find_allocation("owl")().facts == {
         "allocator": "owl",
         "m": 5.0,
         "lam": 0.08,
         "lam_nm": 2.0,
     }
-    with pytest.raises(UserError, match="unknown allocator 'alhpa'; did you mean 'alpha'"):
-        find_allocator("alhpa")
+    with pytest.raises(UserError, match="unknown allocation 'alhpa'; did you mean 'alpha'"):
+        find_allocation("alhpa")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +142,7 @@ def test_the_table_names_what_it_does_not_know() -> None:
 )
 def test_parameters_out_of_range_are_refused(name: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=key):
-        parse_parameters(name, ALLOCATORS[name].parameters_type, {key: value})
+        ALLOCATIONS[name].with_settings({key: value})
 
 
 SIZED = st.lists(st.tuples(st.floats(-3, 3), st.integers(1, 10**6)), min_size=1, max_size=12)
@@ -240,7 +238,7 @@ def test_depth_is_a_ramp_from_below_to_above_the_target() -> None:
     uneven = allocate("depth", job_of(matrices_of(MOE), 0.6), d=0.1).sparsity
     first, last = uneven["blocks.0.q.0"], uneven["blocks.1.q.4"]
     assert last - first == pytest.approx(0.2)  # the ramp keeps its height, all of it shifts to the exact mean
-    assert depth.Parameters().d == 0.05
+    assert depth.Depth().d == 0.05
 
 
 def toy(block: int, outliers: int, cols: int = 5) -> list[Matrix]:

@@ -49,7 +49,7 @@ def moments_of(tokens: torch.Tensor) -> Moments:
 def test_decisions_are_on_their_grids(bits, group_size, symmetric, dtype) -> None:
     job, warnings = make_job(bits, group_size, symmetric, dtype)
     decisions = half_pruned(job)
-    check_on_grid(decisions, awq.apply(awq.Parameters(), job, decisions))
+    check_on_grid(decisions, awq.Awq().apply(job, decisions))
     assert not warnings
 
 
@@ -68,7 +68,7 @@ def test_the_scale_is_the_best_of_20_for_all_that_share_an_input(bits, group_siz
     tokens = by_role(tokens_into(job))
     weights = by_role({ref.layer.name: job.weight(ref) * decisions[ref.layer.name].keep for ref in job.refs})
     dense = by_role({ref.layer.name: job.weight(ref) for ref in job.refs})
-    made = by_role(awq.apply(awq.Parameters(clip_search=False), job, decisions))
+    made = by_role(awq.Awq(clip_search=False).apply(job, decisions))
     grid = QuantizationGrid(bits, group_size, symmetric)
 
     def error(names: tuple[str, ...], scale: torch.Tensor) -> float:
@@ -181,8 +181,7 @@ def test_queries_and_keys_are_never_clipped(scaled: bool) -> None:
     job, _ = make_job(2)
     decisions = all_kept(job)
     made, without = (
-        by_role(awq.apply(awq.Parameters(scale_search=scaled, clip_search=clip), job, decisions))
-        for clip in (True, False)
+        by_role(awq.Awq(scale_search=scaled, clip_search=clip).apply(job, decisions)) for clip in (True, False)
     )
     for name in ("q_proj", "k_proj"):
         assert torch.equal(made[name].weight, without[name].weight)
@@ -192,8 +191,8 @@ def test_queries_and_keys_are_never_clipped(scaled: bool) -> None:
 def test_without_both_searches_it_rounds_to_nearest() -> None:
     job, _ = make_job(3, 4)
     decisions = half_pruned(job)
-    made = awq.apply(awq.Parameters(scale_search=False, clip_search=False), job, decisions)
-    for name, plain in rtn.apply(rtn.Parameters(), job, decisions).items():
+    made = awq.Awq(scale_search=False, clip_search=False).apply(job, decisions)
+    for name, plain in rtn.Rtn().apply(job, decisions).items():
         assert torch.equal(made[name].weight, plain.weight)
         assert made[name].quantized.input_scale is None
 
@@ -205,7 +204,7 @@ def test_outputs_are_never_worse_than_rounded_to_nearest(bits: int, group_size: 
     """Both searches hold what they measure: the error of linears that share an input never grows."""
     job, _ = make_job(bits, group_size)
     decisions = half_pruned(job) if pruned else all_kept(job)
-    made, plain = awq.apply(awq.Parameters(), job, decisions), rtn.apply(rtn.Parameters(), job, decisions)
+    made, plain = awq.Awq().apply(job, decisions), rtn.Rtn().apply(job, decisions)
     totals = [0.0, 0.0]
     for refs, moments in awq.sharing_inputs(job):
         errors = [0.0, 0.0]
@@ -221,9 +220,9 @@ def test_outputs_are_never_worse_than_rounded_to_nearest(bits: int, group_size: 
 def test_experts_have_scales_of_their_own_and_unreached_ones_are_rounded_to_nearest() -> None:
     job, warnings = make_job(3, mixture=True)
     decisions = half_pruned(job)
-    made = awq.apply(awq.Parameters(), job, decisions)
+    made = awq.Awq().apply(job, decisions)
     check_on_grid(decisions, made)
-    plain = rtn.apply(rtn.Parameters(), job, decisions)
+    plain = rtn.Rtn().apply(job, decisions)
     unreached = [ref.layer.name for ref in job.refs if ref.expert == 2]
     assert len(unreached) == 2
     for name in unreached:
@@ -255,7 +254,7 @@ def test_inputs_that_are_not_finite_are_an_error() -> None:
     first = job.refs[0].layer.name
     job.moments.sums[first].hessian[0, 0] = torch.inf
     with pytest.raises(UserError, match="calibration inputs are NaN, Inf or too large") as refusal:
-        awq.apply(awq.Parameters(), job, all_kept(job))
+        awq.Awq().apply(job, all_kept(job))
     assert str(refusal.value).startswith(first)
     assert "\n" not in str(refusal.value)
 
@@ -266,5 +265,5 @@ def test_weights_a_method_changed_are_what_is_quantized() -> None:
     first = job.refs[0]
     changed = 2 * job.weight(first).masked_fill(~decisions[first.layer.name].keep, 0)
     decisions[first.layer.name] = replace(decisions[first.layer.name], weight=changed)
-    made = awq.apply(awq.Parameters(), job, decisions)
+    made = awq.Awq().apply(job, decisions)
     assert (made[first.layer.name].weight - changed).abs().max() < 0.3 * changed.abs().max()

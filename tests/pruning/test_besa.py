@@ -9,7 +9,7 @@ from torch import nn
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from pruning.methods.besa import besa
-from pruning.methods.besa.besa import LearnedMatrix, Parameters, final_counts, surrogate
+from pruning.methods.besa.besa import Besa, LearnedMatrix, final_counts, surrogate
 from pruning.methods.besa.coefficients import candidates, coefficients
 from pruning.methods.besa.ranks import keep_above, ranks_of
 from pruning.rules import pruned_count
@@ -42,9 +42,7 @@ def learned(
     )
 
 
-def dense_loss(
-    layers: list[LearnedMatrix], logits: list[torch.Tensor], gradients: list[torch.Tensor], parameters: Parameters
-):
+def dense_loss(layers: list[LearnedMatrix], logits: list[torch.Tensor], gradients: list[torch.Tensor], settings: Besa):
     """The loss's linear part and penalty, through dense soft masks and nothing else: P_rj = 1 - sum of the coefficients whose
     counts exceed the rank, M = hard mask - stop(P) + P, W_hat = W * M (methods 4.3), and (s_block - s) / s squared."""
     total, pruned, size = torch.zeros((), dtype=torch.float64), 0.0, 0
@@ -58,14 +56,14 @@ def dense_loss(
         pruned = pruned + layer.weight.numel() * (pi @ layer.points.double()).mean()
         size += layer.weight.numel()
     target = layers[0].target
-    return total + parameters.beta * ((pruned / size - target) / target) ** 2
+    return total + settings.beta * ((pruned / size - target) / target) ** 2
 
 
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("by_row", [False, True])
 def test_the_prefix_sum_gradient_is_autograds(bounded: bool, by_row: bool) -> None:
     draw = torch.Generator().manual_seed(0)
-    parameters, layers, gradients = Parameters(), [], []
+    settings, layers, gradients = Besa(), [], []
     for rows, cols in ((6, 16), (3, 29)):
         weight, scores = (torch.randn(rows, cols, generator=draw) for _ in range(2))
         logits = torch.randn(rows if by_row else 1, 101, generator=draw)
@@ -74,9 +72,9 @@ def test_the_prefix_sum_gradient_is_autograds(bounded: bool, by_row: bool) -> No
     for layer, gradient in zip(layers, gradients, strict=True):
         layer.write(torch.empty_like(layer.weight))
         layer.receive(gradient)
-    surrogate(parameters, layers).backward()
+    surrogate(settings, layers).backward()
     logits = [layer.logits.detach().double().requires_grad_() for layer in layers]
-    dense_loss(layers, logits, gradients, parameters).backward()
+    dense_loss(layers, logits, gradients, settings).backward()
     for layer, theta in zip(layers, logits, strict=True):
         assert layer.logits.grad is not None
         torch.testing.assert_close(layer.logits.grad.double(), theta.grad, rtol=2e-4, atol=2e-6)

@@ -7,14 +7,13 @@ import torch
 from torch import nn
 
 from pruning.block_job import BlockJob, Decision
-from pruning.parameters import parse_parameters
 from pruning.quantizers import lwc, rtn
 from pruning.quantizers.clipping import LearnableClipping
 from tests.pruning.block_jobs import all_kept, check_on_grid, half_pruned, make_job
 from tests.pruning.test_clipping import autograd_quantize
 from workloads.errors import UserError
 
-QUICK = lwc.Parameters(epochs=20, learning_rate=3e-2)
+QUICK = lwc.Lwc(epochs=20, learning_rate=3e-2)
 
 
 @torch.no_grad()
@@ -37,10 +36,10 @@ def block_error(job: BlockJob, made: dict[str, Decision], wanted: list[torch.Ten
 def test_learning_beats_rounding_to_nearest(reference, pruned, bits, group_size, symmetric) -> None:
     job, warnings = make_job(bits, group_size, symmetric)
     decisions = half_pruned(job) if pruned else all_kept(job)
-    made = lwc.apply(replace(QUICK, reference=reference), job, decisions)
+    made = replace(QUICK, reference=reference).apply(job, decisions)
     check_on_grid(decisions, made)
     wanted = job.dense_outputs if reference == "dense" else job.outputs
-    learned, plain = (block_error(job, d, wanted) for d in (made, rtn.apply(rtn.Parameters(), job, decisions)))
+    learned, plain = (block_error(job, d, wanted) for d in (made, rtn.Rtn().apply(job, decisions)))
     assert learned < 0.93 * plain
     assert not warnings
 
@@ -78,7 +77,7 @@ def test_each_step_is_adamw_on_the_gradient_of_the_whole_block() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lwc, "mean_error", catch)
-        lwc.apply(lwc.Parameters(epochs=1, learning_rate=0.3), job, decisions)
+        lwc.Lwc(epochs=1, learning_rate=0.3).apply(job, decisions)
     for name, weight in expected.items():
         torch.testing.assert_close(seen[name], weight.detach(), rtol=1e-4, atol=1e-4)
 
@@ -87,8 +86,8 @@ def test_it_is_never_worse_than_rounding_to_nearest() -> None:
     """A learning rate that throws every range away: the block is rounded to nearest, and the log says so."""
     job, warnings = make_job(bits=4)
     decisions = half_pruned(job)
-    made = lwc.apply(lwc.Parameters(epochs=1, learning_rate=30.0), job, decisions)
-    plain = rtn.apply(rtn.Parameters(), job, decisions)
+    made = lwc.Lwc(epochs=1, learning_rate=30.0).apply(job, decisions)
+    plain = rtn.Rtn().apply(job, decisions)
     for name, decision in made.items():
         assert torch.equal(decision.weight, plain[name].weight)
     assert len(warnings) == 1
@@ -107,8 +106,8 @@ def test_grids_of_a_mask_alone_are_those_of_the_dense_weights() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lwc, "mean_error", lambda job, pairs: 0.0)  # no falling back
         patch.setattr(lwc, "train", lambda *_: None)  # strengths stay 0.982
-        made = lwc.apply(lwc.Parameters(), job, decisions)
-        other = lwc.apply(lwc.Parameters(), job, decisions | {name: replace(decisions[name], weight=changed)})
+        made = lwc.Lwc().apply(job, decisions)
+        other = lwc.Lwc().apply(job, decisions | {name: replace(decisions[name], weight=changed)})
     assert torch.equal(made[name].quantized.scale, learned[name].scale)
     assert torch.equal(other[name].quantized.scale, LearnableClipping(changed, job.grid(first)).quantize().scale)
 
@@ -117,22 +116,18 @@ def test_grids_of_a_mask_alone_are_those_of_the_dense_weights() -> None:
 def test_16_bit_blocks(dtype: torch.dtype) -> None:
     job, _ = make_job(3, 16, scale_dtype=dtype, dtype=dtype)
     decisions = half_pruned(job)
-    made = lwc.apply(QUICK, job, decisions)
+    made = QUICK.apply(job, decisions)
     check_on_grid(decisions, made)
-    learned, plain = (
-        block_error(job, d, job.dense_outputs) for d in (made, rtn.apply(rtn.Parameters(), job, decisions))
-    )
+    learned, plain = (block_error(job, d, job.dense_outputs) for d in (made, rtn.Rtn().apply(job, decisions)))
     assert learned < plain
 
 
 def test_experts_and_those_no_token_reaches() -> None:
     job, _ = make_job(3, mixture=True)
     decisions = half_pruned(job)
-    made = lwc.apply(QUICK, job, decisions)
+    made = QUICK.apply(job, decisions)
     check_on_grid(decisions, made)
-    learned, plain = (
-        block_error(job, d, job.dense_outputs) for d in (made, rtn.apply(rtn.Parameters(), job, decisions))
-    )
+    learned, plain = (block_error(job, d, job.dense_outputs) for d in (made, rtn.Rtn().apply(job, decisions)))
     assert learned < 0.93 * plain
     unreached = [ref for ref in job.refs if ref.expert == 2]
     assert len(unreached) == 2
@@ -148,7 +143,7 @@ def test_the_same_bits_with_any_number_of_threads_and_the_block_untouched(monkey
         job, _ = make_job(3)
         before = {name: tensor.clone() for name, tensor in job.block.state_dict().items()}
         owners = [module._parameters.get("weight") for module in job.block.modules()]
-        results.append(lwc.apply(QUICK, job, half_pruned(job)))
+        results.append(QUICK.apply(job, half_pruned(job)))
         assert all(torch.equal(tensor, before[name]) for name, tensor in job.block.state_dict().items())
         assert all(m._parameters.get("weight") is own for m, own in zip(job.block.modules(), owners, strict=True))
         assert not any(parameter.requires_grad for parameter in job.block.parameters())
@@ -161,7 +156,7 @@ def test_an_output_that_is_not_finite_is_an_error_and_the_block_recovers() -> No
     job.inputs[1][0, 0, 0] = torch.nan
     own = job.block.self_attn.q_proj.weight
     with pytest.raises(UserError, match="NaN or Inf") as refusal:
-        lwc.apply(QUICK, job, all_kept(job))
+        QUICK.apply(job, all_kept(job))
     assert "\n" not in str(refusal.value)
     assert job.block.self_attn.q_proj.weight is own
     assert isinstance(own, nn.Parameter)
@@ -172,4 +167,4 @@ def test_an_output_that_is_not_finite_is_an_error_and_the_block_recovers() -> No
 )
 def test_settings_out_of_range_are_refused(values: dict) -> None:
     with pytest.raises(UserError, match="lwc"):
-        parse_parameters("lwc", lwc.Parameters, values)
+        lwc.Lwc.with_settings(values)

@@ -5,16 +5,17 @@ from dataclasses import replace
 import pytest
 
 from pruning.evidence.needs import Need, check_needs
-from pruning.methods import METHODS
-from pruning.quantizers import QUANTIZERS
+from pruning.methods.wanda import Wanda
+from pruning.quantizers.gptq import Gptq
 from tests.pruning.models import recipe
 from workloads.errors import UserError
 
 
 def test_a_need_that_nobody_gathers_is_an_error_with_the_nearest_name() -> None:
-    wrong = replace(
-        recipe("wanda"), method=replace(METHODS["wanda"], needs_of=lambda parameters: frozenset({"energyy"}))
-    )
+    class Wrong(Wanda):
+        needs = frozenset({"energyy"})
+
+    wrong = replace(recipe("wanda"), method=Wrong())
     with pytest.raises(UserError, match="unknown need of method wanda 'energyy'; did you mean 'energy'"):
         _ = wrong.needs
     with pytest.raises(UserError, match="unknown need of method wanda"):
@@ -24,8 +25,11 @@ def test_a_need_that_nobody_gathers_is_an_error_with_the_nearest_name() -> None:
 def test_a_quantizers_needs_are_checked_too() -> None:
     chosen = recipe("magnitude", bits=4, quantizer="gptq")
     assert chosen.quantization is not None
-    gptq = replace(QUANTIZERS["gptq"], needs_of=lambda parameters: frozenset({"hesian"}))
-    wrong = replace(chosen, quantization=replace(chosen.quantization, quantizer=gptq))
+
+    class Wrong(Gptq):
+        needs = frozenset({"hesian"})
+
+    wrong = replace(chosen, quantization=replace(chosen.quantization, quantizer=Wrong()))
     with pytest.raises(UserError, match="unknown need of quantizer gptq 'hesian'; did you mean 'hessian'"):
         _ = wrong.needs
 

@@ -13,14 +13,14 @@ from pruning.quantizers import rtn
 from tests.pruning.block_jobs import all_kept, check_on_grid, half_pruned, make_job
 
 
-@pytest.mark.parametrize("parameters", [rtn.Parameters(), rtn.Parameters(shrink=True)], ids=["plain", "shrink"])
+@pytest.mark.parametrize("quantizer", [rtn.Rtn(), rtn.Rtn(shrink=True)], ids=["plain", "shrink"])
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize(("group_size", "symmetric"), [(0, False), (4, False), (4, True)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_decisions_are_on_their_grids(parameters, bits, group_size, symmetric, dtype) -> None:
+def test_decisions_are_on_their_grids(quantizer, bits, group_size, symmetric, dtype) -> None:
     job, _ = make_job(bits, group_size, symmetric, dtype)
     decisions = half_pruned(job)
-    check_on_grid(decisions, rtn.apply(parameters, job, decisions))
+    check_on_grid(decisions, quantizer.apply(job, decisions))
 
 
 def test_grids_come_from_the_weights_that_pruning_left() -> None:
@@ -30,18 +30,18 @@ def test_grids_come_from_the_weights_that_pruning_left() -> None:
     decisions = half_pruned(job)
     first = job.refs[0].layer.name
     decisions[first].keep[0, 0] = False
-    assert rtn.apply(rtn.Parameters(), job, decisions)[first].quantized.scale[0].item() < 1
-    assert rtn.apply(rtn.Parameters(), job, all_kept(job))[first].quantized.scale[0].item() > 10
+    assert rtn.Rtn().apply(job, decisions)[first].quantized.scale[0].item() < 1
+    assert rtn.Rtn().apply(job, all_kept(job))[first].quantized.scale[0].item() > 10
     changed = 2 * job.weight(job.refs[0]).masked_fill(~decisions[first].keep, 0)
-    doubled = rtn.apply(rtn.Parameters(), job, decisions | {first: replace(decisions[first], weight=changed)})
-    plain = rtn.apply(rtn.Parameters(), job, decisions)
+    doubled = rtn.Rtn().apply(job, decisions | {first: replace(decisions[first], weight=changed)})
+    plain = rtn.Rtn().apply(job, decisions)
     torch.testing.assert_close(doubled[first].weight, 2 * plain[first].weight)
 
 
 def test_every_expert_has_a_grid_of_its_own() -> None:
     job, _ = make_job(mixture=True)
     decisions = all_kept(job)
-    made = rtn.apply(rtn.Parameters(), job, decisions)
+    made = rtn.Rtn().apply(job, decisions)
     check_on_grid(decisions, made)
     for ref in job.refs:
         weight = job.weight(ref)

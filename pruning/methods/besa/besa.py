@@ -23,11 +23,11 @@ Settings, with what paper and released program do:
                   states (released layer-wise runs).
   normalisation   channel (released), none (the paper's plain squared error).
   alpha, beta     1 and 5, as in every published command (the program's default beta is 1).
-  nm_budget       for N:M patterns: fixed (every run keeps N; nothing is left to learn but, with --bits, the clipping) or row: row r
+  nm_budget       for N:M patterns: fixed (every run keeps N; nothing is left to learn but, with `bits`, the clipping) or row: row r
                   keeps k_r of every M, k_r learned, with mean N in every matrix. Such masks are not N:M to hardware that wants the
                   same N everywhere: the bundle calls them unstructured.
 
-With --bits and the quantizer "lwc" (its default) clipping strengths are learned by the same loss (section 3.3 of the paper, not
+With `bits` and the quantizer "lwc" (its default) clipping strengths are learned by the same loss (section 3.3 of the paper, not
 released): W_hat = Q(W) * M, ranks from the unquantized W, AdamW with lr clip_lr for the clipping beside Prodigy.
 
 The gradient for the coefficients is a prefix sum over ranks, not autograd through dense masks. The penalty counts
@@ -50,7 +50,7 @@ from pruning.block_job import BlockJob, Decision
 from pruning.evidence.needs import Need
 from pruning.methods.besa.coefficients import candidates, coefficients, first_logits, reach, whole_counts
 from pruning.methods.besa.ranks import keep_above, ranks_of, sums_below, write_masked
-from pruning.methods.method import Method
+from pruning.methods.method import PruningMethod
 from pruning.quantizers.clipping import LearnableClipping
 from pruning.rules import pruned_count
 from pruning.second_order.hessians import Factors
@@ -68,7 +68,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Besa(PruningMethod):
     """0 as d_coef means the default of above; the rest is said there."""
 
     granularity: Literal["row", "layer"] = "row"
@@ -85,20 +85,45 @@ class Parameters:
     damping: Positive = 0.01
     clip_lr: Positive = 1e-2
 
+    name = "besa"
+    joint = frozenset({"lwc"})
+    default_quantizer = "lwc"
 
-def needs(parameters: Parameters) -> frozenset[Need]:
-    gathered = {Need.ENERGY, Need.OUTPUTS if parameters.reference == "local" else Need.DENSE}
-    return frozenset(gathered | ({Need.HESSIAN} if parameters.ranking.startswith("sparsegpt") else set()))
+    @property
+    def needs(self) -> frozenset[Need]:
+        gathered = {Need.ENERGY, Need.OUTPUTS if self.reference == "local" else Need.DENSE}
+        return frozenset(gathered | ({Need.HESSIAN} if self.ranking.startswith("sparsegpt") else set()))
 
+    def check(self, sparsity: float) -> None:
+        """Raises UserError for a target the coefficients cannot reach."""
+        low, high = reach(candidates(self.candidates))
+        if self.coefficients == "sigmoid" and abs(sparsity - 0.5) >= NEAR_HALF:
+            raise UserError(
+                f"besa: coefficients = sigmoid can only express sparsities within [{low:.3f}, {high:.3f}] and is used "
+                f"within {NEAR_HALF} of 0.5, not for {sparsity}; use --set coefficients=softmax"
+            )
 
-def check(parameters: Parameters, sparsity: float) -> None:
-    """Raises UserError for a target the coefficients cannot reach."""
-    low, high = reach(candidates(parameters.candidates))
-    if parameters.coefficients == "sigmoid" and abs(sparsity - 0.5) >= NEAR_HALF:
-        raise UserError(
-            f"besa: coefficients = sigmoid can only express sparsities within [{low:.3f}, {high:.3f}] and is used within "
-            f"{NEAR_HALF} of 0.5, not for {sparsity}; use --set coefficients=softmax"
-        )
+    def promises(self, pattern: NofM | None) -> NofM | None:
+        return None if self.nm_budget == "row" else pattern
+
+    def decide(self, job: BlockJob) -> dict[str, Decision]:
+        if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(
+            job.grid(ref) is None for ref in job.refs
+        ):
+            return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
+        matrices = [make_matrix(self, job, ref, score) for ref, score in scores(self, job)]
+        free = [matrix for matrix in matrices if self.nm_budget == "row" or not matrix.in_runs]
+        if free or matrices[0].clipping is not None:
+            learn(self, job, matrices, free)
+        decisions = {}
+        for matrix, counts in zip(matrices, final_counts(matrices), strict=True):
+            keep = keep_above(matrix.ranks, counts)
+            if matrix.clipping is None:
+                decisions[matrix.ref.layer.name] = Decision(keep)
+            else:
+                quantized = matrix.clipping.quantize().masked(keep)
+                decisions[matrix.ref.layer.name] = Decision(keep, quantized.dequantize(), quantized)
+        return decisions
 
 
 @dataclass
@@ -157,37 +182,19 @@ class LearnedMatrix:
             self.clipping.backward(gradient * keep_above(self.ranks, self.pruned))
 
 
-def decide(parameters: Parameters, job: BlockJob) -> dict[str, Decision]:
-    if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(job.grid(ref) is None for ref in job.refs):
-        return {ref.layer.name: Decision(torch.ones_like(job.weight(ref), dtype=torch.bool)) for ref in job.refs}
-    matrices = [make_matrix(parameters, job, ref, score) for ref, score in scores(parameters, job)]
-    free = [matrix for matrix in matrices if parameters.nm_budget == "row" or not matrix.in_runs]
-    if free or matrices[0].clipping is not None:
-        learn(parameters, job, matrices, free)
-    decisions = {}
-    for matrix, counts in zip(matrices, final_counts(matrices), strict=True):
-        keep = keep_above(matrix.ranks, counts)
-        if matrix.clipping is None:
-            decisions[matrix.ref.layer.name] = Decision(keep)
-        else:
-            quantized = matrix.clipping.quantize().masked(keep)
-            decisions[matrix.ref.layer.name] = Decision(keep, quantized.dequantize(), quantized)
-    return decisions
-
-
-def scores(parameters: Parameters, job: BlockJob) -> Iterator[tuple[LinearRef, torch.Tensor]]:
+def scores(settings: Besa, job: BlockJob) -> Iterator[tuple[LinearRef, torch.Tensor]]:
     """(ref, (rows, cols) importance) of every matrix."""
     factors = (
-        Factors(job, parameters.damping, "ranked by magnitude") if parameters.ranking.startswith("sparsegpt") else None
+        Factors(job, settings.damping, "ranked by magnitude") if settings.ranking.startswith("sparsegpt") else None
     )
     for ref in job.refs:
         weight = job.weight(ref)
         if factors is not None:
             diagonal = factors.of(ref)[0].upper.diagonal()
-            yield ref, weight.square() / (diagonal.square() if parameters.ranking == "sparsegpt" else diagonal)
+            yield ref, weight.square() / (diagonal.square() if settings.ranking == "sparsegpt" else diagonal)
             continue
         norm = None
-        if parameters.ranking == "wanda":
+        if settings.ranking == "wanda":
             assert job.moments is not None
             norm = job.moments.feature_norm(ref.layer.name)
             if norm is None:
@@ -195,21 +202,21 @@ def scores(parameters: Parameters, job: BlockJob) -> Iterator[tuple[LinearRef, t
         yield ref, weight.abs() if norm is None else weight.abs() * norm
 
 
-def make_matrix(parameters: Parameters, job: BlockJob, ref: LinearRef, score: torch.Tensor) -> LearnedMatrix:
+def make_matrix(settings: Besa, job: BlockJob, ref: LinearRef, score: torch.Tensor) -> LearnedMatrix:
     job.check_finite(ref, score)
     weight, pattern, grid = job.weight(ref), job.patterns[ref.layer.name], job.grid(ref)
     target = job.sparsity[ref.layer.name]
-    if pattern is None or parameters.nm_budget == "row":
-        check(parameters, target)  # an allocator may have moved it
+    if pattern is None or settings.nm_budget == "row":
+        settings.check(target)  # an allocator may have moved it
     width, unit = score.shape[1], 1
-    points = candidates(parameters.candidates)
+    points = candidates(settings.candidates)
     if pattern is not None:
         width, unit = pattern.m, score.shape[1] // pattern.m
         points = candidates(pattern.m + 1)
-    bounded = parameters.coefficients == "sigmoid"
-    if parameters.coefficients == "auto":
+    bounded = settings.coefficients == "sigmoid"
+    if settings.coefficients == "auto":
         bounded = abs(target - 0.5) < NEAR_HALF
-    rows = len(weight) if parameters.granularity == "row" else 1
+    rows = len(weight) if settings.granularity == "row" else 1
     device = weight.device
     return LearnedMatrix(
         ref, weight, ranks_of(score, width), width, unit, pattern is not None,
@@ -219,23 +226,23 @@ def make_matrix(parameters: Parameters, job: BlockJob, ref: LinearRef, score: to
     )  # fmt: skip
 
 
-def learn(parameters: Parameters, job: BlockJob, matrices: list[LearnedMatrix], free: list[LearnedMatrix]) -> None:
+def learn(settings: Besa, job: BlockJob, matrices: list[LearnedMatrix], free: list[LearnedMatrix]) -> None:
     """Trains the logits of the `free` matrices, and all clipping, one step a calibration sequence."""
     device = job.device
     inputs = job.sequences(job.inputs)
-    references = job.sequences(job.outputs if parameters.reference == "local" else job.dense_outputs)
+    references = job.sequences(job.outputs if settings.reference == "local" else job.dense_outputs)
     optimizers: list[torch.optim.Optimizer] = []
     if free:
         bounded = all(matrix.bounded for matrix in free)
         weights = sum(matrix.n_weights for matrix in free)
-        d_coef = parameters.d_coef or default_d_coef(parameters.granularity, bounded, weights)
+        d_coef = settings.d_coef or default_d_coef(settings.granularity, bounded, weights)
         optimizers.append(Prodigy([b.logits for b in free], lr=1.0, d_coef=d_coef))
     clipped = [p for b in matrices if b.clipping is not None for p in b.clipping.parameters()]
     if clipped:
-        optimizers.append(torch.optim.AdamW(clipped, lr=parameters.clip_lr, weight_decay=0.0))
+        optimizers.append(torch.optim.AdamW(clipped, lr=settings.clip_lr, weight_decay=0.0))
     of = {matrix.ref: matrix for matrix in matrices}
     with StandIn(job.block, [matrix.ref for matrix in matrices]) as stand_in:
-        for _ in range(parameters.epochs):
+        for _ in range(settings.epochs):
             for states, wanted in zip(inputs, references, strict=True):
                 for matrix in matrices:
                     matrix.write(stand_in.view(matrix.ref))
@@ -243,13 +250,13 @@ def learn(parameters: Parameters, job: BlockJob, matrices: list[LearnedMatrix], 
 
                 def loss(states=states, wanted=wanted) -> torch.Tensor:
                     output = job.run(states.to(device))
-                    return parameters.alpha * output_error(output, wanted.to(device), parameters.normalisation)
+                    return settings.alpha * output_error(output, wanted.to(device), settings.normalisation)
 
                 for optimizer in optimizers:
                     optimizer.zero_grad()
                 stand_in.backward(loss, lambda ref, gradient: of[ref].receive(gradient))
                 if free:
-                    surrogate(parameters, free).backward()
+                    surrogate(settings, free).backward()
                 for optimizer in optimizers:
                     optimizer.step()
 
@@ -263,7 +270,7 @@ def default_d_coef(granularity: str, bounded: bool, weights: int) -> float:
     return next(d_coef for most, d_coef in ROW_D_COEF if weights <= most)
 
 
-def surrogate(parameters: Parameters, matrices: list[LearnedMatrix]) -> torch.Tensor:
+def surrogate(settings: Besa, matrices: list[LearnedMatrix]) -> torch.Tensor:
     """A scalar whose gradient with respect to the logits is the loss's: sum pi * dL_rec/dpi, plus the penalty as it is."""
     with torch.enable_grad():
         total = torch.zeros((), device=matrices[0].weight.device)
@@ -275,7 +282,7 @@ def surrogate(parameters: Parameters, matrices: list[LearnedMatrix]) -> torch.Te
             pruned = sum(matrices[i].n_weights * (pis[i] @ matrices[i].points).mean() for i in group)
             target = sum(matrices[i].n_weights * matrices[i].target for i in group) / weights
             if target > 0:
-                total = total + parameters.beta * ((pruned / weights - target) / target) ** 2
+                total = total + settings.beta * ((pruned / weights - target) / target) ** 2
         return total
 
 
@@ -296,14 +303,3 @@ def final_counts(matrices: list[LearnedMatrix]) -> list[torch.Tensor]:
         found = whole_counts(wanted, [b.width for b in members], [b.unit for b in members], total)
         counts |= dict(zip(group, found, strict=True))
     return [counts[i].to(matrix.weight.device) for i, matrix in enumerate(matrices)]
-
-
-def pattern_of(parameters: Parameters, pattern: NofM | None) -> NofM | None:
-    """What the masks promise to hardware."""
-    return None if parameters.nm_budget == "row" else pattern
-
-
-METHOD = Method(
-    "besa", __doc__ or "", ("row",), Parameters, needs, decide=decide, joint=frozenset({"lwc"}), default_quantizer="lwc",
-    check=check, promises=pattern_of,
-)  # fmt: skip
