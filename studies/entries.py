@@ -29,8 +29,11 @@ def targets_of(accelerator: StudyAccelerator) -> list[Target] | GpuTarget:
     return combined(accelerator.name, overrides(accelerator.set), sweeps)
 
 
-def gpu_key(target: GpuTarget) -> list[str]:
-    return [spec_sha256(target.name, target.spec), target.dtype]
+def described_by(targets: list[Target] | GpuTarget) -> tuple[str, list[Any]]:
+    """("cycles" or "times", all that tells these targets apart from others)."""
+    if isinstance(targets, GpuTarget):
+        return "times", [spec_sha256(targets.name, targets.spec), targets.dtype]
+    return "cycles", [[target.sha256, target.source_sha256] for target in targets]
 
 
 def check_place(accelerator: StudyAccelerator, tokens: int) -> None:

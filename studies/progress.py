@@ -28,6 +28,13 @@ class ProgressLine:
         self._shown = None
 
 
+class Silent(ProgressLine):
+    """Of work in another process, whose lines would run into each other."""
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        pass
+
+
 def warn(message: str) -> None:
     """One line, whatever the names in it hold."""
     sys.stderr.write(f"warning: {' '.join(message.split())}\n")

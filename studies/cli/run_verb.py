@@ -6,7 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 
-def run(study: Path, /, *, out: Path | None = None, fresh: Annotated[bool, Parameter(negative="")] = False) -> None:
+def run(
+    study: Path, /, *, out: Path | None = None, fresh: Annotated[bool, Parameter(negative="")] = False, workers: int = 1
+) -> None:
     """Run a study file; steps whose inputs did not change are skipped.
 
     Parameters
@@ -15,8 +17,10 @@ def run(study: Path, /, *, out: Path | None = None, fresh: Annotated[bool, Param
         Folder of the results (default: the study's `out`, else out/NAME).
     fresh
         Gather the masks' statistics and count cycles and times anew; masks and perplexities stay.
+    workers
+        Processes that make the results side by side; each prunes in memory of its own. Results do not depend on it.
     """
-    from studies.executor import run_study
+    from studies.running.study_run import run_study
     from studies.study import read_study
 
-    run_study(read_study(study), out, fresh)
+    run_study(read_study(study), out, fresh, workers)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from studies.cli.main import main
-from studies.executor import StudyRunner, run_study
+from studies.running.study_run import StudyRun, run_study
 from studies.study import read_study
 from workloads import MaskBundle, UserError
 from workloads.bundle import BundleHeader
@@ -78,7 +78,7 @@ def test_given_masks_stand_beside_a_method_with_their_perplexity(study_file, tmp
 def test_steps_run_again_where_the_bundle_changed_and_only_there(study_file, tmp_path, magnitude, capsys):
     def run() -> str:
         capsys.readouterr()
-        StudyRunner(read_study(study_file), tmp_path / "out").run()
+        StudyRun(read_study(study_file), tmp_path / "out").run()
         return capsys.readouterr().err
 
     run()
@@ -114,8 +114,8 @@ def test_one_label_for_bundles_of_several_targets_and_models(study_file, tmp_pat
     given = text.replace('masks = "ours"\n', 'masks = "ours"\nmodels = ["tiny"]\n') + second
     study_file.write_text(given + each.format("second"))
     study = read_study(study_file)
-    runner = StudyRunner(study, tmp_path / "out")
-    assert [[m.title for m in runner.methods_of(model)] for model in study.models] == [["magnitude", "Ours"]] * 2
+    runner = StudyRun(study, tmp_path / "out")
+    assert [[m.title for m in runner.plan.methods_of(model)] for model in study.models] == [["magnitude", "Ours"]] * 2
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_masks_of_another_model_are_refused_before_anything_runs(study_file, tmp
     models = f'[[models]]\nname = "other"\nshapes = "{shapes}"\n'
     study_file.write_text(text[: text.index("[[models]]")] + models + text[text.index("[[methods]]\nmasks") :])
     with pytest.raises(UserError, match=said) as caught:
-        StudyRunner(read_study(study_file), tmp_path / "out").check()
+        StudyRun(read_study(study_file), tmp_path / "out").check()
     assert "Ours for model 'other'" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -159,6 +159,6 @@ def test_a_model_of_shapes_alone_takes_masks(study_file, tmp_path, tiny_model):
     text = study_file.read_text()
     models = f'[[models]]\nname = "tiny"\nshapes = "{tiny_model}"\n'
     study_file.write_text(text[: text.index("[[models]]")] + models + text[text.index("[[methods]]\nmasks") :])
-    rows, quality = StudyRunner(read_study(study_file), tmp_path / "out").run()
+    rows, quality = StudyRun(read_study(study_file), tmp_path / "out").run()
     assert quality is None
     assert set(rows["method"]) == {"Ours"}

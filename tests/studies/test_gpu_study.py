@@ -14,10 +14,10 @@ from simulator.gpu.published import GEMMS
 from studies.cli.ls_verb import ls
 from studies.cli.report_verb import report
 from studies.cli.show_verb import show
-from studies.executor import StudyRunner, run_study
 from studies.masks import generated, in_memory
 from studies.published import published_rows, short_name, spmm_table
 from studies.report import notes_for, read_rows
+from studies.running.study_run import StudyRun, run_study
 from studies.shapes import shapes_source
 from studies.study import read_study
 from tests.measurement.test_records import example
@@ -57,7 +57,7 @@ def study_file(tmp_path) -> Path:
 
 
 def run(study_file: Path, out: Path) -> pd.DataFrame:
-    rows, _ = StudyRunner(read_study(study_file), out).run()
+    rows, _ = StudyRun(read_study(study_file), out).run()
     assert rows is not None
     return rows
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.executor import StudyRunner, run_study
+from studies.running.study_run import StudyRun, run_study
 from studies.study import read_study
 from workloads import UserError
 
@@ -95,11 +95,11 @@ def test_more_seeds_leave_what_is_there_untouched(study_file, tmp_path, capsys):
     out = tmp_path / "out"
     text = study_file.read_text()
     study_file.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0]").replace('[0.5, "2:4"]', "[0.5]"))
-    StudyRunner(read_study(study_file), out).run()
+    StudyRun(read_study(study_file), out).run()
     before = {f: f.stat().st_mtime_ns for f in out.rglob("*") if f.is_file() and {"masks", "steps"} & set(f.parts)}
     capsys.readouterr()
     study_file.write_text(text.replace("seeds = [0, 1, 2]", "seeds = [0, 1]").replace('[0.5, "2:4"]', "[0.5]"))
-    StudyRunner(read_study(study_file), out).run()
+    StudyRun(read_study(study_file), out).run()
     assert {f: f.stat().st_mtime_ns for f in before} == before
     assert "5 of 7 steps were unchanged" in capsys.readouterr().err
 
@@ -112,14 +112,14 @@ def test_generated_masks_have_no_weights_to_quantize(study_file, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("examples/*.toml")))
 def test_the_studies_that_ship_can_be_run(name, tmp_path):
-    StudyRunner(read_study(ROOT / name), tmp_path).check()
+    StudyRun(read_study(ROOT / name), tmp_path).check()
 
 
 def test_both_quality_studies_run_the_same_methods(tmp_path):
     shipped, with_second = (read_study(ROOT / folder / "quality.toml") for folder in ("examples", "benchmarks"))
     assert shipped.methods == with_second.methods
     assert len(shipped.methods) == 2 * (1 + 5 * 3) * 5 + 1 * 3 + 2 * 3 + 5 * 3 + 1 + 3 * 3
-    StudyRunner(with_second, tmp_path).check()
+    StudyRun(with_second, tmp_path).check()
 
 
 def test_a_target_that_a_models_shapes_cannot_take_is_left_out_and_said_so(tmp_path, tiny_model, capsys):
@@ -137,5 +137,5 @@ def test_a_study_that_lacks_calibration_is_told_before_anything_runs(tmp_path, t
     text = STUDY.format(model=tiny_model)
     path.write_text("".join(line for line in text.splitlines(True) if not line.startswith("calibration")))
     with pytest.raises(UserError, match=r"tiny\.toml: model 'tiny' has no `calibration`; wanda needs it"):
-        StudyRunner(read_study(path), tmp_path / "out").check()
+        StudyRun(read_study(path), tmp_path / "out").check()
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.executor import StudyRunner, run_study
+from studies.running.study_run import StudyRun, run_study
 from studies.study import read_study
 from workloads import UserError
 
@@ -47,7 +47,7 @@ def study_file(tmp_path, tiny_model) -> Path:
 
 def run_steps(study_file: Path, out: Path) -> pd.DataFrame:
     """All rows of a study, without its report."""
-    rows, _ = StudyRunner(read_study(study_file), out).run()
+    rows, _ = StudyRun(read_study(study_file), out).run()
     return rows
 
 

@@ -7,10 +7,9 @@ import sys
 import pandas as pd
 import pytest
 
-from studies import steps as module
-from studies.executor import run_study
-from studies.progress import ProgressLine
-from studies.steps import Steps
+from studies.running import store as module
+from studies.running.store import Store
+from studies.running.study_run import run_study
 from studies.study import read_study
 from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError
 from workloads.columns.column import Column
@@ -34,17 +33,27 @@ def rows_of(folder, made: list[str], key: str) -> list[int]:
         made.append(key)
         return pd.DataFrame({"layer": ["a", "b"], "cycles": [len(key), 2]})
 
-    return Steps(folder, 1, ProgressLine()).rows("s", [key], COLUMNS, make)["cycles"].tolist()
+    store = Store(folder)
+    if store.find_rows("s", key, COLUMNS) is None:
+        store.make_rows("s", key, make)
+    found = store.find_rows("s", key, COLUMNS)
+    assert found is not None
+    return found["cycles"].tolist()
 
 
 def masks_of(folder, made: list[str], key: str, seed: int = 0) -> MaskBundle:
-    def make() -> MaskBundle:
+    def make(place) -> MaskBundle:
         made.append(key)
-        writer = BundleWriter(folder / "m", BundleHeader("m", "hand", seed=seed))
+        writer = BundleWriter(place, BundleHeader("m", "hand", seed=seed))
         writer.add(Layer("l.0", "q", 0, 2, 70), PackedMask.dense(2, 70), "unstructured")
         return writer.finish()
 
-    return Steps(folder, 1, ProgressLine()).bundle(folder / "m", key, make)
+    store = Store(folder)
+    if store.find_bundle("m", key) is None:
+        store.make_bundle("m", key, make)
+    found = store.find_bundle("m", key)
+    assert found is not None
+    return found
 
 
 def test_an_unchanged_step_is_not_made_again_and_another_key_is(tmp_path, made):
@@ -98,12 +107,12 @@ def test_masks_are_made_again_when_their_description_was_changed_or_a_shard_is_g
     first = masks_of(tmp_path, made, "k").sha256
     assert masks_of(tmp_path, made, "k").sha256 == first
     assert made == ["k"]
-    header = tmp_path / "m" / "bundle.json"
+    header = tmp_path / "masks" / "m" / "bundle.json"
     content = json.loads(header.read_text())
     header.write_text(json.dumps(content | {"sha256": "", "header": content["header"] | {"seed": 5}}))
     assert masks_of(tmp_path, made, "k").sha256 == first
     assert f"{header} was changed" in capsys.readouterr().err
-    (tmp_path / "m" / "masks-00000.safetensors").unlink()
+    (tmp_path / "masks" / "m" / "masks-00000.safetensors").unlink()
     assert masks_of(tmp_path, made, "k").sha256 == first
     assert "is damaged" in capsys.readouterr().err
     assert made == ["k", "k", "k"]
@@ -112,7 +121,7 @@ def test_masks_are_made_again_when_their_description_was_changed_or_a_shard_is_g
 def test_a_kill_before_the_last_stamp_of_masks_ends_with_the_same_files(tmp_path, made):
     masks_of(tmp_path, made, "k")
     whole = {f.name: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
-    (tmp_path / "m.json").write_text('{\n "key": "k"\n}\n')
+    (tmp_path / "masks" / "m.json").write_text('{\n "key": "k"\n}\n')
     masks_of(tmp_path, made, "k")
     assert {f.name: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == whole
     assert made == ["k"]

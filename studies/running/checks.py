@@ -1,0 +1,79 @@
+"""Everything about a study that can be known to be wrong before its first task runs."""
+
+from pathlib import Path
+
+from studies.entries import check_method, check_place, needs_calibration
+from studies.masks import check_model, model_layers
+from studies.measure import replay
+from studies.method_entry import GENERATED, StudyMethod
+from studies.names import described
+from studies.running.plan import Plan
+from studies.running.rows_tasks import routing_of
+from studies.study import StudyModel
+from workloads.errors import NotForThisModel, UserError
+
+
+def check_study(plan: Plan) -> None:
+    """Raises UserError, which names the study file."""
+    study = plan.study
+    for on in study.file.accelerators:
+        for tokens in on.tokens:
+            try:
+                check_place(on, tokens)
+                routing_of(plan.place, on)
+            except UserError as error:
+                raise UserError(f"{study.path}: {on.name}: {error}") from None
+    for record in study.file.measured:
+        replay(study.beside(record.record), record.l2)
+    for method in study.methods:
+        try:
+            check_method(method)
+        except UserError as error:
+            raise UserError(f"{study.path}: {described(method)}: {error}") from None
+    _check_selections(plan)
+    for model in study.models:
+        _check_model(plan, model)
+
+
+def _check_selections(plan: Plan) -> None:
+    """A selection may fit some models of a study only; raises UserError for one that fits none."""
+    study = plan.study
+    for method in study.methods:
+        refusals: list[NotForThisModel] = []
+        models = [m for m in study.models if method.runs_for(m.name) and not method.selection.everything]
+        for model in models:
+            try:
+                method.selection.names(model_layers(plan.place.beside_or_name(model.path or model.shapes)))
+            except NotForThisModel as error:
+                refusals.append(error)
+        if refusals and len(refusals) == len(models):
+            raise UserError(f"{study.path}: {described(method)}: {refusals[0]}")
+
+
+def _check_model(plan: Plan, model: StudyModel) -> None:
+    study = plan.study
+    for name in (model.text, model.calibration):
+        if name and Path(name).suffix and not study.beside(name).is_file():
+            raise UserError(f"{study.path}: model {model.name!r}: no such file: {study.beside(name)}")
+    methods = plan.methods_of(model)
+    if not methods:
+        raise UserError(f"{study.path}: model {model.name!r} has no [[methods]]; leave it out or give it one")
+    for method in methods:
+        if method.masks:
+            _check_masks(plan, model, method)
+        elif model.path and not model.calibration and needs_calibration(method):
+            raise UserError(f"{study.path}: model {model.name!r} has no `calibration`; {method.title} needs it")
+        elif model.shapes and method.method != GENERATED:
+            raise UserError(
+                f"{study.path}: {model.name!r} has shapes only; {method.method!r} needs weights "
+                f"(give `path`), or use method = {GENERATED!r}"
+            )
+
+
+def _check_masks(plan: Plan, model: StudyModel, method: StudyMethod) -> None:
+    """Raises UserError where a bundle that was given is not of this model."""
+    study = plan.study
+    try:
+        check_model(study.beside(method.masks), plan.place.beside_or_name(model.path or model.shapes))
+    except UserError as error:
+        raise UserError(f"{study.path}: {method.title} for model {model.name!r}: {error}") from None

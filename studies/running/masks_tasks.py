@@ -1,0 +1,131 @@
+"""Where the masks of a study come from: pruned, generated, given, or none where shapes are all that is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.masks import generated, write_bundle
+from studies.method_entry import StudyMethod
+from studies.names import described, given_name, masks_name
+from studies.progress import ProgressLine, warn
+from studies.running.code import PRUNING, code_sha256
+from studies.running.store import Store
+from studies.running.task import FreeTask, Place, Task, file_sha256
+from studies.settings import density_of
+from studies.shapes import shapes_source
+from studies.simulate import Source, bundle_source
+from studies.study import StudyModel
+from workloads.bundle import MaskBundle
+from workloads.files import sha256_of
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What the rows of a run are made of; `name` tells it apart from the other runs of the study. Without a folder it is the shapes
+    of `shapes` alone."""
+
+    sha256: str
+    name: str
+    folder: Path | None = None
+    shapes: str = ""
+    seed: int = 0
+
+    @property
+    def bundle(self) -> MaskBundle | None:
+        return MaskBundle.open(self.folder) if self.folder is not None else None
+
+    def source(self, fresh: bool = False) -> Source:
+        bundle = self.bundle
+        return shapes_source(self.shapes, self.seed) if bundle is None else bundle_source(bundle, fresh)
+
+
+@dataclass(frozen=True, eq=False)
+class MasksTask(Task):
+    """Of one model and one method."""
+
+    place: Place
+    model: StudyModel
+    method: StudyMethod
+
+    @property
+    def title(self) -> str:
+        return f"masks of {self.model.name}, {described(self.method)}"
+
+
+class ShapesAlone(MasksTask, FreeTask):
+    """Generated 2:4 masks, of which GPUs alone are asked: their times are those of the shapes."""
+
+    def result(self, inputs: Sequence[Any]) -> Masks:
+        shapes, seed = self.place.beside_or_name(self.model.path or self.model.shapes), self.method.seed
+        header = shapes_source(shapes, seed).header
+        return Masks(header.sha256(), masks_name(self.model, self.method), shapes=shapes, seed=seed)
+
+
+class GivenMasks(MasksTask, FreeTask):
+    """A bundle that is there."""
+
+    def result(self, inputs: Sequence[Any]) -> Masks:
+        bundle = MaskBundle.open(self.place.beside(self.method.masks))
+        return Masks(bundle.sha256, given_name(self.model, self.method, bundle), bundle.folder)
+
+
+class BundleTask(MasksTask):
+    """Masks that are written into the study's folder."""
+
+    def find(self, store: Store, key: str, inputs: Sequence[Any]) -> Masks | None:
+        name = masks_name(self.model, self.method)
+        bundle = store.find_bundle(name, key)
+        return None if bundle is None else Masks(bundle.sha256, name, bundle.folder)
+
+
+class GeneratedMasks(BundleTask):
+    def key(self, inputs: Sequence[Any]) -> str:
+        return sha256_of([self._made().header.sha256(), code_sha256(("workloads", "checkpoints"))])
+
+    def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
+        made = self._made()
+
+        def write(folder: Path) -> MaskBundle:
+            return write_bundle(folder, made.header, made.count, made.masks, progress, made.patterns)
+
+        store.make_bundle(masks_name(self.model, self.method), key, write)
+
+    def _made(self):
+        method = self.method
+        density = density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
+        model = self.place.beside_or_name(self.model.path or self.model.shapes)
+        return generated(model, method.pattern, density, method.seed, {}, method.selection, method.fallback)
+
+
+class PrunedMasks(BundleTask):
+    def key(self, inputs: Sequence[Any]) -> str:
+        model = self.model
+        drawn = self.place.text_sha256(model.calibration)
+        settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(self.method), "label": ""}]
+        return sha256_of([settings, drawn, model_files_sha256(self.place, model), code_sha256(PRUNING)])
+
+    def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
+        from studies.entries import prune_settings
+        from studies.prune import make_recipe, open_checkpoint, run_prune
+
+        model = self.model
+
+        def prune(folder: Path) -> MaskBundle:
+            checkpoint = open_checkpoint(self.place.beside_or_name(model.path), model.dtype)
+            calibration = self.place.beside_or_name(model.calibration) if model.calibration else None
+            settings = prune_settings(self.method)
+            recipe = make_recipe(model.name, checkpoint, settings, calibration, model.samples, model.seq_len)
+            return run_prune(checkpoint, recipe, folder, None, "dense", progress, warn)
+
+        store.make_bundle(masks_name(model, self.method), key, prune)
+
+
+def model_files_sha256(place: Place, model: StudyModel) -> str:
+    from checkpoints.model_folder import find_model
+    from checkpoints.weight_files import weight_files
+
+    found = find_model(place.beside_or_name(model.path))
+    settings = [found / "config.json"] if found.is_dir() else []
+    files = [*settings, *weight_files(found)]
+    return sha256_of([[file.name, file_sha256(file)] for file in files])

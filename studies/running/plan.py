@@ -1,0 +1,57 @@
+"""The tasks of a study, in the order in which one process makes them."""
+
+from dataclasses import dataclass
+
+from simulator.gpu import GPUS
+from studies.method_entry import GENERATED, StudyMethod
+from studies.running.masks_tasks import GeneratedMasks, GivenMasks, MasksTask, PrunedMasks, ShapesAlone
+from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
+from studies.running.task import Place, Task
+from studies.shapes import NEEDS_NO_MASK
+from studies.study import Study, StudyAccelerator, StudyModel
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study asks of each of its models."""
+
+    study: Study
+    fresh: bool = False  # gather statistics and simulate again, whatever is there
+
+    @property
+    def place(self) -> Place:
+        return Place(self.study.path.parent)
+
+    def methods_of(self, model: StudyModel) -> list[StudyMethod]:
+        return [method for method in self.study.methods if method.runs_for(model.name)]
+
+    def places_of(self, model: StudyModel) -> list[tuple[StudyAccelerator, int]]:
+        runs = [on for on in self.study.file.accelerators if on.runs(model)]
+        return [(on, tokens) for on in runs for tokens in on.tokens]
+
+    def tasks(self) -> list[Task]:
+        tasks: list[Task] = []
+        for model in self.study.models:
+            if model.evaluated:
+                tasks.append(QualityTask(self.place, model))
+            for method in self.methods_of(model):
+                masks = self.masks_task(model, method)
+                tasks.append(masks)
+                if model.evaluated:
+                    tasks.append(QualityTask(self.place, model, method, (masks,)))
+                for on, tokens in self.places_of(model):
+                    run = (self.place, model, method, on, tokens, (masks,))
+                    tasks += [UtilisationTask(*run)] if on.trace else []
+                    tasks.append(LayersTask(*run, self.fresh))
+        return tasks
+
+    def masks_task(self, model: StudyModel, method: StudyMethod) -> MasksTask:
+        kind: type[MasksTask] = GivenMasks if method.masks else PrunedMasks
+        if method.method == GENERATED:
+            kind = ShapesAlone if self._shapes_suffice(model, method) else GeneratedMasks
+        return kind(self.place, model, method)
+
+    def _shapes_suffice(self, model: StudyModel, method: StudyMethod) -> bool:
+        names = {on.name for on, _ in self.places_of(model)}
+        plain = method.pattern == NEEDS_NO_MASK and method.selection.everything and method.fallback == "refuse"
+        return bool(names) and names <= set(GPUS) and plain and not model.evaluated

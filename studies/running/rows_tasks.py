@@ -1,0 +1,155 @@
+"""Rows of a study: perplexities, and cycles or times of masks on a target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from studies.entries import described_by, targets_of
+from studies.gaps import warn_of_gaps
+from studies.method_entry import StudyMethod
+from studies.names import described, slug
+from studies.progress import ProgressLine
+from studies.running.code import PRUNING, SIMULATING, code_sha256
+from studies.running.masks_tasks import Masks, MasksTask, model_files_sha256
+from studies.running.store import Store
+from studies.running.task import FreeTask, Place, Task
+from studies.simulate import simulate_frame, utilisation_frame
+from studies.study import StudyAccelerator, StudyModel
+from workloads.conditions import Conditions
+from workloads.files import sha256_of
+from workloads.routing import Routing, parse_routing
+from workloads.columns.layers import LAYER_COLUMNS
+from workloads.columns.quality import QUALITY_COLUMNS
+
+
+def routing_of(place: Place, accelerator: StudyAccelerator) -> Routing:
+    """Raises UserError for one that is none, or counts that cannot be read."""
+    return parse_routing(accelerator.routing, place.folder)
+
+
+@dataclass(frozen=True, eq=False)
+class QualityTask(Task):
+    """The perplexity of a model with the masks of `needs`, or dense where there are none."""
+
+    place: Place
+    model: StudyModel
+    method: StudyMethod | None = None
+    needs: Sequence[MasksTask] = ()
+
+    @property
+    def title(self) -> str:
+        return f"perplexity of {self.model.name}, {described(self.method) if self.method else 'dense'}"
+
+    @property
+    def _named(self) -> str:
+        return self.method.title if self.method else "dense"
+
+    def key(self, inputs: Sequence[Any]) -> str:
+        model = self.model
+        settings = [model.name, model.eval_seq_len, model.eval_windows, model.dtype, self._named]
+        texts, files = self.place.text_sha256(model.text), model_files_sha256(self.place, model)
+        return sha256_of([settings, [masks.sha256 for masks in inputs], texts, files, code_sha256(PRUNING)])
+
+    def _name(self, inputs: Sequence[Masks]) -> str:
+        method = self.method.method if self.method else "dense"
+        return slug("quality", self.model.name, method, *(masks.name for masks in inputs))
+
+    def find(self, store: Store, key: str, inputs: Sequence[Any]) -> pd.DataFrame | None:
+        return store.find_rows(self._name(inputs), key, QUALITY_COLUMNS)
+
+    def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
+        from studies.evaluate import evaluate
+        from studies.prune import open_checkpoint
+
+        model = self.model
+        path, text = self.place.beside_or_name(model.path), self.place.beside_or_name(model.text)
+        bundle = inputs[0].bundle if inputs else None
+
+        def rows() -> pd.DataFrame:
+            checkpoint = open_checkpoint(path, model.dtype)
+            frame = evaluate(checkpoint, path, bundle, text, model.eval_seq_len, model.eval_windows, progress)
+            return frame.assign(model=model.name, method=self._named)
+
+        store.make_rows(self._name(inputs), key, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class LayersTask(Task):
+    """Cycles or times of every layer on a target, at one number of tokens. `needs`: its masks."""
+
+    place: Place
+    model: StudyModel
+    method: StudyMethod
+    accelerator: StudyAccelerator
+    tokens: int
+    needs: Sequence[MasksTask]
+    fresh: bool = False  # also gathers the statistics of the masks anew
+
+    @property
+    def _what(self) -> str:
+        return described_by(targets_of(self.accelerator))[0]
+
+    @property
+    def title(self) -> str:
+        on = f"{self.accelerator.name}, tokens {self.tokens}"
+        return f"{self._what} of {self.model.name}, {described(self.method)} on {on}"
+
+    @property
+    def _conditions(self) -> Conditions:
+        return Conditions(self.tokens, self.accelerator.activation_density, routing_of(self.place, self.accelerator))
+
+    def key(self, inputs: Sequence[Any]) -> str:
+        on, conditions = self.accelerator, self._conditions
+        target = described_by(targets_of(on))[1]
+        asked = [self.tokens, on.activation_density, conditions.routing.text]
+        named = [self.model.name, self.method.title]
+        return sha256_of([inputs[0].sha256, target, asked, named, code_sha256(SIMULATING)])
+
+    def _name(self, inputs: Sequence[Masks]) -> str:
+        on, routing = self.accelerator, self._conditions.routing
+        settings = sha256_of([on.set, on.sweep, on.activation_density])[:8]
+        plain = not on.set and not on.sweep and on.activation_density == 1
+        routed = "" if routing.kind == "uniform" else routing.text
+        return slug(self._what, inputs[0].name, on.name, on.dtype, "" if plain else settings, routed, self.tokens)
+
+    def find(self, store: Store, key: str, inputs: Sequence[Any]) -> pd.DataFrame | None:
+        return store.find_rows(self._name(inputs), key, LAYER_COLUMNS)
+
+    def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
+        def rows() -> pd.DataFrame:
+            frame = simulate_frame(
+                inputs[0].source(self.fresh), targets_of(self.accelerator), self._conditions, progress
+            )
+            warn_of_gaps(frame)
+            return frame.assign(model=self.model.name, method=self.method.title)
+
+        store.make_rows(self._name(inputs), key, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class UtilisationTask(FreeTask):
+    """How busy one layer keeps the machine over time. `needs`: its masks."""
+
+    place: Place
+    model: StudyModel
+    method: StudyMethod
+    accelerator: StudyAccelerator
+    tokens: int
+    needs: Sequence[MasksTask]
+    counted = False
+
+    @property
+    def title(self) -> str:
+        return f"utilisation of {self.accelerator.name} by {self.accelerator.trace} of {self.model.name}"
+
+    def result(self, inputs: Sequence[Any]) -> pd.DataFrame:
+        on, source = self.accelerator, inputs[0].source()
+        conditions = Conditions(self.tokens, on.activation_density, routing_of(self.place, on))
+        targets = targets_of(on)
+        assert isinstance(targets, list)
+        frame = utilisation_frame(source, targets[0], conditions, on.trace)
+        header = source.header
+        facts = {"pattern": header.pattern, "target_sparsity": header.target_sparsity, "seed": header.seed}
+        return frame.assign(model=self.model.name, method=self.method.title, **facts)

@@ -1,0 +1,105 @@
+"""Runs a study: its tasks, then the report of their results."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from studies.gaps import check_any_ran
+from studies.measure import replay
+from studies.names import absent_text, target_text
+from studies.progress import ProgressLine
+from studies.published import published_rows, spmm_table, unmatched_notes
+from studies.report import constants_for, notes_for
+from studies.running.backends import opened
+from studies.running.checks import check_study
+from studies.running.execute import Results, execute
+from studies.running.masks_tasks import MasksTask
+from studies.running.plan import Plan
+from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
+from studies.running.store import Store
+from studies.study import Study
+from workloads.locking import writing
+
+FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
+
+
+def run_study(study: Study, out: Path | None = None, fresh: bool = False, workers: int = 1) -> dict[str, Path]:
+    """Makes every result that is not there, writes the report and prints its headline. Returns the report's files. Raises NothingRan
+    where no target can run any layer."""
+    run = StudyRun(study, out or study.out, fresh, workers)
+    run.check()
+    with writing(run.out):
+        rows, quality = run.run()
+        files = run.report(rows, quality)
+    if rows is not None:
+        check_any_ran(rows)
+    return files
+
+
+class StudyRun:
+    """One study, the folder it writes to, and how many processes make its results; the results do not depend on that."""
+
+    def __init__(self, study: Study, out: Path, fresh: bool = False, workers: int = 1):
+        self.study = study
+        self.plan = Plan(study, fresh)
+        self.out = out
+        self.workers = workers
+        self.left_out: list[str] = []
+        self.timelines: list[pd.DataFrame] = []
+
+    def check(self) -> None:
+        """Raises UserError for whatever can be known to be wrong before the first task runs."""
+        check_study(self.plan)
+
+    def run(self) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+        """(result rows, quality rows); None where the study asks for none."""
+        for model in self.study.absent:
+            sys.stderr.write(f"left out: {absent_text(model)}\n")
+        tasks = self.plan.tasks()
+        with opened(self.workers) as executor:
+            results = execute(tasks, Store(self.out), executor, ProgressLine())
+        self._leave_out(results)
+        rows, quality = [], []
+        for task, frame in ((task, results.found[task]) for task in tasks if task in results.found):
+            if isinstance(task, QualityTask):
+                quality.append(frame)
+            elif isinstance(task, UtilisationTask):
+                self.timelines.append(frame)
+            elif isinstance(task, LayersTask):
+                rows.append(frame)
+                if task.accelerator.published and len(beside := published_rows(frame)):
+                    rows[-1] = pd.concat([frame, beside], ignore_index=True)
+        rows += [replay(self.study.beside(record.record), record.l2) for record in self.study.file.measured]
+        return joined(rows), joined(quality)
+
+    def _leave_out(self, results: Results) -> None:
+        """Targets that a model's shapes cannot take: told once, in the report too."""
+        for task, refusal in results.refused.items():
+            if isinstance(task, MasksTask):
+                text = f"{task.model.name} at {target_text(task.method)}: {refusal}"
+                if text not in self.left_out:
+                    self.left_out.append(text)
+                    sys.stderr.write(f"left out: {text}\n")
+
+    def report(self, rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> dict[str, Path]:
+        from rich.console import Console
+
+        from reports import write_report
+        from reports.render.terminal import print_report
+
+        notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
+        notes += [f"Left out: {text}." for text in self.left_out]
+        asked = [accelerator.name for accelerator in self.study.file.accelerators if accelerator.published]
+        notes += [] if rows is None else unmatched_notes(asked, rows) + notes_for(rows)
+        constants = None if rows is None else constants_for(rows)
+        spmm = None if rows is None else spmm_table(rows)
+        timelines = joined(self.timelines)
+        files = write_report(rows, quality, self.out, self.study.file.title, notes, timelines, constants, spmm)
+        print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)
+        print(f"\nreport: {files['report.html']}")
+        return files
+
+
+def joined(frames: list[pd.DataFrame]) -> pd.DataFrame | None:
+    return pd.concat(frames, ignore_index=True) if frames else None
