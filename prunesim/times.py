@@ -117,7 +117,7 @@ def report(
 
 def run(study: str | Path, *, out: str | Path | None = None, fresh: bool = False) -> Report:
     """Runs a study file and writes its report; steps whose inputs did not change are skipped."""
-    from studies.executor import run_study
+    from studies.running.study_run import run_study
     from studies.study import read_study
 
     asked = read_study(Path(study))

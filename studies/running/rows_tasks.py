@@ -17,11 +17,11 @@ from studies.running.store import Store
 from studies.running.task import FreeTask, Place, Task
 from studies.simulate import simulate_frame, utilisation_frame
 from studies.study import StudyAccelerator, StudyModel
+from workloads.columns.layers import LAYER_COLUMNS
+from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.conditions import Conditions
 from workloads.files import sha256_of
 from workloads.routing import Routing, parse_routing
-from workloads.columns.layers import LAYER_COLUMNS
-from workloads.columns.quality import QUALITY_COLUMNS
 
 
 def routing_of(place: Place, accelerator: StudyAccelerator) -> Routing:

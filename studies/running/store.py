@@ -11,11 +11,11 @@ import pandas as pd
 from studies.progress import warn
 from studies.report import read_rows
 from workloads.bundle import MaskBundle
+from workloads.columns.column import Column
 from workloads.csv_text import csv_text
 from workloads.errors import UserError
 from workloads.files import LOCK_FILE, pretty_json, read_json, sha256_of_file, write_text
 from workloads.locking import writing
-from workloads.columns.column import Column
 
 
 class Store:
