@@ -10,25 +10,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-OURS = ("simulator", "workloads")  # versioned with this program: an edit raises Model.statistics_version
+OURS = ("simulator", "workloads")  # versioned with this program: an edit raises Accelerator.statistics_version
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
-def source_sha256(functions: Iterable[Callable[..., Any]]) -> str | None:
-    """Hash of the source files that `functions` come from, with what those import from beside them; "" where all are OURS, None
-    where some source cannot be read: nothing tells then whether it is still the same.
+def source_sha256(parts: Iterable[Callable[..., Any]]) -> str | None:
+    """Hash of the source files that `parts`, classes and functions, come from, with what those import from beside them; "" where all
+    are OURS, None where some source cannot be read: nothing tells then whether it is still the same.
 
     Other packages that are installed are taken as they are; arguments of functools.partial are hashed by their repr.
     """
     digest = hashlib.sha256()
     texts: dict[str, bytes] = {}
-    for function in functions:
-        function = inspect.unwrap(getattr(function, "py_func", function))
+    for part in parts:
+        function = inspect.unwrap(getattr(part, "py_func", part))
         while isinstance(function, functools.partial):
             digest.update(repr((function.args, sorted(function.keywords.items()))).encode())
             function = inspect.unwrap(getattr(function.func, "py_func", function.func))
-        plain = function if hasattr(function, "__globals__") else type(function).__call__
-        space = getattr(plain, "__globals__", None)
+        space = _namespace(function)
         if space is None:
             return None
         found = _sources(space, texts)
@@ -37,6 +36,15 @@ def source_sha256(functions: Iterable[Callable[..., Any]]) -> str | None:
     for name, text in sorted(texts.items()):
         digest.update(f"{name}:{len(text)}:".encode() + text)
     return digest.hexdigest() if texts else ""
+
+
+def _namespace(part: Any) -> dict[str, Any] | None:
+    """Of the module that a class, a function or a callable object comes from."""
+    if isinstance(part, type):
+        module = sys.modules.get(part.__module__)
+        return vars(module) if module else None
+    plain = part if hasattr(part, "__globals__") else type(part).__call__
+    return getattr(plain, "__globals__", None)
 
 
 def _sources(space: dict[str, Any], texts: dict[str, bytes]) -> bool:

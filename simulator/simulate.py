@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
-from simulator.accelerators import ACCELERATORS, Model
+from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
 from simulator.expected import expected
 from simulator.facts import load_facts, operation_facts
-from simulator.identity import source_sha256
 from simulator.machine.parts import Machine
-from simulator.machine.spec import load_spec, spec_sha256
 from simulator.statistics import Statistics, StatisticsStore
 from simulator.tiling.search import MOST_CYCLES
 from simulator.work import Work
@@ -24,46 +21,15 @@ from workloads.operations import Linear
 from workloads.patterns import DENSE
 
 
-@dataclass(frozen=True)
-class Target:
-    """An accelerator with its settings, ready to run layers."""
-
-    name: str
-    model: Model
-    spec: Any
-    settings: str = ""  # what was set differently from the preset
-
-    @cached_property
-    def sha256(self) -> str:
-        return spec_sha256(self.name, self.spec)
-
-    @cached_property
-    def source_sha256(self) -> str | None:
-        """Of a model from outside this program, "" for ours; None where its source cannot be read."""
-        return source_sha256((self.model.geometry, self.model.gather, self.model.evaluate))
-
-    @cached_property
-    def statistics_key(self) -> list[Any]:
-        """Whose statistics these are; the geometry is their part of the description."""
-        source = source_sha256((self.model.geometry, self.model.gather))
-        return [self.model.statistics_name or self.name, self.model.statistics_version, source or ""]
-
-
-def find_model(name: str) -> Model:
-    """Raises UserError with the nearest known name for an unknown accelerator."""
+def open_target(name: str, overrides: Sequence[str] = ()) -> Accelerator:
+    """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and keys."""
     if name not in ACCELERATORS:
         raise unknown("accelerator", name, ACCELERATORS)
-    return ACCELERATORS[name]
-
-
-def open_target(name: str, overrides: Sequence[str] = ()) -> Target:
-    """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names and keys."""
-    model = find_model(name)
-    return Target(name, model, load_spec(name, model.spec_type, overrides), " ".join(" ".join(overrides).split()))
+    return ACCELERATORS[name](*overrides, preset=name)
 
 
 def simulate_layers(
-    targets: Sequence[Target],
+    targets: Sequence[Accelerator],
     header: BundleHeader,
     layers: Iterable[Linear],
     conditions: Conditions,
@@ -74,7 +40,7 @@ def simulate_layers(
     gathered once for all targets of a geometry. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
     kept = store or StatisticsStore()
     for target in targets:
-        only = target.model.tokens
+        only = target.only_tokens
         if only is not None and conditions.tokens != only:
             raise UserError(
                 f"{target.name} models {only} token, not {conditions.tokens:,}; use --tokens {only}, or another accelerator for more"
@@ -101,16 +67,18 @@ def simulate_layers(
                 future.cancel()
 
 
-def evaluate(target: Target, layer: Linear, conditions: Conditions, store: StatisticsStore) -> Outcome:
+def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: StatisticsStore) -> Outcome:
     """Raises Infeasible where the target cannot run the layer."""
-    weights, model = layer.weights, target.model
+    weights = layer.weights
     left = weights.pattern == DENSE
-    content = weights.sha256 + (weights.values_sha256 if model.reads_values else "")
-    key = [*target.statistics_key, model.geometry(target.spec)]
-    if left and model.reads_values:  # it has none, and needs none
+    content = weights.sha256 + (weights.values_sha256 if target.reads_values else "")
+    key = [*target.statistics_key, target.geometry()]
+    if left and target.reads_values:  # it has none, and needs none
         statistics = Statistics({})
     else:
-        statistics = store.get(content, key, lambda: _gather(target, layer), keep=target.source_sha256 is not None)
+        statistics = store.get(
+            content, key, lambda: target.gather(weights.mask(), weights.values), keep=target.source_sha256 is not None
+        )
     work = Work(
         layer.out_features,
         layer.in_features,
@@ -118,10 +86,10 @@ def evaluate(target: Target, layer: Linear, conditions: Conditions, store: Stati
         conditions.tokens,
         weights.weight_bits,
         weights.group_size,
-        conditions.activation_density if model.skips_zero_inputs else 1.0,
+        conditions.activation_density if target.skips_zero_inputs else 1.0,
         left,
     )
-    outcome = model.evaluate(target.spec, work, statistics)
+    outcome = target.evaluate(work, statistics)
     return left_dense(outcome) if left else outcome
 
 
@@ -131,12 +99,8 @@ def left_dense(outcome: Outcome) -> Outcome:
     return replace(outcome, sparse=dense)
 
 
-def _gather(target: Target, layer: Linear) -> dict[str, Any]:
-    return target.model.gather(target.spec, layer.weights.mask(), layer.weights.values)
-
-
 def _row(
-    target: Target, header: BundleHeader, layer: Linear, conditions: Conditions, store: StatisticsStore
+    target: Accelerator, header: BundleHeader, layer: Linear, conditions: Conditions, store: StatisticsStore
 ) -> dict[str, Any]:
     load = conditions.routing.load(header, layer, conditions.tokens)
     facts = {
@@ -144,7 +108,7 @@ def _row(
         **load_facts(load),
         "target": target.name,
         "settings": f"{target.settings} {conditions.routing.settings(header)}".strip(),
-        "level": target.model.level,
+        "level": target.level,
         "source": "simulated",
         "tokens": conditions.tokens,
         "activation_density": conditions.activation_density,
@@ -168,7 +132,7 @@ def _row(
     }
 
 
-def _figures(target: Target, outcome: Outcome) -> dict[str, Any]:
+def _figures(target: Accelerator, outcome: Outcome) -> dict[str, Any]:
     """The columns that hold cycles, bytes and what follows from them."""
     sparse, published = outcome.sparse, outcome.published_dense_cycles
     return {
@@ -197,7 +161,7 @@ def _figures(target: Target, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _against_dense(target: Target, sparse: LayerCycles, dense: LayerCycles | None) -> dict[str, Any]:
+def _against_dense(target: Accelerator, sparse: LayerCycles, dense: LayerCycles | None) -> dict[str, Any]:
     """Nothing where there is no baseline."""
     if dense is None:
         return {}
@@ -211,7 +175,7 @@ def _against_dense(target: Target, sparse: LayerCycles, dense: LayerCycles | Non
     }
 
 
-def _energies(target: Target, outcome: Outcome) -> dict[str, Any]:
+def _energies(target: Accelerator, outcome: Outcome) -> dict[str, Any]:
     """Energy, energy-delay product and area; nothing where the level counts no actions."""
     spec = target.spec
     if not isinstance(spec, Machine) or outcome.sparse.actions is None:

@@ -12,7 +12,7 @@ from workloads.bundle import NO_NUMPY_TYPE, values_sha256
 from workloads.errors import UserError
 from workloads.files import replacing, sha256_of
 
-FORMAT = 2  # of the file and its key; what a model's arrays mean is Model.statistics_version
+FORMAT = 2  # of the file and its key; what a model's arrays mean is Accelerator.statistics_version
 
 
 class Statistics:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from simulator.accelerators import Accelerator
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget
 from simulator.gpu.prediction import MAX_SIZE
 from simulator.machine.spec import flat, spec_sha256
-from simulator.simulate import Target
 from studies.method_entry import GENERATED, StudyMethod
 from studies.settings import density_of
 from studies.simulate import combined, open_any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studies.prune import PruneSettings
 
 
-def targets_of(accelerator: StudyAccelerator) -> list[Target] | GpuTarget:
+def targets_of(accelerator: StudyAccelerator) -> list[Accelerator] | GpuTarget:
     """The accelerator, once for every combination of the values it sweeps; or the GPU."""
     if accelerator.name in GPUS or not accelerator.sweep:
         return open_any(accelerator.name, overrides(accelerator.set), [], accelerator.dtype)
@@ -51,7 +51,7 @@ def check_place(accelerator: StudyAccelerator, tokens: int) -> None:
         raise UserError(f"`{key}` is for GPUs ({', '.join(GPUS)}); leave it out")
     targets = targets_of(accelerator)
     assert isinstance(targets, list)
-    if tokens < 1 or targets[0].model.tokens not in (None, tokens):
+    if tokens < 1 or targets[0].only_tokens not in (None, tokens):
         raise UserError(f"cannot run tokens = {tokens}")
     if accelerator.trace and len(targets) > 1:
         raise UserError("`trace` shows one design; leave `sweep` out")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from checkpoints.expert_defaults import completed
-from simulator.accelerators import ACCELERATORS
+from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.cycles import Infeasible
 from simulator.gpu import GPUS
 from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
-from simulator.simulate import Target, evaluate, open_target, simulate_layers
+from simulator.simulate import evaluate, open_target, simulate_layers
 from simulator.statistics import StatisticsStore
 from simulator.trace import busy_shares, timeline, trace_events
 from studies.masks import generated, in_memory
@@ -103,7 +103,7 @@ def find_layer(source: Source, name: str) -> str:
     raise UserError(f"no layer or role {name!r} to trace; there are {source.count} layers, the first is {first!r}")
 
 
-def open_any(on: str, sets: Sequence[str], sweeps: Sequence[str], dtype: str) -> list[Target] | GpuTarget:
+def open_any(on: str, sets: Sequence[str], sweeps: Sequence[str], dtype: str) -> list[Accelerator] | GpuTarget:
     """An accelerator's designs, or a GPU. Raises UserError for unknown names and keys, and for what a GPU cannot do."""
     if on not in GPUS:
         if dtype:
@@ -120,12 +120,12 @@ def open_any(on: str, sets: Sequence[str], sweeps: Sequence[str], dtype: str) ->
     return open_gpu(on, list(sets), dtype or "fp16")
 
 
-def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str]) -> list[Target]:
+def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str]) -> list[Accelerator]:
     """The accelerator with `sets`, once for every combination of the swept values ("key=v1,v2,..."). Raises UserError."""
     return combined(on, sets, [parse_sweep(sweep) for sweep in sweeps])
 
 
-def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Target]:
+def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Accelerator]:
     """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice or without values."""
     seen: set[str] = set()
     for choice in choices:
@@ -164,7 +164,7 @@ def gpu_frame(source: Source, target: GpuTarget, conditions: Conditions, progres
 
 
 def simulate_frame(
-    source: Source, targets: Sequence[Target] | GpuTarget, conditions: Conditions, progress: ProgressLine
+    source: Source, targets: Sequence[Accelerator] | GpuTarget, conditions: Conditions, progress: ProgressLine
 ) -> pd.DataFrame:
     """Result rows of every layer on every target, in order."""
     if isinstance(targets, GpuTarget):
@@ -178,7 +178,7 @@ def simulate_frame(
     return to_frame(rows)
 
 
-def layer_timeline(source: Source, target: Target, conditions: Conditions, name: str):
+def layer_timeline(source: Source, target: Accelerator, conditions: Conditions, name: str):
     """(Linear, Timeline) of a masked layer, given by name or role; "": the first; of an expert's one run, with the tokens it then has.
     Raises UserError for an unknown layer, a level
     without tiles, and a layer that cannot run."""
@@ -196,19 +196,19 @@ def layer_timeline(source: Source, target: Target, conditions: Conditions, name:
         raise UserError(f"{name} cannot run on {target.name}, so there is nothing to trace: {error}") from None
     if outcome.sparse.stream is None:
         raise UserError(
-            f"{target.name} is a formula of level {target.model.level!r} without tiles; there is nothing to trace"
+            f"{target.name} is a formula of level {target.level!r} without tiles; there is nothing to trace"
         )
     return layers[name], timeline(outcome.sparse.stream, target.spec.buffers.double)
 
 
-def write_trace(source: Source, target: Target, conditions: Conditions, layer: str, path: Path) -> None:
+def write_trace(source: Source, target: Accelerator, conditions: Conditions, layer: str, path: Path) -> None:
     """Perfetto reads the file (ui.perfetto.dev), and chrome://tracing."""
     traced, line = layer_timeline(source, target, conditions, layer)
     title = f"{traced.name} on {target.name}, {conditions.tokens} tokens"
     write_text(path, canonical_json(trace_events(line, target.spec.clock.mhz, title)) + "\n")
 
 
-def utilisation_frame(source: Source, target: Target, conditions: Conditions, layer: str) -> pd.DataFrame:
+def utilisation_frame(source: Source, target: Accelerator, conditions: Conditions, layer: str) -> pd.DataFrame:
     """busy_shares of a layer as a frame for reports, with what it holds for in every line."""
     traced, line = layer_timeline(source, target, conditions, layer)
     frame = pd.DataFrame(busy_shares(line))

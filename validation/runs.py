@@ -5,8 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from simulator.accelerators import Accelerator
 from simulator.cycles import Outcome
-from simulator.simulate import Target, open_target
+from simulator.simulate import open_target
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -17,7 +18,7 @@ CHUNK_ROWS = 256  # of a random mask drawn at a time
 
 
 @lru_cache(maxsize=256)
-def target_of(name: str, sets: tuple[str, ...] = ()) -> Target:
+def target_of(name: str, sets: tuple[str, ...] = ()) -> Accelerator:
     return open_target(name, sets)
 
 
@@ -61,6 +62,6 @@ def run(
     """weights: integers (rows, cols), for models that read values. Raises Infeasible where the layer does not fit."""
     target = target_of(name, tuple(sets))
     values = codes_of(weights) if weights is not None else {}
-    statistics = Statistics(target.model.gather(target.spec, mask, lambda: values))
+    statistics = Statistics(target.gather(mask, lambda: values))
     work = Work(mask.rows, mask.cols, mask.nnz, tokens, weight_bits, group_size, density)
-    return target.model.evaluate(target.spec, work, statistics)
+    return target.evaluate(work, statistics)

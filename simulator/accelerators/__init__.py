@@ -1,59 +1,34 @@
-"""The table of accelerators: one line each."""
+"""The table of accelerators: the class of every name; some names are presets of one class."""
 
-from types import ModuleType
+from simulator.accelerators.accelerator import Accelerator
+from simulator.accelerators.bitserial.bitwave import BitWave
+from simulator.accelerators.bitserial.stripes import Stripes
+from simulator.accelerators.dstc.cycle import Dstc
+from simulator.accelerators.eie import Eie
+from simulator.accelerators.nm.highlight import Highlight
+from simulator.accelerators.nm.stc import Stc
+from simulator.accelerators.nm.vegeta import Vegeta
+from simulator.accelerators.sigma.cycle import Sigma
+from simulator.accelerators.sparten.cycle import Sparten
+from simulator.accelerators.systolic.cycle import Systolic
+from simulator.accelerators.vitcod.cycle import Vitcod
+from simulator.accelerators.vitcod.paper import VitcodPaper
 
-from simulator.accelerators import eie
-from simulator.accelerators.bitserial import bitwave, stripes
-from simulator.accelerators.dstc import cycle as dstc
-from simulator.accelerators.model import Model
-from simulator.accelerators.nm import highlight, stc, vegeta
-from simulator.accelerators.sigma import cycle as sigma
-from simulator.accelerators.sparten import cycle as sparten
-from simulator.accelerators.systolic import cycle as systolic
-from simulator.accelerators.vitcod import cycle as vitcod
-from simulator.accelerators.vitcod import paper as vitcod_paper
+__all__ = ["ACCELERATORS", "Accelerator"]
 
-__all__ = ["ACCELERATORS", "Model"]
-
-
-def _cycle(
-    module: ModuleType,
-    spec_type: type,
-    reads_values: bool = False,
-    skips_zero_inputs: bool = False,
-    statistics_name: str = "",
-    statistics_version: int = 1,
-) -> Model:
-    """A cycle model by the names its file has."""
-    return Model(
-        "cycle",
-        spec_type,
-        module.geometry,
-        module.gather,
-        module.evaluate,
-        module.__doc__ or "",
-        module.NOTES,
-        reads_values,
-        skips_zero_inputs,
-        statistics_name=statistics_name,
-        statistics_version=statistics_version,
-    )
-
-
-ACCELERATORS = {
-    "vitcod-paper": Model("paper", vitcod_paper.VitcodPaperSpec, vitcod_paper.geometry, vitcod_paper.gather, vitcod_paper.evaluate,
-                          vitcod_paper.__doc__ or "", vitcod_paper.NOTES, tokens=vitcod_paper.TOKENS),
-    "vitcod": _cycle(vitcod, vitcod.VitcodSpec),
-    "systolic": _cycle(systolic, systolic.SystolicSpec),
-    "tpu-v4": _cycle(systolic, systolic.SystolicSpec, statistics_name="systolic"),
-    "tpu-v5e": _cycle(systolic, systolic.SystolicSpec, statistics_name="systolic"),
-    "stc": _cycle(stc, stc.StcSpec),
-    "sparten": _cycle(sparten, sparten.SpartenSpec, skips_zero_inputs=True),
-    "eie": _cycle(eie, eie.EieSpec, skips_zero_inputs=True),
-    "sigma": _cycle(sigma, sigma.SigmaSpec),
-    "dstc": _cycle(dstc, dstc.DstcSpec, skips_zero_inputs=True),
-    "highlight": _cycle(highlight, highlight.HighlightSpec),
-    "vegeta": _cycle(vegeta, vegeta.VegetaSpec),
-    "bitwave": _cycle(bitwave, bitwave.BitWaveSpec, reads_values=True),
-    "stripes": _cycle(stripes, stripes.StripesSpec),
-}  # fmt: skip
+ACCELERATORS: dict[str, type[Accelerator]] = {
+    "vitcod-paper": VitcodPaper,
+    "vitcod": Vitcod,
+    "systolic": Systolic,
+    "tpu-v4": Systolic,
+    "tpu-v5e": Systolic,
+    "stc": Stc,
+    "sparten": Sparten,
+    "eie": Eie,
+    "sigma": Sigma,
+    "dstc": Dstc,
+    "highlight": Highlight,
+    "vegeta": Vegeta,
+    "bitwave": BitWave,
+    "stripes": Stripes,
+}

@@ -39,10 +39,9 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.actions import Actions
-from simulator.cycles import Infeasible, LayerCycles, Outcome, ceil_div
+from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.engine import Stream, run
 from simulator.formats import RUN_BITS, scale_bits
 from simulator.machine.parts import Machine, PositiveInt, Side
@@ -52,14 +51,6 @@ from simulator.work import Work
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
-NOTES = (
-    "Weights lie in SRAM before the layer starts: loading them is not charged, and the bytes of a row are inputs and outputs only.",
-    "The dense baseline must lie in SRAM as well, 4 bits a weight; raise buffers.weight_kib where it does not fit, or there is no speedup.",
-    "Weights are taken as 4-bit indices of a codebook of 16 shared values, also where the bundle holds floats or 8-bit weights.",
-    "A PE spends one cycle on a column of which it holds nothing; pipeline depth and the search for nonzero inputs cost none.",
-    "Sparse inputs are a seeded sample of four tokens with exactly the asked share of nonzeros; they are transferred dense.",
-    "Multiply energy is at the stored weight width, not at the 16 bits of EIE's looked-up weights.",
-)
 POINTER_BITS = 16
 SAMPLES = 4
 
@@ -79,25 +70,149 @@ class EieSpec(Machine):
         return self.array.pes
 
 
-def geometry(spec: EieSpec) -> list[int]:
-    return [spec.array.pes]
+class Eie(Accelerator):
+    name = "eie"
+    spec_type = EieSpec
+    spec: EieSpec
+    skips_zero_inputs = True
+    notes = (
+        "Weights lie in SRAM before the layer starts: loading them is not charged, and the bytes of a row are inputs and outputs only.",
+        "The dense baseline must lie in SRAM as well, 4 bits a weight; raise buffers.weight_kib where it does not fit, or there is no speedup.",
+        "Weights are taken as 4-bit indices of a codebook of 16 shared values, also where the bundle holds floats or 8-bit weights.",
+        "A PE spends one cycle on a column of which it holds nothing; pipeline depth and the search for nonzero inputs cost none.",
+        "Sparse inputs are a seeded sample of four tokens with exactly the asked share of nonzeros; they are transferred dense.",
+        "Multiply energy is at the stored weight width, not at the 16 bits of EIE's looked-up weights.",
+    )
 
+    def geometry(self) -> list[int]:
+        return [self.spec.array.pes]
 
-def gather(spec: EieSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """entries: (cols, pes) stored entries, padding zeros included; encoded: (1,) whether zero counts and pointers are
-    stored."""
-    most = ceil_div(mask.rows, spec.array.pes)
-    entries = np.zeros((mask.cols, spec.array.pes), dtype=np.min_scalar_type(most))
-    slice_entries(mask.words, most.bit_length(), entries)
-    return {"entries": entries, "encoded": np.ones(1, dtype=np.int64)}
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """entries: (cols, pes) stored entries, padding zeros included; encoded: (1,) whether zero counts and pointers are
+        stored."""
+        most = ceil_div(mask.rows, self.spec.array.pes)
+        entries = np.zeros((mask.cols, self.spec.array.pes), dtype=np.min_scalar_type(most))
+        slice_entries(mask.words, most.bit_length(), entries)
+        return {"entries": entries, "encoded": np.ones(1, dtype=np.int64)}
 
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        held = (rows + self.spec.array.pes - 1 - np.arange(self.spec.array.pes)) // self.spec.array.pes
+        return {
+            "entries": np.tile(held.astype(np.min_scalar_type(rows)), (cols, 1)),
+            "encoded": np.zeros(1, dtype=np.int64),
+        }
 
-def dense(spec: EieSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    held = (rows + spec.array.pes - 1 - np.arange(spec.array.pes)) // spec.array.pes
-    return {
-        "entries": np.tile(held.astype(np.min_scalar_type(rows)), (cols, 1)),
-        "encoded": np.zeros(1, dtype=np.int64),
-    }
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """Raises Infeasible where the layer does not fit, UserError for mapping overrides: nothing is tiled."""
+        mapping = self.spec.mapping
+        if mapping.tile_rows or mapping.tile_cols or mapping.tile_tokens or mapping.order != "best":
+            raise UserError(
+                "eie runs a layer whole, token after token; set mapping.tile_rows, tile_cols and tile_tokens to 0, order to best"
+            )
+        entries, encoded = statistics["entries"], bool(statistics["encoded"][0])
+        if "held" not in statistics.memo:
+            statistics.memo["held"] = entries.sum(axis=0, dtype=np.int64), entries.sum(axis=1, dtype=np.int64)
+        by_pe, by_column = statistics.memo["held"]
+        fullest = int(by_pe.max())
+        self.check_weights(work, fullest, encoded)
+        note = f"in SRAM, {fullest:,} entries in the fullest PE" if encoded else "dense, in SRAM"
+        self.check_vectors(work)
+        samples = nonzero_inputs(work.cols, work.activation_density)
+        key = ("queues", self.spec.array.fifo_depth, work.activation_density)
+        if key not in statistics.memo:
+            found = [(queue_cycles(entries, s, self.spec.array.fifo_depth), int(by_column[s].sum())) for s in samples]
+            statistics.memo[key] = np.array(found, dtype=np.int64).T
+        token_cycles, token_entries = statistics.memo[key]
+        times = np.array([len(range(i, work.tokens, len(samples))) for i in range(len(samples))], dtype=np.int64)
+
+        number = self.spec.number
+        input_bits, output_bits = work.cols * number.activation_bits, work.rows * number.activation_bits
+        input_bytes, output_bytes = ceil_div(input_bits, 8), ceil_div(output_bits, 8)
+        nonzeros = len(samples[0])
+        sum_bits = work.rows * number.accumulator_bits
+        index_bits = encoded * (token_entries * RUN_BITS + nonzeros * self.spec.array.pes * 2 * pointer_bits(fullest))
+        reads = (
+            token_entries * work.width(number.weight_bits),
+            index_bits,
+            nonzeros * number.activation_bits,
+            sum_bits,
+        )
+        fills = (0, 0, input_bits, sum_bits)  # sums leave the accumulators once
+        busy = token_cycles
+        for width, read, fill in zip(self.spec.buffers.widths, reads, fills, strict=True):
+            if width:
+                bits = read + fill * (self.spec.buffers.ports == 1)
+                busy = np.maximum(busy, np.ceil(bits / (8 * width)).astype(np.int64))
+        port = port_of(self.spec.dram, self.spec.clock.mhz)
+        same = np.ones(len(samples), dtype=np.int64)
+        order = np.arange(len(samples))
+        stream = Stream(
+            port.cycles(input_bytes * same),
+            busy,
+            port.store_cycles(output_bytes * same),
+            np.stack([order, order + 1, times], axis=1),
+        )
+        cycles, compute_cycles = run(stream, self.spec.buffers.double), stream.total(token_cycles)
+        useful = work.nnz * work.tokens * work.activation_density
+        total_bytes = (input_bytes + output_bytes) * work.tokens
+        read_bits = [float((read * times).sum()) for read in reads]
+        return LayerCycles(
+            compute_cycles=compute_cycles,
+            stall_cycles=cycles - compute_cycles,
+            buffer_cycles=stream.total(busy) - compute_cycles,
+            transfer_cycles=stream.total(stream.load) + stream.total(stream.store),
+            ideal_cycles=useful / self.spec.macs,
+            weight_bytes=0,
+            metadata_bytes=0,
+            activation_bytes=input_bytes * work.tokens,
+            output_bytes=output_bytes * work.tokens,
+            mapping=note,
+            actions=Actions(
+                macs=useful,
+                idle_macs=max(compute_cycles * self.spec.macs - useful, 0.0),
+                read_bits=(read_bits[0], read_bits[1], read_bits[2], read_bits[3]),
+                write_bits=(0.0, 0.0, 8.0 * input_bytes * work.tokens, float(sum_bits * work.tokens)),
+                dram_bits=8.0 * total_bytes,
+            ),
+            stream=stream,
+        )
+
+    def pe_bits(self, work: Work, entries: int, encoded: bool = True) -> tuple[int, int]:
+        """Bits that a PE of `entries` entries needs of weight and of index SRAM. Scales are spread evenly over the PEs."""
+        number = self.spec.number
+        width = work.width(number.weight_bits)
+        scales = 0
+        if work.weight_bits is not None and work.weight_bits <= number.weight_bits:
+            one = np.array([work.rows]), np.array([work.cols])
+            scales = ceil_div(
+                int(scale_bits(*one, work.group_size, number.scale_bits, width).sum()), self.spec.array.pes
+            )
+        return entries * width + scales, encoded * (entries * RUN_BITS + (work.cols + 1) * pointer_bits(entries))
+
+    def check_weights(self, work: Work, fullest: int, encoded: bool) -> None:
+        """Raises Infeasible where the fullest PE does not hold its entries."""
+        pes = self.spec.array.pes
+        for buffer, bits, capacity in zip(
+            ("weight", "index"), self.pe_bits(work, fullest, encoded), self.spec.buffers.capacities[:2], strict=True
+        ):
+            if bits > 8 * capacity / pes:
+                raise Infeasible(
+                    f"the fullest of {pes} PEs holds {fullest:,} entries and needs {ceil_div(bits, 8):,} B of its part of "
+                    f"buffers.{buffer}_kib, {capacity / pes:,.0f} B; raise it to {ceil_div(bits * pes, 8192):,}, or array.pes"
+                )
+
+    def check_vectors(self, work: Work) -> None:
+        """Raises Infeasible where the inputs or the sums of one token do not fit (half of) their buffer."""
+        number, halves = self.spec.number, self.spec.buffers.double
+        needs = {"activation": work.cols * number.activation_bits, "output": work.rows * number.accumulator_bits}
+        for (buffer, bits), capacity in zip(needs.items(), self.spec.buffers.capacities[2:], strict=True):
+            bound = capacity / 2 if halves else capacity
+            if bits > 8 * bound:
+                where = f"half of buffers.{buffer}_kib" if halves else f"buffers.{buffer}_kib"
+                raise Infeasible(
+                    f"one token needs {ceil_div(bits, 8):,} B in {where}, which holds {bound:,.0f} B; "
+                    f"raise it to {ceil_div(bits * (2 if halves else 1), 8192):,}"
+                )
 
 
 @njit(cache=True, nogil=True)
@@ -168,119 +283,6 @@ def nonzero_inputs(cols: int, density: float) -> tuple[np.ndarray, ...]:
     return tuple(np.sort(rng.permutation(cols)[:count]) for _ in range(SAMPLES))
 
 
-def evaluate(spec: EieSpec, work: Work, statistics: Statistics) -> Outcome:
-    """Raises Infeasible where the layer does not fit, UserError for mapping overrides: nothing is tiled."""
-    mapping = spec.mapping
-    if mapping.tile_rows or mapping.tile_cols or mapping.tile_tokens or mapping.order != "best":
-        raise UserError(
-            "eie runs a layer whole, token after token; set mapping.tile_rows, tile_cols and tile_tokens to 0, order to best"
-        )
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: EieSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    entries, encoded = statistics["entries"], bool(statistics["encoded"][0])
-    if "held" not in statistics.memo:
-        statistics.memo["held"] = entries.sum(axis=0, dtype=np.int64), entries.sum(axis=1, dtype=np.int64)
-    by_pe, by_column = statistics.memo["held"]
-    fullest = int(by_pe.max())
-    check_weights(spec, work, fullest, encoded)
-    note = f"in SRAM, {fullest:,} entries in the fullest PE" if encoded else "dense, in SRAM"
-    check_vectors(spec, work)
-    samples = nonzero_inputs(work.cols, work.activation_density)
-    key = ("queues", spec.array.fifo_depth, work.activation_density)
-    if key not in statistics.memo:
-        found = [(queue_cycles(entries, s, spec.array.fifo_depth), int(by_column[s].sum())) for s in samples]
-        statistics.memo[key] = np.array(found, dtype=np.int64).T
-    token_cycles, token_entries = statistics.memo[key]
-    times = np.array([len(range(i, work.tokens, len(samples))) for i in range(len(samples))], dtype=np.int64)
-
-    number = spec.number
-    input_bits, output_bits = work.cols * number.activation_bits, work.rows * number.activation_bits
-    input_bytes, output_bytes = ceil_div(input_bits, 8), ceil_div(output_bits, 8)
-    nonzeros = len(samples[0])
-    sum_bits = work.rows * number.accumulator_bits
-    index_bits = encoded * (token_entries * RUN_BITS + nonzeros * spec.array.pes * 2 * pointer_bits(fullest))
-    reads = (token_entries * work.width(number.weight_bits), index_bits, nonzeros * number.activation_bits, sum_bits)
-    fills = (0, 0, input_bits, sum_bits)  # sums leave the accumulators once
-    busy = token_cycles
-    for width, read, fill in zip(spec.buffers.widths, reads, fills, strict=True):
-        if width:
-            bits = read + fill * (spec.buffers.ports == 1)
-            busy = np.maximum(busy, np.ceil(bits / (8 * width)).astype(np.int64))
-    port = port_of(spec.dram, spec.clock.mhz)
-    same = np.ones(len(samples), dtype=np.int64)
-    order = np.arange(len(samples))
-    stream = Stream(
-        port.cycles(input_bytes * same),
-        busy,
-        port.store_cycles(output_bytes * same),
-        np.stack([order, order + 1, times], axis=1),
-    )
-    cycles, compute_cycles = run(stream, spec.buffers.double), stream.total(token_cycles)
-    useful = work.nnz * work.tokens * work.activation_density
-    total_bytes = (input_bytes + output_bytes) * work.tokens
-    read_bits = [float((read * times).sum()) for read in reads]
-    return LayerCycles(
-        compute_cycles=compute_cycles,
-        stall_cycles=cycles - compute_cycles,
-        buffer_cycles=stream.total(busy) - compute_cycles,
-        transfer_cycles=stream.total(stream.load) + stream.total(stream.store),
-        ideal_cycles=useful / spec.macs,
-        weight_bytes=0,
-        metadata_bytes=0,
-        activation_bytes=input_bytes * work.tokens,
-        output_bytes=output_bytes * work.tokens,
-        mapping=note,
-        actions=Actions(
-            macs=useful,
-            idle_macs=max(compute_cycles * spec.macs - useful, 0.0),
-            read_bits=(read_bits[0], read_bits[1], read_bits[2], read_bits[3]),
-            write_bits=(0.0, 0.0, 8.0 * input_bytes * work.tokens, float(sum_bits * work.tokens)),
-            dram_bits=8.0 * total_bytes,
-        ),
-        stream=stream,
-    )
-
-
 def pointer_bits(entries: int) -> int:
     """Of one pointer in a PE that holds `entries`."""
     return max(POINTER_BITS, entries.bit_length())
-
-
-def pe_bits(spec: EieSpec, work: Work, entries: int, encoded: bool = True) -> tuple[int, int]:
-    """Bits that a PE of `entries` entries needs of weight and of index SRAM. Scales are spread evenly over the PEs."""
-    number = spec.number
-    width = work.width(number.weight_bits)
-    scales = 0
-    if work.weight_bits is not None and work.weight_bits <= number.weight_bits:
-        one = np.array([work.rows]), np.array([work.cols])
-        scales = ceil_div(int(scale_bits(*one, work.group_size, number.scale_bits, width).sum()), spec.array.pes)
-    return entries * width + scales, encoded * (entries * RUN_BITS + (work.cols + 1) * pointer_bits(entries))
-
-
-def check_weights(spec: EieSpec, work: Work, fullest: int, encoded: bool) -> None:
-    """Raises Infeasible where the fullest PE does not hold its entries."""
-    pes = spec.array.pes
-    for buffer, bits, capacity in zip(
-        ("weight", "index"), pe_bits(spec, work, fullest, encoded), spec.buffers.capacities[:2], strict=True
-    ):
-        if bits > 8 * capacity / pes:
-            raise Infeasible(
-                f"the fullest of {pes} PEs holds {fullest:,} entries and needs {ceil_div(bits, 8):,} B of its part of "
-                f"buffers.{buffer}_kib, {capacity / pes:,.0f} B; raise it to {ceil_div(bits * pes, 8192):,}, or array.pes"
-            )
-
-
-def check_vectors(spec: EieSpec, work: Work) -> None:
-    """Raises Infeasible where the inputs or the sums of one token do not fit (half of) their buffer."""
-    number, halves = spec.number, spec.buffers.double
-    needs = {"activation": work.cols * number.activation_bits, "output": work.rows * number.accumulator_bits}
-    for (buffer, bits), capacity in zip(needs.items(), spec.buffers.capacities[2:], strict=True):
-        bound = capacity / 2 if halves else capacity
-        if bits > 8 * bound:
-            where = f"half of buffers.{buffer}_kib" if halves else f"buffers.{buffer}_kib"
-            raise Infeasible(
-                f"one token needs {ceil_div(bits, 8):,} B in {where}, which holds {bound:,.0f} B; "
-                f"raise it to {ceil_div(bits * (2 if halves else 1), 8192):,}"
-            )

@@ -1,4 +1,4 @@
-"""Accelerator descriptions: TOML presets, checked against the model's spec dataclass, with `--set key=value` on top."""
+"""Machine descriptions: a preset, sections given in Python, "key=value" on top; checked against the design's spec dataclass."""
 
 import copy
 import dataclasses
@@ -6,13 +6,14 @@ import datetime
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from simulator.machine.devices import NamedDram
 from workloads.errors import UserError, unknown
 from workloads.files import sha256_of
 from workloads.parsing import parse_toml
@@ -35,48 +36,97 @@ def _adapter(spec_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(spec_type)
 
 
+def preset_values(preset: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """Of a shipped preset by its name, of a TOML file by its path, or the values themselves; a copy. Raises UserError."""
+    if isinstance(preset, Mapping):
+        return copy.deepcopy(dict(preset))
+    if isinstance(preset, str):
+        if not preset_path(preset).is_file():
+            raise unknown("preset", preset, sorted(path.stem for path in preset_path("").parent.glob("*.toml")))
+        return copy.deepcopy(_preset(preset))
+    try:
+        return parse_toml(preset.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{preset}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UserError(f"{preset}: {error}") from None
+
+
 def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -> Spec:
     """The preset `name` as `spec_type`, each "key=value" of `overrides` applied (dotted keys, TOML values).
 
     Raises UserError naming the key for unknown keys, wrong types and values out of range.
     """
-    values = copy.deepcopy(_preset(name))
+    return checked(name, spec_type, with_overrides(name, spec_type, preset_values(name), overrides))
+
+
+def with_sections(name: str, spec_type: Any, values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `sections` in place of its own: a part (Array(32, 32)) replaces the whole section, a mapping or a named DRAM
+    device only the keys that it has. Raises UserError for a section that `spec_type` lacks."""
+    result = copy.deepcopy(dict(values))
+    for key, section in sections.items():
+        if key not in (fields := [field.name for field in dataclasses.fields(spec_type)]):
+            raise unknown(f"section of {name}:", key, fields)
+        given = section.settings if isinstance(section, NamedDram) else section
+        if isinstance(given, Mapping) and isinstance(result.get(key, {}), Mapping):
+            result[key] = {**result.get(key, {}), **given}
+        else:
+            result[key] = dataclasses.asdict(given) if dataclasses.is_dataclass(given) else given  # type: ignore[arg-type]
+    return result
+
+
+def with_overrides(name: str, spec_type: Any, values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`values` with every "key=value" set, in order. Raises UserError for a key that the description does not have."""
     known = flat(values)
     for override in overrides:
         key, value = parse_override(override)
         if key not in known:
-            raise UserError(f"--set {override}: {unknown(f'key of {name}:', key, known)}")
+            known |= flat(dataclasses.asdict(checked(name, spec_type, values)))  # what the values leave to defaults
+        if key not in known:
+            raise UserError(f"{override}: {unknown(f'key of {name}:', key, known)}")
         section = values
         *parents, last = key.split(".")
         for parent in parents:
-            section = section[parent]
+            section = section.setdefault(parent, {})
         section[last] = value
+    return values
+
+
+def checked(name: str, spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
+    """The values as `spec_type`. Raises UserError naming the first key that is wrong, and what it may be."""
     try:
         adapter: TypeAdapter[Spec] = _adapter(cast(Any, spec_type))
-        return adapter.validate_json(json.dumps(values), strict=True, extra="forbid")
+        return adapter.validate_json(json.dumps(values, default=_plain), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("missing", "missing_argument"):
+            raise UserError(f"{name}: {key} is missing; the preset must have it, as it has no default") from None
         raise UserError(f"{name}: {key} = {first['input']!r}: {first['msg']}") from None
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numpy's numbers; anything else is refused by its place, as text."""
+    return value.item() if hasattr(value, "item") else repr(value)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
     """ "array.height=16" -> ("array.height", 16). A value that is no TOML value is taken as a string."""
     key, separator, value = text.partition("=")
     if not separator or not key.strip() or not value.strip():
-        raise UserError(f"--set {text!r}: expected key=value, such as array.height=16")
+        raise UserError(f"{text!r}: expected key=value, such as array.height=16")
     if re.fullmatch(r"[+-]?\.\d+", value.strip()):
         return key.strip(), float(value)  # .5, which TOML wants written 0.5
     if any(letter in text for letter in "\n\r\0"):
-        raise UserError(f"--set {text!r}: a value is one line, and has no null bytes")
+        raise UserError(f"{text!r}: a value is one line, and has no null bytes")
     try:
         parsed = parse_toml(f"value = {value}")["value"]
     except ValueError as error:
         if not isinstance(error, tomllib.TOMLDecodeError):
-            raise UserError(f"--set {text[:60]}: {error}") from None
+            raise UserError(f"{text[:60]}: {error}") from None
         return key.strip(), value.strip()
     if isinstance(parsed, int) and abs(parsed) > MAX_WHOLE:
-        raise UserError(f"--set {text[:60]}: whole numbers go up to 2^53")
+        raise UserError(f"{text[:60]}: whole numbers go up to 2^53")
     return key.strip(), value.strip() if holds_dates(parsed) else parsed
 
 
@@ -87,12 +137,22 @@ def holds_dates(value: Any) -> bool:
     return isinstance(value, datetime.date | datetime.time)
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"array": {"width": 64}} -> {"array.width": 64}."""
     result: dict[str, Any] = {}
     for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return result
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What `after` has otherwise than `before`, as "key=value" in the order of `after`."""
+    known = flat(before)
+    changed = {key: value for key, value in flat(after).items() if key not in known or known[key] != value}
+    return [
+        f"{key}={value if isinstance(value, str) else json.dumps(value, default=_plain)}"
+        for key, value in changed.items()
+    ]
 
 
 def spec_sha256(name: str, spec: Any) -> str:

@@ -31,14 +31,14 @@ def run_bitwave(weights, tokens, sets=(), bits=8, kept=None, tensors=None, group
     spec = load_bitwave(sets)
     mask = PackedMask.from_dense(np.ones(weights.shape, bool) if kept is None else kept)
     tensors = tensors_of(weights) if tensors is None else tensors
-    statistics = Statistics(bitwave.gather(spec, mask, lambda: tensors))
-    return bitwave.evaluate(spec, Work(*weights.shape, mask.nnz, tokens, bits, group_size), statistics)
+    statistics = Statistics(bitwave.BitWave.of(spec).gather(mask, lambda: tensors))
+    return bitwave.BitWave.of(spec).evaluate(Work(*weights.shape, mask.nnz, tokens, bits, group_size), statistics)
 
 
 def run_stripes(shape, tokens, bits, sets=(), nnz=None):
     spec, mask = load_stripes(sets), PackedMask.dense(*shape)
-    statistics = Statistics(stripes.gather(spec, mask, dict))
-    return stripes.evaluate(spec, Work(*shape, mask.nnz if nnz is None else nnz, tokens, bits), statistics)
+    statistics = Statistics(stripes.Stripes.of(spec).gather(mask, dict))
+    return stripes.Stripes.of(spec).evaluate(Work(*shape, mask.nnz if nnz is None else nnz, tokens, bits), statistics)
 
 
 @pytest.mark.parametrize(("value", "columns"), [(1, 1), (-64, 1), (3, 2), (-85, 4), (127, 7), (-128, 1)])
@@ -229,8 +229,8 @@ def test_stripes_is_its_twin_to_the_cycle(rows, cols, tokens, bits, seed):
 def test_two_bit_widths_of_one_layer_do_not_mix():
     """Statistics do not hold the bits: the second evaluation must not find the first one's cycles."""
     spec = load_stripes()
-    statistics = Statistics(stripes.gather(spec, PackedMask.dense(256, 256), dict))
-    first = [stripes.evaluate(spec, Work(256, 256, 65536, 16, bits), statistics) for bits in (8, 4, 8)]
+    statistics = Statistics(stripes.Stripes.of(spec).gather(PackedMask.dense(256, 256), dict))
+    first = [stripes.Stripes.of(spec).evaluate(Work(256, 256, 65536, 16, bits), statistics) for bits in (8, 4, 8)]
     assert first[0] == first[2]
     assert first[0].sparse.compute_cycles == 2 * first[1].sparse.compute_cycles
 
@@ -242,8 +242,8 @@ def test_two_machines_of_one_geometry_do_not_mix():
         load_bitwave(("array.single_outputs=1",)),
         load_bitwave(("array.single_outputs=1", "array.tokens=4")),
     )
-    assert bitwave.geometry(sixteen) == bitwave.geometry(four)
-    statistics = Statistics(bitwave.gather(sixteen, PackedMask.dense(64, 64), lambda: tensors_of(weights)))
+    assert bitwave.BitWave.of(sixteen).geometry() == bitwave.BitWave.of(four).geometry()
+    statistics = Statistics(bitwave.BitWave.of(sixteen).gather(PackedMask.dense(64, 64), lambda: tensors_of(weights)))
     work = Work(64, 64, 4096, 16, 8)
-    cycles = [bitwave.layer(spec, work, statistics).compute_cycles for spec in (sixteen, four, sixteen)]
+    cycles = [bitwave.BitWave.of(spec).layer(work, statistics).compute_cycles for spec in (sixteen, four, sixteen)]
     assert cycles == [cycles[0], 4 * cycles[0], cycles[0]]

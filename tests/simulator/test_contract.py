@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import validation.twins as twins
-from simulator.accelerators import ACCELERATORS
+from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.cycles import Infeasible, Outcome
 from simulator.engine import run
-from simulator.simulate import Target, evaluate, open_target, simulate_layers
+from simulator.simulate import evaluate, open_target, simulate_layers
 from simulator.statistics import Statistics, StatisticsStore
 from validation.twins import engine
 from validation.twins.case import Case
@@ -45,7 +45,7 @@ every_machine = pytest.mark.parametrize(
 quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def target_of(case: Case, sets: tuple[str, ...] = (), extra: tuple[str, ...] | list[str] = ()) -> Target:
+def target_of(case: Case, sets: tuple[str, ...] = (), extra: tuple[str, ...] | list[str] = ()) -> Accelerator:
     return open_target(case.name, [*sets, *extra])
 
 
@@ -57,9 +57,11 @@ def layer_of(kept: np.ndarray, weight_bits: int | None = None, group_size: int |
     return linear_of(entry, lambda: mask, (lambda: values) if values else dict)
 
 
-def outcome(target: Target, kept: np.ndarray, tokens: int, case: Case | None = None, density: float = 1.0) -> Outcome:
-    bits = 8 if target.model.reads_values else None
-    values = codes_of(np.where(kept, 77, 0)) if target.model.reads_values else None
+def outcome(
+    target: Accelerator, kept: np.ndarray, tokens: int, case: Case | None = None, density: float = 1.0
+) -> Outcome:
+    bits = 8 if target.reads_values else None
+    values = codes_of(np.where(kept, 77, 0)) if target.reads_values else None
     return evaluate(target, layer_of(kept, bits, None, values), Conditions(tokens, density), StatisticsStore())
 
 
@@ -112,7 +114,7 @@ def test_twin_agrees_to_the_cycle_and_byte(case, sets, shape, tokens, data):
     rows, cols, density, seed = shape
     rng = np.random.default_rng(seed)
     target = target_of(case, sets)
-    reads_values = target.model.reads_values
+    reads_values = target.reads_values
     weight_bits, group_size = (8, None) if reads_values else data.draw(st.sampled_from(case.weight_bits))
     kept = random_mask(rows, cols, density, seed)
     if case.follows and seed % 2:
@@ -132,8 +134,8 @@ def test_twin_agrees_to_the_cycle_and_byte(case, sets, shape, tokens, data):
         twin = case.run_layer(target.spec, weights, kept, inputs, *taken)
         assert found.compute_cycles == twin.cycles
     else:
-        statistics = Statistics(target.model.gather(target.spec, PackedMask.from_dense(kept), layer.values))
-        grid = importlib.import_module(target.model.gather.__module__).grid_of(target.spec, statistics)
+        statistics = Statistics(target.gather(PackedMask.from_dense(kept), layer.weights.values))
+        grid = target.grid(statistics)
         work = _work(layer, tokens)
         twin = engine.run_layer(
             case, target.spec, weights, kept, inputs, work, found.mapping, grid.granule, grid.stationary, grid.act_reads,
@@ -256,7 +258,7 @@ def test_broken_pattern_is_named(case):
 def test_defaults_make_whole_rows_with_energy(case, tmp_path: Path):
     target = target_of(case)
     kept = random_mask(96, 192, 0.5, 1)
-    reads = target.model.reads_values
+    reads = target.reads_values
     layer = layer_of(kept, 8 if reads else None, None, codes_of(np.where(kept, 5, 0)) if reads else None)
     store = StatisticsStore(tmp_path / "statistics")
     first = list(simulate_layers([target], BundleHeader("m", "x"), [layer], Conditions(3), store))

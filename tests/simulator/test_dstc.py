@@ -23,17 +23,17 @@ def spec_of(*sets: str) -> dstc.DstcSpec:
 
 
 def statistics_of(spec: dstc.DstcSpec, kept: np.ndarray) -> Statistics:
-    return Statistics(dstc.gather(spec, PackedMask.from_dense(kept), dict))
+    return Statistics(dstc.Dstc.of(spec).gather(PackedMask.from_dense(kept), dict))
 
 
 def layer(spec: dstc.DstcSpec, kept: np.ndarray, tokens: int = 16, density: float = 1.0) -> LayerCycles:
     work = Work(*kept.shape, int(kept.sum()), tokens, activation_density=density)
-    return dstc.layer(spec, work, statistics_of(spec, kept))
+    return dstc.Dstc.of(spec).layer(work, statistics_of(spec, kept))
 
 
 def outcome(spec: dstc.DstcSpec, kept: np.ndarray, tokens: int = 16, density: float = 1.0) -> Outcome:
     work = Work(*kept.shape, int(kept.sum()), tokens, activation_density=density)
-    return dstc.evaluate(spec, work, statistics_of(spec, kept))
+    return dstc.Dstc.of(spec).evaluate(work, statistics_of(spec, kept))
 
 
 def random_mask(rows: int, cols: int, density: float, seed: int) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_statistics_serve_every_activation_density_in_any_order():
     shared = statistics_of(spec, kept)
     for density in (1.0, 0.02, 0.3, 1.0):
         work = Work(200, 300, int(kept.sum()), 64, activation_density=density)
-        assert dstc.evaluate(spec, work, shared) == dstc.evaluate(spec, work, statistics_of(spec, kept))
+        assert dstc.Dstc.of(spec).evaluate(work, shared) == dstc.Dstc.of(spec).evaluate(work, statistics_of(spec, kept))
 
 
 def test_expected_cycles_are_within_the_documented_rounding():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators.eie import EieSpec, evaluate, gather, nonzero_inputs, pe_bits, queue_cycles
+from simulator.accelerators.eie import Eie, EieSpec, nonzero_inputs, queue_cycles
 from simulator.cycles import Infeasible, Outcome
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
@@ -40,11 +40,11 @@ def outcome(
 ) -> Outcome:
     mask = PackedMask.from_dense(kept)
     work = Work(mask.rows, mask.cols, mask.nnz, tokens, weight_bits, None, density)
-    return evaluate(spec, work, Statistics(gather(spec, mask, dict)))
+    return Eie.of(spec).evaluate(work, Statistics(Eie.of(spec).gather(mask, dict)))
 
 
 def entries_of(kept: np.ndarray, pes: int) -> np.ndarray:
-    return gather(spec_of(f"array.pes={pes}"), PackedMask.from_dense(kept), dict)["entries"].astype(int)
+    return Eie(f"array.pes={pes}").gather(PackedMask.from_dense(kept), dict)["entries"].astype(int)
 
 
 def test_the_papers_example_column_takes_four_entries():
@@ -172,8 +172,8 @@ def test_published_memory_of_a_pe():
     """64 KiB of 4-bit weights and as much of zero counts hold 131072 entries; 32 KiB of pointers serve 16383 columns."""
     spec = load_spec("eie", EieSpec, [])
     weight, index = (capacity * 8 / spec.array.pes for capacity in spec.buffers.capacities[:2])
-    assert pe_bits(spec, Work(4096, 15000, 0, 1), 131072)[0] == weight
-    assert pe_bits(spec, Work(4096, 16383, 0, 1), 65535)[1] == index - (131072 - 65535) * 4
+    assert Eie.of(spec).pe_bits(Work(4096, 15000, 0, 1), 131072)[0] == weight
+    assert Eie.of(spec).pe_bits(Work(4096, 16383, 0, 1), 65535)[1] == index - (131072 - 65535) * 4
 
 
 def test_does_not_fit_by_one_entry():
@@ -217,10 +217,10 @@ def test_sparse_inputs():
 
 def test_scales_take_weight_sram_and_narrow_codes_less():
     spec = spec_of()
-    wide, floats = pe_bits(spec, Work(64, 100, 0, 1), 50), pe_bits(spec, Work(64, 100, 0, 1, 8), 50)
+    wide, floats = Eie.of(spec).pe_bits(Work(64, 100, 0, 1), 50), Eie.of(spec).pe_bits(Work(64, 100, 0, 1, 8), 50)
     assert wide == floats == (200, 200 + 101 * 16)
-    assert pe_bits(spec, Work(64, 100, 0, 1, 3), 50)[0] == 150 + 16 + 3
-    assert pe_bits(spec, Work(64, 100, 0, 1, 4, 50), 50)[0] == 200 + 2 * (16 + 4)
+    assert Eie.of(spec).pe_bits(Work(64, 100, 0, 1, 3), 50)[0] == 150 + 16 + 3
+    assert Eie.of(spec).pe_bits(Work(64, 100, 0, 1, 4, 50), 50)[0] == 200 + 2 * (16 + 4)
 
 
 def test_only_vectors_cross_the_border():

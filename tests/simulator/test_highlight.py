@@ -25,8 +25,8 @@ every_pair = pytest.mark.parametrize("pair", PAIRS)
 
 def evaluate(kept: np.ndarray, tokens: int, sets: tuple[str, ...] = ()):
     spec, mask = load(sets), PackedMask.from_dense(kept)
-    statistics = Statistics(highlight.gather(spec, mask, dict))
-    return highlight.evaluate(spec, Work(mask.rows, mask.cols, mask.nnz, tokens), statistics)
+    statistics = Statistics(highlight.Highlight.of(spec).gather(mask, dict))
+    return highlight.Highlight.of(spec).evaluate(Work(mask.rows, mask.cols, mask.nnz, tokens), statistics)
 
 
 def full_pair(rows: int, runs: int, pair: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -77,7 +77,7 @@ def test_pairs_hold_as_a_slow_reading_says(rows, cols, pair, density, thin, seed
     kept = follows(kept) if thin else kept
     mask = PackedMask.from_dense(kept)
     assert holds_ranks(mask.words, cols, 4, pair[0], 2, pair[1]) == holds(SPEC, kept, *pair)
-    assert tuple(highlight.gather(SPEC, mask, dict)["pair"]) == best_pair(SPEC, kept)
+    assert tuple(highlight.Highlight.of(SPEC).gather(mask, dict)["pair"]) == best_pair(SPEC, kept)
 
 
 @pytest.mark.parametrize("block", [1, 17, 63, 64])

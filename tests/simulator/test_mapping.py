@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.accelerators import Accelerator
 from simulator.accelerators.sigma import cycle as sigma
 from simulator.accelerators.systolic import cycle as systolic
 from simulator.accelerators.systolic import mapper as systolic_mapper
@@ -15,7 +16,7 @@ from simulator.accelerators.systolic.stream import Gemm
 from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod.tiling import Schedule
 from simulator.cycles import Infeasible, LayerCycles
-from simulator.simulate import Target, energy_of, open_target
+from simulator.simulate import energy_of, open_target
 from simulator.tiling import mapper
 from simulator.tiling.search import NEAR, Choices, best
 from simulator.work import Work
@@ -77,7 +78,7 @@ def spied(monkeypatch) -> list:
     return calls
 
 
-def layer_cycles(target: Target, walked) -> LayerCycles:
+def layer_cycles(target: Accelerator, walked) -> LayerCycles:
     return walked.layer() if isinstance(walked, Schedule) else walked
 
 
@@ -102,7 +103,7 @@ def test_tables_bound_the_cycles_and_have_the_energy(name, gbps, tokens, spied):
             check_tables(target, tables, chosen)
 
 
-def check_tables(target: Target, tables: list[Choices], chosen) -> None:
+def check_tables(target: Accelerator, tables: list[Choices], chosen) -> None:
     cycles, costs, energies = [], [], []
     for table in tables:
         for i in range(len(table.cost)):
@@ -119,7 +120,7 @@ def check_tables(target: Target, tables: list[Choices], chosen) -> None:
     assert any(taken == chosen.cycles and cost == best_cost for cost, taken in zip(costs, cycles, strict=True)), found
     width = target.spec.number.weight_bits
     for layer, cost in energies[:40]:
-        bits = 8 if target.model.reads_values else width
+        bits = 8 if target.reads_values else width
         assert energy_of(target.spec, layer, bits).total_pj == pytest.approx(cost, rel=2e-3)
 
 

@@ -30,8 +30,8 @@ def spec_of(num_ms: int, dn_bw: int, packing: str = "rows", *sets: str) -> sigma
 
 def layer(spec: sigma.SigmaSpec, kept: np.ndarray, tokens: int = 1, **work) -> LayerCycles:
     mask = PackedMask.from_dense(kept)
-    statistics = Statistics(sigma.gather(spec, mask, dict))
-    return sigma.layer(spec, Work(mask.rows, mask.cols, mask.nnz, tokens, **work), statistics)
+    statistics = Statistics(sigma.Sigma.of(spec).gather(mask, dict))
+    return sigma.Sigma.of(spec).layer(Work(mask.rows, mask.cols, mask.nnz, tokens, **work), statistics)
 
 
 def rows_of(*counts: int, cols: int = 0) -> np.ndarray:

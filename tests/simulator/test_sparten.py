@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from simulator.accelerators.sparten.cycle import POINTER_BITS, SpartenSpec, divisions, evaluate, gather, grouped
+from simulator.accelerators.sparten.cycle import POINTER_BITS, Sparten, SpartenSpec, grouped
 from simulator.accelerators.sparten.kernels import expected_cycles
 from simulator.cycles import Infeasible, Outcome
 from simulator.machine.spec import load_spec
@@ -46,7 +46,7 @@ def random_mask(rows: int, cols: int, density: float, seed: int = 0) -> np.ndarr
 
 
 def gathered(spec: SpartenSpec, kept: np.ndarray) -> Statistics:
-    return Statistics(gather(spec, PackedMask.from_dense(kept), dict))
+    return Statistics(Sparten.of(spec).gather(PackedMask.from_dense(kept), dict))
 
 
 def work_of(kept: np.ndarray, tokens: int = 1, density: float = 1.0, weight_bits: int | None = None) -> Work:
@@ -54,7 +54,7 @@ def work_of(kept: np.ndarray, tokens: int = 1, density: float = 1.0, weight_bits
 
 
 def outcome(spec: SpartenSpec, kept: np.ndarray, tokens: int = 1, density: float = 1.0) -> Outcome:
-    return evaluate(spec, work_of(kept, tokens, density), gathered(spec, kept))
+    return Sparten.of(spec).evaluate(work_of(kept, tokens, density), gathered(spec, kept))
 
 
 def test_densest_is_paired_with_sparsest():
@@ -69,7 +69,7 @@ def test_densest_is_paired_with_sparsest():
 def compute_cycles(spec: SpartenSpec, work: Work, statistics: Statistics) -> dict[int, float]:
     """Of every division, by the clusters over outputs."""
     cycles = {}
-    for cut in divisions(spec, work, statistics):
+    for cut in Sparten.of(spec).divisions(work, statistics):
         steps = -(-work.tokens // cut.grid.token_step)
         cycles[spec.array.clusters // cut.grid.token_step] = cut.grid.step_cycles.sum() / cut.grid.step_unit * steps
     return cycles
@@ -142,7 +142,7 @@ def test_bytes_of_a_layer_read_once():
     assert found.metadata_bytes == 128 * 3 * (128 + POINTER_BITS) / 8
     assert kept.sum() <= found.weight_bytes <= kept.sum() + 2
     assert (found.activation_bytes, found.output_bytes, found.scale_bytes) == (384, 128, 0)
-    quantized = evaluate(spec, work_of(kept, weight_bits=4), gathered(spec, kept)).sparse
+    quantized = Sparten.of(spec).evaluate(work_of(kept, weight_bits=4), gathered(spec, kept)).sparse
     assert quantized.weight_bytes == -(-found.weight_bytes // 2)
     assert quantized.scale_bytes == 128 * (16 + 4) / 8
 

@@ -38,14 +38,14 @@ def array_sets(array: tuple[int, int, int], dataflow: str) -> list[str]:
 
 def layer_of(spec, kept: np.ndarray, tokens: int, bits: int | None = None, group: int | None = None) -> LayerCycles:
     mask = PackedMask.from_dense(kept)
-    statistics = Statistics(systolic.gather(spec, mask, dict))
+    statistics = Statistics(systolic.Systolic.of(spec).gather(mask, dict))
     work = Work(mask.rows, mask.cols, mask.nnz, tokens, bits, group)
-    return systolic.evaluate(spec, work, statistics).sparse
+    return systolic.Systolic.of(spec).evaluate(work, statistics).sparse
 
 
 def full(spec, rows: int, cols: int, tokens: int, bits: int | None = None, group: int | None = None) -> LayerCycles:
     work = Work(rows, cols, rows * cols, tokens, bits, group)
-    return systolic.evaluate(spec, work, Statistics(systolic.dense(spec, rows, cols))).sparse
+    return systolic.Systolic.of(spec).evaluate(work, Statistics(systolic.Systolic.of(spec).dense(rows, cols))).sparse
 
 
 # --- cycles of the array

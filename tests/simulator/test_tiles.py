@@ -85,7 +85,7 @@ def test_every_shape_is_the_sum_of_its_tiles(seed, rows, cols, density, width, h
     ).spec
     work = Work(rows, cols, int(kept.sum()), 1, 5, group_size)
     storage = Storage.of(spec, work)
-    statistics = Statistics(vitcod.gather(spec, PackedMask.from_dense(kept), dict))
+    statistics = Statistics(vitcod.Vitcod.of(spec).gather(PackedMask.from_dense(kept), dict))
     for shapes in shapes_of(spec, statistics, work):
         dense = np.zeros(cols, dtype=bool)
         dense[np.argsort(-kept.sum(axis=0), kind="stable")[: shapes.n_dense]] = True  # thresholds take the densest

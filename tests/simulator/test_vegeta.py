@@ -21,8 +21,8 @@ load = partial(load_spec, "vegeta", vegeta.VegetaSpec)
 
 def evaluate(kept: np.ndarray, tokens: int, sets: tuple[str, ...] = (), weight_bits: int | None = None):
     spec, mask = load(sets), PackedMask.from_dense(kept)
-    statistics = Statistics(vegeta.gather(spec, mask, dict))
-    return vegeta.evaluate(spec, Work(mask.rows, mask.cols, mask.nnz, tokens, weight_bits), statistics)
+    statistics = Statistics(vegeta.Vegeta.of(spec).gather(mask, dict))
+    return vegeta.Vegeta.of(spec).evaluate(Work(mask.rows, mask.cols, mask.nnz, tokens, weight_bits), statistics)
 
 
 def n_of_four(rows: int, cols: int, n: int, seed: int = 0) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_one_weight_moves_one_row_of_one_tile():
     assert lanes(four).tolist() == [512, 515]
     # 512 lanes are 16 fillings exactly: one lane more begins another, three more fit into it
     for mask, fillings in ((kept, [16, 16]), (two, [16, 17]), (four, [16, 17])):
-        assert vegeta.gather(spec, PackedMask.from_dense(mask), dict)["fillings"][0].tolist() == fillings
+        assert vegeta.Vegeta.of(spec).gather(PackedMask.from_dense(mask), dict)["fillings"][0].tolist() == fillings
 
 
 def test_rows_without_weights_take_a_lane_each():

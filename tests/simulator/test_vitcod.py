@@ -34,14 +34,14 @@ def work_of(kept: np.ndarray, tokens: int = 1, weight_bits: int | None = None, g
 
 
 def gathered(spec: vitcod.VitcodSpec, kept: np.ndarray) -> Statistics:
-    return Statistics(vitcod.gather(spec, PackedMask.from_dense(kept), dict))
+    return Statistics(vitcod.Vitcod.of(spec).gather(PackedMask.from_dense(kept), dict))
 
 
 def simulate(
     kept: np.ndarray, sets: list[str], tokens: int = 1, weight_bits: int | None = None, group_size: int | None = None
 ):
     spec = open_target("vitcod", sets).spec
-    return vitcod.evaluate(spec, work_of(kept, tokens, weight_bits, group_size), gathered(spec, kept)), spec
+    return vitcod.Vitcod.of(spec).evaluate(work_of(kept, tokens, weight_bits, group_size), gathered(spec, kept)), spec
 
 
 def random_mask(seed: int, rows: int, cols: int, density: float) -> np.ndarray:
@@ -260,11 +260,11 @@ def test_a_tile_that_does_not_fit_names_the_buffer_and_the_bound(key, need_bytes
     fitting = open_target("vitcod", [*sets, f"buffers.{key}={need * halves / 1024}"]).spec
     small = open_target("vitcod", [*sets, f"buffers.{key}={(need - 1) * halves / 1024}"]).spec
     work, statistics = work_of(kept, 2), gathered(fitting, kept)
-    assert vitcod.layer(fitting, work, statistics).cycles > 0
+    assert vitcod.Vitcod.of(fitting).layer(work, statistics).cycles > 0
     with pytest.raises(
         Infeasible, match=rf"needs {need:,} B in {'half of ' if double else ''}buffers\.{key}"
     ) as refusal:
-        vitcod.layer(small, work, statistics)
+        vitcod.Vitcod.of(small).layer(work, statistics)
     assert f"raise it to {need * halves / 1024:.4g}" in str(refusal.value)
 
 
@@ -277,10 +277,10 @@ def test_scales_take_their_share_of_the_weight_buffer():
         for n in (need, need - 1)
     ]
     statistics = gathered(spec[0], kept)
-    assert vitcod.layer(spec[0], work_of(kept, 1, 4, 16), statistics).scale_bytes == 640
+    assert vitcod.Vitcod.of(spec[0]).layer(work_of(kept, 1, 4, 16), statistics).scale_bytes == 640
     with pytest.raises(Infeasible, match=rf"needs {need:,} B in half of buffers\.weight_kib"):
-        vitcod.layer(spec[1], work_of(kept, 1, 4, 16), statistics)
-    assert vitcod.layer(spec[1], work_of(kept, 1, 4, None), statistics).scale_bytes == 64 * 20 // 8
+        vitcod.Vitcod.of(spec[1]).layer(work_of(kept, 1, 4, 16), statistics)
+    assert vitcod.Vitcod.of(spec[1]).layer(work_of(kept, 1, 4, None), statistics).scale_bytes == 64 * 20 // 8
 
 
 def test_a_layer_that_does_not_fit_is_a_row_with_its_reason():
@@ -352,7 +352,7 @@ def test_further_designs_agree_with_first_ones():
     shared = gathered(specs[0], kept)
     work = work_of(kept, 3, 4, 32)
     for spec in [*specs, *reversed(specs)]:
-        assert vitcod.layer(spec, work, shared) == vitcod.layer(spec, work, gathered(spec, kept))
+        assert vitcod.Vitcod.of(spec).layer(work, shared) == vitcod.Vitcod.of(spec).layer(work, gathered(spec, kept))
 
 
 def test_what_energy_and_traces_are_made_from():

@@ -41,8 +41,8 @@ def target(W, H):
 def simulate(mask, W=64, H=64):
     opened = target(W, H)
     packed = workloads.PackedMask.from_dense(mask)
-    statistics = Statistics(opened.model.gather(opened.spec, packed, dict))
-    return opened.model.evaluate(opened.spec, Work(*packed.shape, packed.nnz, tokens=1), statistics)
+    statistics = Statistics(opened.gather(packed, dict))
+    return opened.evaluate(Work(*packed.shape, packed.nnz, tokens=1), statistics)
 
 
 def check(mask, W, H, right_of=right_of_dense):

@@ -83,7 +83,7 @@ def full_and_part(tmp_path_factory, tiny_model):
 
 @pytest.mark.parametrize("accelerator", list(ACCELERATORS))
 def test_layers_left_dense_run_as_the_unpruned_ones_on_every_design(accelerator, full_and_part, capsys):
-    tokens = ACCELERATORS[accelerator].tokens or 4
+    tokens = ACCELERATORS[accelerator].only_tokens or 4
     full, part = (rows(capsys, "simulate", made, "--on", accelerator, "--tokens", tokens) for made in full_and_part)
     assert list(part.index) == list(full.index)
     left = part["layer_pattern"] == "dense"

@@ -52,7 +52,7 @@ def full_masks(name: str) -> Iterator[Pair]:
         spec = target_of(name, sets).spec
         for rows, cols, tokens in shapes:
             weights = None
-            if target_of(name, sets).model.reads_values:
+            if target_of(name, sets).reads_values:
                 rows, cols = min(rows, 512), min(cols, 1000)
                 weights = np.full((rows, cols), FULL_BITS)
             found = run(name, sets, PackedMask.dense(rows, cols), tokens, weight_bits=None if weights is None else 8,

@@ -89,8 +89,8 @@ def by_granules(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -
     found = run(
         case.name, sets, layer.mask, len(layer.inputs), weight_bits=layer.weight_bits, group_size=layer.group_size
     ).sparse
-    statistics = Statistics(target.model.gather(target.spec, layer.mask, dict))
-    grid = importlib.import_module(target.model.gather.__module__).grid_of(target.spec, statistics)
+    statistics = Statistics(target.gather(layer.mask, dict))
+    grid = target.grid(statistics)  # type: ignore[attr-defined]
     twin = engine.run_layer(
         case, target.spec, layer.weights, layer.kept, layer.inputs, layer.work, found.mapping, grid.granule,
         grid.stationary, grid.act_reads, grid.token_step,
@@ -101,7 +101,7 @@ def by_granules(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -
 def by_layer(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
     """Computing alone; memory has other checks."""
     target = target_of(case.name, sets)
-    reads = target.model.reads_values
+    reads = target.reads_values
     found = run(
         case.name, sets, layer.mask, len(layer.inputs), weight_bits=8 if reads else layer.weight_bits,
         group_size=None if reads else layer.group_size, weights=layer.weights if reads else None,

@@ -180,7 +180,7 @@ def eie() -> Comparison:
         cycles = run("eie", sets, mask, density=nonzero).sparse.compute_cycles
         why = "25,089 pointers a PE exceed its 32 KiB; given more" if name == "VGG-6" else ""
         claims.append(Claim(f"{name}: actual us", actual_us, cycles / target.spec.clock.mhz, why))
-        entries = target.model.gather(target.spec, mask, dict)["entries"]
+        entries = target.gather(mask, dict)["entries"]
         even = entries[nonzero_inputs(inputs, nonzero)[0]].sum(dtype=np.int64) / target.spec.array.pes
         claims.append(Claim(f"{name}: theoretical us", theoretical_us, even / target.spec.clock.mhz, "entries / PEs"))
     faster = sum(claim.error is not None and claim.error < 0 for claim in claims[::2])

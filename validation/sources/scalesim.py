@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.accelerators.systolic import cycle as systolic
-from simulator.machine.spec import load_spec
+from simulator.accelerators.systolic.cycle import Systolic
 from simulator.statistics import Statistics
 from simulator.work import Work
 
@@ -159,13 +158,13 @@ def prepare_ours(case: Case) -> Callable[[], list[tuple[int, float]]]:
         f"array.dataflow={case.dataflow}",
         f"array.nm={case.nm}",
     )
-    spec = load_spec("systolic", systolic.SystolicSpec, sets)
+    array = Systolic(*sets)
     follows = Statistics({"follows": np.array([case.nm != "dense"], dtype=np.int64)})
 
     def evaluate(gemm: Gemm) -> tuple[int, float]:
         m, n, k = gemm
         began = time.perf_counter()
-        found = systolic.evaluate(spec, Work(n, k, n * k, m), follows)
+        found = array.evaluate(Work(n, k, n * k, m), follows)
         return found.sparse.compute_cycles, time.perf_counter() - began
 
     evaluate((3, 5, 7))

@@ -30,11 +30,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulator.accelerators.baseline import outcome
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.bitserial.array import BitSerialArray, arranged_layer, arrangements
 from simulator.accelerators.bitserial.columns import bit_columns, lockstep_sums
-from simulator.accelerators.model import Values
-from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.cycles import LayerCycles, ceil_div
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine
 from simulator.statistics import Statistics
@@ -42,13 +41,6 @@ from simulator.tiling.grid import dense_storage, tile_sums
 from simulator.work import Work
 from workloads.codes import coded
 from workloads.mask import PackedMask
-
-NOTES = (
-    "Compared with the unpruned, unquantized layer on the same machine, all magnitude columns computed: what fewer bits bring is in the speedup.",
-    "Weights are code - zero point of the bundle; the published bit flips, which empty more columns by changing weights, are not applied.",
-    "A magnitude of more than 7 bits (-128, or a zero point off the middle) is charged one more bit column, which the chip does not have.",
-    "Ideal cycles are those of the nonzero bit columns without lock step; MACs of idle lanes are counted as 8-bit equivalents, so utilisation can exceed 1.",
-)
 
 
 @dataclass(frozen=True)
@@ -61,77 +53,83 @@ class BitWaveSpec(Machine):
         return max(1, self.array.lanes // self.number.weight_bits)
 
 
-def geometry(spec: BitWaveSpec) -> list[int]:
-    array = spec.array
-    return [array.group, array.outputs, array.single_outputs, array.inputs, spec.number.weight_bits]
+class BitWave(Accelerator):
+    name = "bitwave"
+    spec_type = BitWaveSpec
+    spec: BitWaveSpec
+    reads_values = True
+    notes = (
+        "Compared with the unpruned, unquantized layer on the same machine, all magnitude columns computed: what fewer bits bring is in the speedup.",
+        "Weights are code - zero point of the bundle; the published bit flips, which empty more columns by changing weights, are not applied.",
+        "A magnitude of more than 7 bits (-128, or a zero point off the middle) is charged one more bit column, which the chip does not have.",
+        "Ideal cycles are those of the nonzero bit columns without lock step; MACs of idle lanes are counted as 8-bit equivalents, so utilisation can exceed 1.",
+    )
 
+    def geometry(self) -> list[int]:
+        array = self.spec.array
+        return [array.group, array.outputs, array.single_outputs, array.inputs, self.spec.number.weight_bits]
 
-def gather(spec: BitWaveSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """Of granules a row high: bits of columns. Of both arrangements' granules: cycles of a step. Of the layer: cells (weights x
-    nonzero columns of their group) and the bits of its largest magnitude. Raises UserError without quantized weights."""
-    array = spec.array
-    arguments = (*coded(values(), mask).arguments, array.group)
-    columns, signs, every, cells = bit_columns(*arguments)
-    stored = (columns + signs).astype(np.int64) * array.group
-    return {
-        "column_bits": np.add.reduceat(stored, np.arange(0, stored.shape[1], array.runs), axis=1).astype(np.int32),
-        "cols": block_sides(mask.cols, array.inputs),
-        "many": lockstep_sums(columns, array.outputs, array.runs),
-        "single": lockstep_sums(columns, array.single_outputs, array.runs),
-        "cells": np.array([cells], dtype=np.int64),
-        "magnitude_bits": np.array([int(every).bit_length()], dtype=np.int64),
-    }
-
-
-def dense(spec: BitWaveSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    """The shape is all that the baseline needs."""
-    return {"unpruned": np.array([rows, cols], dtype=np.int64)}
-
-
-def evaluate(spec: BitWaveSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: BitWaveSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    if "unpruned" in statistics.arrays:
-        return _unpruned_layer(spec, work, statistics)
-    array = spec.array
-    magnitude_bits = int(statistics["magnitude_bits"][0])
-    index_bits = max(spec.number.weight_bits, magnitude_bits + 1)
-
-    def build(outputs: int) -> dict[str, np.ndarray]:
-        rows = block_sides(work.rows, outputs)
-        groups = -(-statistics["cols"] // array.group)
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """Of granules a row high: bits of columns. Of both arrangements' granules: cycles of a step. Of the layer: cells (weights x
+        nonzero columns of their group) and the bits of its largest magnitude. Raises UserError without quantized weights."""
+        array = self.spec.array
+        arguments = (*coded(values(), mask).arguments, array.group)
+        columns, signs, every, cells = bit_columns(*arguments)
+        stored = (columns + signs).astype(np.int64) * array.group
         return {
-            "rows": rows,
-            "cols": statistics["cols"],
-            "values": tile_sums(statistics["column_bits"], outputs, 1),
-            "metadata_bits": rows[:, None] * groups * index_bits,
-            "step_cycles": statistics["many" if outputs == array.outputs else "single"],
+            "column_bits": np.add.reduceat(stored, np.arange(0, stored.shape[1], array.runs), axis=1).astype(np.int32),
+            "cols": block_sides(mask.cols, array.inputs),
+            "many": lockstep_sums(columns, array.outputs, array.runs),
+            "single": lockstep_sums(columns, array.single_outputs, array.runs),
+            "cells": np.array([cells], dtype=np.int64),
+            "magnitude_bits": np.array([int(every).bit_length()], dtype=np.int64),
         }
 
-    # Stored bits are known, so a value is one bit wide, and so would the mapper take a zero point to be: scale and zero point
-    # together are what a scale alone takes.
-    number = replace(spec.number, scale_bits=spec.number.scale_bits - 1)
-    ideal = int(statistics["cells"][0]) * work.tokens / array.lanes
-    choices = arrangements(array, statistics, "columns", build)
-    note = f"bit columns of {magnitude_bits}-bit magnitudes"
-    stored, value_bits = replace(work, weight_bits=1), work.width(spec.number.weight_bits)
-    return arranged_layer(replace(spec, number=number), spec.macs, choices, stored, ideal, note, value_bits)
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        """The shape is all that the baseline needs."""
+        return {"unpruned": np.array([rows, cols], dtype=np.int64)}
 
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        if "unpruned" in statistics.arrays:
+            return self._unpruned_layer(work, statistics)
+        array = self.spec.array
+        magnitude_bits = int(statistics["magnitude_bits"][0])
+        index_bits = max(self.spec.number.weight_bits, magnitude_bits + 1)
 
-def _unpruned_layer(spec: BitWaveSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """All magnitude columns at every step."""
-    array = spec.array
-    columns = max(1, spec.number.weight_bits - 1)
+        def build(outputs: int) -> dict[str, np.ndarray]:
+            rows = block_sides(work.rows, outputs)
+            groups = -(-statistics["cols"] // array.group)
+            return {
+                "rows": rows,
+                "cols": statistics["cols"],
+                "values": tile_sums(statistics["column_bits"], outputs, 1),
+                "metadata_bits": rows[:, None] * groups * index_bits,
+                "step_cycles": statistics["many" if outputs == array.outputs else "single"],
+            }
 
-    def build(outputs: int) -> dict[str, np.ndarray]:
-        arrays = dense_storage(work.rows, work.cols, outputs, array.inputs)
-        steps = columns * -(-arrays["cols"] // array.group)
-        return arrays | {"step_cycles": np.repeat(steps[None, :], ceil_div(work.rows, outputs), axis=0)}
+        # Stored bits are known, so a value is one bit wide, and so would the mapper take a zero point to be: scale and zero point
+        # together are what a scale alone takes.
+        number = replace(self.spec.number, scale_bits=self.spec.number.scale_bits - 1)
+        ideal = int(statistics["cells"][0]) * work.tokens / array.lanes
+        choices = arrangements(array, statistics, "columns", build)
+        note = f"bit columns of {magnitude_bits}-bit magnitudes"
+        stored, value_bits = replace(work, weight_bits=1), work.width(self.spec.number.weight_bits)
+        return arranged_layer(
+            replace(self.spec, number=number), self.spec.macs, choices, stored, ideal, note, value_bits
+        )
 
-    ideal = work.nnz * columns * work.tokens / array.lanes
-    choices = arrangements(array, statistics, "columns", build)
-    plain, value_bits = replace(work, weight_bits=None, group_size=None), work.width(spec.number.weight_bits)
-    note = f"unpruned and unquantized: all {columns} magnitude columns"
-    return arranged_layer(spec, spec.macs, choices, plain, ideal, note, value_bits)
+    def _unpruned_layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """All magnitude columns at every step."""
+        array = self.spec.array
+        columns = max(1, self.spec.number.weight_bits - 1)
+
+        def build(outputs: int) -> dict[str, np.ndarray]:
+            arrays = dense_storage(work.rows, work.cols, outputs, array.inputs)
+            steps = columns * -(-arrays["cols"] // array.group)
+            return arrays | {"step_cycles": np.repeat(steps[None, :], ceil_div(work.rows, outputs), axis=0)}
+
+        ideal = work.nnz * columns * work.tokens / array.lanes
+        choices = arrangements(array, statistics, "columns", build)
+        plain, value_bits = replace(work, weight_bits=None, group_size=None), work.width(self.spec.number.weight_bits)
+        note = f"unpruned and unquantized: all {columns} magnitude columns"
+        return arranged_layer(self.spec, self.spec.macs, choices, plain, ideal, note, value_bits)

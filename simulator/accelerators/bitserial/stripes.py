@@ -22,22 +22,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulator.accelerators.baseline import outcome
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.bitserial.array import BitSerialArray, arranged_layer, arrangements
-from simulator.accelerators.model import Values
-from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.cycles import LayerCycles, ceil_div
 from simulator.machine.parts import Machine
 from simulator.statistics import Statistics
 from simulator.tiling.grid import dense_storage
 from simulator.work import Work
 from workloads.mask import PackedMask
-
-NOTES = (
-    "Compared with the unpruned, unquantized layer at the machine's 16 bits: what fewer bits bring is the speedup, zeros bring nothing.",
-    "Weights are the serial operand, at the bundle's weight bits; the publication serialises activations at profiled precisions.",
-    "One token is given to 16 times as many outputs, an arrangement of ours; the publication gains nothing on fully connected layers.",
-    "Ideal cycles are those of kept weights at their bits; MAC slots are counted in 16-bit equivalents, so utilisation can exceed 1.",
-)
 
 
 @dataclass(frozen=True)
@@ -50,35 +42,39 @@ class StripesSpec(Machine):
         return max(1, self.array.lanes // self.number.weight_bits)
 
 
-def geometry(spec: StripesSpec) -> list[int]:
-    array = spec.array
-    return [array.group, array.outputs, array.single_outputs, array.inputs]
+class Stripes(Accelerator):
+    name = "stripes"
+    spec_type = StripesSpec
+    spec: StripesSpec
+    notes = (
+        "Compared with the unpruned, unquantized layer at the machine's 16 bits: what fewer bits bring is the speedup, zeros bring nothing.",
+        "Weights are the serial operand, at the bundle's weight bits; the publication serialises activations at profiled precisions.",
+        "One token is given to 16 times as many outputs, an arrangement of ours; the publication gains nothing on fully connected layers.",
+        "Ideal cycles are those of kept weights at their bits; MAC slots are counted in 16-bit equivalents, so utilisation can exceed 1.",
+    )
 
+    def geometry(self) -> list[int]:
+        array = self.spec.array
+        return [array.group, array.outputs, array.single_outputs, array.inputs]
 
-def gather(spec: StripesSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """Neither the mask nor the values count."""
-    return {"unpruned": np.zeros(1, dtype=np.int64)}
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """Neither the mask nor the values count."""
+        return {"unpruned": np.zeros(1, dtype=np.int64)}
 
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        return {"unpruned": np.ones(1, dtype=np.int64)}
 
-def dense(spec: StripesSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    return {"unpruned": np.ones(1, dtype=np.int64)}
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        array, value_bits = self.spec.array, work.width(self.spec.number.weight_bits)
+        if statistics["unpruned"][0]:
+            work = replace(work, weight_bits=None, group_size=None)
+        bits = work.width(self.spec.number.weight_bits)
 
+        def build(outputs: int) -> dict[str, np.ndarray]:
+            arrays = dense_storage(work.rows, work.cols, outputs, array.inputs)
+            steps = bits * -(-arrays["cols"] // array.group)
+            return arrays | {"step_cycles": np.repeat(steps[None, :], ceil_div(work.rows, outputs), axis=0)}
 
-def evaluate(spec: StripesSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: StripesSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    array, value_bits = spec.array, work.width(spec.number.weight_bits)
-    if statistics["unpruned"][0]:
-        work = replace(work, weight_bits=None, group_size=None)
-    bits = work.width(spec.number.weight_bits)
-
-    def build(outputs: int) -> dict[str, np.ndarray]:
-        arrays = dense_storage(work.rows, work.cols, outputs, array.inputs)
-        steps = bits * -(-arrays["cols"] // array.group)
-        return arrays | {"step_cycles": np.repeat(steps[None, :], ceil_div(work.rows, outputs), axis=0)}
-
-    ideal = work.nnz * bits * work.tokens / array.lanes
-    choices = arrangements(array, statistics, bits, build)
-    return arranged_layer(spec, spec.macs, choices, work, ideal, f"{bits}-bit weights", value_bits)
+        ideal = work.nnz * bits * work.tokens / array.lanes
+        choices = arrangements(array, statistics, bits, build)
+        return arranged_layer(self.spec, self.spec.macs, choices, work, ideal, f"{bits}-bit weights", value_bits)

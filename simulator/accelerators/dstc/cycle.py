@@ -30,10 +30,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from simulator.accelerators.baseline import outcome
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.dstc.kernels import strip_steps
-from simulator.accelerators.model import Values
-from simulator.cycles import LayerCycles, Outcome
+from simulator.cycles import LayerCycles
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
@@ -42,11 +41,6 @@ from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 from workloads.mask import PackedMask
 
-NOTES = (
-    "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are not modelled here.",
-    "Bank conflicts and merging in the accumulation buffer, bitmap decoding and instruction issue are left out, which flatters sparse runs.",
-    "Sparse activations are statistical (independent random zeros), in expected cycles; they are moved and stored dense.",
-)
 TILE_COLS = 16  # of the upper bitmap
 STEP_UNIT = 1 << 12  # parts of a cycle in which expectations are kept
 
@@ -69,51 +63,71 @@ class DstcSpec(Machine):
         return self.array.otcs * self.array.unit_rows * self.array.tokens
 
 
-def geometry(spec: DstcSpec) -> list[int]:
-    return [spec.array.otcs, spec.array.rows, spec.array.unit_rows, spec.array.depth]
-
-
-def gather(spec: DstcSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """Granules of otcs strips x depth inputs, (row groups, column groups): steps of the slowest strip, kept weights,
-    bits of both bitmaps, weight columns that are not empty (added up over strips)."""
-    array = spec.array
-    steps, kept, bitmap_bits, occupied = strip_steps(
-        mask.words, mask.cols, array.rows, array.unit_rows, array.otcs, array.depth, TILE_COLS
+class Dstc(Accelerator):
+    name = "dstc"
+    spec_type = DstcSpec
+    spec: DstcSpec
+    skips_zero_inputs = True
+    notes = (
+        "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are not modelled here.",
+        "Bank conflicts and merging in the accumulation buffer, bitmap decoding and instruction issue are left out, which flatters sparse runs.",
+        "Sparse activations are statistical (independent random zeros), in expected cycles; they are moved and stored dense.",
     )
-    return _sides(spec, mask.rows, mask.cols) | {
-        "steps": steps,
-        "values": kept,
-        "metadata_bits": bitmap_bits,
-        "occupied": occupied,
-    }
 
+    def geometry(self) -> list[int]:
+        return [self.spec.array.otcs, self.spec.array.rows, self.spec.array.unit_rows, self.spec.array.depth]
 
-def dense(spec: DstcSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    """Stored dense; the first strip of a granule is the highest, so the slowest."""
-    sides = _sides(spec, rows, cols)
-    strips = -(-sides["rows"] // spec.array.rows)
-    highest = np.minimum(sides["rows"], spec.array.rows)
-    values = sides["rows"][:, None] * sides["cols"]
-    return sides | {
-        "steps": -(-highest // spec.array.unit_rows)[:, None] * sides["cols"],
-        "values": values,
-        "metadata_bits": np.zeros_like(values),
-        "occupied": strips[:, None] * sides["cols"],
-    }
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """Granules of otcs strips x depth inputs, (row groups, column groups): steps of the slowest strip, kept weights,
+        bits of both bitmaps, weight columns that are not empty (added up over strips)."""
+        array = self.spec.array
+        steps, kept, bitmap_bits, occupied = strip_steps(
+            mask.words, mask.cols, array.rows, array.unit_rows, array.otcs, array.depth, TILE_COLS
+        )
+        return self._sides(mask.rows, mask.cols) | {
+            "steps": steps,
+            "values": kept,
+            "metadata_bits": bitmap_bits,
+            "occupied": occupied,
+        }
 
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        """Stored dense; the first strip of a granule is the highest, so the slowest."""
+        sides = self._sides(rows, cols)
+        strips = -(-sides["rows"] // self.spec.array.rows)
+        highest = np.minimum(sides["rows"], self.spec.array.rows)
+        values = sides["rows"][:, None] * sides["cols"]
+        return sides | {
+            "steps": -(-highest // self.spec.array.unit_rows)[:, None] * sides["cols"],
+            "values": values,
+            "metadata_bits": np.zeros_like(values),
+            "occupied": strips[:, None] * sides["cols"],
+        }
 
-def _sides(spec: DstcSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    array = spec.array
-    return {"rows": block_sides(rows, array.rows * array.otcs), "cols": block_sides(cols, array.depth)}
+    def _sides(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        array = self.spec.array
+        return {"rows": block_sides(rows, array.rows * array.otcs), "cols": block_sides(cols, array.depth)}
 
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        occupied = occupied_share(work.tokens, self.spec.array.tokens, work.activation_density)
+        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics, occupied), statistics)], work)
 
-def evaluate(spec: DstcSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: DstcSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    occupied = occupied_share(work.tokens, spec.array.tokens, work.activation_density)
-    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics, occupied), statistics)], work)
+    def grid(self, statistics: Statistics, occupied: float = 1.0) -> Grid:
+        """`occupied` stands in step_unit, so that sums over tiles serve every activation density."""
+        array, values = self.spec.array, statistics["values"]
+        reads = float(statistics["occupied"].sum()) / (values.shape[0] * float(statistics["cols"].sum()))
+        return Grid(
+            rows=statistics["rows"],
+            cols=statistics["cols"],
+            values=values,
+            metadata_bits=statistics["metadata_bits"],
+            step_cycles=statistics["steps"] * STEP_UNIT,
+            visit_cycles=np.zeros(values.shape, dtype=np.int64),
+            token_step=array.tokens,
+            step_unit=round(STEP_UNIT / occupied),
+            stationary="output",
+            act_reads=reads,
+        )
 
 
 def occupied_share(tokens: int, step: int, density: float) -> float:
@@ -122,21 +136,3 @@ def occupied_share(tokens: int, step: int, density: float) -> float:
     full, rest = divmod(tokens, step)
     occupied = full * (1 - (1 - density) ** step) + (1 - (1 - density) ** rest)
     return occupied / (full + (rest > 0))
-
-
-def grid_of(spec: DstcSpec, statistics: Statistics, occupied: float = 1.0) -> Grid:
-    """`occupied` stands in step_unit, so that sums over tiles serve every activation density."""
-    array, values = spec.array, statistics["values"]
-    reads = float(statistics["occupied"].sum()) / (values.shape[0] * float(statistics["cols"].sum()))
-    return Grid(
-        rows=statistics["rows"],
-        cols=statistics["cols"],
-        values=values,
-        metadata_bits=statistics["metadata_bits"],
-        step_cycles=statistics["steps"] * STEP_UNIT,
-        visit_cycles=np.zeros(values.shape, dtype=np.int64),
-        token_step=array.tokens,
-        step_unit=round(STEP_UNIT / occupied),
-        stationary="output",
-        act_reads=reads,
-    )

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.nm.patterns import holds_ranks
-from simulator.cycles import LayerCycles, Outcome
+from simulator.cycles import LayerCycles
 from simulator.formats import block_sides, index_bits
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
@@ -38,12 +37,6 @@ from simulator.work import Work
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
-NOTES = (
-    "A layer runs at one pair of ranks, the sparsest supported one that holds its whole mask; masks that hold none run dense.",
-    "Ranges 4:{4..8} in blocks and 2:{2..4} of blocks; which belongs to which rank is not certain, array.* can swap them.",
-    "Sparse activations are gated in the published design; here they save neither cycles nor energy.",
-    "How the array's PEs share outputs, inputs and tokens is ours; the input buffer delivers what a step asks for.",
-)
 LONGEST = 64  # inputs of a block
 
 
@@ -73,9 +66,65 @@ class HighlightSpec(Machine):
         return self.array.rows * self.array.slots
 
 
-def geometry(spec: HighlightSpec) -> list[int]:
-    array = spec.array
-    return [array.rows, array.runs, array.inner_n, array.inner_most, array.outer_n, array.outer_most]
+class Highlight(Accelerator):
+    name = "highlight"
+    spec_type = HighlightSpec
+    spec: HighlightSpec
+    notes = (
+        "A layer runs at one pair of ranks, the sparsest supported one that holds its whole mask; masks that hold none run dense.",
+        "Ranges 4:{4..8} in blocks and 2:{2..4} of blocks; which belongs to which rank is not certain, array.* can swap them.",
+        "Sparse activations are gated in the published design; here they save neither cycles nor energy.",
+        "How the array's PEs share outputs, inputs and tokens is ours; the input buffer delivers what a step asks for.",
+    )
+
+    def geometry(self) -> list[int]:
+        array = self.spec.array
+        return [array.rows, array.runs, array.inner_n, array.inner_most, array.outer_n, array.outer_most]
+
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        array = self.spec.array
+        pairs = supported_pairs(array)
+        for inner_of, outer_of in pairs[:-1]:
+            if holds_ranks(mask.words, mask.cols, array.inner_n, inner_of, array.outer_n, outer_of):
+                break
+        else:
+            return self.dense(mask.rows, mask.cols)
+        run = inner_of * outer_of
+        rows, cols = block_sides(mask.rows, array.rows), block_sides(mask.cols, array.runs * run)
+        runs = rows[:, None] * -(-cols // run)
+        return {
+            "rows": rows,
+            "cols": cols,
+            "values": runs * array.slots,
+            "metadata_bits": runs * slot_bits(array, inner_of, outer_of),
+            "pair": np.array([inner_of, outer_of], dtype=np.int64),
+        }
+
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        array = self.spec.array
+        arrays = dense_storage(rows, cols, array.rows, array.runs * array.slots)
+        return arrays | {"pair": np.array([array.inner_n, array.outer_n], dtype=np.int64)}
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        array = self.spec.array
+        inner_of, outer_of = (int(of) for of in statistics["pair"])
+        name = f"{array.inner_n}:{inner_of} in blocks x {array.outer_n}:{outer_of} of blocks"
+        is_dense = (inner_of, outer_of) == (array.inner_n, array.outer_n)
+        note = "dense: no sparser pair of ranks holds the mask" if is_dense else name
+        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics), statistics, note)], work)
+
+    def grid(self, statistics: Statistics) -> Grid:
+        """A run is a step's cycle."""
+        rows, cols = statistics["rows"], statistics["cols"]
+        runs = -(-cols // int(statistics["pair"].prod()))
+        return Grid(
+            rows=rows,
+            cols=cols,
+            values=statistics["values"],
+            metadata_bits=statistics["metadata_bits"],
+            step_cycles=np.repeat(runs[None, :], len(rows), axis=0),
+            visit_cycles=np.zeros((len(rows), len(cols)), dtype=np.int64),
+        )
 
 
 def slot_bits(array: HighlightArray, inner_of: int, outer_of: int) -> int:
@@ -98,56 +147,3 @@ def supported_pairs(array: HighlightArray) -> list[tuple[int, int]]:
         for outer_of in range(array.outer_n, array.outer_most + 1)
     ]
     return sorted(pairs, key=lambda pair: (-pair[0] * pair[1], slot_bits(array, *pair), pair))
-
-
-def gather(spec: HighlightSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    array = spec.array
-    pairs = supported_pairs(array)
-    for inner_of, outer_of in pairs[:-1]:
-        if holds_ranks(mask.words, mask.cols, array.inner_n, inner_of, array.outer_n, outer_of):
-            break
-    else:
-        return dense(spec, mask.rows, mask.cols)
-    run = inner_of * outer_of
-    rows, cols = block_sides(mask.rows, array.rows), block_sides(mask.cols, array.runs * run)
-    runs = rows[:, None] * -(-cols // run)
-    return {
-        "rows": rows,
-        "cols": cols,
-        "values": runs * array.slots,
-        "metadata_bits": runs * slot_bits(array, inner_of, outer_of),
-        "pair": np.array([inner_of, outer_of], dtype=np.int64),
-    }
-
-
-def dense(spec: HighlightSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    array = spec.array
-    arrays = dense_storage(rows, cols, array.rows, array.runs * array.slots)
-    return arrays | {"pair": np.array([array.inner_n, array.outer_n], dtype=np.int64)}
-
-
-def evaluate(spec: HighlightSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: HighlightSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    array = spec.array
-    inner_of, outer_of = (int(of) for of in statistics["pair"])
-    name = f"{array.inner_n}:{inner_of} in blocks x {array.outer_n}:{outer_of} of blocks"
-    is_dense = (inner_of, outer_of) == (array.inner_n, array.outer_n)
-    note = "dense: no sparser pair of ranks holds the mask" if is_dense else name
-    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics), statistics, note)], work)
-
-
-def grid_of(spec: HighlightSpec, statistics: Statistics) -> Grid:
-    """A run is a step's cycle."""
-    rows, cols = statistics["rows"], statistics["cols"]
-    runs = -(-cols // int(statistics["pair"].prod()))
-    return Grid(
-        rows=rows,
-        cols=cols,
-        values=statistics["values"],
-        metadata_bits=statistics["metadata_bits"],
-        step_cycles=np.repeat(runs[None, :], len(rows), axis=0),
-        visit_cycles=np.zeros((len(rows), len(cols)), dtype=np.int64),
-    )

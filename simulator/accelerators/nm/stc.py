@@ -18,9 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
-from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.accelerators.accelerator import Accelerator, Values
+from simulator.cycles import LayerCycles, ceil_div
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
 from simulator.tiling.grid import Grid, dense_storage, storage_arrays
@@ -28,10 +27,6 @@ from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 from workloads.mask import PackedMask
 
-NOTES = (
-    "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are not modelled here.",
-    "A mask runs at 2:4 as a whole, or dense where any run of four keeps more than two.",
-)
 N, M = 2, 4
 
 
@@ -52,42 +47,45 @@ class StcSpec(Machine):
         return self.array.macs
 
 
-def geometry(spec: StcSpec) -> list[int]:
-    return [spec.array.rows, spec.array.depth]
-
-
-def gather(spec: StcSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    rows, depth = spec.array.rows, spec.array.depth
-    if not mask.follows(N, M):
-        return dense(spec, mask.rows, mask.cols)
-    return storage_arrays(f"{N}:{M}", mask, rows, depth) | {"follows": np.ones(1, dtype=np.int64)}
-
-
-def dense(spec: StcSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    return dense_storage(rows, cols, spec.array.rows, spec.array.depth) | {"follows": np.zeros(1, dtype=np.int64)}
-
-
-def evaluate(spec: StcSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: StcSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    note = "2:4" if statistics["follows"][0] else "dense: keeps more than 2 of 4"
-    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics), statistics, note)], work)
-
-
-def grid_of(spec: StcSpec, statistics: Statistics) -> Grid:
-    array = spec.array
-    kept_of_four = N if statistics["follows"][0] else M
-    step = ceil_div(array.rows * array.depth * array.tokens * kept_of_four, array.macs * M)
-    shape = statistics["values"].shape
-    return Grid(
-        rows=statistics["rows"],
-        cols=statistics["cols"],
-        values=statistics["values"],
-        metadata_bits=statistics["metadata_bits"],
-        step_cycles=np.full(shape, step, dtype=np.int64),
-        visit_cycles=np.zeros(shape, dtype=np.int64),
-        token_step=array.tokens,
-        stationary="output",
+class Stc(Accelerator):
+    name = "stc"
+    spec_type = StcSpec
+    spec: StcSpec
+    notes = (
+        "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are not modelled here.",
+        "A mask runs at 2:4 as a whole, or dense where any run of four keeps more than two.",
     )
+
+    def geometry(self) -> list[int]:
+        return [self.spec.array.rows, self.spec.array.depth]
+
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        rows, depth = self.spec.array.rows, self.spec.array.depth
+        if not mask.follows(N, M):
+            return self.dense(mask.rows, mask.cols)
+        return storage_arrays(f"{N}:{M}", mask, rows, depth) | {"follows": np.ones(1, dtype=np.int64)}
+
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        return dense_storage(rows, cols, self.spec.array.rows, self.spec.array.depth) | {
+            "follows": np.zeros(1, dtype=np.int64)
+        }
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        note = "2:4" if statistics["follows"][0] else "dense: keeps more than 2 of 4"
+        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics), statistics, note)], work)
+
+    def grid(self, statistics: Statistics) -> Grid:
+        array = self.spec.array
+        kept_of_four = N if statistics["follows"][0] else M
+        step = ceil_div(array.rows * array.depth * array.tokens * kept_of_four, array.macs * M)
+        shape = statistics["values"].shape
+        return Grid(
+            rows=statistics["rows"],
+            cols=statistics["cols"],
+            values=statistics["values"],
+            metadata_bits=statistics["metadata_bits"],
+            step_cycles=np.full(shape, step, dtype=np.int64),
+            visit_cycles=np.zeros(shape, dtype=np.int64),
+            token_step=array.tokens,
+            stationary="output",
+        )

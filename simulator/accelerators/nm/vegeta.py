@@ -27,10 +27,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.nm.patterns import cover_counts, row_covers
-from simulator.cycles import LayerCycles, Outcome
+from simulator.cycles import LayerCycles
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
@@ -39,12 +38,6 @@ from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 from workloads.mask import PackedMask
 
-NOTES = (
-    "Every row of a tile of 64 inputs is covered by the smallest of 1:4, 2:4 and 4:4 that holds it; a row without weights by 1:4.",
-    "Rows of equal cover are packed side by side within groups of 512 outputs; the last engine filling of a group may stay part empty.",
-    "The baseline is this engine on the unpruned layer, so the published 1.09 over an older dense engine is not in the speedup; the rest of the CPU is not modelled.",
-    "Fewer than 16 tokens take as long as 16, the width of a tile register.",
-)
 M = 4
 COVERS = np.array([1, 2, 4], dtype=np.int64)
 INDEX_BITS = COVER_BITS = 2
@@ -73,54 +66,57 @@ class VegetaSpec(Machine):
         return self.array.lanes * self.array.blocks
 
 
-def geometry(spec: VegetaSpec) -> list[int]:
-    array = spec.array
-    return [array.lanes, array.blocks, array.tokens, array.group_rows]
-
-
-def gather(spec: VegetaSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    array = spec.array
-    counts = cover_counts(row_covers(mask.words, mask.cols, array.depth), array.group_rows)
-    rows, cols = block_sides(mask.rows, array.group_rows), block_sides(mask.cols, array.depth)
-    lanes = np.tensordot(COVERS, counts, axes=1)
-    slots = lanes * -(-cols // M)
-    whole = counts[2] == rows[:, None]
-    return {
-        "rows": rows,
-        "cols": cols,
-        "values": np.where(whole, rows[:, None] * cols, slots),
-        "metadata_bits": np.where(whole, 0, slots * INDEX_BITS + rows[:, None] * COVER_BITS),
-        "fillings": -(-lanes // array.lanes),
-        "covers": counts.sum(axis=(1, 2)),
-    }
-
-
-def dense(spec: VegetaSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    """All rows at 4:4, but where a last tile of one or two inputs fits 1:4 or 2:4 even so."""
-    array = spec.array
-    arrays = dense_storage(rows, cols, array.group_rows, array.depth)
-    covers = np.where(arrays["cols"] < 3, arrays["cols"], M)
-    fillings = -(-np.outer(arrays["rows"], covers) // array.lanes)
-    return arrays | {"fillings": fillings, "covers": rows * np.array([(covers == n).sum() for n in COVERS])}
-
-
-def evaluate(spec: VegetaSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: VegetaSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    shares = statistics["covers"] / statistics["covers"].sum()
-    note = "row covers " + " + ".join(f"{share:.0%} {n}:{M}" for n, share in zip(COVERS, shares, strict=True))
-    return best_layer(spec, spec.macs, [Cut(grid_of(spec, statistics), statistics, note)], work)
-
-
-def grid_of(spec: VegetaSpec, statistics: Statistics) -> Grid:
-    return Grid(
-        rows=statistics["rows"],
-        cols=statistics["cols"],
-        values=statistics["values"],
-        metadata_bits=statistics["metadata_bits"],
-        step_cycles=statistics["fillings"] * spec.array.tokens,
-        visit_cycles=np.zeros_like(statistics["fillings"]),
-        token_step=spec.array.tokens,
+class Vegeta(Accelerator):
+    name = "vegeta"
+    spec_type = VegetaSpec
+    spec: VegetaSpec
+    notes = (
+        "Every row of a tile of 64 inputs is covered by the smallest of 1:4, 2:4 and 4:4 that holds it; a row without weights by 1:4.",
+        "Rows of equal cover are packed side by side within groups of 512 outputs; the last engine filling of a group may stay part empty.",
+        "The baseline is this engine on the unpruned layer, so the published 1.09 over an older dense engine is not in the speedup; the rest of the CPU is not modelled.",
+        "Fewer than 16 tokens take as long as 16, the width of a tile register.",
     )
+
+    def geometry(self) -> list[int]:
+        array = self.spec.array
+        return [array.lanes, array.blocks, array.tokens, array.group_rows]
+
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        array = self.spec.array
+        counts = cover_counts(row_covers(mask.words, mask.cols, array.depth), array.group_rows)
+        rows, cols = block_sides(mask.rows, array.group_rows), block_sides(mask.cols, array.depth)
+        lanes = np.tensordot(COVERS, counts, axes=1)
+        slots = lanes * -(-cols // M)
+        whole = counts[2] == rows[:, None]
+        return {
+            "rows": rows,
+            "cols": cols,
+            "values": np.where(whole, rows[:, None] * cols, slots),
+            "metadata_bits": np.where(whole, 0, slots * INDEX_BITS + rows[:, None] * COVER_BITS),
+            "fillings": -(-lanes // array.lanes),
+            "covers": counts.sum(axis=(1, 2)),
+        }
+
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        """All rows at 4:4, but where a last tile of one or two inputs fits 1:4 or 2:4 even so."""
+        array = self.spec.array
+        arrays = dense_storage(rows, cols, array.group_rows, array.depth)
+        covers = np.where(arrays["cols"] < 3, arrays["cols"], M)
+        fillings = -(-np.outer(arrays["rows"], covers) // array.lanes)
+        return arrays | {"fillings": fillings, "covers": rows * np.array([(covers == n).sum() for n in COVERS])}
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        shares = statistics["covers"] / statistics["covers"].sum()
+        note = "row covers " + " + ".join(f"{share:.0%} {n}:{M}" for n, share in zip(COVERS, shares, strict=True))
+        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics), statistics, note)], work)
+
+    def grid(self, statistics: Statistics) -> Grid:
+        return Grid(
+            rows=statistics["rows"],
+            cols=statistics["cols"],
+            values=statistics["values"],
+            metadata_bits=statistics["metadata_bits"],
+            step_cycles=statistics["fillings"] * self.spec.array.tokens,
+            visit_cycles=np.zeros_like(statistics["fillings"]),
+            token_step=self.spec.array.tokens,
+        )

@@ -39,11 +39,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.sigma import kernels
 from simulator.accelerators.sigma.folds import folds_of, plans_of
-from simulator.cycles import LayerCycles, Outcome
+from simulator.cycles import LayerCycles
 from simulator.machine.parts import Machine
 from simulator.machine.port import port_of
 from simulator.statistics import Statistics
@@ -51,13 +50,6 @@ from simulator.tiling.search import Choices, best
 from simulator.work import Work
 from workloads.errors import UserError
 from workloads.mask import PackedMask
-
-NOTES = (
-    "Zeros among the inputs do not shorten SIGMA's stream; activation_density is ignored.",
-    "Distribution is the bound of the ports (STONNE's SIGMA-like controller without its output conflicts); folds are not overlapped.",
-    "Folds hold whole rows, so every token brings all inputs that a fold uses: with long rows the SRAM's 960 GB/s bind before the multipliers do.",
-    "folds and distribution_cycles are of one pass of all tokens; where inputs do not fit on chip, weights may be loaded several times.",
-)
 
 
 @dataclass(frozen=True)
@@ -85,50 +77,61 @@ class SigmaSpec(Machine):
         return self.array.num_ms
 
 
-def geometry(spec: SigmaSpec) -> list[int | str]:
-    return [spec.array.num_ms, spec.array.dn_bw, spec.array.packing]
-
-
-def gather(spec: SigmaSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """Arrays of the folds: where they begin (folds + 1,), kept weights and distinct inputs (folds,), slowest ports
-    (folds, 3).
-
-    A mask without a kept weight has one fold of none, so that its outputs are still stored.
-    """
-    return _folds(spec, mask) | {"bitmap": np.ones(1, dtype=np.int64)}
-
-
-def dense(spec: SigmaSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    return _folds(spec, PackedMask.dense(rows, cols)) | {"bitmap": np.zeros(1, dtype=np.int64)}
-
-
-def _folds(spec: SigmaSpec, mask: PackedMask) -> dict[str, np.ndarray]:
-    array = spec.array
-    starts, row, before, length = kernels.pack(mask.row_counts(), array.num_ms, array.packing == "continuous")
-    if len(starts) == 1:
-        none, ports = np.zeros(1, dtype=np.int32), np.zeros((1, 3), dtype=np.int32)
-        begins = np.array([0, mask.rows * mask.cols])
-        return {"begins": begins, "kept": none, "inputs": none, "port_weights": ports, "port_inputs": ports}
-    kept, inputs, port_weights, port_inputs = kernels.port_loads(
-        mask.words, starts, row, before, length, array.num_ms // array.dn_bw
+class Sigma(Accelerator):
+    name = "sigma"
+    spec_type = SigmaSpec
+    spec: SigmaSpec
+    notes = (
+        "Zeros among the inputs do not shorten SIGMA's stream; activation_density is ignored.",
+        "Distribution is the bound of the ports (STONNE's SIGMA-like controller without its output conflicts); folds are not overlapped.",
+        "Folds hold whole rows, so every token brings all inputs that a fold uses: with long rows the SRAM's 960 GB/s bind before the multipliers do.",
+        "folds and distribution_cycles are of one pass of all tokens; where inputs do not fit on chip, weights may be loaded several times.",
     )
-    begins = kernels.positions(mask.words, mask.cols, starts, row, before)
-    return {"begins": begins, "kept": kept, "inputs": inputs, "port_weights": port_weights, "port_inputs": port_inputs}
 
+    def geometry(self) -> list[int | str]:
+        return [self.spec.array.num_ms, self.spec.array.dn_bw, self.spec.array.packing]
 
-def evaluate(spec: SigmaSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """Arrays of the folds: where they begin (folds + 1,), kept weights and distinct inputs (folds,), slowest ports
+        (folds, 3).
 
+        A mask without a kept weight has one fold of none, so that its outputs are still stored.
+        """
+        return self._folds(mask) | {"bitmap": np.ones(1, dtype=np.int64)}
 
-def layer(spec: SigmaSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """Raises Infeasible when not even one token a tile fits the buffers, UserError for tiles that are no folds."""
-    mapping = spec.mapping
-    for name, asked in (("tile_rows", mapping.tile_rows), ("tile_cols", mapping.tile_cols)):
-        if asked:
-            raise UserError(
-                f"mapping.{name} = {asked}: the tiles of sigma are its folds, which array.num_ms sets; leave it 0"
-            )
-    plans = plans_of(spec, work, folds_of(spec, work, statistics))
-    port = port_of(spec.dram, spec.clock.mhz)
-    bounds, energies = zip(*(plan.estimate(port) for plan in plans), strict=True)
-    return best([Choices(np.array(bounds), np.array(energies), lambda i: plans[i].layer(port))], spec.mapping.objective)
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        return self._folds(PackedMask.dense(rows, cols)) | {"bitmap": np.zeros(1, dtype=np.int64)}
+
+    def _folds(self, mask: PackedMask) -> dict[str, np.ndarray]:
+        array = self.spec.array
+        starts, row, before, length = kernels.pack(mask.row_counts(), array.num_ms, array.packing == "continuous")
+        if len(starts) == 1:
+            none, ports = np.zeros(1, dtype=np.int32), np.zeros((1, 3), dtype=np.int32)
+            begins = np.array([0, mask.rows * mask.cols])
+            return {"begins": begins, "kept": none, "inputs": none, "port_weights": ports, "port_inputs": ports}
+        kept, inputs, port_weights, port_inputs = kernels.port_loads(
+            mask.words, starts, row, before, length, array.num_ms // array.dn_bw
+        )
+        begins = kernels.positions(mask.words, mask.cols, starts, row, before)
+        return {
+            "begins": begins,
+            "kept": kept,
+            "inputs": inputs,
+            "port_weights": port_weights,
+            "port_inputs": port_inputs,
+        }
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """Raises Infeasible when not even one token a tile fits the buffers, UserError for tiles that are no folds."""
+        mapping = self.spec.mapping
+        for name, asked in (("tile_rows", mapping.tile_rows), ("tile_cols", mapping.tile_cols)):
+            if asked:
+                raise UserError(
+                    f"mapping.{name} = {asked}: the tiles of sigma are its folds, which array.num_ms sets; leave it 0"
+                )
+        plans = plans_of(self.spec, work, folds_of(self.spec, work, statistics))
+        port = port_of(self.spec.dram, self.spec.clock.mhz)
+        bounds, energies = zip(*(plan.estimate(port) for plan in plans), strict=True)
+        return best(
+            [Choices(np.array(bounds), np.array(energies), lambda i: plans[i].layer(port))], self.spec.mapping.objective
+        )

@@ -45,10 +45,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.sparten.kernels import chunk_counts, densest_first, expected_cycles, pack_units
-from simulator.cycles import LayerCycles, Outcome, ceil_div
+from simulator.cycles import LayerCycles, ceil_div
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine, PositiveInt, Side
 from simulator.statistics import Statistics
@@ -57,13 +56,6 @@ from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 from workloads.mask import PackedMask
 
-NOTES = (
-    "SparTen runs convolutions: how a linear layer is divided over its clusters (filters, tokens) is ours.",
-    "Clusters wait for each other every sync_chunks chunks; buffer sizes and DRAM bandwidth are ours.",
-    "With sparse inputs cycles are expected values, CUs taken as independent given how many inputs of a chunk are nonzero.",
-    "Inputs and outputs are transferred dense; weights as values, a 128-bit mask and a 32-bit pointer a chunk.",
-    "The inner join and the permutation network of gb-h take no cycles of their own.",
-)
 POINTER_BITS = 32
 STEP_UNIT = 256  # of an expected cycle
 
@@ -93,40 +85,100 @@ class SpartenSpec(Machine):
         return self.array.clusters * self.array.units
 
 
-def geometry(spec: SpartenSpec) -> list[int | str]:
-    return [spec.array.units, spec.array.chunk, spec.array.balancing]
+class Sparten(Accelerator):
+    name = "sparten"
+    spec_type = SpartenSpec
+    spec: SpartenSpec
+    skips_zero_inputs = True
+    notes = (
+        "SparTen runs convolutions: how a linear layer is divided over its clusters (filters, tokens) is ours.",
+        "Clusters wait for each other every sync_chunks chunks; buffer sizes and DRAM bandwidth are ours.",
+        "With sparse inputs cycles are expected values, CUs taken as independent given how many inputs of a chunk are nonzero.",
+        "Inputs and outputs are transferred dense; weights as values, a 128-bit mask and a 32-bit pointer a chunk.",
+        "The inner join and the permutation network of gb-h take no cycles of their own.",
+    )
 
+    def geometry(self) -> list[int | str]:
+        return [self.spec.array.units, self.spec.array.chunk, self.spec.array.balancing]
 
-def gather(spec: SpartenSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """Of every group of filters and chunk: see `arrays_of`; and `filters`, the filters of every (group, CU)."""
-    counts = chunk_counts(mask.words, spec.array.chunk // 64)
-    return arrays_of(spec, counts, mask.cols) | {"masks": np.ones(1, dtype=np.int64)}
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """Of every group of filters and chunk: see `arrays_of`; and `filters`, the filters of every (group, CU)."""
+        counts = chunk_counts(mask.words, self.spec.array.chunk // 64)
+        return self.arrays_of(counts, mask.cols) | {"masks": np.ones(1, dtype=np.int64)}
 
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        counts = np.tile(block_sides(cols, self.spec.array.chunk).astype(np.uint16), (rows, 1))
+        return self.arrays_of(counts, cols) | {"masks": np.zeros(1, dtype=np.int64)}
 
-def dense(spec: SpartenSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    counts = np.tile(block_sides(cols, spec.array.chunk).astype(np.uint16), (rows, 1))
-    return arrays_of(spec, counts, cols) | {"masks": np.zeros(1, dtype=np.int64)}
+    def arrays_of(self, counts: np.ndarray, cols: int) -> dict[str, np.ndarray]:
+        """From kept weights per (row, chunk). rows (groups,); cols (chunks,); values, cycles (groups, chunks): kept
+        weights, and cycles with dense inputs; counts (groups, chunks, units): kept weights of every CU; filters (groups,
+        units)."""
+        array = self.spec.array
+        order = grouped(counts.sum(axis=1, dtype=np.int64), array.units, array.balancing)
+        groups, chunks = len(order), counts.shape[1]
+        unit_counts = np.empty((groups, chunks, array.units), dtype=np.min_scalar_type(array.filters * array.chunk))
+        cycles, values = (np.empty((groups, chunks), dtype=np.int64) for _ in range(2))
+        pack_units(counts, order, array.units, array.balancing == "gb-h", unit_counts, cycles, values)
+        present = (order >= 0).reshape(groups, array.filters, array.units)
+        return {
+            "rows": present.sum(axis=(1, 2), dtype=np.int64),
+            "cols": block_sides(cols, array.chunk),
+            "values": values,
+            "cycles": cycles,
+            "counts": unit_counts,
+            "filters": present.sum(axis=1, dtype=np.uint8),
+        }
 
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """The best mapping under any division of the clusters."""
+        return best_layer(self.spec, self.spec.macs, list(self.divisions(work, statistics)), work)
 
-def arrays_of(spec: SpartenSpec, counts: np.ndarray, cols: int) -> dict[str, np.ndarray]:
-    """From kept weights per (row, chunk). rows (groups,); cols (chunks,); values, cycles (groups, chunks): kept
-    weights, and cycles with dense inputs; counts (groups, chunks, units): kept weights of every CU; filters (groups,
-    units)."""
-    array = spec.array
-    order = grouped(counts.sum(axis=1, dtype=np.int64), array.units, array.balancing)
-    groups, chunks = len(order), counts.shape[1]
-    unit_counts = np.empty((groups, chunks, array.units), dtype=np.min_scalar_type(array.filters * array.chunk))
-    cycles, values = (np.empty((groups, chunks), dtype=np.int64) for _ in range(2))
-    pack_units(counts, order, array.units, array.balancing == "gb-h", unit_counts, cycles, values)
-    present = (order >= 0).reshape(groups, array.filters, array.units)
-    return {
-        "rows": present.sum(axis=(1, 2), dtype=np.int64),
-        "cols": block_sides(cols, array.chunk),
-        "values": values,
-        "cycles": cycles,
-        "counts": unit_counts,
-        "filters": present.sum(axis=1, dtype=np.uint8),
-    }
+    def divisions(self, work: Work, statistics: Statistics) -> Iterator[Cut]:
+        """Every division of the clusters over outputs and tokens, that of the smallest granule first."""
+        clusters = self.spec.array.clusters
+        for groups in range(1, clusters + 1):
+            if clusters % groups:
+                continue
+            tokens = clusters // groups
+            key = ("division", tokens, groups, self.spec.array.sync_chunks, work.activation_density)
+            if key not in statistics.memo:
+                note = f"{groups} clusters over outputs x {tokens} over tokens"
+                grid = self.grid(statistics, groups, work.activation_density)
+                statistics.memo[key] = Cut(grid, Statistics({}), note)
+            yield statistics.memo[key]
+
+    def grid(self, statistics: Statistics, groups: int, density: float) -> Grid:
+        """Granules of `groups` groups x sync_chunks chunks, one token a step for each of the other clusters."""
+        array, rows, cols = self.spec.array, statistics["rows"], statistics["cols"]
+        row_starts, col_starts = np.arange(0, len(rows), groups), np.arange(0, len(cols), array.sync_chunks)
+        chunks = np.broadcast_to(rows[:, None], (len(rows), len(cols)))
+        step_cycles = np.maximum.reduceat(
+            tile_sums(self.chunk_cycles(statistics, density), 1, array.sync_chunks), row_starts, axis=0
+        )
+        return Grid(
+            rows=np.add.reduceat(rows, row_starts),
+            cols=np.add.reduceat(cols, col_starts),
+            values=tile_sums(statistics["values"], groups, array.sync_chunks),
+            metadata_bits=tile_sums(chunks, groups, array.sync_chunks)
+            * (array.chunk + POINTER_BITS)
+            * statistics["masks"][0],
+            step_cycles=step_cycles,
+            visit_cycles=np.zeros_like(step_cycles),
+            token_step=array.clusters // groups,
+            step_unit=1 if density == 1 else STEP_UNIT,
+            act_reads=float(groups),
+        )
+
+    def chunk_cycles(self, statistics: Statistics, density: float) -> np.ndarray:
+        """(groups, chunks) int64: cycles of a token, or, with sparse inputs, expected cycles in 1 / STEP_UNIT."""
+        if density == 1:
+            return statistics["cycles"]
+        key = ("expected", density)
+        if key not in statistics.memo:
+            expected = expected_cycles(statistics["counts"], statistics["filters"], statistics["cols"], density)
+            statistics.memo[key] = np.ceil(expected * STEP_UNIT - 1e-6).astype(np.int64)
+        return statistics.memo[key]
 
 
 def grouped(kept: np.ndarray, units: int, balancing: str) -> np.ndarray:
@@ -143,62 +195,3 @@ def grouped(kept: np.ndarray, units: int, balancing: str) -> np.ndarray:
     half = len(order) // 2
     first, second = order[:half][::-1], order[half:]
     return np.concatenate([first.reshape(groups, units), second.reshape(groups, units)], axis=1)
-
-
-def evaluate(spec: SpartenSpec, work: Work, statistics: Statistics) -> Outcome:
-    """Raises Infeasible where no division of the clusters fits."""
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: SpartenSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """The best mapping under any division of the clusters."""
-    return best_layer(spec, spec.macs, list(divisions(spec, work, statistics)), work)
-
-
-def divisions(spec: SpartenSpec, work: Work, statistics: Statistics) -> Iterator[Cut]:
-    """Every division of the clusters over outputs and tokens, that of the smallest granule first."""
-    clusters = spec.array.clusters
-    for groups in range(1, clusters + 1):
-        if clusters % groups:
-            continue
-        tokens = clusters // groups
-        key = ("division", tokens, groups, spec.array.sync_chunks, work.activation_density)
-        if key not in statistics.memo:
-            note = f"{groups} clusters over outputs x {tokens} over tokens"
-            grid = grid_of(spec, statistics, groups, work.activation_density)
-            statistics.memo[key] = Cut(grid, Statistics({}), note)
-        yield statistics.memo[key]
-
-
-def grid_of(spec: SpartenSpec, statistics: Statistics, groups: int, density: float) -> Grid:
-    """Granules of `groups` groups x sync_chunks chunks, one token a step for each of the other clusters."""
-    array, rows, cols = spec.array, statistics["rows"], statistics["cols"]
-    row_starts, col_starts = np.arange(0, len(rows), groups), np.arange(0, len(cols), array.sync_chunks)
-    chunks = np.broadcast_to(rows[:, None], (len(rows), len(cols)))
-    step_cycles = np.maximum.reduceat(
-        tile_sums(chunk_cycles(spec, statistics, density), 1, array.sync_chunks), row_starts, axis=0
-    )
-    return Grid(
-        rows=np.add.reduceat(rows, row_starts),
-        cols=np.add.reduceat(cols, col_starts),
-        values=tile_sums(statistics["values"], groups, array.sync_chunks),
-        metadata_bits=tile_sums(chunks, groups, array.sync_chunks)
-        * (array.chunk + POINTER_BITS)
-        * statistics["masks"][0],
-        step_cycles=step_cycles,
-        visit_cycles=np.zeros_like(step_cycles),
-        token_step=array.clusters // groups,
-        step_unit=1 if density == 1 else STEP_UNIT,
-        act_reads=float(groups),
-    )
-
-
-def chunk_cycles(spec: SpartenSpec, statistics: Statistics, density: float) -> np.ndarray:
-    """(groups, chunks) int64: cycles of a token, or, with sparse inputs, expected cycles in 1 / STEP_UNIT."""
-    if density == 1:
-        return statistics["cycles"]
-    key = ("expected", density)
-    if key not in statistics.memo:
-        expected = expected_cycles(statistics["counts"], statistics["filters"], statistics["cols"], density)
-        statistics.memo[key] = np.ceil(expected * STEP_UNIT - 1e-6).astype(np.int64)
-    return statistics.memo[key]

@@ -47,12 +47,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.systolic.mapper import Found, best_plan
 from simulator.accelerators.systolic.stream import Fabric, Gemm
 from simulator.actions import Actions
-from simulator.cycles import LayerCycles, Outcome
+from simulator.cycles import LayerCycles
 from simulator.machine.parts import Machine, Side
 from simulator.machine.port import port_of
 from simulator.statistics import Statistics
@@ -60,13 +59,6 @@ from simulator.work import Work
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 from workloads.patterns import NofM, parse_pattern
-
-NOTES = (
-    "Zeros are multiplied, and wholly zero rows or columns are not skipped: only array.nm gains from a mask, and only from one that is N:M.",
-    "Folds neither overlap nor hide their weight loading (SCALE-Sim's count); a TPU hides it, so few tokens look worse here.",
-    "Dataflow ws streams all tokens through every fold: partial sums that outgrow half of buffers.output_kib spill to DRAM.",
-    "Sparse activations save nothing.",
-)
 
 
 def known_sparsity(text: str) -> str:
@@ -102,51 +94,55 @@ class SystolicSpec(Machine):
         return None if self.array.nm == "dense" else parse_pattern(self.array.nm)
 
 
-def geometry(spec: SystolicSpec) -> list[str]:
-    return [spec.array.nm]
-
-
-def gather(spec: SystolicSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """follows (1,): whether the mask is N:M; 0 for a dense array, which does not ask."""
-    pattern = spec.pattern
-    return {"follows": np.array([pattern is not None and mask.follows(pattern.n, pattern.m)], dtype=np.int64)}
-
-
-def dense(spec: SystolicSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    return {"follows": np.zeros(1, dtype=np.int64)}
-
-
-def evaluate(spec: SystolicSpec, work: Work, statistics: Statistics) -> Outcome:
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: SystolicSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """One layer; of the mask it needs `work.nnz` and whether it is N:M.
-
-    Raises UserError for array.nm with os or is and for overrides the dataflow does not have, Infeasible where no tile fits.
-    """
-    pattern, number = spec.pattern, spec.number
-    if pattern and spec.array.dataflow != "ws":
-        raise UserError(
-            f"array.nm = {pattern}: with dataflow {spec.array.dataflow} weights move through the array; use array.dataflow=ws or array.nm=dense"
-        )
-    packed = pattern is not None and bool(statistics["follows"][0])
-    width = work.width(number.weight_bits)
-    quantized = work.weight_bits is not None and work.weight_bits <= number.weight_bits
-    gemm = Gemm(
-        outputs=work.rows,
-        inputs=work.cols,
-        tokens=work.tokens,
-        n=pattern.n if pattern and packed else 1,
-        m=pattern.m if pattern and packed else 1,
-        weight_bits=width,
-        scale_bits=number.scale_bits + width if quantized else 0,
-        group_size=work.group_size,
-        activation_bits=number.activation_bits,
-        sum_bits=number.accumulator_bits,
+class Systolic(Accelerator):
+    name = "systolic"
+    spec_type = SystolicSpec
+    spec: SystolicSpec
+    notes = (
+        "Zeros are multiplied, and wholly zero rows or columns are not skipped: only array.nm gains from a mask, and only from one that is N:M.",
+        "Folds neither overlap nor hide their weight loading (SCALE-Sim's count); a TPU hides it, so few tokens look worse here.",
+        "Dataflow ws streams all tokens through every fold: partial sums that outgrow half of buffers.output_kib spill to DRAM.",
+        "Sparse activations save nothing.",
     )
-    kind = str(pattern) if packed else f"dense: keeps more than {pattern.n} of {pattern.m}" if pattern else "dense"
-    return assembled(spec, work, gemm, mapped(spec, gemm), kind)
+
+    def geometry(self) -> list[str]:
+        return [self.spec.array.nm]
+
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """follows (1,): whether the mask is N:M; 0 for a dense array, which does not ask."""
+        pattern = self.spec.pattern
+        return {"follows": np.array([pattern is not None and mask.follows(pattern.n, pattern.m)], dtype=np.int64)}
+
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        return {"follows": np.zeros(1, dtype=np.int64)}
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """One layer; of the mask it needs `work.nnz` and whether it is N:M.
+
+        Raises UserError for array.nm with os or is and for overrides the dataflow does not have, Infeasible where no tile fits.
+        """
+        pattern, number = self.spec.pattern, self.spec.number
+        if pattern and self.spec.array.dataflow != "ws":
+            raise UserError(
+                f"array.nm = {pattern}: with dataflow {self.spec.array.dataflow} weights move through the array; use array.dataflow=ws or array.nm=dense"
+            )
+        packed = pattern is not None and bool(statistics["follows"][0])
+        width = work.width(number.weight_bits)
+        quantized = work.weight_bits is not None and work.weight_bits <= number.weight_bits
+        gemm = Gemm(
+            outputs=work.rows,
+            inputs=work.cols,
+            tokens=work.tokens,
+            n=pattern.n if pattern and packed else 1,
+            m=pattern.m if pattern and packed else 1,
+            weight_bits=width,
+            scale_bits=number.scale_bits + width if quantized else 0,
+            group_size=work.group_size,
+            activation_bits=number.activation_bits,
+            sum_bits=number.accumulator_bits,
+        )
+        kind = str(pattern) if packed else f"dense: keeps more than {pattern.n} of {pattern.m}" if pattern else "dense"
+        return assembled(self.spec, work, gemm, mapped(self.spec, gemm), kind)
 
 
 @lru_cache(maxsize=64)

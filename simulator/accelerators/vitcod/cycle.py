@@ -33,11 +33,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.accelerators.baseline import outcome
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.vitcod.shapes import shapes_of
 from simulator.accelerators.vitcod.tiling import Schedule, tilings
-from simulator.cycles import Infeasible, LayerCycles, Outcome
+from simulator.cycles import Infeasible, LayerCycles
 from simulator.formats import block_sides
 from simulator.machine.parts import Array, Fraction, Machine
 from simulator.statistics import Statistics
@@ -46,17 +45,6 @@ from simulator.work import Work
 from workloads import bits
 from workloads.errors import UserError
 from workloads.mask import PackedMask
-
-NOTES = (
-    "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
-    "Quantized weights take their own bits on both sides, and the scales and zero points of their groups are moved with them.",
-    "Zero inputs are multiplied like others: the activation density changes no cycles.",
-    "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
-    "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
-    "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",
-    "Unless set otherwise, on-chip buffers deliver what the array asks for, and DRAM its full bandwidth (dram.efficiency = 1) without row or bank "
-    "effects; adder-tree latency and pipeline drain are left out.",
-)
 
 
 @dataclass(frozen=True)
@@ -75,77 +63,84 @@ class VitcodSpec(Machine):
         return self.array.width * self.array.height
 
 
-def geometry(spec: VitcodSpec) -> list:
-    return [spec.array.width, list(spec.engines.dense_thresholds)]
+class Vitcod(Accelerator):
+    name = "vitcod"
+    spec_type = VitcodSpec
+    spec: VitcodSpec
+    notes = (
+        "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
+        "Quantized weights take their own bits on both sides, and the scales and zero points of their groups are moved with them.",
+        "Zero inputs are multiplied like others: the activation density changes no cycles.",
+        "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
+        "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
+        "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",
+        "Unless set otherwise, on-chip buffers deliver what the array asks for, and DRAM its full bandwidth (dram.efficiency = 1) without row or bank "
+        "effects; adder-tree latency and pipeline drain are left out.",
+    )
 
+    def geometry(self) -> list:
+        return [self.spec.array.width, list(self.spec.engines.dense_thresholds)]
 
-def gather(spec: VitcodSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """The distinct divisions of the columns that the thresholds give, lanes in proportion to each engine's MACs.
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """The distinct divisions of the columns that the thresholds give, lanes in proportion to each engine's MACs.
 
-    counts (divisions, rows, n_words) uint8: kept weights of the sparse columns in each run of 64; dense_cols (divisions, n_words):
-    dense columns there; dense_lanes (divisions,).
-    """
-    column_counts = mask.column_counts()
-    kept = int(column_counts.sum())
-    counts: dict[int, np.ndarray] = {}  # by the number of dense columns: thresholds are nested
-    dense_cols, dense_lanes = [], []
-    for threshold in spec.engines.dense_thresholds:
-        dense = column_counts > threshold * mask.rows
-        if spec.array.width == 1 and not dense.all():
-            dense[:] = False  # a single lane cannot be two engines
-        n_dense = int(dense.sum())
-        if n_dense in counts:
-            continue
-        sparse_work = kept - int(column_counts[dense].sum())
-        dense_work = n_dense * mask.rows
-        lanes = round(spec.array.width * dense_work / (dense_work + sparse_work)) if n_dense else 0
-        if sparse_work and n_dense:
-            lanes = min(max(lanes, 1), spec.array.width - 1)
-        counts[n_dense] = bits.masked_word_counts(mask.words, bits.pack(~dense[None, :])[0])
-        dense_cols.append(np.add.reduceat(dense, np.arange(0, mask.cols, 64), dtype=np.int64))
-        dense_lanes.append(lanes)
-    return {
-        "counts": np.stack(list(counts.values())),
-        "dense_cols": np.stack(dense_cols),
-        "dense_lanes": np.array(dense_lanes, dtype=np.int64),
-    }
+        counts (divisions, rows, n_words) uint8: kept weights of the sparse columns in each run of 64; dense_cols (divisions, n_words):
+        dense columns there; dense_lanes (divisions,).
+        """
+        column_counts = mask.column_counts()
+        kept = int(column_counts.sum())
+        counts: dict[int, np.ndarray] = {}  # by the number of dense columns: thresholds are nested
+        dense_cols, dense_lanes = [], []
+        for threshold in self.spec.engines.dense_thresholds:
+            dense = column_counts > threshold * mask.rows
+            if self.spec.array.width == 1 and not dense.all():
+                dense[:] = False  # a single lane cannot be two engines
+            n_dense = int(dense.sum())
+            if n_dense in counts:
+                continue
+            sparse_work = kept - int(column_counts[dense].sum())
+            dense_work = n_dense * mask.rows
+            lanes = round(self.spec.array.width * dense_work / (dense_work + sparse_work)) if n_dense else 0
+            if sparse_work and n_dense:
+                lanes = min(max(lanes, 1), self.spec.array.width - 1)
+            counts[n_dense] = bits.masked_word_counts(mask.words, bits.pack(~dense[None, :])[0])
+            dense_cols.append(np.add.reduceat(dense, np.arange(0, mask.cols, 64), dtype=np.int64))
+            dense_lanes.append(lanes)
+        return {
+            "counts": np.stack(list(counts.values())),
+            "dense_cols": np.stack(dense_cols),
+            "dense_lanes": np.array(dense_lanes, dtype=np.int64),
+        }
 
+    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
+        """The unpruned layer: every column dense, all lanes in the denser engine, no metadata."""
+        sides = block_sides(cols, 64)
+        return {
+            "counts": np.zeros((1, rows, len(sides)), dtype=np.uint8),
+            "dense_cols": sides[None, :],
+            "dense_lanes": np.array([self.spec.array.width], dtype=np.int64),
+        }
 
-def dense(spec: VitcodSpec, rows: int, cols: int) -> dict[str, np.ndarray]:
-    """The unpruned layer: every column dense, all lanes in the denser engine, no metadata."""
-    sides = block_sides(cols, 64)
-    return {
-        "counts": np.zeros((1, rows, len(sides)), dtype=np.uint8),
-        "dense_cols": sides[None, :],
-        "dense_lanes": np.array([spec.array.width], dtype=np.int64),
-    }
-
-
-def evaluate(spec: VitcodSpec, work: Work, statistics: Statistics) -> Outcome:
-    """Raises Infeasible when under no threshold the smallest tile fits the buffers, UserError for a mapping it cannot have."""
-    return outcome(spec, work, statistics, geometry(spec), layer, dense)
-
-
-def layer(spec: VitcodSpec, work: Work, statistics: Statistics) -> LayerCycles:
-    """The best tiling over the thresholds."""
-    if spec.mapping.order == "rows-outer":
-        raise UserError(
-            "mapping.order = rows-outer: vitcod keeps tokens as its outermost loop; set it to tokens-outer or best"
-        )
-    found: list[Choices[Schedule]] = []
-    refusals: list[Infeasible] = []
-    limit_cycles = math.inf
-    for shapes in shapes_of(spec, statistics, work):
-        try:
-            choices = tilings(spec, shapes, work, limit_cycles)
-        except Infeasible as refusal:
-            refusals.append(refusal)
-            continue
-        if choices is not None:
-            found.append(choices)
-            if spec.mapping.objective == "latency":
-                fast = choices.walk(int(choices.bound_cycles.argmin()))
-                limit_cycles = min(limit_cycles, fast.cycles * (1 + NEAR))
-    if not found:
-        raise refusals[0]
-    return best(found, spec.mapping.objective).layer()
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """The best tiling over the thresholds."""
+        if self.spec.mapping.order == "rows-outer":
+            raise UserError(
+                "mapping.order = rows-outer: vitcod keeps tokens as its outermost loop; set it to tokens-outer or best"
+            )
+        found: list[Choices[Schedule]] = []
+        refusals: list[Infeasible] = []
+        limit_cycles = math.inf
+        for shapes in shapes_of(self.spec, statistics, work):
+            try:
+                choices = tilings(self.spec, shapes, work, limit_cycles)
+            except Infeasible as refusal:
+                refusals.append(refusal)
+                continue
+            if choices is not None:
+                found.append(choices)
+                if self.spec.mapping.objective == "latency":
+                    fast = choices.walk(int(choices.bound_cycles.argmin()))
+                    limit_cycles = min(limit_cycles, fast.cycles * (1 + NEAR))
+        if not found:
+            raise refusals[0]
+        return best(found, self.spec.mapping.objective).layer()

@@ -16,25 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.model import Values
+from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.vitcod.relabel import count_right_of, relabel
 from simulator.cycles import LayerCycles, Outcome, ceil_div
 from simulator.machine.parts import Array, Clock
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.mask import PackedMask
-
-NOTES = (
-    "A published formula, quirks included: one token, no memory, no lanes; its imbalance_cycles are what rounding, the split "
-    "between the engines and zeros in dense columns lose.",
-    "Its dense term has the number of inputs where the number of outputs belongs, so the dense cycles its program prints "
-    "(published_dense_cycles) are not outputs x inputs / PEs. With more than twice as many outputs as inputs it is even "
-    "below the ideal cycles of a half-pruned mask: a ratio below 1 against it is a property of that program, not a slowdown.",
-    "Its column reordering merges two rows and two columns of layers that have more than 200 of them.",
-)
-
-
-TOKENS = 1  # that the formula knows
 
 
 @dataclass(frozen=True)
@@ -47,30 +35,48 @@ class VitcodPaperSpec:
         return self.array.width * self.array.height
 
 
-def geometry(spec: VitcodPaperSpec) -> list[int]:
-    return [spec.array.width, spec.array.height]
-
-
-def gather(spec: VitcodPaperSpec, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-    """The formula needs the mask itself, so that its results are the statistics."""
-    width, height = spec.array.width, spec.array.height
-    total = 0
-    published_dense = 0
-    for start in range(0, mask.cols, mask.rows):
-        stop = min(start + mask.rows, mask.cols)
-        patch = mask if stop - start == mask.cols else mask.columns(start, stop)
-        total += search(patch, width, height)
-        published_dense += ceil_div(patch.cols * patch.cols, width * height)
-    return {"cycles": np.array([total]), "published_dense": np.array([published_dense])}
-
-
-def evaluate(spec: VitcodPaperSpec, work: Work, statistics: Statistics) -> Outcome:
-    """Weight bits, scales and activation density have no influence."""
-    return Outcome(
-        sparse=_formula(int(statistics["cycles"][0]), work.nnz / spec.macs),
-        unpruned=_formula(ceil_div(work.rows * work.cols, spec.macs), work.rows * work.cols / spec.macs),
-        published_dense_cycles=int(statistics["published_dense"][0]),
+class VitcodPaper(Accelerator):
+    name = "vitcod-paper"
+    spec_type = VitcodPaperSpec
+    spec: VitcodPaperSpec
+    level = "paper"
+    only_tokens = 1
+    notes = (
+        "A published formula, quirks included: one token, no memory, no lanes; its imbalance_cycles are what rounding, the split "
+        "between the engines and zeros in dense columns lose.",
+        "Its dense term has the number of inputs where the number of outputs belongs, so the dense cycles its program prints "
+        "(published_dense_cycles) are not outputs x inputs / PEs. With more than twice as many outputs as inputs it is even "
+        "below the ideal cycles of a half-pruned mask: a ratio below 1 against it is a property of that program, not a slowdown.",
+        "Its column reordering merges two rows and two columns of layers that have more than 200 of them.",
     )
+
+    def geometry(self) -> list[int]:
+        return [self.spec.array.width, self.spec.array.height]
+
+    def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
+        """The formula needs the mask itself, so that its results are the statistics."""
+        width, height = self.spec.array.width, self.spec.array.height
+        total = 0
+        published_dense = 0
+        for start in range(0, mask.cols, mask.rows):
+            stop = min(start + mask.rows, mask.cols)
+            patch = mask if stop - start == mask.cols else mask.columns(start, stop)
+            total += search(patch, width, height)
+            published_dense += ceil_div(patch.cols * patch.cols, width * height)
+        return {"cycles": np.array([total]), "published_dense": np.array([published_dense])}
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        """Weight bits, scales and activation density have no influence."""
+        return _formula(int(statistics["cycles"][0]), work.nnz / self.spec.macs)
+
+    def evaluate(self, work: Work, statistics: Statistics) -> Outcome:
+        """The unpruned layer has all its MACs on all PEs, not what the published program counts."""
+        macs = work.rows * work.cols
+        return Outcome(
+            sparse=self.layer(work, statistics),
+            unpruned=_formula(ceil_div(macs, self.spec.macs), macs / self.spec.macs),
+            published_dense_cycles=int(statistics["published_dense"][0]),
+        )
 
 
 def search(patch: PackedMask, width: int, height: int) -> int:
