@@ -29,7 +29,7 @@ def targets_of(accelerator: StudyAccelerator) -> list[Accelerator] | GpuTarget:
     return combined(accelerator.name, overrides(accelerator.set), sweeps)
 
 
-def described_by(targets: list[Target] | GpuTarget) -> tuple[str, list[Any]]:
+def described_by(targets: list[Accelerator] | GpuTarget) -> tuple[str, list[Any]]:
     """("cycles" or "times", all that tells these targets apart from others)."""
     if isinstance(targets, GpuTarget):
         return "times", [spec_sha256(targets.name, targets.spec), targets.dtype]
