@@ -5,7 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from simulator.accelerators import ACCELERATORS, Accelerator
+from simulator.accelerators import Accelerator
+from simulator.accelerators.named import open_accelerator
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
 from simulator.expected import expected
@@ -16,16 +17,14 @@ from simulator.tiling.search import MOST_CYCLES
 from simulator.work import Work
 from workloads.bundle import BundleHeader
 from workloads.conditions import Conditions
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError
 from workloads.operations import Linear
 from workloads.patterns import DENSE
 
 
 def open_target(name: str, overrides: Sequence[str] = ()) -> Accelerator:
     """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and keys."""
-    if name not in ACCELERATORS:
-        raise unknown("accelerator", name, ACCELERATORS)
-    return ACCELERATORS[name](*overrides, preset=name)
+    return open_accelerator(name, overrides)
 
 
 def simulate_layers(

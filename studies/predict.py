@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from simulator.gpu import GpuSpec, load_gpu, predict
+from simulator.gpu import predict
+from simulator.gpu.named import find_gpu
 from studies.gemm_files import SIZES, whole_size
 from workloads.errors import UserError
 
@@ -29,8 +30,8 @@ def parse_shapes(shapes: Sequence[str]) -> pd.DataFrame:
 def predict_frame(gemms: pd.DataFrame, on: str, dtype: str, sets: Sequence[str] = ()) -> pd.DataFrame:
     """`gemms` with the predicted columns behind its own; one of its own that has the name of a predicted one is kept as
     given_NAME. Raises UserError for an unknown GPU, dtype or key."""
-    spec: GpuSpec = load_gpu(on, sets)
+    label, spec = find_gpu(on, sets)
     m, n, k = (gemms[name].to_numpy(dtype=np.int64) for name in SIZES)
-    added = {"target": on, "dtype": dtype, "source": "predicted", **predict(spec, m, n, k, dtype).columns()}
+    added = {"target": label, "dtype": dtype, "source": "predicted", **predict(spec, m, n, k, dtype).columns()}
     kept = gemms.rename(columns={name: f"given_{name}" for name in added if name in gemms})
     return kept.assign(**added)

@@ -5,17 +5,18 @@ from pruning.allocations.alpha import Alpha
 from pruning.allocations.depth import Depth
 from pruning.allocations.er import Er, Erk
 from pruning.allocations.owl import Owl
-from workloads.errors import unknown
+from workloads.plugins import Wanted, find
 
 # The same sparsity everywhere is no allocation.
 ALLOCATIONS: dict[str, type[Allocation]] = {allocation.name: allocation for allocation in (Er, Erk, Owl, Alpha, Depth)}
 
 
 def find_allocation(name: str) -> type[Allocation]:
-    """Raises UserError with the nearest known name for an unknown allocation."""
-    if name not in ALLOCATIONS:
-        raise unknown("allocation", name, ALLOCATIONS)
-    return ALLOCATIONS[name]
+    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known name."""
+    if name in ALLOCATIONS:
+        return ALLOCATIONS[name]
+    found: type[Allocation] = find(Wanted("allocations", Allocation, ALLOCATIONS, ("allocate",)), name)
+    return found
 
 
 __all__ = ["ALLOCATIONS", "Allocation", "AllocationJob", "LayerSparsities", "find_allocation"]

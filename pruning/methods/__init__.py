@@ -9,7 +9,8 @@ from pruning.methods.method import PruningMethod
 from pruning.methods.none import NoPruning
 from pruning.methods.sparsegpt import SparseGpt
 from pruning.methods.wanda import Wanda
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError
+from workloads.plugins import Wanted, find
 
 METHODS: dict[str, type[PruningMethod]] = {
     method.name: method for method in (Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning)
@@ -17,10 +18,11 @@ METHODS: dict[str, type[PruningMethod]] = {
 
 
 def find_method(name: str) -> type[PruningMethod]:
-    """Raises UserError with the nearest known name for an unknown method."""
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return METHODS[name]
+    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known name."""
+    if name in METHODS:
+        return METHODS[name]
+    found: type[PruningMethod] = find(Wanted("methods", PruningMethod, METHODS, ("score", "decide")), name)
+    return found
 
 
 def choose_rule(method: PruningMethod, rule: str | None) -> str:

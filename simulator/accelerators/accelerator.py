@@ -5,7 +5,7 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,7 @@ from simulator.machine.spec import (
 )
 from simulator.statistics import Statistics
 from simulator.work import Work
+from workloads.files import sha256_of
 from workloads.mask import PackedMask
 
 Values = Callable[[], Mapping[str, np.ndarray]]  # reads the weights a bundle carries for a layer, {} if none
@@ -68,7 +69,7 @@ class Accelerator(ABC):
         self.name = (
             name or (preset if isinstance(preset, str) else preset.stem if isinstance(preset, Path) else "") or cls.name
         )
-        plain = _values_of(cls, preset)
+        plain = preset_of(cls, preset)
         values = with_sections(self.name, cls.spec_type, plain, sections)
         changed = difference(plain, values)
         self.spec = checked(self.name, cls.spec_type, with_overrides(self.name, cls.spec_type, values, overrides))
@@ -84,6 +85,14 @@ class Accelerator(ABC):
         self.name, self.spec, self.settings = name or cls.name, spec, settings
         self._text = f"{cls.__name__}.of({spec!r})"
         return self
+
+    def changed(self, *overrides: str) -> Self:
+        """The same design with further settings. Raises UserError as making one does."""
+        if not overrides:
+            return self
+        values = with_overrides(self.name, self.spec_type, dataclasses.asdict(self.spec), overrides)
+        spec: Any = checked(self.name, self.spec_type, values)
+        return type(self).of(spec, self.name, " ".join(" ".join([self.settings, *overrides]).split()))
 
     @abstractmethod
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
@@ -107,12 +116,14 @@ class Accelerator(ABC):
 
     @cached_property
     def sha256(self) -> str:
-        return spec_sha256(self.name, self.spec)
+        """Of the description and, for a class from outside this program, of its source."""
+        described = spec_sha256(self.name, self.spec)
+        return described if self.source_sha256 == "" else sha256_of([described, self.source_sha256])
 
     @cached_property
     def source_sha256(self) -> str | None:
         """Of a class from outside this program, "" for ours; None where its source cannot be read."""
-        return source_sha256(_parts(type(self)))
+        return _source_sha256(type(self))
 
     @cached_property
     def statistics_key(self) -> list[Any]:
@@ -133,7 +144,7 @@ class Accelerator(ABC):
         return hash((type(self), self.name, self.spec))
 
 
-def _values_of(cls: type[Accelerator], preset: Preset) -> dict[str, Any]:
+def preset_of(cls: type[Accelerator], preset: Preset) -> dict[str, Any]:
     """Of the preset asked for, or of the class's own: stated in it, <name>.toml beside its file, one of ours, or nothing (defaults)."""
     preset = preset or cls.preset
     if not isinstance(preset, str):
@@ -144,6 +155,11 @@ def _values_of(cls: type[Accelerator], preset: Preset) -> dict[str, Any]:
     if beside is not None and beside.is_file():
         return preset_values(beside)
     return preset_values(name) if preset or preset_path(name).is_file() else {}
+
+
+@lru_cache
+def _source_sha256(cls: type) -> str | None:
+    return source_sha256(_parts(cls))
 
 
 def _parts(cls: type) -> Iterator[Callable[..., Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from simulator.facts import load_facts, operation_facts
+from simulator.gpu.named import find_gpu
 from simulator.gpu.prediction import Prediction, precision_of, predict
-from simulator.gpu.spec import GpuSpec, load_gpu
+from simulator.gpu.spec import GpuSpec
 from simulator.machine.spec import spec_sha256
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
@@ -44,9 +45,9 @@ class GpuTarget:
 
 def open_gpu(name: str, overrides: list[str], dtype: str) -> GpuTarget:
     """Raises UserError for an unknown GPU, key or a type that its tensor cores lack."""
-    spec = load_gpu(name, overrides)
+    label, spec = find_gpu(name, overrides)
     precision_of(spec, dtype)
-    return GpuTarget(name, spec, dtype, " ".join([f"dtype={dtype}", *overrides]))
+    return GpuTarget(label, spec, dtype, " ".join([f"dtype={dtype}", *overrides]))
 
 
 def predict_layers(

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from simulator.machine.parts import Fraction, PositiveFloat, PositiveInt
-from simulator.machine.spec import load_spec
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError
 
 GPUS = ("a100-pcie", "a100-sxm", "h100-pcie", "h100-sxm", "h200", "b200", "rtx-4090")
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -154,18 +153,14 @@ class GpuSpec:
             )
 
 
-def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:
-    """The preset `name` with "key=value" overrides applied; its error then says that no data covers them. Raises UserError for
-    unknown names, keys and bad values."""
-    if name not in GPUS:
-        raise unknown("GPU", name, GPUS)
-    spec = load_spec(name, GpuSpec, overrides)
-    if not overrides:
+def with_basis(spec: GpuSpec, changed: Sequence[str]) -> GpuSpec:
+    """The GPU, its errors saying that what was `changed` in the preset is covered by no data."""
+    if not changed:
         return spec
-    changed: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     for dtype in ("fp16", "int8", "fp8"):
         precision: Precision | None = getattr(spec, dtype)
         if precision is not None:
-            basis = f"of the preset, which {', '.join(overrides)} changed: no data covers that; {precision.error.basis}"
-            changed[dtype] = replace(precision, error=replace(precision.error, basis=basis))
-    return replace(spec, **changed, coverage=replace(spec.coverage, card=""))
+            basis = f"of the preset, which {', '.join(changed)} changed: no data covers that; {precision.error.basis}"
+            errors[dtype] = replace(precision, error=replace(precision.error, basis=basis))
+    return replace(spec, **errors, coverage=replace(spec.coverage, card=""))

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from workloads.errors import UserError, library_missing
+from workloads.plugins import culprit
 
 OUR_FAULT, USERS_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")  # as torch's RuntimeErrors say it
@@ -64,7 +65,8 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
             leave(f"prunesim: {missing}", USERS_INPUT)
         if is_out_of_memory(error):
             leave(f"prunesim: {memory_text(error)}", USERS_INPUT)
-        leave(f"prunesim: {fault_text(error, arguments)}", OUR_FAULT)
+        where = culprit(error)
+        leave(f"prunesim: {fault_text(error, arguments, where)}", USERS_INPUT if where else OUR_FAULT)
 
 
 def open_streams() -> None:
@@ -126,11 +128,11 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _OUT_OF_MEMORY)
 
 
-def fault_text(error: Exception, arguments: Sequence[str]) -> str:
-    """What is said of a fault of the program, with the path of a log that holds the traceback."""
-    said = f"a fault in prunesim, not in your input: {type(error).__name__}: {flat(error)[:200]}"
+def fault_text(error: Exception, arguments: Sequence[str], where: str) -> str:
+    """What is said of a fault of the program or, at `where`, of a plugin, with the path of a log that holds the traceback."""
+    said = f"{where or 'a fault in prunesim, not in your input'}: {type(error).__name__}: {flat(error)[:200]}"
     try:
-        return f"{said}; please report it with {write_log(error, arguments)}"
+        return f"{said}; {'the traceback is in' if where else 'please report it with'} {write_log(error, arguments)}"
     except OSError as reason:
         return f"{said}; no log could be written ({reason.strerror or reason})"
 
