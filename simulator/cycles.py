@@ -4,10 +4,15 @@ from dataclasses import dataclass, field
 
 from simulator.actions import Actions
 from simulator.engine import Stream
+from workloads.refusals import Refusal
 
 
 class Infeasible(Exception):
-    """The machine cannot run the layer; the message names the resource, the need, the bound and what would help."""
+    """The machine cannot run the layer; `refusal` says why."""
+
+    def __init__(self, refusal: Refusal):
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True)
@@ -66,21 +71,27 @@ class LayerCycles:
 class Outcome:
     """One layer on one target: with its mask, and unpruned on the same machine with the same tokens.
 
-    `unpruned` is None where the machine's buffers hold the layer only compressed; `no_baseline` then says so.
+    `unpruned` is None where the machine's buffers hold the layer only compressed; `dense_refusal` then says so.
     """
 
     sparse: LayerCycles
     unpruned: LayerCycles | None
     published_dense_cycles: int | None = None
     weight_bits: int | None = None  # what a stored weight value takes here, where that matters
-    no_baseline: str = ""
+    dense_refusal: Refusal | None = None
 
     @property
     def dense(self) -> LayerCycles:
         """The unpruned layer. Raises Infeasible where there is none."""
         if self.unpruned is None:
-            raise Infeasible(self.no_baseline)
+            assert self.dense_refusal
+            raise Infeasible(self.dense_refusal)
         return self.unpruned
+
+    @property
+    def no_baseline(self) -> str:
+        """Why there is no unpruned layer; "" where there is one."""
+        return f"no dense baseline, it does not fit: {self.dense_refusal}" if self.dense_refusal else ""
 
 
 def ceil_div(a: int, b: int) -> int:

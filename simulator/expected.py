@@ -22,7 +22,7 @@ def expected(load: Load, outcome: Callable[[int], Outcome]) -> Outcome:
         sparse=_layer([(weight, run.sparse) for weight, run in runs], load.rounding),
         unpruned=None if bare else _layer([(weight, run.dense) for weight, run in runs], load.rounding),
         published_dense_cycles=_number([(weight, run.published_dense_cycles) for weight, run in runs], load.rounding),
-        no_baseline=bare.no_baseline if bare else "",
+        dense_refusal=bare.dense_refusal if bare else None,
     )
 
 

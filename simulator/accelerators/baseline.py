@@ -34,7 +34,7 @@ def beside_unpruned(design: Design, work: Work, statistics: Statistics) -> Outco
     try:
         return Outcome(sparse, _unpruned(design, full), weight_bits=width)
     except Infeasible as error:
-        return Outcome(sparse, None, weight_bits=width, no_baseline=f"no dense baseline, it does not fit: {error}")
+        return Outcome(sparse, None, weight_bits=width, dense_refusal=error.refusal)
 
 
 @lru_cache(maxsize=4096)

@@ -40,16 +40,18 @@ import numpy as np
 from numba import njit
 
 from simulator.accelerators.accelerator import Accelerator, Values
-from simulator.actions import Actions
+from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.engine import Stream, run
 from simulator.formats import RUN_BITS, scale_bits
+from simulator.machine.fit import too_small
 from simulator.machine.parts import Machine, PositiveInt, Side
 from simulator.machine.port import port_of
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.errors import UserError
 from workloads.mask import PackedMask
+from workloads.refusals import Refusal
 
 POINTER_BITS = 16
 SAMPLES = 4
@@ -192,26 +194,28 @@ class Eie(Accelerator):
     def check_weights(self, work: Work, fullest: int, encoded: bool) -> None:
         """Raises Infeasible where the fullest PE does not hold its entries."""
         pes = self.spec.array.pes
-        for buffer, bits, capacity in zip(
-            ("weight", "index"), self.pe_bits(work, fullest, encoded), self.spec.buffers.capacities[:2], strict=True
-        ):
+        needed = zip(BUFFERS[:2], self.pe_bits(work, fullest, encoded), self.spec.buffers.capacities[:2], strict=True)
+        for buffer, bits, capacity in needed:
             if bits > 8 * capacity / pes:
                 raise Infeasible(
-                    f"the fullest of {pes} PEs holds {fullest:,} entries and needs {ceil_div(bits, 8):,} B of its part of "
-                    f"buffers.{buffer}_kib, {capacity / pes:,.0f} B; raise it to {ceil_div(bits * pes, 8192):,}, or array.pes"
+                    Refusal(
+                        resource=f"its part of buffers.{buffer}_kib",
+                        need=ceil_div(bits, 8),
+                        bound=capacity / pes,
+                        unit="B",
+                        way_out=f"raise it to {ceil_div(bits * pes, 8192):,}, or array.pes",
+                        where=f"the fullest of {pes} PEs, with {fullest:,} entries,",
+                    )
                 )
 
     def check_vectors(self, work: Work) -> None:
         """Raises Infeasible where the inputs or the sums of one token do not fit (half of) their buffer."""
-        number, halves = self.spec.number, self.spec.buffers.double
-        needs = {"activation": work.cols * number.activation_bits, "output": work.rows * number.accumulator_bits}
-        for (buffer, bits), capacity in zip(needs.items(), self.spec.buffers.capacities[2:], strict=True):
-            bound = capacity / 2 if halves else capacity
-            if bits > 8 * bound:
-                where = f"half of buffers.{buffer}_kib" if halves else f"buffers.{buffer}_kib"
+        number, buffers = self.spec.number, self.spec.buffers
+        needs = (work.cols * number.activation_bits, work.rows * number.accumulator_bits)
+        for buffer, bits, capacity in zip(BUFFERS[2:], needs, buffers.capacities[2:], strict=True):
+            if bits > 8 * (capacity / 2 if buffers.double else capacity):
                 raise Infeasible(
-                    f"one token needs {ceil_div(bits, 8):,} B in {where}, which holds {bound:,.0f} B; "
-                    f"raise it to {ceil_div(bits * (2 if halves else 1), 8192):,}"
+                    too_small("one token", f"buffers.{buffer}_kib", ceil_div(bits, 8), capacity, buffers.double)
                 )
 
 

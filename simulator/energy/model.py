@@ -35,9 +35,9 @@ class EnergySpec:
     """
 
     node_nm: Node
-    number_type: NumberType
-    gating: Literal["none", "idle"]
-    dram: Device
+    number_type: NumberType = "int"
+    gating: Literal["none", "idle"] = "none"
+    dram: Device = "generic"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Parts that machine descriptions share, with the ranges their values may have."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from simulator.energy import EnergySpec, UnitEnergies, unit_energies
-from simulator.tiling.search import Objective
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
@@ -20,6 +19,7 @@ Mhz = Annotated[float, Field(ge=1, le=1e5)]
 Gbps = Annotated[float, Field(ge=1e-3, le=1e9)]
 
 DramDevice = Literal["generic", "DDR4-3200", "LPDDR5-6400", "GDDR6", "HBM2", "HBM3"]
+Objective = Literal["latency", "energy", "edp"]  # what the best mapping has least of, as tiling/search.py says
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Buffers:
     index_kib: PositiveFloat
     activation_kib: PositiveFloat
     output_kib: PositiveFloat
-    weight_bytes_per_cycle: NotNegative
-    index_bytes_per_cycle: NotNegative
-    activation_bytes_per_cycle: NotNegative
-    output_bytes_per_cycle: NotNegative
-    ports: Literal[1, 2]
-    double: bool
-    banks: PositiveInt
+    weight_bytes_per_cycle: NotNegative = 0.0
+    index_bytes_per_cycle: NotNegative = 0.0
+    activation_bytes_per_cycle: NotNegative = 0.0
+    output_bytes_per_cycle: NotNegative = 0.0
+    ports: Literal[1, 2] = 2
+    double: bool = True
+    banks: PositiveInt = 1
 
     @property
     def capacities(self) -> tuple[float, float, float, float]:
@@ -78,45 +78,45 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Dram:
-    """device "generic": bandwidth_gbps x efficiency, and the energy of energy.dram; a named device: `channels` of it, by the bank model,
-    with its own energy. GB = 1e9 bytes."""
+    """device "generic": bandwidth_gbps x efficiency, and the energy of energy.dram; a named device: `channels` of it, by the bank
+    model, with its own energy (in Python: machine/devices.py). GB = 1e9 bytes."""
 
-    device: DramDevice
-    channels: PositiveInt
     bandwidth_gbps: Gbps
-    efficiency: Fraction
+    efficiency: Fraction = 1.0
+    device: DramDevice = "generic"
+    channels: PositiveInt = 1
 
 
 @dataclass(frozen=True)
 class Number:
     """Bits of stored values, of partial sums, and of a scale shared by a group of quantized weights."""
 
-    weight_bits: Bits
-    activation_bits: Bits
-    accumulator_bits: Bits
-    scale_bits: Bits
+    weight_bits: Bits = 8
+    activation_bits: Bits = 8
+    accumulator_bits: Bits = 32
+    scale_bits: Bits = 16
 
 
 @dataclass(frozen=True)
 class Mapping:
     """The mapper's choices, fixed where not 0 or "best"; tile sizes are multiples of the design's granule. objective: see `search`."""
 
-    tile_rows: Whole
-    tile_cols: Whole
-    tile_tokens: Whole
-    order: Literal["best", "tokens-outer", "rows-outer"]
-    objective: Objective
+    tile_rows: Whole = 0
+    tile_cols: Whole = 0
+    tile_tokens: Whole = 0
+    order: Literal["best", "tokens-outer", "rows-outer"] = "best"
+    objective: Objective = "latency"
 
 
 @dataclass(frozen=True)
 class Machine(ABC):
-    """What every cycle model has; a design adds its array."""
+    """What every cycle model has; a design adds its array. A preset may leave out `number` and `mapping`: 8 bits, the mapper's choice."""
 
     clock: Clock
     buffers: Buffers
     dram: Dram
-    number: Number
-    mapping: Mapping
+    number: Number = field(default=Number(), kw_only=True)
+    mapping: Mapping = field(default=Mapping(), kw_only=True)
     energy: EnergySpec
 
     @property

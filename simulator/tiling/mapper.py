@@ -17,16 +17,19 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from simulator.actions import BUFFERS
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.formats import scale_bits
+from simulator.machine.fit import too_small
 from simulator.machine.parts import Machine
 from simulator.machine.port import Port, port_of
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid, check_override, doubled, fingerprint, level_of, tile_sums
+from simulator.tiling.granules import Granules, check_override, doubled, fingerprint, level_of, tile_sums
 from simulator.tiling.schedule import ORDERS, Candidate, Sizes, schedule
 from simulator.tiling.search import Choices, best
 from simulator.work import Work
 from workloads.errors import UserError
+from workloads.refusals import Refusal
 
 SHAPE, TILE_TOKENS, ORDER, RESIDENT, BOUND, ENERGY = range(6)  # columns of candidate_table
 
@@ -35,15 +38,13 @@ SHAPE, TILE_TOKENS, ORDER, RESIDENT, BOUND, ENERGY = range(6)  # columns of cand
 class Cut:
     """One way to cut a layer into granules; `memo` keeps what is derived from it, `note` goes in front of the mapping's text."""
 
-    grid: Grid
+    granules: Granules
     memo: Statistics
     note: str = ""
 
 
-def best_layer(
-    machine: Machine, macs: int, cuts: Sequence[Cut], work: Work, value_bits: int | None = None
-) -> LayerCycles:
-    """The layer under the best mapping of any cut. `macs` are the machine's MAC units; value_bits: of a weight as they see it, where
+def best_layer(machine: Machine, cuts: Sequence[Cut], work: Work, value_bits: int | None = None) -> LayerCycles:
+    """The layer under the best mapping of any cut. value_bits: of a weight as the MACs see it, where
     that is not its stored width.
 
     Raises, of the first cut, Infeasible when not even the smallest tile fits, UserError for an override that is no multiple of the
@@ -53,7 +54,7 @@ def best_layer(
     refusals: list[Infeasible | UserError] = []
     for cut in cuts:
         try:
-            tables.append(choices(machine, macs, cut, work, value_bits))
+            tables.append(choices(machine, cut, work, value_bits))
         except (Infeasible, UserError) as refusal:
             refusals.append(refusal)
     if not tables:
@@ -61,20 +62,20 @@ def best_layer(
     return best(tables, machine.mapping.objective)
 
 
-def choices(machine: Machine, macs: int, cut: Cut, work: Work, value_bits: int | None = None) -> Choices[LayerCycles]:
+def choices(machine: Machine, cut: Cut, work: Work, value_bits: int | None = None) -> Choices[LayerCycles]:
     """Every mapping that fits. Arguments and errors as best_layer's."""
-    grid, port = cut.grid, port_of(machine.dram, machine.clock.mhz)
-    shapes = shapes_of(machine, grid, cut.memo, work)
-    tiles = np.array(token_tiles(machine, work.tokens, grid.token_step))
-    energies = _energies(machine, macs, work, value_bits or work.width(machine.number.weight_bits))
-    table = candidate_table(shapes.facts, tiles, *_scalars(machine, port, grid, work), *energies)
+    granules, port = cut.granules, port_of(machine.dram, machine.clock.mhz)
+    shapes = shapes_of(machine, granules, cut.memo, work)
+    tiles = np.array(token_tiles(machine, work.tokens, granules.token_step))
+    energies = _energies(machine, work, value_bits or work.width(machine.number.weight_bits))
+    table = candidate_table(shapes.facts, tiles, *_scalars(machine, port, granules, work), *energies)
     if not len(table):
-        raise Infeasible(smallest_tile_text(machine, grid, shapes.sizes(0), work))
+        raise Infeasible(smallest_tile_refusal(machine, granules, shapes.sizes(0), work))
 
     def walk(i: int) -> LayerCycles:
         shape, tokens, order, resident = (int(cell) for cell in table[i, : RESIDENT + 1])
         candidate = Candidate(shapes.sizes(shape), tokens, order == 0, bool(resident))
-        return schedule(machine, port, macs, grid, candidate, work, cut.note)
+        return schedule(machine, port, granules, candidate, work, cut.note)
 
     return Choices(table[:, BOUND], table[:, ENERGY], walk)
 
@@ -82,38 +83,46 @@ def choices(machine: Machine, macs: int, cut: Cut, work: Work, value_bits: int |
 class Shapes:
     """The tile shapes of a layer: facts of all of them as one table (shapes, 12), and the bytes of single ones when asked for."""
 
-    def __init__(self, machine: Machine, grid: Grid, work: Work):
+    def __init__(self, machine: Machine, granules: Granules, work: Work):
         number, (tile_rows, tile_cols) = machine.number, (machine.mapping.tile_rows, machine.mapping.tile_cols)
-        granule_rows, granule_cols = grid.granule
-        self.grid = grid
+        granule_rows, granule_cols = granules.granule
+        self.granules = granules
         self.width = work.width(number.weight_bits)
         quantized = work.weight_bits is not None and work.weight_bits <= number.weight_bits
         self.scale = number.scale_bits + self.width if quantized else 0  # of a group, with its zero point
-        self.groups = scale_bits(np.ones(1, dtype=np.int64), grid.cols, work.group_size, 1, 0)[0]
-        row_sides, col_sides = doubled(len(grid.rows)), doubled(len(grid.cols))
+        self.groups = scale_bits(np.ones(1, dtype=np.int64), granules.cols, work.group_size, 1, 0)[0]
+        row_sides, col_sides = doubled(len(granules.rows)), doubled(len(granules.cols))
         if tile_rows:
-            row_sides = [check_override("tile_rows", tile_rows, granule_rows, int(grid.rows.sum()))]
+            row_sides = [check_override("tile_rows", tile_rows, granule_rows, int(granules.rows.sum()))]
         if tile_cols:
-            col_sides = [check_override("tile_cols", tile_cols, granule_cols, int(grid.cols.sum()))]
+            col_sides = [check_override("tile_cols", tile_cols, granule_cols, int(granules.cols.sum()))]
         self.sides = [(a, b) for a in row_sides for b in col_sides]
-        arrays = (grid.values, grid.metadata_bits, grid.rows, grid.cols, self.groups, self.width, self.scale)
+        arrays = (
+            granules.values,
+            granules.metadata_bits,
+            granules.rows,
+            granules.cols,
+            self.groups,
+            self.width,
+            self.scale,
+        )
         self.facts = shape_facts(*arrays, np.array(row_sides), np.array(col_sides))
         self._sizes: dict[int, Sizes] = {}
 
     def sizes(self, number: int) -> Sizes:
         if number not in self._sizes:
-            level = level_of(self.grid, *self.sides[number])
+            level = level_of(self.granules, *self.sides[number])
             groups = np.add.reduceat(self.groups, np.arange(0, len(self.groups), self.sides[number][1]))
             bits = (level.values * self.width, level.metadata_bits, level.rows[:, None] * groups * self.scale)
             self._sizes[number] = Sizes(level, *(-(-b // 8) for b in bits))
         return self._sizes[number]
 
 
-def shapes_of(machine: Machine, grid: Grid, statistics: Statistics, work: Work) -> Shapes:
+def shapes_of(machine: Machine, granules: Granules, statistics: Statistics, work: Work) -> Shapes:
     """Kept with the statistics."""
     number = machine.number
     key = (
-        *fingerprint(grid),
+        *fingerprint(granules),
         machine.mapping,
         number.weight_bits,
         number.scale_bits,
@@ -121,7 +130,7 @@ def shapes_of(machine: Machine, grid: Grid, statistics: Statistics, work: Work) 
         work.group_size,
     )
     if key not in statistics.memo:
-        statistics.memo[key] = Shapes(machine, grid, work)
+        statistics.memo[key] = Shapes(machine, granules, work)
     return statistics.memo[key]
 
 
@@ -186,26 +195,26 @@ def token_tiles(machine: Machine, tokens: int, step: int) -> list[int]:
     return [tokens, *(step << i for i in range(tokens.bit_length()) if step << i < tokens)]
 
 
-def _scalars(machine: Machine, port: Port, grid: Grid, work: Work) -> tuple:
+def _scalars(machine: Machine, port: Port, granules: Granules, work: Work) -> tuple:
     """The numbers that all candidates share, in the order of candidate_table's parameters."""
     number, buffers = machine.number, machine.buffers
     wanted = {"best": -1, ORDERS[0]: 0, ORDERS[1]: 1}[machine.mapping.order]
-    step_total, visit_total = float(grid.step_cycles.sum()) / grid.step_unit, float(grid.visit_cycles.sum())
+    step_total, visit_total = float(granules.step_cycles.sum()) / granules.step_unit, float(granules.visit_cycles.sum())
     return (
         *(work.rows, work.cols, work.tokens, number.activation_bits, number.accumulator_bits),
-        *(grid.token_step, step_total, visit_total, grid.stationary == "output", grid.act_reads),
-        *(len(grid.rows), len(grid.cols), np.array(buffers.capacities), np.array(buffers.widths)),
+        *(granules.token_step, step_total, visit_total, granules.stationary == "output", granules.act_reads),
+        *(len(granules.rows), len(granules.cols), np.array(buffers.capacities), np.array(buffers.widths)),
         *(buffers.double, port.bytes_per_cycle, wanted),
     )
 
 
-def _energies(machine: Machine, macs: int, work: Work, value_bits: int) -> tuple:
+def _energies(machine: Machine, work: Work, value_bits: int) -> tuple:
     """What the energy of a candidate follows from, in the order of candidate_table's parameters: MAC units, useful MACs, energy that
     all share, and pJ of an idle MAC slot, of a bit of DRAM, of a bit read from and written to each buffer."""
     unit = machine.unit_energies(value_bits)
     useful = work.nnz * work.tokens * work.activation_density
     shared_pj = useful * (unit.mac_pj + unit.register_pj)
-    return macs, useful, shared_pj, unit.idle_pj, unit.dram_pj, np.array(unit.read_pj), np.array(unit.write_pj)
+    return machine.macs, useful, shared_pj, unit.idle_pj, unit.dram_pj, np.array(unit.read_pj), np.array(unit.write_pj)
 
 
 @njit(cache=True, nogil=True)
@@ -285,26 +294,23 @@ def candidate_table(
     return table[:n]
 
 
-def smallest_tile_text(machine: Machine, grid: Grid, sizes: Sizes, work: Work) -> str:
+def smallest_tile_refusal(machine: Machine, granules: Granules, sizes: Sizes, work: Work) -> Refusal:
     """Why not even the smallest tile fits: the first buffer whose (half) capacity is too small for it."""
-    halves = machine.buffers.double
-    tokens = min(grid.token_step, work.tokens)
+    buffers, number = machine.buffers, machine.number
+    tokens = min(granules.token_step, work.tokens)
     rows, cols = int(sizes.level.rows[0]), int(sizes.level.cols[0])
-    needs = {
-        "weight_kib": int((sizes.weight_bytes + sizes.scale_bytes).max()),
-        "index_kib": int(sizes.metadata_bytes.max()),
-        "activation_kib": -(-cols * tokens * machine.number.activation_bits // 8),
-        "output_kib": -(-rows * tokens * machine.number.accumulator_bits // 8),
-    }
-    for (buffer, need), capacity in zip(needs.items(), machine.buffers.capacities, strict=True):
-        bound = capacity / 2 if halves else capacity
-        if need > bound:
-            where = f"half of buffers.{buffer}, which holds" if halves else f"buffers.{buffer}, which holds"
-            return (
-                f"the smallest tile, {rows} outputs x {cols} inputs x {tokens} tokens, needs {need:,} B in {where} {bound:,.0f} B; "
-                f"raise it to {need / (512 if halves else 1024):.4g}"
-            )
-    return (
-        f"the tile that mapping.* asks for, {rows} outputs x {cols} inputs, does not fit the buffers in this order; "
-        "lower mapping.tile_tokens, or set them to 0 and the order to best"
+    needs = (
+        int((sizes.weight_bytes + sizes.scale_bytes).max()),
+        int(sizes.metadata_bytes.max()),
+        -(-cols * tokens * number.activation_bits // 8),
+        -(-rows * tokens * number.accumulator_bits // 8),
+    )
+    for name, need, capacity in zip(BUFFERS, needs, buffers.capacities, strict=True):
+        if need > (capacity / 2 if buffers.double else capacity):
+            where = f"the smallest tile, {rows} outputs x {cols} inputs x {tokens} tokens,"
+            return too_small(where, f"buffers.{name}_kib", need, capacity, buffers.double)
+    return Refusal(
+        "larger buffers",
+        where=f"the tile that mapping.* asks for, {rows} outputs x {cols} inputs, in this order",
+        way_out="lower mapping.tile_tokens, or set them to 0 and the order to best",
     )

@@ -9,7 +9,7 @@ from simulator.cycles import LayerCycles, ceil_div
 from simulator.engine import Stream, run
 from simulator.machine.parts import Machine
 from simulator.machine.port import Port
-from simulator.tiling.grid import Grid, Level
+from simulator.tiling.granules import Granules, Level
 from simulator.work import Work
 
 ORDERS = ("tokens-outer", "rows-outer")
@@ -40,10 +40,10 @@ class Candidate:
 
 
 def schedule(
-    machine: Machine, port: Port, macs: int, grid: Grid, candidate: Candidate, work: Work, note: str
+    machine: Machine, port: Port, granules: Granules, candidate: Candidate, work: Work, note: str
 ) -> LayerCycles:
     """Builds the candidate's stream, walks it, and counts what moved."""
-    parts = Parts(machine, port, grid, candidate, work)
+    parts = Parts(machine, port, granules, candidate, work)
     stream = parts.stream()
     cycles = run(stream, machine.buffers.double)
     compute_cycles = parts.array_cycles
@@ -61,7 +61,7 @@ def schedule(
         stall_cycles=cycles - compute_cycles,
         buffer_cycles=stream.total(stream.compute) - compute_cycles,
         transfer_cycles=stream.total(stream.load) + stream.total(stream.store),
-        ideal_cycles=useful / macs,
+        ideal_cycles=useful / machine.macs,
         weight_bytes=weight_bytes,
         metadata_bytes=metadata_bytes,
         scale_bytes=scale_bytes,
@@ -70,7 +70,7 @@ def schedule(
         mapping=f"{note}, {tile}" if note else tile,
         actions=Actions(
             macs=useful,
-            idle_macs=max(compute_cycles * macs - useful, 0.0),
+            idle_macs=max(compute_cycles * machine.macs - useful, 0.0),
             read_bits=(parts.read_bits[0], parts.read_bits[1], parts.read_bits[2], parts.sum_read_bits),
             write_bits=(8.0 * filled[0], 8.0 * filled[1], 8.0 * filled[2], parts.sum_write_bits),
             dram_bits=8.0 * total_bytes,
@@ -82,8 +82,8 @@ def schedule(
 class Parts:
     """A candidate's tiles in the order of execution, with what leaves and enters the buffers."""
 
-    def __init__(self, machine: Machine, port: Port, grid: Grid, candidate: Candidate, work: Work):
-        self.machine, self.port, self.grid, self.candidate, self.work = machine, port, grid, candidate, work
+    def __init__(self, machine: Machine, port: Port, granules: Granules, candidate: Candidate, work: Work):
+        self.machine, self.port, self.granules, self.candidate, self.work = machine, port, granules, candidate, work
         self.array_cycles = 0
         self.activation_bytes = 0
         self.output_bytes = 0
@@ -156,17 +156,22 @@ class Parts:
     def _compute(self, tokens: int, times: int, new_weights: bool, inputs: np.ndarray) -> np.ndarray:
         """Cycles of every tile: the array's, or the slowest buffer's where that is longer. `new_weights` and `inputs` (bytes) are
         what is loaded for the tiles."""
-        grid, level, number, sizes = self.grid, self.candidate.sizes.level, self.machine.number, self.candidate.sizes
-        steps = ceil_div(tokens, grid.token_step)
-        array = -(-(level.step_cycles * steps) // grid.step_unit) + level.visit_cycles
+        granules, level, number, sizes = (
+            self.granules,
+            self.candidate.sizes.level,
+            self.machine.number,
+            self.candidate.sizes,
+        )
+        steps = ceil_div(tokens, granules.token_step)
+        array = -(-(level.step_cycles * steps) // granules.step_unit) + level.visit_cycles
         self.array_cycles += int(array.sum()) * times
-        reads = steps if grid.stationary == "output" else 1
+        reads = steps if granules.stationary == "output" else 1
         weight_bits = 8 * (sizes.weight_bytes + sizes.scale_bytes) * reads
         index_bits = 8 * sizes.metadata_bytes * reads
-        act_bits = np.outer(level.row_groups, level.cols) * (tokens * number.activation_bits * grid.act_reads)
+        act_bits = np.outer(level.row_groups, level.cols) * (tokens * number.activation_bits * granules.act_reads)
         sums = level.rows[:, None] * (tokens * number.accumulator_bits)
         # sums that stay in the array are written once a column tile; all are read back but by the first granule
-        writes = sums * (np.ones_like(level.cols) if grid.stationary == "output" else level.col_groups)
+        writes = sums * (np.ones_like(level.cols) if granules.stationary == "output" else level.col_groups)
         reads_back = writes.copy()
         reads_back[:, :1] -= sums
         # leaving for DRAM reads them once more

@@ -14,15 +14,15 @@ more energy only where the old one fell out of the band, as others became faster
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from simulator.machine.parts import Objective
 from workloads.errors import UserError
 
 NEAR = 1 / 64
 MOST_CYCLES = 10**18
-Objective = Literal["latency", "energy", "edp"]
 
 
 class Mapped(Protocol):

@@ -70,8 +70,10 @@ def compute_cycles(spec: SpartenSpec, work: Work, statistics: Statistics) -> dic
     """Of every division, by the clusters over outputs."""
     cycles = {}
     for cut in Sparten.of(spec).divisions(work, statistics):
-        steps = -(-work.tokens // cut.grid.token_step)
-        cycles[spec.array.clusters // cut.grid.token_step] = cut.grid.step_cycles.sum() / cut.grid.step_unit * steps
+        steps = -(-work.tokens // cut.granules.token_step)
+        cycles[spec.array.clusters // cut.granules.token_step] = (
+            cut.granules.step_cycles.sum() / cut.granules.step_unit * steps
+        )
     return cycles
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.accelerators.granular import GranularAccelerator
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.statistics import Statistics
 from simulator.work import Work
@@ -90,10 +91,11 @@ def by_granules(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -
         case.name, sets, layer.mask, len(layer.inputs), weight_bits=layer.weight_bits, group_size=layer.group_size
     ).sparse
     statistics = Statistics(target.gather(layer.mask, dict))
-    grid = target.grid(statistics)  # type: ignore[attr-defined]
+    assert isinstance(target, GranularAccelerator)
+    granules = target.granules(statistics)
     twin = engine.run_layer(
-        case, target.spec, layer.weights, layer.kept, layer.inputs, layer.work, found.mapping, grid.granule,
-        grid.stationary, grid.act_reads, grid.token_step,
+        case, target.spec, layer.weights, layer.kept, layer.inputs, layer.work, found.mapping, granules.granule,
+        granules.stationary, granules.act_reads, granules.token_step,
     )  # fmt: skip
     tally.add(*_counts(found, twin), layer.right(twin.outputs, twin.uses))
 

@@ -13,7 +13,7 @@ import numpy as np
 from simulator.cycles import LayerCycles, ceil_div
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid
+from simulator.tiling.granules import Granules
 from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 
@@ -69,16 +69,16 @@ def arrangements(
 
 
 def arranged_layer(
-    machine: Machine, macs: int, choices: list[Arrangement], work: Work, ideal_cycles: float, note: str, value_bits: int
+    machine: Machine, choices: list[Arrangement], work: Work, ideal_cycles: float, note: str, value_bits: int
 ) -> LayerCycles:
     """The layer under the better arrangement. value_bits: of a weight, for the energy of a MAC."""
-    cuts = [Cut(grid_of(choice), choice.statistics, f"{note}, {choice}") for choice in choices]
-    return replace(best_layer(machine, macs, cuts, work, value_bits), ideal_cycles=ideal_cycles)
+    cuts = [Cut(granules_of(choice), choice.statistics, f"{note}, {choice}") for choice in choices]
+    return replace(best_layer(machine, cuts, work, value_bits), ideal_cycles=ideal_cycles)
 
 
-def grid_of(choice: Arrangement) -> Grid:
+def granules_of(choice: Arrangement) -> Granules:
     arrays = choice.statistics
-    return Grid(
+    return Granules(
         rows=arrays["rows"],
         cols=arrays["cols"],
         values=arrays["values"],

@@ -37,7 +37,7 @@ from simulator.cycles import LayerCycles, ceil_div
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine
 from simulator.statistics import Statistics
-from simulator.tiling.grid import dense_storage, tile_sums
+from simulator.tiling.granules import dense_storage, tile_sums
 from simulator.work import Work
 from workloads.codes import coded
 from workloads.mask import PackedMask
@@ -114,9 +114,7 @@ class BitWave(Accelerator):
         choices = arrangements(array, statistics, "columns", build)
         note = f"bit columns of {magnitude_bits}-bit magnitudes"
         stored, value_bits = replace(work, weight_bits=1), work.width(self.spec.number.weight_bits)
-        return arranged_layer(
-            replace(self.spec, number=number), self.spec.macs, choices, stored, ideal, note, value_bits
-        )
+        return arranged_layer(replace(self.spec, number=number), choices, stored, ideal, note, value_bits)
 
     def _unpruned_layer(self, work: Work, statistics: Statistics) -> LayerCycles:
         """All magnitude columns at every step."""
@@ -132,4 +130,4 @@ class BitWave(Accelerator):
         choices = arrangements(array, statistics, "columns", build)
         plain, value_bits = replace(work, weight_bits=None, group_size=None), work.width(self.spec.number.weight_bits)
         note = f"unpruned and unquantized: all {columns} magnitude columns"
-        return arranged_layer(self.spec, self.spec.macs, choices, plain, ideal, note, value_bits)
+        return arranged_layer(self.spec, choices, plain, ideal, note, value_bits)

@@ -27,7 +27,7 @@ from simulator.accelerators.bitserial.array import BitSerialArray, arranged_laye
 from simulator.cycles import LayerCycles, ceil_div
 from simulator.machine.parts import Machine
 from simulator.statistics import Statistics
-from simulator.tiling.grid import dense_storage
+from simulator.tiling.granules import dense_storage
 from simulator.work import Work
 from workloads.mask import PackedMask
 
@@ -77,4 +77,4 @@ class Stripes(Accelerator):
 
         ideal = work.nnz * bits * work.tokens / array.lanes
         choices = arrangements(array, statistics, bits, build)
-        return arranged_layer(self.spec, self.spec.macs, choices, work, ideal, f"{bits}-bit weights", value_bits)
+        return arranged_layer(self.spec, choices, work, ideal, f"{bits}-bit weights", value_bits)

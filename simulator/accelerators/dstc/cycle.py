@@ -30,13 +30,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from simulator.accelerators.accelerator import Accelerator, Values
+from simulator.accelerators.accelerator import Values
 from simulator.accelerators.dstc.kernels import strip_steps
+from simulator.accelerators.granular import GranularAccelerator
 from simulator.cycles import LayerCycles
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid
+from simulator.tiling.granules import Granules
 from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -63,7 +64,7 @@ class DstcSpec(Machine):
         return self.array.otcs * self.array.unit_rows * self.array.tokens
 
 
-class Dstc(Accelerator):
+class Dstc(GranularAccelerator):
     name = "dstc"
     spec_type = DstcSpec
     spec: DstcSpec
@@ -110,13 +111,13 @@ class Dstc(Accelerator):
 
     def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
         occupied = occupied_share(work.tokens, self.spec.array.tokens, work.activation_density)
-        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics, occupied), statistics)], work)
+        return best_layer(self.spec, [Cut(self.granules(statistics, occupied), statistics)], work)
 
-    def grid(self, statistics: Statistics, occupied: float = 1.0) -> Grid:
+    def granules(self, statistics: Statistics, occupied: float = 1.0) -> Granules:
         """`occupied` stands in step_unit, so that sums over tiles serve every activation density."""
         array, values = self.spec.array, statistics["values"]
         reads = float(statistics["occupied"].sum()) / (values.shape[0] * float(statistics["cols"].sum()))
-        return Grid(
+        return Granules(
             rows=statistics["rows"],
             cols=statistics["cols"],
             values=values,

@@ -25,15 +25,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.accelerator import Accelerator, Values
+from simulator.accelerators.accelerator import Values
+from simulator.accelerators.granular import GranularAccelerator
 from simulator.accelerators.nm.patterns import holds_ranks
-from simulator.cycles import LayerCycles
 from simulator.formats import block_sides, index_bits
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid, dense_storage
-from simulator.tiling.mapper import Cut, best_layer
-from simulator.work import Work
+from simulator.tiling.granules import Granules, dense_storage
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
@@ -66,7 +64,7 @@ class HighlightSpec(Machine):
         return self.array.rows * self.array.slots
 
 
-class Highlight(Accelerator):
+class Highlight(GranularAccelerator):
     name = "highlight"
     spec_type = HighlightSpec
     spec: HighlightSpec
@@ -105,19 +103,18 @@ class Highlight(Accelerator):
         arrays = dense_storage(rows, cols, array.rows, array.runs * array.slots)
         return arrays | {"pair": np.array([array.inner_n, array.outer_n], dtype=np.int64)}
 
-    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+    def note(self, statistics: Statistics) -> str:
         array = self.spec.array
         inner_of, outer_of = (int(of) for of in statistics["pair"])
         name = f"{array.inner_n}:{inner_of} in blocks x {array.outer_n}:{outer_of} of blocks"
         is_dense = (inner_of, outer_of) == (array.inner_n, array.outer_n)
-        note = "dense: no sparser pair of ranks holds the mask" if is_dense else name
-        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics), statistics, note)], work)
+        return "dense: no sparser pair of ranks holds the mask" if is_dense else name
 
-    def grid(self, statistics: Statistics) -> Grid:
+    def granules(self, statistics: Statistics) -> Granules:
         """A run is a step's cycle."""
         rows, cols = statistics["rows"], statistics["cols"]
         runs = -(-cols // int(statistics["pair"].prod()))
-        return Grid(
+        return Granules(
             rows=rows,
             cols=cols,
             values=statistics["values"],

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.accelerator import Accelerator, Values
-from simulator.cycles import LayerCycles, ceil_div
+from simulator.accelerators.accelerator import Values
+from simulator.accelerators.granular import GranularAccelerator
+from simulator.cycles import ceil_div
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid, dense_storage, storage_arrays
-from simulator.tiling.mapper import Cut, best_layer
-from simulator.work import Work
+from simulator.tiling.granules import Granules, dense_storage, storage_arrays
 from workloads.mask import PackedMask
 
 N, M = 2, 4
@@ -47,7 +46,7 @@ class StcSpec(Machine):
         return self.array.macs
 
 
-class Stc(Accelerator):
+class Stc(GranularAccelerator):
     name = "stc"
     spec_type = StcSpec
     spec: StcSpec
@@ -70,16 +69,15 @@ class Stc(Accelerator):
             "follows": np.zeros(1, dtype=np.int64)
         }
 
-    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
-        note = "2:4" if statistics["follows"][0] else "dense: keeps more than 2 of 4"
-        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics), statistics, note)], work)
+    def note(self, statistics: Statistics) -> str:
+        return "2:4" if statistics["follows"][0] else "dense: keeps more than 2 of 4"
 
-    def grid(self, statistics: Statistics) -> Grid:
+    def granules(self, statistics: Statistics) -> Granules:
         array = self.spec.array
         kept_of_four = N if statistics["follows"][0] else M
         step = ceil_div(array.rows * array.depth * array.tokens * kept_of_four, array.macs * M)
         shape = statistics["values"].shape
-        return Grid(
+        return Granules(
             rows=statistics["rows"],
             cols=statistics["cols"],
             values=statistics["values"],

@@ -27,15 +27,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.accelerator import Accelerator, Values
+from simulator.accelerators.accelerator import Values
+from simulator.accelerators.granular import GranularAccelerator
 from simulator.accelerators.nm.patterns import cover_counts, row_covers
-from simulator.cycles import LayerCycles
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine, Side
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid, dense_storage
-from simulator.tiling.mapper import Cut, best_layer
-from simulator.work import Work
+from simulator.tiling.granules import Granules, dense_storage
 from workloads.mask import PackedMask
 
 M = 4
@@ -66,7 +64,7 @@ class VegetaSpec(Machine):
         return self.array.lanes * self.array.blocks
 
 
-class Vegeta(Accelerator):
+class Vegeta(GranularAccelerator):
     name = "vegeta"
     spec_type = VegetaSpec
     spec: VegetaSpec
@@ -105,13 +103,12 @@ class Vegeta(Accelerator):
         fillings = -(-np.outer(arrays["rows"], covers) // array.lanes)
         return arrays | {"fillings": fillings, "covers": rows * np.array([(covers == n).sum() for n in COVERS])}
 
-    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+    def note(self, statistics: Statistics) -> str:
         shares = statistics["covers"] / statistics["covers"].sum()
-        note = "row covers " + " + ".join(f"{share:.0%} {n}:{M}" for n, share in zip(COVERS, shares, strict=True))
-        return best_layer(self.spec, self.spec.macs, [Cut(self.grid(statistics), statistics, note)], work)
+        return "row covers " + " + ".join(f"{share:.0%} {n}:{M}" for n, share in zip(COVERS, shares, strict=True))
 
-    def grid(self, statistics: Statistics) -> Grid:
-        return Grid(
+    def granules(self, statistics: Statistics) -> Granules:
+        return Granules(
             rows=statistics["rows"],
             cols=statistics["cols"],
             values=statistics["values"],

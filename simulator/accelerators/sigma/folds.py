@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from simulator.actions import Actions
+from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.energy import total_pj
 from simulator.engine import Stream, run
+from simulator.machine.fit import too_small
 from simulator.machine.port import Port
 from simulator.statistics import Statistics
 from simulator.work import Work
+from workloads.refusals import Refusal
 
 if TYPE_CHECKING:
     from simulator.accelerators.sigma.cycle import SigmaSpec
@@ -96,12 +98,14 @@ def plans_of(spec: "SigmaSpec", work: Work, folds: Folds) -> list["Plan"]:
         tiles = [min(spec.mapping.tile_tokens, tokens)]
     rows_outer = [Plan(spec, work, folds, tile, "rows-outer") for tile in tiles]
     tokens_outer = [Plan(spec, work, folds, tile, "tokens-outer") for tile in tiles]
-    plans = [] if asked == "tokens-outer" else [plan for plan in rows_outer if not plan.lacks()]
+    plans = [] if asked == "tokens-outer" else [plan for plan in rows_outer if plan.refusal() is None]
     if asked == "tokens-outer" or (asked == "best" and not (plans and plans[0].resident)):
-        plans += [plan for plan in tokens_outer if not plan.lacks()]
+        plans += [plan for plan in tokens_outer if plan.refusal() is None]
     if not plans:
         last = rows_outer[-1] if asked == "rows-outer" else tokens_outer[-1]
-        raise Infeasible(last.lacks())
+        refusal = last.refusal()
+        assert refusal
+        raise Infeasible(refusal)
     return plans
 
 
@@ -128,8 +132,9 @@ class Plan:
     def output_bytes(self) -> int:
         return ceil_div(self.work.rows * self.work.tokens * self.spec.number.activation_bits, 8)
 
-    def lacks(self) -> str:
-        """The first buffer that is too small and what it would need, or nothing."""
+    def refusal(self) -> Refusal | None:
+        """The first buffer that is too small and what it would need; None where the plan fits. Halves are those of what a fold brings
+        or leaves; what stays for all tokens takes the buffer as a whole."""
         folds, buffers = self.folds, self.spec.buffers
         share = 2 if buffers.double else 1
         sum_bits = self.spec.number.accumulator_bits
@@ -140,20 +145,18 @@ class Plan:
         else:
             sums = folds.sums * self.tile
             inputs = self.input_bits(self.work.cols) * (1 if self.tile == self.work.tokens else share)
-        needs = {
-            "weight_kib": int((folds.weight_bytes + folds.scale_bytes).max()) * share,
-            "index_kib": ceil_div(self.work.cols, 8) * share if folds.metadata_bytes.any() else 0,
-            "activation_kib": ceil_div(inputs, 8),
-            "output_kib": ceil_div(int(sums.max()) * sum_bits, 8) * share,
-        }
-        for (name, need), capacity in zip(needs.items(), buffers.capacities, strict=True):
+        needs = (
+            int((folds.weight_bytes + folds.scale_bytes).max()) * share,
+            ceil_div(self.work.cols, 8) * share if folds.metadata_bytes.any() else 0,
+            ceil_div(inputs, 8),
+            ceil_div(int(sums.max()) * sum_bits, 8) * share,
+        )
+        for name, need, capacity in zip(BUFFERS, needs, buffers.capacities, strict=True):
             if need > capacity:
-                halves = ", two halves," if buffers.double else ""
-                return (
-                    f"a fold of {self.spec.macs} multipliers with {self.tile} tokens, {self.order}, needs {need:,} B{halves} of "
-                    f"buffers.{name}, which holds {capacity:,.0f} B; raise it to {math.ceil(need / 10.24) / 100:.4g}"
-                )
-        return ""
+                halves = ", in both halves," if buffers.double else ","
+                where = f"a fold of {self.spec.macs} multipliers with {self.tile} tokens, {self.order}{halves}"
+                return too_small(where, f"buffers.{name}_kib", need, capacity)
+        return None
 
     @property
     def runs(self) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ from simulator.cycles import LayerCycles, ceil_div
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine, PositiveInt, Side
 from simulator.statistics import Statistics
-from simulator.tiling.grid import Grid, tile_sums
+from simulator.tiling.granules import Granules, tile_sums
 from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -132,7 +132,7 @@ class Sparten(Accelerator):
 
     def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
         """The best mapping under any division of the clusters."""
-        return best_layer(self.spec, self.spec.macs, list(self.divisions(work, statistics)), work)
+        return best_layer(self.spec, list(self.divisions(work, statistics)), work)
 
     def divisions(self, work: Work, statistics: Statistics) -> Iterator[Cut]:
         """Every division of the clusters over outputs and tokens, that of the smallest granule first."""
@@ -144,11 +144,11 @@ class Sparten(Accelerator):
             key = ("division", tokens, groups, self.spec.array.sync_chunks, work.activation_density)
             if key not in statistics.memo:
                 note = f"{groups} clusters over outputs x {tokens} over tokens"
-                grid = self.grid(statistics, groups, work.activation_density)
-                statistics.memo[key] = Cut(grid, Statistics({}), note)
+                granules = self.granules(statistics, groups, work.activation_density)
+                statistics.memo[key] = Cut(granules, Statistics({}), note)
             yield statistics.memo[key]
 
-    def grid(self, statistics: Statistics, groups: int, density: float) -> Grid:
+    def granules(self, statistics: Statistics, groups: int, density: float) -> Granules:
         """Granules of `groups` groups x sync_chunks chunks, one token a step for each of the other clusters."""
         array, rows, cols = self.spec.array, statistics["rows"], statistics["cols"]
         row_starts, col_starts = np.arange(0, len(rows), groups), np.arange(0, len(cols), array.sync_chunks)
@@ -156,7 +156,7 @@ class Sparten(Accelerator):
         step_cycles = np.maximum.reduceat(
             tile_sums(self.chunk_cycles(statistics, density), 1, array.sync_chunks), row_starts, axis=0
         )
-        return Grid(
+        return Granules(
             rows=np.add.reduceat(rows, row_starts),
             cols=np.add.reduceat(cols, col_starts),
             values=tile_sums(statistics["values"], groups, array.sync_chunks),

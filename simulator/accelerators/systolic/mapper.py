@@ -5,19 +5,23 @@ computing with the first load and the last store around it. Plans of more than M
 fewer fits: their short chunks would save a fraction of a first load.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simulator.accelerators.systolic.stream import Fabric, Gemm, Plan, Tiles, tiles_of
+from simulator.actions import BUFFERS
 from simulator.cycles import Infeasible, ceil_div
 from simulator.energy import total_pj
 from simulator.engine import Stream, run
+from simulator.machine.fit import too_small
 from simulator.machine.parts import Machine
 from simulator.machine.port import Port
-from simulator.tiling.grid import check_override
+from simulator.tiling.granules import check_override
 from simulator.tiling.search import Choices, best
 from workloads.errors import UserError
+from workloads.refusals import Refusal
 
 MOST_STEPS = 1 << 14
 ORDERS = {"ws": ("rows-outer",), "is": ("tokens-outer",), "os": ("tokens-outer", "rows-outer")}
@@ -67,7 +71,7 @@ def best_plan(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataflow
     tables = [table_of(machine, port, gemm, fabric, dataflow, order) for order in orders]
     fitting = [(table, i) for table in tables for i in np.flatnonzero((table.needs <= table.limits).all(axis=1))]
     if not fitting:
-        raise Infeasible(smallest_text(machine, gemm, fabric, dataflow, orders[0], port))
+        raise Infeasible(smallest_refusal(machine, gemm, fabric, dataflow, orders[0], port))
     fewest = min(int(table.steps[i]) for table, i in fitting)
     fitting = [(table, i) for table, i in fitting if table.steps[i] <= max(MOST_STEPS, fewest)]
 
@@ -279,20 +283,19 @@ def lower_bound(machine: Machine, port: Port, busy: float, edge: np.ndarray, mov
     return np.maximum(busy + edge / port.bytes_per_cycle, moved / port.bytes_per_cycle)
 
 
-def smallest_text(machine: Machine, gemm: Gemm, fabric: Fabric, dataflow: str, order: str, port: Port) -> str:
+def smallest_refusal(machine: Machine, gemm: Gemm, fabric: Fabric, dataflow: str, order: str, port: Port) -> Refusal:
     """Why not even single folds in the shortest chunks fit: the first buffer that is too small for them."""
     free = replace(machine, mapping=replace(machine.mapping, tile_rows=0, tile_cols=0, tile_tokens=0))
     table = (standing_table if dataflow == "os" else moving_table)(free, port, gemm, fabric, dataflow, order)
     i = int(np.lexsort((table.chunk, table.inner, table.outer))[0])
-    names = ("weight_kib", "index_kib", "activation_kib", "output_kib")
-    for name, need, limit, capacity in zip(
-        names, table.needs[i], table.limits[i], machine.buffers.capacities, strict=True
-    ):
+    needed = zip(BUFFERS, table.needs[i], table.limits[i], machine.buffers.capacities, strict=True)
+    for name, need, limit, capacity in needed:
         if need > limit:
-            half = limit < capacity
-            where = f"half of buffers.{name}, which holds" if half else f"buffers.{name}, which holds"
-            return (
-                f"one array tile of dataflow {dataflow} ({fabric.rows} x {fabric.cols}, all arrays' columns) needs {need:,.0f} B in "
-                f"{where} {limit:,.10g} B; raise it to {need / (512 if half else 1024):.4g}, or lower array.rows or array.cols"
-            )
-    return f"the tile that mapping.* asks for does not fit the buffers with dataflow {dataflow}; lower mapping.tile_*, or set them to 0"
+            where = f"one array tile of dataflow {dataflow} ({fabric.rows} x {fabric.cols}, all arrays' columns)"
+            smaller = "lower array.rows or array.cols"
+            return too_small(where, f"buffers.{name}_kib", math.ceil(need), capacity, bool(limit < capacity), smaller)
+    return Refusal(
+        "larger buffers",
+        where=f"the tile that mapping.* asks for, with dataflow {dataflow},",
+        way_out="lower mapping.tile_*, or set them to 0",
+    )

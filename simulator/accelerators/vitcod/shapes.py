@@ -11,7 +11,7 @@ import numpy as np
 from simulator.cycles import ceil_div
 from simulator.formats import block_sides, index_bits, scale_bits
 from simulator.statistics import Statistics
-from simulator.tiling.grid import check_override
+from simulator.tiling.granules import check_override
 from simulator.tiling.tiles import group_sums, running_sums, shape_facts, tile_bytes, tile_cycles
 from simulator.work import Work
 

@@ -27,11 +27,13 @@ from simulator.accelerators.vitcod.shapes import (
 from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.engine import Stream, run
+from simulator.machine.fit import too_small
 from simulator.machine.port import port_of
 from simulator.tiling.mapper import token_tiles
 from simulator.tiling.search import Choices
 from simulator.tiling.tiles import load_cycles
 from simulator.work import Work
+from workloads.refusals import Refusal
 
 if TYPE_CHECKING:
     from simulator.accelerators.vitcod.cycle import VitcodSpec
@@ -66,7 +68,7 @@ def tilings(
             *(np.array(unit.read_pj), np.array(unit.write_pj)),
         )
         if not len(found):
-            raise Infeasible(smallest_tile_text(spec, shapes, storage, int(tiles.min())))
+            raise Infeasible(smallest_tile_refusal(spec, shapes, storage, int(tiles.min())))
         return found
 
     totals = shapes.totals(spec.array.height)
@@ -271,9 +273,9 @@ class Schedule:
         )
 
 
-def smallest_tile_text(spec: "VitcodSpec", shapes: Shapes, storage: Storage, tokens: int) -> str:
+def smallest_tile_refusal(spec: "VitcodSpec", shapes: Shapes, storage: Storage, tokens: int) -> Refusal:
     """Why not even the smallest tile fits: the first buffer that is too small for it."""
-    facts = shapes.facts(storage)[0]
+    facts, buffers = shapes.facts(storage)[0], spec.buffers
     rows, cols = int(facts[0]), int(facts[1])
     needs = (
         int(facts[MOST_HELD]),
@@ -281,15 +283,13 @@ def smallest_tile_text(spec: "VitcodSpec", shapes: Shapes, storage: Storage, tok
         ceil_div(cols * tokens * spec.number.activation_bits, 8),
         ceil_div(rows * tokens * spec.number.accumulator_bits, 8),
     )
-    halves = 2 if spec.buffers.double else 1
     for i in (0, 1, 3, 2):
-        need, bound = needs[i], spec.buffers.capacities[i] / halves
-        if need > bound:
-            buffer = f"buffers.{BUFFERS[i]}_kib"
+        if needs[i] > buffers.capacities[i] / (2 if buffers.double else 1):
             fixed = any((spec.mapping.tile_rows, spec.mapping.tile_cols, spec.mapping.tile_tokens))
-            return (
-                f"the smallest tile{' that mapping.* allows' if fixed else ''}, {rows} outputs x {cols} inputs x {tokens} "
-                f"token{'s' if tokens > 1 else ''}, needs {need:,} B in {'half of ' if halves == 2 else ''}{buffer}, which holds "
-                f"{bound:,.0f} B; raise it to {need * halves / 1024:.4g} or lower {'mapping.tile_*' if fixed else 'array.width'}"
+            where = (
+                f"the smallest tile{' that mapping.* allows' if fixed else ''}, {rows} outputs x {cols} inputs x "
+                f"{tokens} token{'s' if tokens > 1 else ''},"
             )
+            setting, lower = f"buffers.{BUFFERS[i]}_kib", "mapping.tile_*" if fixed else "array.width"
+            return too_small(where, setting, needs[i], buffers.capacities[i], buffers.double, f"lower {lower}")
     raise AssertionError("a tile that fits every buffer was refused")

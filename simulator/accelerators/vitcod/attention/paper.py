@@ -30,6 +30,7 @@ import numpy as np
 from simulator.accelerators.vitcod.attention.masks import global_keys, right_of_global
 from simulator.cycles import Infeasible, ceil_div
 from simulator.machine.parts import Clock, Fraction, PositiveFloat, PositiveInt, Side
+from workloads.refusals import Refusal
 
 NOTES = (
     "A published formula, quirks included: the mask of head 0 stands for all heads, on 64 x 64 PEs where the paper's "
@@ -178,7 +179,13 @@ def _over(work: float, units: int, part: str, width: int, heads: int) -> int:
         return 0
     if not units:
         raise Infeasible(
-            f"the {part} has work but no PE: the published formula leaves it 0 of {width} columns x {width} PEs for "
-            f"{heads} heads; raise array.width"
+            Refusal(
+                f"the {width} columns x {width} PEs, as the published formula divides them for {heads} heads",
+                need=1,
+                bound=0,
+                unit="PE",
+                way_out="raise array.width",
+                where=f"the {part}",
+            )
         )
     return math.ceil(work / units) if isinstance(work, float) else ceil_div(work, units)

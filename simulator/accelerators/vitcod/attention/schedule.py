@@ -1,7 +1,6 @@
 """How the cycle model of attention cuts a layer into tiles: every way that fits, its cost, and the best one."""
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +11,9 @@ from simulator.accelerators.vitcod.attention.work import SMALLEST, Work, tile_si
 from simulator.cycles import Infeasible, ceil_div
 from simulator.engine import once
 from simulator.engine import run as walk
+from simulator.machine.fit import too_small
 from simulator.tiling.search import Choices, best
+from workloads.refusals import Refusal
 
 if TYPE_CHECKING:
     from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
@@ -298,7 +299,7 @@ def index_bytes_needed(sizes: Sizes, order: str, metadata: np.ndarray) -> int:
     return 2 * int(waiting.max())
 
 
-def refusal(spec: "VitcodAttentionSpec", work: Work) -> str:
+def refusal(spec: "VitcodAttentionSpec", work: Work) -> Refusal:
     """The first buffer that is too small for the smallest tiles of the fewest heads, queries outer."""
     tile = min(SMALLEST, work.tokens)
     sizes = Sizes(spec, work.heads, work.tokens, groups_to_try(spec, work.heads)[0])
@@ -315,14 +316,18 @@ def refusal(spec: "VitcodAttentionSpec", work: Work) -> str:
     for buffer, need in needs.items():
         has = getattr(spec.buffers, buffer) * 1024
         if need > has:
-            return (
-                f"{sizes.group} heads of {spec.attention.head_features} features at a time and tiles of {tile} tokens "
-                f"({order} outer) need {need:,} B of buffers.{buffer}, which holds {has:,.0f} B; "
-                f"raise it to {math.ceil(need / 102.4) / 10:g}"
-                + ("" if sizes.left == 0 else " or set attention.encoder_ratio=1.0 to load head by head")
-                + (" or engines.stationary=queries" if order == "keys" and buffer == "output_kib" else "")
+            where = (
+                f"a tile of {tile} tokens, {order} outer, {sizes.group} heads of {spec.attention.head_features} "
+                "features at a time,"
             )
-    return "no tile size fits index and output buffer together; raise buffers.index_kib or buffers.output_kib"
+            ways = ["set attention.encoder_ratio=1.0 to load head by head"] if sizes.left else []
+            ways += ["set engines.stationary=queries"] if order == "keys" and buffer == "output_kib" else []
+            return too_small(where, f"buffers.{buffer}", need, has, or_else=" or ".join(ways))
+    return Refusal(
+        "larger index and output buffers together",
+        where="any tile size",
+        way_out="raise buffers.index_kib or buffers.output_kib",
+    )
 
 
 def _bytes(number_of_bits: int) -> int:

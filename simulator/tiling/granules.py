@@ -12,7 +12,7 @@ from workloads.mask import PackedMask
 
 
 @dataclass(frozen=True)
-class Grid:
+class Granules:
     """A layer as (row groups, column groups) of granules; tiles are rectangles of whole granules, so that costs add up.
 
     A visit of a granule with t tokens takes visit_cycles + ceil(t / token_step) * step_cycles / step_unit. stationary "weight":
@@ -39,7 +39,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Level:
-    """A grid's granules summed over tiles of `row_granules` x `col_granules`; all arrays (row tiles, column tiles) int64."""
+    """A granules's granules summed over tiles of `row_granules` x `col_granules`; all arrays (row tiles, column tiles) int64."""
 
     row_granules: int
     col_granules: int
@@ -64,29 +64,29 @@ def tile_sums(cells: np.ndarray, row_granules: int, col_granules: int) -> np.nda
     return sums
 
 
-def level_of(grid: Grid, row_granules: int, col_granules: int) -> Level:
+def level_of(granules: Granules, row_granules: int, col_granules: int) -> Level:
     def sums(cells: np.ndarray) -> np.ndarray:
         return tile_sums(cells, row_granules, col_granules)
 
-    row_starts = np.arange(0, len(grid.rows), row_granules)
-    col_starts = np.arange(0, len(grid.cols), col_granules)
+    row_starts = np.arange(0, len(granules.rows), row_granules)
+    col_starts = np.arange(0, len(granules.cols), col_granules)
     return Level(
         row_granules,
         col_granules,
-        np.add.reduceat(grid.rows, row_starts),
-        np.add.reduceat(grid.cols, col_starts),
-        np.minimum(row_granules, len(grid.rows) - row_starts),
-        np.minimum(col_granules, len(grid.cols) - col_starts),
-        sums(grid.values),
-        sums(grid.metadata_bits),
-        sums(grid.step_cycles),
-        sums(grid.visit_cycles),
+        np.add.reduceat(granules.rows, row_starts),
+        np.add.reduceat(granules.cols, col_starts),
+        np.minimum(row_granules, len(granules.rows) - row_starts),
+        np.minimum(col_granules, len(granules.cols) - col_starts),
+        sums(granules.values),
+        sums(granules.metadata_bits),
+        sums(granules.step_cycles),
+        sums(granules.visit_cycles),
     )
 
 
-def fingerprint(grid: Grid) -> tuple[int, int]:
-    """Tells apart grids of one layer's statistics whose cycles differ: they may follow from more of a spec than its geometry."""
-    return hash(grid.step_cycles.tobytes()), hash(grid.visit_cycles.tobytes())
+def fingerprint(granules: Granules) -> tuple[int, int]:
+    """Tells apart granules of one layer's statistics whose cycles differ: they may follow from more of a spec than its geometry."""
+    return hash(granules.step_cycles.tobytes()), hash(granules.visit_cycles.tobytes())
 
 
 def doubled(granules: int) -> list[int]:
@@ -98,7 +98,7 @@ def doubled(granules: int) -> list[int]:
 
 
 def storage_arrays(weight_format: str, mask: PackedMask, block_rows: int, block_cols: int) -> dict[str, np.ndarray]:
-    """What every grid design gathers beside its cycles: sides, stored values and metadata of the granules."""
+    """What every granules design gathers beside its cycles: sides, stored values and metadata of the granules."""
     values, metadata_bits = stored(weight_format, mask, block_rows, block_cols)
     return {
         "rows": block_sides(mask.rows, block_rows),

@@ -1,0 +1,25 @@
+"""Accelerators whose array works on granules that know nothing of each other: the common mapper cuts the layer and does the rest."""
+
+from abc import abstractmethod
+
+from simulator.accelerators.accelerator import Accelerator
+from simulator.cycles import LayerCycles
+from simulator.statistics import Statistics
+from simulator.tiling.granules import Granules
+from simulator.tiling.mapper import Cut, best_layer
+from simulator.work import Work
+
+
+class GranularAccelerator(Accelerator):
+    """A design states `gather` and `granules`; tiles, loop orders, buffers, DRAM and energy are those of tiling/mapper.py."""
+
+    @abstractmethod
+    def granules(self, statistics: Statistics) -> Granules:
+        """What every granule holds and takes, from what was gathered."""
+
+    def note(self, statistics: Statistics) -> str:
+        """What the rows' `mapping` says first, of the mask."""
+        return ""
+
+    def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
+        return best_layer(self.spec, [Cut(self.granules(statistics), statistics, self.note(statistics))], work)
