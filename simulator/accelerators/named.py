@@ -7,6 +7,7 @@ from pathlib import Path
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.accelerator import Accelerator, preset_of
 from simulator.machine.files import Described, described_by, is_machine_file
+from simulator.machine.spec import checked
 from workloads.errors import UserError
 from workloads.plugins import Wanted, find
 
@@ -24,7 +25,8 @@ def find_accelerator(name: str) -> Design:
 def open_accelerator(name: str, overrides: Sequence[str] = ()) -> Accelerator:
     """The accelerator of that name with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and keys."""
     if is_machine_file(name):
-        label, (design, _, values) = described_by(Path(name), described)
+        label, (design, spec_type, values) = described_by(Path(name), described)
+        checked(name, spec_type, values)
         made: Accelerator = design(*overrides, preset=values, name=label)
         if label in ACCELERATORS and ACCELERATORS[label](*overrides, preset=label) != made:
             raise UserError(

@@ -21,7 +21,7 @@ def is_gpu(name: str) -> bool:
 def find_gpu(name: str, overrides: Sequence[str] = ()) -> tuple[str, GpuSpec]:
     """(what rows call it, the GPU with "key=value" overrides); where it is not one of ours as it is, its error says that no data
     covers that. Raises UserError for unknown names, keys and bad values."""
-    label, values, changed = (name, preset_values(name), list[str]()) if name in GPUS else _of_file(name)
+    label, values, changed = gpu_values(name)
     spec = checked(label, GpuSpec, with_overrides(label, GpuSpec, values, overrides))
     return label, with_basis(spec, [*changed, *overrides])
 
@@ -31,17 +31,20 @@ def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:
     return find_gpu(name, overrides)[1]
 
 
-def _of_file(name: str) -> tuple[str, dict[str, Any], list[str]]:
-    """What it is called, its values, and in what these differ from ours."""
+def gpu_values(name: str) -> tuple[str, dict[str, Any], list[str]]:
+    """What it is called, its values, and in what these differ from ours. Raises UserError for an unknown name or key."""
+    if name in GPUS:
+        return name, preset_values(name), []
     path = Path(name) if is_machine_file(name) else _installed(name)
     ours: dict[str, Any] = {}
 
     def described(base: str) -> Described:
-        ours.update(preset_values(base) if base in GPUS else _of_file(base)[1])
+        ours.update(gpu_values(base)[1])
         return GpuSpec, GpuSpec, dict(ours)
 
     label, (_, _, values) = described_by(path, described)
     changed = difference(ours, values)
+    checked(str(path), GpuSpec, values)
     if label in GPUS and difference(preset_values(label), values):
         raise UserError(f"{path} describes another {label!r} than ours; rename the file, or give it a `name`")
     return label, values, changed

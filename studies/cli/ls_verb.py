@@ -23,7 +23,7 @@ def ls(kind: str = "", /) -> None:
         if not kind:
             print(f"{chr(10) if number else ''}{name}:")
         try:
-            lines = lines_of(name)
+            lines = [*lines_of(name), *lines_of_packages(name)]
         except ModuleNotFoundError as error:
             if kind or (missing := library_missing(error)) is None:
                 raise
@@ -70,6 +70,14 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
     else:
         raise unknown("list", kind, KINDS)
     return lines
+
+
+def lines_of_packages(kind: str) -> list[tuple[str, str]]:
+    """What installed packages add, by what they say of it: nothing of theirs is run."""
+    from workloads.plugins import installed
+
+    added = installed(kind).values()
+    return [(point.name, f"of the package {point.dist.name if point.dist else '?'}: {point.value}") for point in added]
 
 
 def gpu_line(spec: "GpuSpec") -> str:

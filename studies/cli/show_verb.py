@@ -3,8 +3,14 @@
 import dataclasses
 import json
 import typing
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
 
-from workloads.errors import unknown
+from cyclopts import Parameter
+
+from workloads.errors import UserError, unknown
+from workloads.plugins import installed, is_file_name, module_of, parted
 
 if typing.TYPE_CHECKING:
     from pruning.component import Component
@@ -12,54 +18,125 @@ if typing.TYPE_CHECKING:
 ENERGY = "energy"
 
 
-def show(name: str = "", /) -> None:
+def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its config), or
-    energy (the constants of energy and area, with their sources). Without a name: what there is, as `ls`."""
+    energy (the constants of energy and area, with their sources). Without a name: what there is, as `ls`.
+
+    Parameters
+    ----------
+    name
+        One of ours (prunesim ls), of an installed package, file.py:Name, or a machine file such as my_chip.toml.
+    toml
+        Print an accelerator or a GPU as a machine file, which --on reads: keep what shall differ.
+    """
     if not name:
         from studies.cli.ls_verb import ls
 
         ls()
         return
-    from checkpoints.catalog import catalog_config, catalog_names
-    from simulator.accelerators import ACCELERATORS
-    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
-    from simulator.gpu import GPUS
-
-    if name in GPUS:
-        show_gpu(name)
-        return
-    if name in ACCELERATORS or name in ATTENTION_MODELS:
-        show_accelerator(name)
-        return
     if name == ENERGY:
         show_energy()
         return
-    if name in catalog_names():
+    kind = kind_of(name)
+    if toml:
+        if kind not in ("accelerators", "gpus", "attention"):
+            raise UserError(f"`toml` is for accelerators and GPUs; {name} is none")
+        from studies.cli.machines import toml_of
+
+        print(toml_of(name), end="")
+    elif kind in ("accelerators", "gpus", "attention"):
+        show_machine(name, kind)
+    elif kind == "models":
+        from checkpoints.catalog import catalog_config
+
         print(json.dumps(catalog_config(name), indent=1))
-        return
+    else:
+        show_component(name, kind)
+
+
+def kind_of(name: str) -> str:
+    """Which list of `ls` a name is of, or "attention"; what a file holds says so itself. Raises UserError for a name of nothing."""
+    from checkpoints.catalog import catalog_names
+    from simulator.accelerators import ACCELERATORS
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+    from simulator.gpu import GPUS
+    from simulator.gpu.named import is_gpu
+    from simulator.machine.files import is_machine_file
+
+    if is_machine_file(name):
+        return "gpus" if is_gpu(name) else "accelerators"
+    if is_file_name(name):
+        return kind_of_class(name)
+    machines: dict[str, Collection[str]] = {
+        "accelerators": ACCELERATORS,
+        "gpus": GPUS,
+        "attention": ATTENTION_MODELS,
+        "models": catalog_names(),
+    }
+    for kind, names in machines.items():
+        if name in names or name in installed(kind):
+            return kind
     from pruning.allocations import ALLOCATIONS
     from pruning.methods import METHODS
     from pruning.quantizers import QUANTIZERS
 
-    if name in METHODS:
-        method = METHODS[name]
+    components: dict[str, Collection[str]] = {"methods": METHODS, "quantizers": QUANTIZERS, "allocations": ALLOCATIONS}
+    for kind, table in components.items():
+        if name in table or name in installed(kind):
+            return kind
+    known = [each for names in (*machines.values(), *components.values()) for each in names]
+    raise unknown("name", name, [*known, ENERGY])
+
+
+def kind_of_class(name: str) -> str:
+    """Of a class of a file, or a design that one holds."""
+    from simulator.accelerators import Accelerator
+
+    path, wanted = parted(name)
+    found = vars(module_of(Path(path))).get(wanted)
+    of = found if isinstance(found, type) else type(found)
+    if not wanted or found is None or issubclass(of, Accelerator):
+        return "accelerators"  # whose finder says what is amiss
+    from pruning.allocations import Allocation
+    from pruning.methods import PruningMethod
+    from pruning.quantizers import Quantizer
+
+    for kind, base in {"methods": PruningMethod, "quantizers": Quantizer, "allocations": Allocation}.items():
+        if issubclass(of, base):
+            return kind
+    raise UserError(f"{name} is no Accelerator, PruningMethod, Quantizer or Allocation of prunesim")
+
+
+def show_machine(name: str, kind: str) -> None:
+    from simulator.accelerators.named import find_accelerator, open_accelerator
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+    from simulator.machine.files import is_machine_file
+    from studies.cli.machines import accelerator_text, gpu_text
+
+    if kind == "gpus":
+        print(gpu_text(name))
+    elif kind == "attention":
+        print(accelerator_text(name, ATTENTION_MODELS[name], "attention"))
+    else:
+        print(accelerator_text(name, open_accelerator(name) if is_machine_file(name) else find_accelerator(name)))
+
+
+def show_component(name: str, kind: str) -> None:
+    from pruning.allocations import find_allocation
+    from pruning.methods import find_method
+    from pruning.quantizers import QUANTIZERS, find_quantizer
+
+    if kind == "methods":
+        method = find_method(name)
         print(method.documentation())
         print(f"\nRules (--rule, the first is the default): {', '.join(method.rules)}")
         show_parameters(method, "")
         quantizers = ", ".join(f"{q} (together with pruning)" if q in method.joint else q for q in QUANTIZERS)
         print(f"Quantizers (--bits N --quantizer, default {method.default_quantizer}): {quantizers}")
-    elif name in QUANTIZERS:
-        print(QUANTIZERS[name].documentation())
-        show_parameters(QUANTIZERS[name], "quantizer.")
-    elif name in ALLOCATIONS:
-        print(ALLOCATIONS[name].documentation())
-        show_parameters(ALLOCATIONS[name], "allocation.")
     else:
-        raise unknown(
-            "name",
-            name,
-            [*ACCELERATORS, *GPUS, *ATTENTION_MODELS, ENERGY, *METHODS, *QUANTIZERS, *ALLOCATIONS, *catalog_names()],
-        )
+        component = find_quantizer(name) if kind == "quantizers" else find_allocation(name)
+        print(component.documentation())
+        show_parameters(component, f"{kind.removesuffix('s')}.")
 
 
 def show_parameters(kind: "type[Component]", prefix: str) -> None:
@@ -74,39 +151,6 @@ def show_parameters(kind: "type[Component]", prefix: str) -> None:
         )
     if fields and kind.about_settings():
         print("\n" + kind.about_settings())
-
-
-def show_accelerator(name: str) -> None:
-    from simulator.accelerators import ACCELERATORS
-    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
-    from simulator.machine.spec import preset_path
-
-    model = ACCELERATORS[name] if name in ACCELERATORS else ATTENTION_MODELS[name]
-    print(model.documentation.strip())
-    print("\nNotes, as reports print them:")
-    for note in model.notes:
-        print(f"  - {note}")
-    verb = "simulate" if name in ACCELERATORS else "attention"
-    print(
-        f"\nUsed by `prunesim {verb} --on {name}`. Level: {model.level}. Keys (--set section.key=value) and their values:\n"
-    )
-    print(preset_path(name).read_text(encoding="utf-8").strip())
-
-
-def show_gpu(name: str) -> None:
-    from simulator.gpu import gemm
-    from simulator.gpu.layers import NOTES
-    from simulator.machine.spec import preset_path
-
-    print((gemm.__doc__ or "").strip())
-    print("\nNotes, as reports print them:")
-    for note in NOTES:
-        print(f"  - {note}")
-    print(
-        f"\nUsed by `prunesim predict --on {name}` and `prunesim simulate --on {name}`, with --dtype. Level: kernel. Keys (--set "
-        "section.key=value) and their values:\n"
-    )
-    print(preset_path(name).read_text(encoding="utf-8").strip())
 
 
 def show_energy() -> None:

@@ -3,10 +3,14 @@
 import pytest
 
 from simulator.accelerators import ACCELERATORS
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.energy import sources
+from simulator.gpu import GPUS
+from simulator.gpu.named import find_gpu
 from studies.cli.ls_verb import ls
 from studies.cli.show_verb import show
+from workloads.errors import UserError
 
 
 def test_ls_marks_what_another_verb_runs(capsys):
@@ -43,3 +47,52 @@ def test_without_a_name_ls_and_show_say_what_there_is(capsys):
         said = capsys.readouterr().out
         for name in ("vitcod", "b200", "wanda", "gptq", "owl", "llama-7b"):
             assert name in said
+
+
+@pytest.mark.parametrize("name", [*ACCELERATORS, *GPUS])
+def test_what_show_prints_as_toml_is_what_on_reads(name, tmp_path, capsys):
+    show(name, toml=True)
+    (tmp_path / f"{name}.toml").write_text(capsys.readouterr().out)
+    file = str(tmp_path / f"{name}.toml")
+    if name in GPUS:
+        assert find_gpu(file) == find_gpu(name)
+    else:
+        assert open_accelerator(file) == open_accelerator(name)
+
+
+def test_a_machine_file_is_shown_whole(tmp_path, capsys):
+    (tmp_path / "mine.toml").write_text('base = "sparten"\n[array]\nclusters = 16\n')
+    show(f"{tmp_path}/mine.toml", toml=True)
+    (tmp_path / "again.toml").write_text(capsys.readouterr().out)
+    assert open_accelerator(f"{tmp_path}/again.toml") == open_accelerator(f"{tmp_path}/mine.toml")
+    show(f"{tmp_path}/mine.toml")
+    text = capsys.readouterr().out
+    assert "clusters = 16" in text
+    assert "SparTen" in text
+
+
+def test_a_gpu_file_is_shown_as_it_was_given(tmp_path, capsys):
+    (tmp_path / "card.toml").write_text('base = "h100-sxm"\n[power]\nlimit_w = 350\n')
+    show(f"{tmp_path}/card.toml", toml=True)
+    (tmp_path / "again.toml").write_text(capsys.readouterr().out)
+    assert find_gpu(f"{tmp_path}/again.toml") == find_gpu(f"{tmp_path}/card.toml")
+
+
+def test_a_class_of_a_file_is_shown_whatever_its_kind(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(
+        '"""Of my own."""\nfrom simulator.accelerators.vitcod.cycle import Vitcod\nfrom pruning.methods.wanda import Wanda\n'
+        "class Chip(Vitcod):\n    name = 'chip'\n    preset = 'vitcod'\n"
+        "class Way(Wanda):\n    name = 'way'\n"
+    )
+    show(f"{tmp_path}/own.py:Chip")
+    assert "Of my own." in (text := capsys.readouterr().out)
+    assert f'base = "{tmp_path}/own.py:Chip"' in text
+    show(f"{tmp_path}/own.py:Way")
+    assert "Rules (--rule" in capsys.readouterr().out
+    with pytest.raises(UserError, match="unknown name 'Chap'"):
+        show(f"{tmp_path}/own.py:Chap")
+
+
+def test_only_machines_are_toml():
+    with pytest.raises(UserError, match="wanda is none"):
+        show("wanda", toml=True)
