@@ -41,8 +41,8 @@ def simulate(
     `pattern`, `density` and `seed`. `set`: keys of the accelerator, {"array.height": 16}; `sweep`: keys with their values,
     one design for each combination.
     """
-    from simulator.routing import parse_routing
-    from simulator.simulate import Conditions
+    from workloads.conditions import Conditions
+    from workloads.routing import parse_routing
 
     conditions = Conditions(tokens, activation_density, parse_routing(routing))
     swept = [f"{key}={','.join(_value(value) for value in values)}" for key, values in (sweep or {}).items()]

@@ -6,6 +6,7 @@ comment, which no reader of the page sees, may say:
     <!-- not run: REASON -->            none of the block's commands is run
     <!-- not run (run, measure): REASON -->   those of these verbs are not
     <!-- run: slow -->                  only where PRUNESIM_SLOW_DOCS is set
+    <!-- run: exit 2 -->                 it ends with this exit code
     <!-- file: NAME -->                 a reader saves the block, of any language, under this name
 
 In console blocks lines that start with "$ " are commands and what follows each is what it prints: whole, or with "..." for any
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ("prunesim", "make", "python")
 SHELLS = ("console", "bash", "sh")
 MARK = re.compile(r"<!-- (?P<what>not run|run|file)(?: \((?P<verbs>[\w/., ]+)\))?: (?P<reason>[^>]+?) -->")
+RULE = re.compile("─+")
+PROGRESS = re.compile(r": \d+/\d+$")
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -44,13 +47,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """text: one line, as typed. output: what the page shows below it, () if nothing. not_run: why, "" if it is run."""
+    """text: one line, as typed. output: what the page shows below it, () if nothing. not_run: why, "" if it is run.
+    code: how it ends."""
 
     page: str
     number: int
     text: str
     output: tuple[str, ...] = ()
     not_run: str = ""
+    code: int = 0
 
     @property
     def words(self) -> list[str]:
@@ -115,7 +120,7 @@ def commands(block: Block) -> list[Command]:
     def close() -> None:
         if text.split(" ")[0] in PROGRAMS:
             shown = tuple(output) if any(output) else ()
-            found.append(Command(block.page, start, text, shown, not_run(block, text)))
+            found.append(Command(block.page, start, text, shown, not_run(block, text), exit_code(block)))
 
     for number, line in enumerate(block.lines, start=block.number):
         if text.endswith("\\"):
@@ -133,13 +138,16 @@ def not_run(block: Block, text: str) -> str:
     """Why a command of a block is not run, "" if it is."""
     if block.mark is None:
         return ""
-    if block.mark["what"] == "run":
-        return block.mark["reason"]
-    if block.mark["what"] == "file":
-        return ""
+    if block.mark["what"] != "not run":
+        return "slow" if block.mark["reason"] == "slow" else ""
     verbs = block.mark["verbs"]
     named = verbs is None or [*text.split(), ""][1] in re.split(r",\s*", verbs)
     return block.mark["reason"] if named else ""
+
+
+def exit_code(block: Block) -> int:
+    found = re.fullmatch(r"exit (\d+)", block.mark["reason"]) if block.mark and block.mark["what"] == "run" else None
+    return int(found[1]) if found else 0
 
 
 def inline(text: str) -> list[str]:
@@ -155,6 +163,12 @@ class Ended:
     code: int
     out: str
     err: str = ""
+
+    @property
+    def seen(self) -> str:
+        """What stays on a reader's terminal: not the progress."""
+        said = [line for line in self.err.splitlines() if not PROGRESS.search(line)]
+        return "\n".join([self.out.rstrip("\n"), *said])
 
 
 def prunesim(arguments: list[str]) -> Ended:
@@ -191,6 +205,6 @@ def alike(shown: str, found: str, tolerance: float) -> bool:
     if shown.rstrip().endswith(" ..."):
         count = len(shown.split()) - 1
         shown, found = " ".join(shown.split()[:count]), " ".join(found.split()[:count])
-    words = NUMBER.sub("#", " ".join(shown.split())), NUMBER.sub("#", " ".join(found.split()))
+    words = [RULE.sub("─", NUMBER.sub("#", " ".join(text.split()))) for text in (shown, found)]
     numbers = [[float(n.replace(",", "")) for n in NUMBER.findall(text)] for text in (shown, found)]
     return words[0] == words[1] and all(abs(a - b) <= tolerance * abs(b) for a, b in zip(*numbers, strict=True))

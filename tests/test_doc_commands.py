@@ -17,7 +17,7 @@ import pytest
 
 from pruning.data import calibration
 from studies.cli.main import VERBS
-from tests.documents import ROOT, Command, blocks, commands, differs, inline, pages, prunesim
+from tests.documents import ROOT, Command, Ended, blocks, commands, differs, inline, pages, prunesim
 
 PAGES = pages()
 BLOCKS = {page: blocks(page, text) for page, text in PAGES.items()}
@@ -131,17 +131,15 @@ def run(command: Command) -> None:
         return
     if words[0] == "python":
         ended = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, f"{command}\n{ended.stderr[-600:]}"
-        out = ended.stdout
+        found = Ended(ended.returncode, ended.stdout, ended.stderr)
     else:
         for option, value in pairwise(words):
             if option in ("--out", "--save-model"):  # every command is given as if its output were new
                 shutil.rmtree(value, ignore_errors=True)
         found = prunesim(words[1:])
-        assert found.code == 0, f"{command}\nends with {found.code}: {found.err[-600:]}"
-        out = found.out
+    assert found.code == command.code, f"{command}\nends with {found.code}: {found.err[-600:]}"
     if command.output:
-        assert not (said := differs(command.output, out)), f"{command}\nthe page shows {said}"
+        assert not (said := differs(command.output, found.seen)), f"{command}\nthe page shows {said}"
 
 
 @cache
@@ -221,6 +219,12 @@ $ python -c ''
     ]
     assert [c.output for c in found] == [(), (), (), ("a 1.50x", ""), ()]
     assert [b.language for b in blocks("a.md", text)] == ["", "bash", "console", ""]
+
+
+def test_exit_codes_and_files_are_read() -> None:
+    text = "<!-- run: exit 2 -->\n```console\n$ prunesim ls nothing\nprunesim: unknown\n```\n<!-- file: a.toml -->\n```toml\nx = 1\n```\n"
+    assert [(c.code, c.not_run, c.output) for c in page_of(text)] == [(2, "", ("prunesim: unknown",))]
+    assert [block.file for block in blocks("a.md", text)] == ["", "a.toml"]
 
 
 def test_a_wrong_command_is_seen(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
