@@ -1,6 +1,8 @@
 """What a cycle model says of one layer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from simulator.actions import Actions
 from simulator.engine import Stream
@@ -22,7 +24,7 @@ class LayerCycles:
     `ideal_cycles` is kept MACs / all MAC units (of nonzero inputs, where activations are sparse). `transfer_cycles` is how
     long the DRAM port is busy; it overlaps with computing, so it is no part of the sum. `buffer_cycles` are the stalls behind
     on-chip buffers, a part of stall_cycles. `mapping` says in words how the machine was set up. `actions` and `stream` are
-    None at level "paper". `folds` and `distribution_cycles` are SIGMA's.
+    None at level "paper". `extra` are columns of the design's own (Accelerator.columns).
     """
 
     compute_cycles: int
@@ -38,8 +40,7 @@ class LayerCycles:
     buffer_cycles: int = 0
     actions: Actions | None = None
     stream: Stream | None = field(default=None, compare=False, repr=False)
-    folds: int | None = None
-    distribution_cycles: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cycles(self) -> int:

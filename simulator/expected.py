@@ -11,7 +11,7 @@ from workloads.routing import Load
 
 
 def expected(load: Load, outcome: Callable[[int], Outcome]) -> Outcome:
-    """`outcome(tokens)` of each part of the load, weighted. Whole numbers stay whole (Load.rounding); mappings are those of the first."""
+    """`outcome(tokens)` of each part of the load, weighted. Whole numbers stay whole (Load.rounding); words are those of the first."""
     runs = [(weight, outcome(tokens)) for tokens, weight in load.parts]
     first = runs[0][1]
     if len(runs) == 1 and load.executions == 1:
@@ -33,7 +33,14 @@ def _layer(runs: list[tuple[float, LayerCycles]], rounding: float) -> LayerCycle
         for each in dataclasses.fields(LayerCycles)
         if isinstance(getattr(first, each.name), int | float)
     }
-    return dataclasses.replace(first, **values, actions=_actions([(w, run.actions) for w, run in runs]), stream=None)
+    extra = {
+        name: _number([(weight, run.extra[name]) for weight, run in runs], rounding)
+        if isinstance(value, int | float)
+        else value
+        for name, value in first.extra.items()
+    }
+    actions = _actions([(weight, run.actions) for weight, run in runs])
+    return dataclasses.replace(first, **values, extra=extra, actions=actions, stream=None)
 
 
 def _number(values: list[tuple[float, Any]], rounding: float) -> Any:

@@ -175,7 +175,7 @@ def simulate_frame(
         rows.append(row)
         progress(f"simulating on {name}", len(rows), source.count * len(targets))
     progress.close()
-    return to_frame(rows)
+    return to_frame(rows, extra=[column for target in targets for column in target.columns])
 
 
 def layer_timeline(source: Source, target: Accelerator, conditions: Conditions, name: str):

@@ -32,7 +32,6 @@ from workloads.columns.layers import LAYER_COLUMNS
 from workloads.layers import role_rank
 
 BOUNDS = ("compute", "imbalance", "memory", "buffer")  # of an accelerator
-_SIGMA = {"folds", "distribution_cycles"}
 LEFT_OUT = ("infeasible_layers", "no_baseline_layers")
 KERNEL_BOUNDS = ("tensor", "dram", "l2", "launch", "wave_tail")  # of a GPU kernel
 
@@ -172,7 +171,7 @@ def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def own_columns(rows: pd.DataFrame) -> list[str]:
     """The columns that a target has beside those which all result rows share."""
-    shared = {column.name for column in LAYER_COLUMNS} - _SIGMA
+    shared = {column.name for column in LAYER_COLUMNS}
     return [name for name in rows.columns if name not in shared]
 
 

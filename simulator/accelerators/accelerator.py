@@ -25,6 +25,7 @@ from simulator.machine.spec import (
 )
 from simulator.statistics import Statistics
 from simulator.work import Work
+from workloads.columns.column import Column
 from workloads.files import sha256_of
 from workloads.mask import PackedMask
 
@@ -54,6 +55,7 @@ class Accelerator(ABC):
     skips_zero_inputs: ClassVar[bool] = (
         False  # others multiply them: an activation density below 1 changes nothing there
     )
+    columns: ClassVar[tuple[Column, ...]] = ()  # of its rows, beside those of all; `LayerCycles.extra` has their values
     only_tokens: ClassVar[int | None] = None  # the only number of tokens it knows
     statistics_version: ClassVar[int] = 1  # raised when `gather` gives other arrays for the same mask
     spec: Any

@@ -1,5 +1,6 @@
 """Accelerators put together in Python: parts, presets, settings, what is refused, and a stranger's whole design."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,20 @@ from simulator.accelerators.dstc.cycle import Dstc
 from simulator.accelerators.sparten.cycle import Sparten
 from simulator.accelerators.systolic.cycle import Systolic
 from simulator.accelerators.vitcod.cycle import Vitcod
+from simulator.expected import expected
 from simulator.machine import Array, Buffers, Clock, Ddr4, Dram, Hbm3, Number
 from simulator.machine.spec import preset_values
 from simulator.simulate import open_target, simulate_layers
+from simulator.statistics import Statistics
+from simulator.work import Work
 from tests.simulator.skipper import Skipper
 from tests.simulator.test_simulate import HEADER, layer_of, random_mask
+from workloads.columns.column import Column
 from workloads.conditions import Conditions
 from workloads.errors import UserError
+from workloads.mask import PackedMask
+from workloads.routing import Load
+from workloads.rows import to_frame
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
@@ -130,3 +138,37 @@ def test_a_strangers_design_makes_whole_rows(density):
     assert row["dense_compute_cycles"] == tokens * 10 * 150
     assert row["settings"] == "array.lanes=4 array.depth=32"
     assert row["energy_pj"] > 0
+
+
+class Counting(Skipper):
+    """With columns of its own."""
+
+    name, preset = "counting", Path(__file__).with_name("skipper.toml")
+    columns = (Column("waits", "int", "granules whose lanes wait for one of them"), Column("kind", "text"))
+
+    def layer(self, work, statistics):
+        waits = int((statistics["step_cycles"] > 0).sum())
+        return replace(super().layer(work, statistics), extra={"waits": waits, "kind": "even"})
+
+
+def test_columns_of_a_design_are_its_rows_last_and_expected_as_others_are():
+    kept = np.ones((64, 256), bool)
+    kept[:, 128:] = False
+    (row,) = simulate_layers([Counting()], HEADER, [layer_of(kept)], Conditions(2))
+    frame = to_frame([row], extra=Counting.columns)
+    assert list(frame)[-2:] == ["waits", "kind"]
+    assert frame.iloc[0][["waits", "kind"]].tolist() == [1, "even"]
+    with pytest.raises(UserError, match="unknown column 'waits'"):
+        to_frame([row])
+    runs = {
+        tokens: Counting().evaluate(Work(64, 256, kept.sum(), tokens), _statistics(kept, tokens)) for tokens in (1, 2)
+    }
+    found = expected(Load(tokens=1.5), runs.__getitem__).sparse.extra
+    assert found == {"waits": 2, "kind": "even"}  # 1 and 2: 1.5, rounded
+
+
+def _statistics(kept: np.ndarray, granules: int) -> Statistics:
+    """With so many granules that keep something."""
+    kept = kept.copy()
+    kept[:, 128:] = granules == 2
+    return Statistics(Counting().gather(PackedMask.from_dense(kept), dict))

@@ -282,7 +282,7 @@ def test_defaults_make_whole_rows_with_energy(case, tmp_path: Path):
         )
     )
     assert first == again
-    row = to_frame(first).iloc[0]
+    row = to_frame(first, extra=target.columns).iloc[0]
     assert row["feasible"], row["reason"]
     parts = row[["mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj"]]
     assert row["energy_pj"] == pytest.approx(parts.sum())

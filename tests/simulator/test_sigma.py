@@ -62,8 +62,8 @@ def test_agrees_with_the_literal_packing(array, shape, packing, tokens):
     weights, inputs = rng.integers(-9, 10, kept.shape) * kept, rng.integers(-9, 10, (tokens, kept.shape[1]))
     folds = twin.packed(spec, kept)
     found, run = layer(spec, kept, tokens), twin.run_layer(spec, weights, kept, inputs)
-    assert found.folds == len(folds)
-    assert found.distribution_cycles == sum(twin.distribution(spec, fold, tokens) for fold in folds)
+    assert found.extra["folds"] == len(folds)
+    assert found.extra["distribution_cycles"] == sum(twin.distribution(spec, fold, tokens) for fold in folds)
     assert found.compute_cycles == run.cycles
     assert np.array_equal(run.outputs, inputs @ weights.T)
     assert np.array_equal(run.uses, kept * tokens)
@@ -82,8 +82,8 @@ def test_agrees_on_designed_masks(counts, packing, dn_bw):
     for mask in (kept, shuffled, kept.T):
         folds = twin.packed(spec, mask)
         found = layer(spec, mask, 3)
-        assert found.folds == len(folds)
-        assert found.distribution_cycles == sum(twin.distribution(spec, fold, 3) for fold in folds)
+        assert found.extra["folds"] == len(folds)
+        assert found.extra["distribution_cycles"] == sum(twin.distribution(spec, fold, 3) for fold in folds)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_agrees_on_designed_masks(counts, packing, dn_bw):
     ],
 )
 def test_folds_of_whole_rows_by_hand(counts, folds):
-    assert layer(spec_of(4, 4), rows_of(*counts)).folds == folds
+    assert layer(spec_of(4, 4), rows_of(*counts)).extra["folds"] == folds
 
 
 @pytest.mark.parametrize(
@@ -110,20 +110,22 @@ def test_folds_of_whole_rows_by_hand(counts, folds):
 )
 def test_continuous_folds_by_hand(counts, folds):
     """(3, 3, 3): 3 + 1; sum, 2, 1; sum, 2."""
-    assert layer(spec_of(4, 4, "continuous"), rows_of(*counts)).folds == folds
+    assert layer(spec_of(4, 4, "continuous"), rows_of(*counts)).extra["folds"] == folds
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 1000])
 def test_distribution_by_hand(tokens):
     same = rows_of(2, 2)  # two rows of the same two columns on four multipliers
-    assert layer(spec_of(4, 1), same, tokens).distribution_cycles == 4 + tokens * 2  # multicast: two distinct columns
-    assert layer(spec_of(4, 2), same, tokens).distribution_cycles == 2 + tokens * 2
-    assert layer(spec_of(4, 4), same, tokens).distribution_cycles == 1 + tokens
+    assert (
+        layer(spec_of(4, 1), same, tokens).extra["distribution_cycles"] == 4 + tokens * 2
+    )  # multicast: two distinct columns
+    assert layer(spec_of(4, 2), same, tokens).extra["distribution_cycles"] == 2 + tokens * 2
+    assert layer(spec_of(4, 4), same, tokens).extra["distribution_cycles"] == 1 + tokens
     # pieces 4 and 3 behind a partial sum: port 0 of the second sends 1 weight, then the sum and one column a token
-    assert layer(spec_of(4, 2), rows_of(7), tokens).distribution_cycles == (2 + 2 * tokens) + (2 + 2 * tokens)
-    assert layer(spec_of(4, 2), rows_of(5), tokens).distribution_cycles == (2 + 2 * tokens) + (1 + 2 * tokens)
-    assert layer(spec_of(4, 1), rows_of(5), tokens).distribution_cycles == (4 + 4 * tokens) + (1 + 2 * tokens)
-    assert layer(spec_of(4, 4), rows_of(7), tokens).distribution_cycles == 2 * (1 + tokens)
+    assert layer(spec_of(4, 2), rows_of(7), tokens).extra["distribution_cycles"] == (2 + 2 * tokens) + (2 + 2 * tokens)
+    assert layer(spec_of(4, 2), rows_of(5), tokens).extra["distribution_cycles"] == (2 + 2 * tokens) + (1 + 2 * tokens)
+    assert layer(spec_of(4, 1), rows_of(5), tokens).extra["distribution_cycles"] == (4 + 4 * tokens) + (1 + 2 * tokens)
+    assert layer(spec_of(4, 4), rows_of(7), tokens).extra["distribution_cycles"] == 2 * (1 + tokens)
 
 
 def test_the_slowest_port_depends_on_the_tokens():
@@ -132,7 +134,7 @@ def test_the_slowest_port_depends_on_the_tokens():
     kept[0, [0, 1]] = kept[1, [0, 1]] = True  # group 0: W = 4, D = 2
     kept[2, [2, 3, 4]] = True  # group 1: W = 3, D = 3
     for tokens in (1, 2, 5):
-        assert layer(spec_of(8, 2), kept, tokens).distribution_cycles == max(4 + 2 * tokens, 3 + 3 * tokens)
+        assert layer(spec_of(8, 2), kept, tokens).extra["distribution_cycles"] == max(4 + 2 * tokens, 3 + 3 * tokens)
 
 
 @given(array=ports, rows=st.integers(1, 30), cols=st.integers(1, 150), tokens=st.integers(1, 4000))
@@ -144,8 +146,8 @@ def test_full_masks_at_a_port_a_multiplier(array, rows, cols, tokens):
         folds = math.ceil(rows / (num_ms // cols))
     else:
         folds = rows * (1 + math.ceil((cols - num_ms) / (num_ms - 1)))
-    assert found.folds == folds
-    assert found.distribution_cycles == folds * (1 + tokens)
+    assert found.extra["folds"] == folds
+    assert found.extra["distribution_cycles"] == folds * (1 + tokens)
     assert found.compute_cycles == folds * (1 + tokens + 2 + math.ceil(math.log2(num_ms)))
 
 
@@ -157,12 +159,12 @@ def test_more_zeros_never_add_folds_nor_cycles_at_full_ports(array, shape, fewer
     less = kept & (np.random.default_rng(shape[3] + 1).random(kept.shape) < fewer)
     for packing in ("rows", "continuous"):
         before, after = (layer(spec_of(num_ms, num_ms, packing), mask, tokens) for mask in (kept, less))
-        assert after.folds <= before.folds
+        assert after.extra["folds"] <= before.extra["folds"]
         assert after.compute_cycles <= before.compute_cycles
     rows, continuous = (layer(spec_of(num_ms, dn_bw, packing), kept, tokens) for packing in ("rows", "continuous"))
-    assert math.ceil(kept.sum() / num_ms) <= continuous.folds <= rows.folds
+    assert math.ceil(kept.sum() / num_ms) <= continuous.extra["folds"] <= rows.extra["folds"]
     finer = layer(spec_of(num_ms, num_ms), kept, tokens)
-    assert finer.distribution_cycles <= rows.distribution_cycles
+    assert finer.extra["distribution_cycles"] <= rows.extra["distribution_cycles"]
 
 
 def test_zeros_can_cost_at_fewer_ports_as_the_documentation_says():
@@ -170,9 +172,9 @@ def test_zeros_can_cost_at_fewer_ports_as_the_documentation_says():
     pairs = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], bool)
     shifted = pairs.copy()
     shifted[0, 0] = False
-    assert layer(spec_of(8, 2), pairs, 100).distribution_cycles == 4 + 200
+    assert layer(spec_of(8, 2), pairs, 100).extra["distribution_cycles"] == 4 + 200
     assert (
-        layer(spec_of(8, 2), shifted, 100).distribution_cycles == 4 + 300
+        layer(spec_of(8, 2), shifted, 100).extra["distribution_cycles"] == 4 + 300
     )  # (1 0 1 2) (3 2 3) after (0 1 0 1) (2 3 2 3)
 
 
@@ -185,7 +187,7 @@ def test_split_rows_of_random_masks_match_the_binomial():
     mean = (probability * pieces).sum()
     deviation = math.sqrt((probability * pieces**2).sum() - mean**2)
     found = layer(spec_of(num_ms, num_ms), kept)
-    assert abs(found.folds - rows * mean) < 5 * deviation * math.sqrt(rows)
+    assert abs(found.extra["folds"] - rows * mean) < 5 * deviation * math.sqrt(rows)
 
 
 def test_columns_that_one_port_sends_match_the_binomial():
@@ -193,8 +195,8 @@ def test_columns_that_one_port_sends_match_the_binomial():
     rows, cols, density, tokens = 20, 700, 0.1, 10**6
     kept = np.random.default_rng(6).random((rows, cols)) < density
     found = layer(spec_of(1 << 14, 1), kept, tokens)
-    assert found.folds == 1
-    columns = (found.distribution_cycles - kept.sum()) / tokens
+    assert found.extra["folds"] == 1
+    columns = (found.extra["distribution_cycles"] - kept.sum()) / tokens
     spread = binom(cols, 1 - (1 - density) ** rows)
     assert abs(columns - spread.mean()) < 5 * spread.std()
 
@@ -205,8 +207,8 @@ def test_expected_speedup_of_large_random_masks():
     spec = spec_of(16384, 16384, "rows", *FREE)
     found = layer(spec, kept, 1)
     fits = binom.cdf(16384, 8 * 4096, 0.5)  # about one half
-    assert found.folds == pytest.approx(4096 / (8 * fits + 7 * (1 - fits)), rel=0.02)
-    assert layer(spec_of(16384, 16384, "continuous"), kept, 1).folds <= math.ceil(kept.sum() / 16383)
+    assert found.extra["folds"] == pytest.approx(4096 / (8 * fits + 7 * (1 - fits)), rel=0.02)
+    assert layer(spec_of(16384, 16384, "continuous"), kept, 1).extra["folds"] <= math.ceil(kept.sum() / 16383)
 
 
 @given(
@@ -236,7 +238,7 @@ def test_memory_agrees_with_a_slow_walk(shape, tokens, tile, order, packing, mac
     except Infeasible:
         return  # tests of their own
     cycles, moved, folds = twin.slow_schedule(spec, kept, tokens, tile, order, bits, group)
-    assert found.folds == folds
+    assert found.extra["folds"] == folds
     sizes = (found.weight_bytes, found.metadata_bytes, found.scale_bytes, found.activation_bytes, found.output_bytes)
     assert list(sizes) == moved
     assert found.cycles == cycles
@@ -248,9 +250,14 @@ def test_passes_over_the_tokens_refill_the_multipliers_but_folds_are_of_one_pass
         layer(spec_of(16, 16, "rows", f"mapping.tile_tokens={tile}", "mapping.order=tokens-outer"), kept, 8)
         for tile in (8, 4)
     )
-    assert (once.folds, once.distribution_cycles) == (twice.folds, twice.distribution_cycles)
+    assert (once.extra["folds"], once.extra["distribution_cycles"]) == (
+        twice.extra["folds"],
+        twice.extra["distribution_cycles"],
+    )
     assert twice.weight_bytes == 2 * once.weight_bytes
-    assert twice.compute_cycles == once.compute_cycles + once.folds * (1 + 2 + 4)  # weights, configure and drain, tree
+    assert twice.compute_cycles == once.compute_cycles + once.extra["folds"] * (
+        1 + 2 + 4
+    )  # weights, configure and drain, tree
 
 
 def test_inputs_stay_on_chip_up_to_the_last_byte():
@@ -314,7 +321,7 @@ def test_zeros_among_the_inputs_change_nothing_but_the_useful_work():
 
 def test_a_mask_of_zeros_stores_zeros():
     found = layer(spec_of(16, 4), np.zeros((6, 80), bool), 3)
-    assert (found.folds, found.distribution_cycles, found.compute_cycles) == (0, 0, 0)
+    assert (found.extra["folds"], found.extra["distribution_cycles"], found.compute_cycles) == (0, 0, 0)
     assert found.output_bytes == 6 * 3 * 2
     assert found.metadata_bytes == 60
 

@@ -225,13 +225,13 @@ def sigma(rows: int = 4096, cols: int = 4096) -> Comparison:
         mask = random_mask(rows, cols, density, seed_of(density))
         mean, deviation = folds_drawn(rows, cols, density, 16384, seed=SEED)
         found.append(Expected("folds of whole rows, 16384 multipliers (drawn)", share_of(density), mean,
-                              run("sigma", free, mask).sparse.folds or 0, deviation))  # fmt: skip
+                              run("sigma", free, mask).sparse.extra["folds"], deviation))  # fmt: skip
     for density in (0.2, 0.5):
         counts = np.arange(cols // 4 + 1)
         pieces = stats.mapped(stats.binomial(cols // 4, density), 1 + -(-np.maximum(counts - 128, 0) // 127))
         expected, deviation = total(pieces, rows)
         sets = ("array.num_ms=128", "array.dn_bw=128", *free)
-        model = run("sigma", sets, random_mask(rows, cols // 4, density, seed_of(density))).sparse.folds or 0
+        model = run("sigma", sets, random_mask(rows, cols // 4, density, seed_of(density))).sparse.extra["folds"]
         if density == 0.5:
             what = f"folds of split rows of {cols // 4}, 128 multipliers"
             found.append(Expected(what, share_of(density), expected, model, deviation))
@@ -239,7 +239,7 @@ def sigma(rows: int = 4096, cols: int = 4096) -> Comparison:
     mask = random_mask(few, 700, density, seed_of(density))
     columns = binom(700, 1 - (1 - density) ** few)
     one = run("sigma", ("array.num_ms=16384", "array.dn_bw=1", *free), mask, tokens).sparse
-    sent = ((one.distribution_cycles or 0) - mask.nnz) / tokens
+    sent = (one.extra["distribution_cycles"] - mask.nnz) / tokens
     what = "distinct inputs that one port sends a token"
     found.append(Expected(what, share_of(density), columns.mean(), sent, columns.std()))
     says = (

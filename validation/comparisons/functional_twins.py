@@ -130,8 +130,8 @@ def by_sigma(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> N
     found = run(case.name, sets, layer.mask, tokens).sparse
     twin = sigma.run_layer(spec, layer.weights, layer.kept, layer.inputs)
     folds = sigma.packed(spec, layer.kept)
-    cycles = [(found.compute_cycles, twin.cycles), (found.folds or 0, len(folds))]
-    cycles.append((found.distribution_cycles or 0, sum(sigma.distribution(spec, fold, tokens) for fold in folds)))
+    cycles = [(found.compute_cycles, twin.cycles), (found.extra["folds"], len(folds))]
+    cycles.append((found.extra["distribution_cycles"], sum(sigma.distribution(spec, fold, tokens) for fold in folds)))
     moved: list[tuple[float, float]] = []
     if folds:
         tile, order = 1 + tokens // 2, ("rows-outer", "tokens-outer")[tokens % 2]

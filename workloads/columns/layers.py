@@ -79,8 +79,6 @@ LAYER_COLUMNS = (
         nothing=0,
     ),
     Column("transfer_cycles", "int", "cycles the DRAM channel is busy (overlaps with compute)"),
-    Column("folds", "int", "sigma: times the multipliers are filled with kept weights"),
-    Column("distribution_cycles", "int", "sigma: cycles in which the distribution network is busy, over all folds"),
     Column("dense_cycles", "int", "cycles of the unpruned layer on the same target, same tokens"),
     Column("dense_compute_cycles", "int", "compute cycles of the unpruned layer"),
     Column("published_dense_cycles", "int", "what the publication's program prints for the unpruned layer"),

@@ -48,6 +48,7 @@ from simulator.machine.port import port_of
 from simulator.statistics import Statistics
 from simulator.tiling.search import Choices, best
 from simulator.work import Work
+from workloads.columns.column import Column
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 
@@ -81,6 +82,10 @@ class Sigma(Accelerator):
     name = "sigma"
     spec_type = SigmaSpec
     spec: SigmaSpec
+    columns = (
+        Column("folds", "int", "times the multipliers are filled with kept weights"),
+        Column("distribution_cycles", "int", "cycles in which the distribution network is busy, over all folds"),
+    )
     notes = (
         "Zeros among the inputs do not shorten SIGMA's stream; activation_density is ignored.",
         "Distribution is the bound of the ports (STONNE's SIGMA-like controller without its output conflicts); folds are not overlapped.",

@@ -247,8 +247,7 @@ class Plan:
                 * (weight_bytes + metadata_bytes + scale_bytes + parts.activation_bytes + parts.output_bytes),
             ),
             stream=stream,
-            folds=filled,
-            distribution_cycles=int((weights + inputs * work.tokens).sum()),
+            extra={"folds": filled, "distribution_cycles": int((weights + inputs * work.tokens).sum())},
         )
 
 
