@@ -151,9 +151,9 @@ def exit_code(block: Block) -> int:
 
 
 def inline(text: str) -> list[str]:
-    """What stands between single backticks outside blocks and begins with prunesim."""
+    """What stands between single backticks outside blocks."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    return [re.sub(r"\s+", " ", found) for found in re.findall(r"(?<!`)`(prunesim\s[^`]+)`", prose)]
+    return [re.sub(r"\s+", " ", found) for found in re.findall(r"(?<!`)`([^`]+)`", prose)]
 
 
 @dataclass

@@ -26,6 +26,20 @@ README_NOT_RUN = {  # by their beginning; README has no marks
     "prunesim run": "minutes; its study is read",
     "prunesim measure": "needs a GPU",
 }
+OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
+    [
+        "--seed",
+        "--tries",
+        "--first",
+        "--folder",
+        "--verbose",
+        "--published",
+        "--big",
+        "--minlayer",
+        "--maxlayer",
+        "--prune_only",
+    ]
+)
 DEMO = ROOT / "examples" / "demo-model"
 SHAPE = {
     "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
@@ -151,7 +165,9 @@ def options_of(verb: str) -> frozenset[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_verbs_and_options_exist(page: str) -> None:
     """Of every command, those that are not run and those within sentences too."""
-    for text in [c.text for c in COMMANDS[page] if c.text.startswith("prunesim")] + inline(PAGES[page]):
+    for text in [command.text for command in COMMANDS[page]] + inline(PAGES[page]):
+        if not text.startswith("prunesim "):
+            continue
         words = text.split()
         if words[1].startswith("-") or words[1].isupper():  # `prunesim --help`, `prunesim VERB`
             continue
@@ -161,6 +177,14 @@ def test_verbs_and_options_exist(page: str) -> None:
                 break
             if re.match(r"--[a-z]", word):
                 assert word.partition("=")[0] in options_of(words[1]), f"{page}: {text}: {word}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_in_sentences_exist(page: str) -> None:
+    known = OF_OTHER_PROGRAMS.union(*(options_of(verb) for verb in VERBS))
+    for text in inline(PAGES[page]):
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", text):
+            assert option in known, f"{page}: `{text}`"
 
 
 @pytest.mark.parametrize("page", PAGES)
