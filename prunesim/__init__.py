@@ -6,7 +6,8 @@
     rows.speedup, rows.frame
 
 Names are imported when first used: the import itself loads neither torch nor pandas. Every function takes the settings of the
-command line's verb of its name, in Python's words.
+command line's verb of its name, in Python's words. `prunesim.machines` has what accelerators are made of, `prunesim.methods` what
+pruning methods are.
 """
 
 from importlib import import_module
@@ -17,18 +18,25 @@ from prunesim.rooms import check_rooms
 check_rooms()
 
 if TYPE_CHECKING:
+    from prunesim import machines, methods
+    from prunesim.machines import Accelerator
     from prunesim.masks import evaluate, generate, load, prune
+    from prunesim.methods import Allocation, PruningMethod, Quantizer
     from prunesim.results import Gemms, Report, Result, Rows
     from prunesim.times import predict, report, run, simulate
     from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError, __version__
 
 _PLACES = {
+    "Accelerator": "prunesim.machines",
+    "Allocation": "prunesim.methods",
     "BundleHeader": "workloads",
     "BundleWriter": "workloads",
     "Gemms": "prunesim.results",
     "Layer": "workloads",
     "MaskBundle": "workloads",
     "PackedMask": "workloads",
+    "PruningMethod": "prunesim.methods",
+    "Quantizer": "prunesim.methods",
     "Report": "prunesim.results",
     "Result": "prunesim.results",
     "Rows": "prunesim.results",
@@ -37,6 +45,8 @@ _PLACES = {
     "evaluate": "prunesim.masks",
     "generate": "prunesim.masks",
     "load": "prunesim.masks",
+    "machines": "prunesim",
+    "methods": "prunesim",
     "predict": "prunesim.times",
     "prune": "prunesim.masks",
     "report": "prunesim.times",
@@ -45,12 +55,16 @@ _PLACES = {
 }
 
 __all__ = [
+    "Accelerator",
+    "Allocation",
     "BundleHeader",
     "BundleWriter",
     "Gemms",
     "Layer",
     "MaskBundle",
     "PackedMask",
+    "PruningMethod",
+    "Quantizer",
     "Report",
     "Result",
     "Rows",
@@ -59,6 +73,8 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "machines",
+    "methods",
     "predict",
     "prune",
     "report",
@@ -68,8 +84,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+    place = _PLACES.get(name)
+    if place is not None:
+        return import_module(f"{place}.{name}") if place == __name__ else getattr(import_module(place), name)
     raise AttributeError(f"module 'prunesim' has no attribute {name!r}")
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-OURS = ("simulator", "workloads")  # versioned with this program: an edit raises Accelerator.statistics_version
+OURS = (
+    "simulator",
+    "workloads",
+    "prunesim",
+    "validation",
+)  # versioned with this program: an edit raises Accelerator.statistics_version
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
