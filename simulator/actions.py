@@ -9,9 +9,9 @@ BUFFERS = ("weight", "index", "activation", "output")
 class Actions:
     """Counts of one execution of one layer.
 
-    `macs` are multiply-accumulates of kept weights; `idle_macs` the other MAC slots of the compute cycles (zeros multiplied,
-    idle lanes, filling and draining). `read_bits` and `write_bits` hold the traffic of each on-chip buffer, in the order of
-    BUFFERS; `dram_bits` what crosses the chip's border, both ways.
+    `macs` are multiply-accumulates of kept weights; `idle_macs` the other MAC slots of the compute cycles (zeros
+    multiplied, idle lanes, filling and draining). `read_bits` and `write_bits` hold the traffic of each on-chip buffer,
+    in the order of BUFFERS; `dram_bits` what crosses the chip's border, both ways.
     """
 
     macs: float

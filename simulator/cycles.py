@@ -21,10 +21,10 @@ class Infeasible(Exception):
 class LayerCycles:
     """Cycles and DRAM bytes of one execution of one layer; cycles = compute_cycles + stall_cycles.
 
-    `ideal_cycles` is kept MACs / all MAC units (of nonzero inputs, where activations are sparse). `transfer_cycles` is how
-    long the DRAM port is busy; it overlaps with computing, so it is no part of the sum. `buffer_cycles` are the stalls behind
-    on-chip buffers, a part of stall_cycles. `mapping` says in words how the machine was set up. `actions` and `stream` are
-    None at level "paper". `extra` are columns of the design's own (Accelerator.columns).
+    `ideal_cycles` is kept MACs / all MAC units (of nonzero inputs, where activations are sparse). `transfer_cycles` is
+    how long the DRAM port is busy; it overlaps with computing, so it is no part of the sum. `buffer_cycles` are the
+    stalls behind on-chip buffers, a part of stall_cycles. `mapping` says in words how the machine was set up. `actions`
+    and `stream` are None at level "paper". `extra` are columns of the design's own (Accelerator.columns).
     """
 
     compute_cycles: int

@@ -12,7 +12,8 @@ PORT, COMPUTED, COMPUTED_BEFORE, STORED, PENDING = range(5)
 @dataclass(frozen=True)
 class Stream:
     """The tiles of one execution in order. The arrays are (tiles,) int64 cycles; store[i] > 0 marks the last tile of an
-    output group. `passes` (n, 3) int64: tiles start..stop-1 are walked through `times` times, one pass after the other."""
+    output group. `passes` (n, 3) int64: tiles start..stop-1 are walked through `times` times, one pass after the
+    other."""
 
     load: np.ndarray
     compute: np.ndarray
@@ -40,11 +41,11 @@ def walk(load: np.ndarray, compute: np.ndarray, store: np.ndarray, times: int, d
     """Sends the tiles through `times` times. The rules:
       * one port, in order: load 0, load 1, store of 0 (if any), load 2, store of 1, ...
       * load i waits until a half of the input buffers is free: for compute i-2, or i-1 where they are single;
-      * compute i follows compute i-1 and load i, and an output group waits until the store of the group before last has freed
-        its half of the output buffer; single: until the store of the group before;
+      * compute i follows compute i-1 and load i, and an output group waits until the store of the group before last has
+        freed its half of the output buffer; single: until the store of the group before;
       * a store waits for the compute of its tile.
-    `state` (5,) int64, zeros at the start, is updated: end of the port's work, of the latest compute, of the one before, of
-    the latest store issued, and the store still to be issued.
+    `state` (5,) int64, zeros at the start, is updated: end of the port's work, of the latest compute, of the one
+    before, of the latest store issued, and the store still to be issued.
 
     Only sums and maxima are taken, so once a pass shifts every time by the same amount all later passes do: the rest is
     added up at once, exactly.

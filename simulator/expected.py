@@ -11,7 +11,8 @@ from workloads.routing import Load
 
 
 def expected(load: Load, outcome: Callable[[int], Outcome]) -> Outcome:
-    """`outcome(tokens)` of each part of the load, weighted. Whole numbers stay whole (Load.rounding); words are those of the first."""
+    """`outcome(tokens)` of each part of the load, weighted. Whole numbers stay whole (Load.rounding); words are those
+    of the first."""
     runs = [(weight, outcome(tokens)) for tokens, weight in load.parts]
     first = runs[0][1]
     if len(runs) == 1 and load.executions == 1:

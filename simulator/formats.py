@@ -7,7 +7,8 @@ A block (granule) is compressed on its own: its indices count from its own corne
     csr      kept values; a column index each, and rows + 1 pointers
     csc      kept values; a row index each, and cols + 1 pointers
     coo      kept values; a row and a column index each
-    rle      kept values and padding zeros along each row; a 4-bit count of the zeros before each (EIE's code, Han et al., ISCA
+    rle      kept values and padding zeros along each row; a 4-bit count of the zeros before each (EIE's code, Han et
+    al., ISCA
              2016, section 3: a zero is stored wherever 15 zeros do not suffice), and rows + 1 pointers
     2:4 ...  N slots of every M inputs, filled or not; ceil(log2 M) bits each (packed N:M)
 """
@@ -90,8 +91,8 @@ def block_sides(length: int, block: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def run_paddings(words: np.ndarray, cols: int, block_rows: int, block_cols: int, longest: int) -> np.ndarray:
-    """Padding zeros of every block: along each row, one for every longest + 1 zeros in front of a kept weight. Zeros after the
-    last kept weight of a row are not stored."""
+    """Padding zeros of every block: along each row, one for every longest + 1 zeros in front of a kept weight. Zeros
+    after the last kept weight of a row are not stored."""
     rows = words.shape[0]
     paddings = np.zeros((-(-rows // block_rows), -(-cols // block_cols)), dtype=np.int64)
     for r in range(rows):
@@ -108,8 +109,8 @@ def run_paddings(words: np.ndarray, cols: int, block_rows: int, block_cols: int,
 
 
 def scale_bits(rows: np.ndarray, cols: np.ndarray, group_size: int | None, scale: int, zero: int) -> np.ndarray:
-    """Bits of scales and zero points whose group starts in each block, (row blocks, column blocks): a group is `group_size`
-    inputs of a row (None: the whole row), with a scale of `scale` and a zero point of `zero` bits."""
+    """Bits of scales and zero points whose group starts in each block, (row blocks, column blocks): a group is
+    `group_size` inputs of a row (None: the whole row), with a scale of `scale` and a zero point of `zero` bits."""
     ends = np.cumsum(cols)
     before = ends - cols
     groups = -(-ends // group_size) - -(-before // group_size) if group_size else (before == 0).astype(np.int64)

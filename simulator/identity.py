@@ -1,4 +1,4 @@
-"""Whose arrays a file of statistics holds: the name and version a model declares and, for models from elsewhere, their source."""
+"""Whose arrays a file of statistics holds: a model's name and version, and its source where it is from elsewhere."""
 
 import functools
 import hashlib
@@ -20,8 +20,8 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 
 
 def source_sha256(parts: Iterable[Callable[..., Any]]) -> str | None:
-    """Hash of the source files that `parts`, classes and functions, come from, with what those import from beside them; "" where all
-    are OURS, None where some source cannot be read: nothing tells then whether it is still the same.
+    """Hash of the source files that `parts`, classes and functions, come from, with what those import from beside them;
+    "" where all are OURS, None where some source cannot be read: nothing tells then whether it is still the same.
 
     Other packages that are installed are taken as they are; arguments of functools.partial are hashed by their repr.
     """
@@ -53,7 +53,8 @@ def _namespace(part: Any) -> dict[str, Any] | None:
 
 
 def _sources(space: dict[str, Any], texts: dict[str, bytes]) -> bool:
-    """Adds the files of a module's namespace and of its neighbours to `texts` (by module name); False where one has none."""
+    """Adds the files of a module's namespace and of its neighbours to `texts` (by module name); False where one has
+    none."""
     waiting = [space]
     while waiting:
         space = waiting.pop()
@@ -69,7 +70,8 @@ def _sources(space: dict[str, Any], texts: dict[str, bytes]) -> bool:
 
 
 def _neighbours(space: dict[str, Any]) -> Iterator[ModuleType]:
-    """Modules that a namespace names, or names something of: those of its own package, and files that are not installed."""
+    """Modules that a namespace names, or names something of: those of its own package, and files that are not
+    installed."""
     own = _top(str(space.get("__name__")))
     for value in list(space.values()):
         name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)

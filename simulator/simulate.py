@@ -23,7 +23,8 @@ from workloads.patterns import DENSE
 
 
 def open_target(name: str, overrides: Sequence[str] = ()) -> Accelerator:
-    """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and keys."""
+    """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and
+    keys."""
     return open_accelerator(name, overrides)
 
 
@@ -35,14 +36,16 @@ def simulate_layers(
     store: StatisticsStore | None = None,
     threads: int = 2,
 ) -> Iterator[dict[str, Any]]:
-    """One result row per layer and target, layer by layer; a layer a target cannot run is a row with its reason. Statistics are
-    gathered once for all targets of a geometry. At most `threads` + 1 masks are in memory; rows do not depend on `threads`."""
+    """One result row per layer and target, layer by layer; a layer a target cannot run is a row with its reason.
+    Statistics are gathered once for all targets of a geometry. At most `threads` + 1 masks are in memory; rows do not
+    depend on `threads`."""
     kept = store or StatisticsStore()
     for target in targets:
         only = target.only_tokens
         if only is not None and conditions.tokens != only:
             raise UserError(
-                f"{target.name} models {only} token, not {conditions.tokens:,}; use --tokens {only}, or another accelerator for more"
+                f"{target.name} models {only} token, not {conditions.tokens:,}; use --tokens {only}, or another "
+                f"accelerator for more"
             )
 
     def job(layer: Linear) -> list[dict[str, Any]]:
@@ -93,7 +96,8 @@ def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: 
 
 
 def left_dense(outcome: Outcome) -> Outcome:
-    """Of a layer that was not pruned: it runs as the unpruned layer does, so that a whole model's figures count it as it is."""
+    """Of a layer that was not pruned: it runs as the unpruned layer does, so that a whole model's figures count it as
+    it is."""
     dense = replace(outcome.dense, mapping=f"left dense, {outcome.dense.mapping}".rstrip(", "))
     return replace(outcome, sparse=dense)
 
@@ -120,7 +124,8 @@ def _row(
         return {**facts, "feasible": False, "reason": str(error)}
     if any(layer and not 0 <= layer.cycles < MOST_CYCLES for layer in (outcome.sparse, outcome.unpruned)):
         raise UserError(
-            f"{target.name} takes more than {MOST_CYCLES:.0e} cycles; give fewer tokens, or look at clock.mhz and dram.*"
+            f"{target.name} takes more than {MOST_CYCLES:.0e} cycles; give fewer tokens, or look at clock.mhz and "
+            f"dram.*"
         )
     return {
         **facts,

@@ -1,4 +1,4 @@
-"""Tile statistics of a layer: gathered once from its mask, kept beside the bundle, evaluated for any number of designs."""
+"""Tile statistics of a layer: gathered once from its mask, kept beside the bundle, for any number of designs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +27,11 @@ class Statistics:
 
 
 class StatisticsStore:
-    """Statistics by (layer content, geometry): kept in `folder`, where one is given, and in memory where `hold` says so.
+    """Statistics by (layer content, geometry): kept in `folder`, where one is given, and in memory where `hold` says
+    so.
 
-    A file that cannot be read is gathered again, and with `fresh` any file is; a folder that cannot be written (read-only bundle,
-    full disk) is done without.
+    A file that cannot be read is gathered again, and with `fresh` any file is; a folder that cannot be written
+    (read-only bundle, full disk) is done without.
     """
 
     def __init__(self, folder: Path | None = None, hold: bool = False, fresh: bool = False):
@@ -42,8 +43,8 @@ class StatisticsStore:
     def get(
         self, content: str, geometry: Any, gather: Callable[[], dict[str, np.ndarray]], keep: bool = True
     ) -> Statistics:
-        """`content` is the hash of mask (and values); `geometry` whatever else the arrays depend on, as JSON can say it; without
-        `keep` the folder is neither read nor written."""
+        """`content` is the hash of mask (and values); `geometry` whatever else the arrays depend on, as JSON can say
+        it; without `keep` the folder is neither read nor written."""
         key = sha256_of({"format": FORMAT, "content": content, "geometry": geometry})[:32]
         if key in self._held:
             return self._held[key]
@@ -86,5 +87,6 @@ class StatisticsStore:
 
 
 def _digest(key: str, arrays: dict[str, np.ndarray]) -> str:
-    """Of the arrays and of what they were gathered from; one entry of metadata, as the order of several is left to chance."""
+    """Of the arrays and of what they were gathered from; one entry of metadata, as the order of several is left to
+    chance."""
     return sha256_of([key, values_sha256(arrays)])

@@ -23,8 +23,8 @@ def storage_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows of FORMAT_COLUMNS: for every layer one a format, then one a format for all of them.
 
-    `block` (outputs, inputs) is compressed on its own. Layers without weight bits of their own take `float_bits` a value. Raises
-    UserError for an unknown format and an impossible block.
+    `block` (outputs, inputs) is compressed on its own. Layers without weight bits of their own take `float_bits` a
+    value. Raises UserError for an unknown format and an impossible block.
     """
     for name in formats:
         try:

@@ -1,4 +1,4 @@
-"""When every tile of a layer is loaded, computed and stored: as a Perfetto / Chrome trace, and as utilisation over time."""
+"""When every tile of a layer is loaded, computed and stored: as a Perfetto / Chrome trace, and as shares of time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,8 @@ MOST_TILES = 200_000  # a trace of more is slow to open and says no more
 
 @dataclass(frozen=True)
 class Timeline:
-    """(tiles walked, 2) int64 cycles, begin and end of each tile's load, compute and store; stores of no tile are empty spans.
-    `tile` (tiles walked,) numbers the tiles within their pass over the weights."""
+    """(tiles walked, 2) int64 cycles, begin and end of each tile's load, compute and store; stores of no tile are empty
+    spans. `tile` (tiles walked,) numbers the tiles within their pass over the weights."""
 
     tile: np.ndarray
     load: np.ndarray
@@ -57,7 +57,8 @@ def timeline(stream: Stream, double: bool) -> Timeline:
     """Raises UserError for a stream of more than MOST_TILES tiles."""
     if stream.steps > MOST_TILES:
         raise UserError(
-            f"the layer is walked through in {stream.steps:,} tiles, a trace shows at most {MOST_TILES:,}; take fewer tokens, larger "
+            f"the layer is walked through in {stream.steps:,} tiles, a trace shows at most {MOST_TILES:,}; take fewer "
+            f"tokens, larger "
             "buffers, or larger tiles (mapping.tile_rows, mapping.tile_cols, mapping.tile_tokens)"
         )
     spans = [np.tile(np.arange(start, stop), times) for start, stop, times in stream.passes]
@@ -66,7 +67,8 @@ def timeline(stream: Stream, double: bool) -> Timeline:
 
 
 def trace_events(line: Timeline, clock_mhz: float, name: str) -> dict[str, Any]:
-    """The Trace Event Format, complete ("X") events, times in microseconds: a track for DRAM reads, the array, DRAM writes."""
+    """The Trace Event Format, complete ("X") events, times in microseconds: a track for DRAM reads, the array, DRAM
+    writes."""
     tracks = (("DRAM loads", line.load), ("array", line.compute), ("DRAM stores", line.store))
     events: list[dict[str, Any]] = [{"ph": "M", "pid": 1, "name": "process_name", "args": {"name": name}}]
     for thread, (track, spans) in enumerate(tracks, start=1):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class Work:
     """A linear y = x W^T: W (rows, cols) with `nnz` kept weights, x of `tokens` tokens.
 
-    weight_bits: of stored values, None where the bundle keeps floats; group_size: inputs that share a scale, None: a row does.
-    left_dense: pruning left the layer alone, so that it runs as its own baseline, whatever its statistics (none, where a model
-    reads weight values).
+    weight_bits: of stored values, None where the bundle keeps floats; group_size: inputs that share a scale, None: a
+    row does.
+    left_dense: pruning left the layer alone, so that it runs as its own baseline, whatever its statistics (none, where
+    a model reads weight values).
     activation_density: share of nonzero inputs, 0..1, at random places; only dual-sparse designs gain from it.
     """
 

@@ -1,4 +1,4 @@
-"""What an accelerator is to the rest of the program: a class holds the cycle model, an instance is a design with its spec."""
+"""What an accelerator is to the rest of the program: a class is a cycle model, an instance a design with its spec."""
 
 import dataclasses
 import inspect
@@ -34,15 +34,17 @@ Preset = str | Path | Mapping[str, Any]  # a name, a TOML file, or the values
 
 
 class Accelerator(ABC):
-    """A machine that runs y = x W^T. `gather` sums up a mask once for all designs of a `geometry`, `layer` counts from that.
+    """A machine that runs y = x W^T. `gather` sums up a mask once for all designs of a `geometry`, `layer` counts from
+    that.
 
         Vitcod()                                            as its preset has it
         Vitcod("array.height=16", "clock.mhz=800")          with settings of the preset changed
         Vitcod(array=Array(32, 32), dram=Ddr4(channels=2))  with sections of the spec given; a dict changes single keys
         Systolic(preset="tpu-v4")                           as another preset: a name, the Path of a TOML file, a dict
 
-    A subclass states `name`, `spec_type` (a frozen dataclass; most extend `Machine`), `notes` and, unless <name>.toml lies beside its
-    file or all of the spec has defaults, `preset`. An instance is a value: nothing but class, name and spec decides what it does.
+    A subclass states `name`, `spec_type` (a frozen dataclass; most extend `Machine`), `notes` and, unless <name>.toml
+    lies beside its file or all of the spec has defaults, `preset`. An instance is a value: nothing but class, name and
+    spec decides what it does.
     """
 
     name: str = ""  # of the design as rows have it: the preset's, or the class's own
@@ -98,14 +100,17 @@ class Accelerator(ABC):
 
     @abstractmethod
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-        """What `layer` must know of a mask, as named arrays, small beside it; kept on disk, so only `geometry` may decide them."""
+        """What `layer` must know of a mask, as named arrays, small beside it; kept on disk, so only `geometry` may
+        decide them."""
 
     @abstractmethod
     def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
-        """One execution of a layer. Raises Infeasible where it cannot run, UserError for settings that contradict each other."""
+        """One execution of a layer. Raises Infeasible where it cannot run, UserError for settings that contradict each
+        other."""
 
     def geometry(self) -> Any:
-        """The part of the spec that `gather` depends on, as JSON can say it; all of it, unless a design knows better."""
+        """The part of the spec that `gather` depends on, as JSON can say it; all of it, unless a design knows
+        better."""
         return dataclasses.asdict(self.spec)
 
     def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]:
@@ -147,7 +152,8 @@ class Accelerator(ABC):
 
 
 def preset_of(cls: type[Accelerator], preset: Preset) -> dict[str, Any]:
-    """Of the preset asked for, or of the class's own: stated in it, <name>.toml beside its file, one of ours, or nothing (defaults)."""
+    """Of the preset asked for, or of the class's own: stated in it, <name>.toml beside its file, one of ours, or
+    nothing (defaults)."""
     preset = preset or cls.preset
     if not isinstance(preset, str):
         return preset_values(preset)
@@ -165,7 +171,8 @@ def _source_sha256(cls: type) -> str | None:
 
 
 def _parts(cls: type) -> Iterator[Callable[..., Any]]:
-    """The class, its bases between it and Accelerator, and their functions, so that whatever these call of each other is among them."""
+    """The class, its bases between it and Accelerator, and their functions, so that whatever these call of each other
+    is among them."""
     for base in cls.__mro__:
         if issubclass(base, Accelerator):
             yield base

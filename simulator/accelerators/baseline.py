@@ -1,4 +1,4 @@
-"""The unpruned layer beside every masked one: the same machine, the same tokens, dense statistics shared between designs."""
+"""The unpruned layer beside every masked one: same machine, same tokens, dense statistics shared between designs."""
 
 from collections.abc import Hashable
 from dataclasses import replace
@@ -23,8 +23,9 @@ class Design(Hashable, Protocol):
 
 
 def beside_unpruned(design: Design, work: Work, statistics: Statistics) -> Outcome:
-    """`design.layer` of the mask, and of `design.dense`. Inputs are as sparse as in `work` on both sides. A layer that was left dense
-    is its own baseline. Raises Infeasible where the mask's does not fit; where the full one alone does not, there is no baseline."""
+    """`design.layer` of the mask, and of `design.dense`. Inputs are as sparse as in `work` on both sides. A layer that
+    was left dense is its own baseline. Raises Infeasible where the mask's does not fit; where the full one alone does
+    not, there is no baseline."""
     full = replace(work, nnz=work.rows * work.cols, left_dense=False)
     width = work.width(design.spec.number.weight_bits)
     if work.left_dense:

@@ -78,11 +78,16 @@ class Eie(Accelerator):
     spec: EieSpec
     skips_zero_inputs = True
     notes = (
-        "Weights lie in SRAM before the layer starts: loading them is not charged, and the bytes of a row are inputs and outputs only.",
-        "The dense baseline must lie in SRAM as well, 4 bits a weight; raise buffers.weight_kib where it does not fit, or there is no speedup.",
-        "Weights are taken as 4-bit indices of a codebook of 16 shared values, also where the bundle holds floats or 8-bit weights.",
-        "A PE spends one cycle on a column of which it holds nothing; pipeline depth and the search for nonzero inputs cost none.",
-        "Sparse inputs are a seeded sample of four tokens with exactly the asked share of nonzeros; they are transferred dense.",
+        "Weights lie in SRAM before the layer starts: loading them is not charged, and the bytes of a row are inputs "
+        "and outputs only.",
+        "The dense baseline must lie in SRAM as well, 4 bits a weight; raise buffers.weight_kib where it does not fit, "
+        "or there is no speedup.",
+        "Weights are taken as 4-bit indices of a codebook of 16 shared values, also where the bundle holds floats or "
+        "8-bit weights.",
+        "A PE spends one cycle on a column of which it holds nothing; pipeline depth and the search for nonzero inputs "
+        "cost none.",
+        "Sparse inputs are a seeded sample of four tokens with exactly the asked share of nonzeros; they are "
+        "transferred dense.",
         "Multiply energy is at the stored weight width, not at the 16 bits of EIE's looked-up weights.",
     )
 
@@ -90,8 +95,8 @@ class Eie(Accelerator):
         return [self.spec.array.pes]
 
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-        """entries: (cols, pes) stored entries, padding zeros included; encoded: (1,) whether zero counts and pointers are
-        stored."""
+        """entries: (cols, pes) stored entries, padding zeros included; encoded: (1,) whether zero counts and pointers
+        are stored."""
         most = ceil_div(mask.rows, self.spec.array.pes)
         entries = np.zeros((mask.cols, self.spec.array.pes), dtype=np.min_scalar_type(most))
         slice_entries(mask.words, most.bit_length(), entries)
@@ -109,7 +114,8 @@ class Eie(Accelerator):
         mapping = self.spec.mapping
         if mapping.tile_rows or mapping.tile_cols or mapping.tile_tokens or mapping.order != "best":
             raise UserError(
-                "eie runs a layer whole, token after token; set mapping.tile_rows, tile_cols and tile_tokens to 0, order to best"
+                "eie runs a layer whole, token after token; set mapping.tile_rows, tile_cols and tile_tokens to 0, "
+                "order to best"
             )
         entries, encoded = statistics["entries"], bool(statistics["encoded"][0])
         if "held" not in statistics.memo:
@@ -180,7 +186,8 @@ class Eie(Accelerator):
         )
 
     def pe_bits(self, work: Work, entries: int, encoded: bool = True) -> tuple[int, int]:
-        """Bits that a PE of `entries` entries needs of weight and of index SRAM. Scales are spread evenly over the PEs."""
+        """Bits that a PE of `entries` entries needs of weight and of index SRAM. Scales are spread evenly over the
+        PEs."""
         number = self.spec.number
         width = work.width(number.weight_bits)
         scales = 0

@@ -1,4 +1,4 @@
-"""Accelerators whose array works on granules that know nothing of each other: the common mapper cuts the layer and does the rest."""
+"""Accelerators whose granules know nothing of each other: the common mapper cuts the layer and does the rest."""
 
 from abc import abstractmethod
 
@@ -11,7 +11,8 @@ from simulator.work import Work
 
 
 class GranularAccelerator(Accelerator):
-    """A design states `gather` and `granules`; tiles, loop orders, buffers, DRAM and energy are those of tiling/mapper.py."""
+    """A design states `gather` and `granules`; tiles, loop orders, buffers, DRAM and energy are those of
+    tiling/mapper.py."""
 
     @abstractmethod
     def granules(self, statistics: Statistics) -> Granules:

@@ -1,4 +1,5 @@
-"""Accelerators by any name a user may give: ours, those of installed packages, of files, and machine files based on any of these."""
+"""Accelerators by any name a user may give: ours, those of installed packages, of files, and machine files based on any
+of these."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ Design = type[Accelerator] | Accelerator
 
 
 def find_accelerator(name: str) -> Design:
-    """The class of that name, or a design that a file holds (`small = Vitcod(array=Array(16, 16))`). Raises UserError."""
+    """The class of that name, or a design that a file holds (`small = Vitcod(array=Array(16, 16))`). Raises
+    UserError."""
     if name in ACCELERATORS:
         return ACCELERATORS[name]
     found: Design = find(Wanted("accelerators", Accelerator, ACCELERATORS, instances=True), name)
@@ -23,14 +25,16 @@ def find_accelerator(name: str) -> Design:
 
 
 def open_accelerator(name: str, overrides: Sequence[str] = ()) -> Accelerator:
-    """The accelerator of that name with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and keys."""
+    """The accelerator of that name with "key=value" overrides. Raises UserError for unknown names (naming the nearest)
+    and keys."""
     if is_machine_file(name):
         label, (design, spec_type, values) = described_by(Path(name), described)
         checked(name, spec_type, values)
         made: Accelerator = design(*overrides, preset=values, name=label)
         if label in ACCELERATORS and ACCELERATORS[label](*overrides, preset=label) != made:
             raise UserError(
-                f"{name} describes another {label!r} than ours, and its rows could not be told apart; rename the file, or give it a "
+                f"{name} describes another {label!r} than ours, and its rows could not be told apart; rename the file, "
+                f"or give it a "
                 "`name`"
             )
         return made

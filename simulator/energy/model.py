@@ -135,8 +135,9 @@ def layer_energy(spec: EnergySpec, actions: Actions, bits: Bits, buffer_bytes: P
 
 
 def total_pj(unit: UnitEnergies, macs: float, idle_macs: float, reads: Sequence, writes: Sequence, dram_bytes):
-    """layer_energy's total, from bytes, for one mapping or arrays of them: `reads` and `writes` are bytes that leave and enter each
-    buffer, in the order of actions.BUFFERS, dram_bytes those that cross the chip's border; each a number or (mappings,)."""
+    """layer_energy's total, from bytes, for one mapping or arrays of them: `reads` and `writes` are bytes that leave
+    and enter each buffer, in the order of actions.BUFFERS, dram_bytes those that cross the chip's border; each a number
+    or (mappings,)."""
     energy_pj = macs * (unit.mac_pj + unit.register_pj) + idle_macs * unit.idle_pj + 8 * unit.dram_pj * dram_bytes
     for buffer in range(len(BUFFERS)):
         energy_pj = energy_pj + 8 * (reads[buffer] * unit.read_pj[buffer] + writes[buffer] * unit.write_pj[buffer])

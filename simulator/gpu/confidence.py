@@ -9,8 +9,9 @@ OF = {"tokens": "m", "features": "n", "inputs": "k", "features_per_input": "n/k"
 
 
 def outside(coverage: Coverage, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(shapes,) octaves by which the quantity that lies farthest outside the data does so, 0 inside; and what lies outside, in words,
-    "" inside. Bounds on sizes and on their ratios enclose the data about as closely as its convex hull in log space."""
+    """(shapes,) octaves by which the quantity that lies farthest outside the data does so, 0 inside; and what lies
+    outside, in words, "" inside. Bounds on sizes and on their ratios enclose the data about as closely as its convex
+    hull in log space."""
     values = {"tokens": m, "features": n, "inputs": k, "features_per_input": n / k, "tokens_per_feature": m / n,
               "tokens_per_input": m / k}  # fmt: skip
     octaves = np.zeros(m.shape)
@@ -45,10 +46,11 @@ def extrapolated(coverage: Coverage, outside_data: np.ndarray) -> np.ndarray:
 
 
 def error_p90(error: Error, what: str, m: np.ndarray, octaves: np.ndarray) -> np.ndarray:
-    """(shapes,) share that nine of ten predictions stay within, both ways: predicted / (1 + e) <= true <= predicted * (1 + e).
+    """(shapes,) share that nine of ten predictions stay within, both ways: predicted / (1 + e) <= true <= predicted *
+    (1 + e).
 
-    what: dense, sparse24 or speedup. Between the token counts of the error it is interpolated over log m; each octave outside the
-    data adds to it.
+    what: dense, sparse24 or speedup. Between the token counts of the error it is interpolated over log m; each octave
+    outside the data adds to it.
     """
     logs = np.interp(np.log2(m), np.log2(error.tokens), getattr(error, f"{what}_p90"))
     return np.expm1(logs + octaves * getattr(error, f"{what}_octave"))

@@ -5,10 +5,11 @@ tile of Y; a library is taken to run the fastest of its tiles and splits of k ("
 exhaustive algorithm search finds and what a heuristic usually comes near.
 
 What it leaves out, and where it is known to be off:
-* The efficiencies describe library kernels of January 2026 (cuBLASLt, cuSPARSELt), so a weak kernel is predicted as weak:
-  dense int8 on A100 reaches 60 % of its peak, on B200 20 %, and 2:4 then gains more than 2x. Other libraries differ by 10-40 %.
-* Neighbouring shapes get kernels of different quality from the libraries (up to 1.5x below 20 us); that is not predictable
-  here and is most of the stated error.
+* The efficiencies describe library kernels of January 2026 (cuBLASLt, cuSPARSELt), so a weak kernel is predicted as
+  weak: dense int8 on A100 reaches 60 % of its peak, on B200 20 %, and 2:4 then gains more than 2x. Other libraries
+  differ by 10-40 %.
+* Neighbouring shapes get kernels of different quality from the libraries (up to 1.5x below 20 us); that is not
+  predictable here and is most of the stated error.
 * Clocks are those of a burst of back-to-back launches with a warm L2 (Power, Memory in spec.py say how to change that).
 * The fall of the largest cubes (16384 and up) is underestimated, by up to 18 % on Hopper.
 * B200's measured times below 20 us come in steps of 2 us, which the launches have and the model has not.
@@ -70,16 +71,18 @@ class Estimate(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def miss_rate(footprint_bytes: float, l2_bytes: float) -> float:
-    """Share of accesses that miss: 0 well below the usable L2, 1 well above (a cyclic stream under LRU has no middle)."""
+    """Share of accesses that miss: 0 well below the usable L2, 1 well above (a cyclic stream under LRU has no
+    middle)."""
     return 1.0 / (1.0 + (l2_bytes / footprint_bytes) ** L2_KNEE)
 
 
 @njit(cache=True, nogil=True)
 def dram_traffic(m: int, n: int, k: int, tile_m: int, tile_n: int, p: Machine) -> float:
-    """Bytes from and to DRAM: X once, W once for each group of token tiles that walks over the features together, Y once.
+    """Bytes from and to DRAM: X once, W once for each group of token tiles that walks over the features together, Y
+    once.
 
-    A group is `raster_tiles` wide, or as wide as one tile on every SM makes it where the features are fewer than the SMs.
-    The next group finds W in the L2 if W and the group's part of X fit.
+    A group is `raster_tiles` wide, or as wide as one tile on every SM makes it where the features are fewer than the
+    SMs. The next group finds W in the L2 if W and the group's part of X fit.
     """
     x_bytes, w_bytes, y_bytes = m * k * p.x_bytes, n * k * p.w_bytes, m * n * p.y_bytes
     first = miss_rate(x_bytes + w_bytes + y_bytes, p.l2_bytes) if p.l2_warm > 0.0 else 1.0
@@ -95,8 +98,8 @@ def limited_clock_ghz(flops: float, dram_bytes: float, cycles: float, p: Machine
     """The clock at which the card stays within its power limit, at most the full clock.
 
     Energy a FLOP grows linearly with the clock (the voltage follows it, half of V^2 f in the range of interest), so
-    power = pj_flop * FLOPs / cycles * f^2 / f_full + pj_dram * bytes / cycles * f; solved for f. The shorter a kernel is than
-    the regulator's response, the nearer it stays to the full clock.
+    power = pj_flop * FLOPs / cycles * f^2 / f_full + pj_dram * bytes / cycles * f; solved for f. The shorter a kernel
+    is than the regulator's response, the nearer it stays to the full clock.
     """
     full = p.clock_ghz
     square_w = p.pj_per_flop * flops / (full * cycles) * 1e-3  # W at 1 GHz
@@ -110,9 +113,9 @@ def limited_clock_ghz(flops: float, dram_bytes: float, cycles: float, p: Machine
 
 @njit(cache=True, nogil=True)
 def limit(launch_us: float, dram_us: float, sm_us: float, useful_us: float, computed_us: float) -> int:
-    """What limits a kernel, an index into BOUNDS: launch where the empty kernel is longer than all the work; else the DRAM or the
-    SMs, whichever takes longer; of the SMs' time the largest part: MACs that are asked for (useful), idle SMs and padding (computed
-    above useful), or bytes, latency, start, end and split-k sums (the rest)."""
+    """What limits a kernel, an index into BOUNDS: launch where the empty kernel is longer than all the work; else the
+    DRAM or the SMs, whichever takes longer; of the SMs' time the largest part: MACs that are asked for (useful), idle
+    SMs and padding (computed above useful), or bytes, latency, start, end and split-k sums (the rest)."""
     if launch_us > max(dram_us, sm_us):
         return LAUNCH
     if dram_us >= sm_us:
@@ -126,9 +129,10 @@ def limit(launch_us: float, dram_us: float, sm_us: float, useful_us: float, comp
 def estimate(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: Machine) -> Estimate:
     """One candidate: CTA tile (tile_m tokens, tile_n features), k in `split` parts.
 
-    MACs run the slower the smaller the tile is (WHOLE_TILE). Cycles of a tile = soft maximum of MACs, L2-to-SM bytes and step latency over its part of k, plus writing it out,
-    plus start and end; every SM works through ceil(tiles / SMs) of them. Edge tiles compute whole, but load and store only
-    what exists. That time and the DRAM's overlap; launch and the sum over the parts of a split k are added.
+    MACs run the slower the smaller the tile is (WHOLE_TILE). Cycles of a tile = soft maximum of MACs, L2-to-SM bytes
+    and step latency over its part of k, plus writing it out, plus start and end; every SM works through ceil(tiles /
+    SMs) of them. Edge tiles compute whole, but load and store only what exists. That time and the DRAM's overlap;
+    launch and the sum over the parts of a split k are added.
     """
     part_k = math.ceil(k / split / 64) * 64
     token_tiles, feature_tiles = math.ceil(m / tile_m), math.ceil(n / tile_n)
@@ -174,9 +178,10 @@ def best_candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The fastest candidate of each GEMM.
 
-    m, n, k: (shapes,) int64; tiles: (candidates, 2) int64, tokens x features. A side longer than the shortest that covers all
-    tokens or features is not looked at: it only pads more.
-    Returns times (shapes, 3) float64: us, clock in GHz, DRAM bytes; choices (shapes, 4) int64: bound, tile_m, tile_n, split.
+    m, n, k: (shapes,) int64; tiles: (candidates, 2) int64, tokens x features. A side longer than the shortest that
+    covers all tokens or features is not looked at: it only pads more.
+    Returns times (shapes, 3) float64: us, clock in GHz, DRAM bytes; choices (shapes, 4) int64: bound, tile_m, tile_n,
+    split.
     """
     numbers = np.empty((len(m), 3))
     choices = np.empty((len(m), 4), dtype=np.int64)

@@ -1,4 +1,5 @@
-"""GPUs by any name a user may give: ours, and machine files based on one of ours or, by entry point, of an installed package."""
+"""GPUs by any name a user may give: ours, and machine files based on one of ours or, by entry point, of an installed
+package."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ def is_gpu(name: str) -> bool:
 
 
 def find_gpu(name: str, overrides: Sequence[str] = ()) -> tuple[str, GpuSpec]:
-    """(what rows call it, the GPU with "key=value" overrides); where it is not one of ours as it is, its error says that no data
-    covers that. Raises UserError for unknown names, keys and bad values."""
+    """(what rows call it, the GPU with "key=value" overrides); where it is not one of ours as it is, its error says
+    that no data covers that. Raises UserError for unknown names, keys and bad values."""
     label, values, changed = gpu_values(name)
     spec = checked(label, GpuSpec, with_overrides(label, GpuSpec, values, overrides))
     return label, with_basis(spec, [*changed, *overrides])
@@ -32,7 +33,8 @@ def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:
 
 
 def gpu_values(name: str) -> tuple[str, dict[str, Any], list[str]]:
-    """What it is called, its values, and in what these differ from ours. Raises UserError for an unknown name or key."""
+    """What it is called, its values, and in what these differ from ours. Raises UserError for an unknown name or
+    key."""
     if name in GPUS:
         return name, preset_values(name), []
     path = Path(name) if is_machine_file(name) else _installed(name)

@@ -21,9 +21,10 @@ HARDWARE_LIMIT = 2.0  # 2:4 doubles the MAC rate and at best halves the bytes
 class Kernel:
     """The best candidate of each GEMM; arrays (shapes,). NaN and "" where the kernel cannot run.
 
-    bound: what limits the kernel. launch: the empty kernel is longer than all the work; else dram, or the largest part of the SMs'
-    time: tensor (MAC rate at the clock reached), l2 (bytes, latency, start and end of tiles, split-k sums) or wave_tail (SMs idle in
-    the last wave, padding of edge tiles).
+    bound: what limits the kernel. launch: the empty kernel is longer than all the work; else dram, or the largest part
+    of the SMs'
+    time: tensor (MAC rate at the clock reached), l2 (bytes, latency, start and end of tiles, split-k sums) or wave_tail
+    (SMs idle in the last wave, padding of edge tiles).
     """
 
     time_us: np.ndarray
@@ -35,9 +36,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Arrays (shapes,). speedup = dense / sparse24; speedup_capped stops at 2, what 2:4 itself can give: more than that means
-    that the library's dense kernel is weak. reason says why there is no 2:4 time, else "". The errors: nine of ten predictions stay
-    within. extrapolated: what lies outside the data, else "". verdict: faster, slower or not distinguishable.
+    """Arrays (shapes,). speedup = dense / sparse24; speedup_capped stops at 2, what 2:4 itself can give: more than that
+    means that the library's dense kernel is weak. reason says why there is no 2:4 time, else "". The errors: nine of
+    ten predictions stay within. extrapolated: what lies outside the data, else "". verdict: faster, slower or not
+    distinguishable.
     """
 
     m: np.ndarray
@@ -57,7 +59,8 @@ class Prediction:
     error: Error
 
     def columns(self) -> dict[str, Any]:
-        """One value or array a column, units in the names; bound, tile and clock without a prefix are the 2:4 kernel's."""
+        """One value or array a column, units in the names; bound, tile and clock without a prefix are the 2:4
+        kernel's."""
         return {
             "dense_us": self.dense.time_us,
             "sparse24_us": self.sparse24.time_us,
@@ -80,10 +83,12 @@ class Prediction:
 
 
 def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "fp16") -> Prediction:
-    """Times of Y[m, n] = X[m, k] W[n, k]^T with W dense and with W 2:4; sizes are integers or integer arrays that broadcast.
+    """Times of Y[m, n] = X[m, k] W[n, k]^T with W dense and with W 2:4; sizes are integers or integer arrays that
+    broadcast.
 
     Raises UserError for sizes that are not whole numbers from 1 to 2^24 and for a dtype the GPU lacks.
-    The model and its approximations stand in simulator/gpu/gemm.py; bias, activation and compression of W are not in it.
+    The model and its approximations stand in simulator/gpu/gemm.py; bias, activation and compression of W are not in
+    it.
     """
     precision = precision_of(spec, dtype)
     ms, ns, ks = sizes(m, n, k)
@@ -98,7 +103,8 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
         what: confidence.error_p90(precision.error, what, ms, octaves) for what in ("dense", "sparse24", "speedup")
     }
     return Prediction(
-        m=ms, n=ns, k=ks, dtype=dtype, dense=dense, sparse24=sparse, speedup=speedup, speedup_capped=capped, reason=reason,
+        m=ms, n=ns, k=ks, dtype=dtype, dense=dense, sparse24=sparse, speedup=speedup, speedup_capped=capped,
+        reason=reason,
         dense_error_p90=errors["dense"],
         sparse24_error_p90=np.where(allowed, errors["sparse24"], np.nan),
         speedup_error_p90=np.where(allowed, errors["speedup"], np.nan),
@@ -138,7 +144,8 @@ def sparse24_tokens(m: np.ndarray, precision: Precision) -> np.ndarray:
 
 
 def sparse24_rules(n: np.ndarray, k: np.ndarray, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
-    """(shapes,) bool and reasons. PyTorch 2.13's cuSPARSELt back end (torch/sparse/semi_structured.py) never pads the sparse
+    """(shapes,) bool and reasons. PyTorch 2.13's cuSPARSELt back end (torch/sparse/semi_structured.py) never pads the
+    sparse
     matrix: its sides must be multiples of 16 with 2-byte values, of 32 with 1-byte values. Tokens it pads, to 8 and 16.
     """
     step = 32 // precision.input_bytes

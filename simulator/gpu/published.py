@@ -1,6 +1,8 @@
-"""Published GPU figures, each with its source, to hold predictions against; and what unstructured SpMM is reported to cost.
+"""Published GPU figures, each with its source, to hold predictions against; and what unstructured SpMM is reported to
+cost.
 
-None of these figures was used to fit a preset. Cards and kernels differ: `note` says where a figure is not like for like.
+None of these figures was used to fit a preset. Cards and kernels differ: `note` says where a figure is not like for
+like.
 """
 
 from dataclasses import dataclass
@@ -101,7 +103,8 @@ SPMM_MAX_TOKENS = 32
 
 @dataclass(frozen=True)
 class SpmmCost:
-    """Time of an unstructured SpMM as a multiple of cuBLAS on the dense matrix, lowest to highest published; below 1 is faster.
+    """Time of an unstructured SpMM as a multiple of cuBLAS on the dense matrix, lowest to highest published; below 1 is
+    faster.
 
     published is False where no figure covers the case; then both bounds are NaN.
     """
@@ -113,11 +116,12 @@ class SpmmCost:
 
 
 def spmm_published(tokens: int, sparsity: float) -> SpmmCost:
-    """What published kernels for unstructured masks (fp16) cost against cuBLAS; PyTorch itself ships none that is faster.
+    """What published kernels for unstructured masks (fp16) cost against cuBLAS; PyTorch itself ships none that is
+    faster.
 
-    70 to 90 % sparsity: Flash-LLM's plotted range at the nearest token count, between its sparsities linearly. 30 to 70 %:
-    arithmetic on the two formats, as SpInfer gives no table: at best the bound of SpInfer's bitmap, 16 (1 - s) + 1 bits a
-    weight against 16; at worst Flash-LLM's 32 (1 - s) bits, from 50 % on no slower than cuBLAS.
+    70 to 90 % sparsity: Flash-LLM's plotted range at the nearest token count, between its sparsities linearly. 30 to 70
+    %: arithmetic on the two formats, as SpInfer gives no table: at best the bound of SpInfer's bitmap, 16 (1 - s) + 1
+    bits a weight against 16; at worst Flash-LLM's 32 (1 - s) bits, from 50 % on no slower than cuBLAS.
     Outside 30-90 % or above 32 tokens nothing is published: these kernels multiply densely and save only bytes.
     Raises UserError for a sparsity outside 0..1 or tokens below 1.
     """

@@ -27,8 +27,8 @@ class Chip:
 
 @dataclass(frozen=True)
 class Memory:
-    """Data sheet; GB = 1e9 bytes. l2_warm: the data of the same GEMM, run just before, may still be in the L2, as in any
-    back-to-back benchmark; false: every first read comes from DRAM, as when a model's layers follow each other."""
+    """Data sheet; GB = 1e9 bytes. l2_warm: the data of the same GEMM, run just before, may still be in the L2, as in
+    any back-to-back benchmark; false: every first read comes from DRAM, as when a model's layers follow each other."""
 
     bandwidth_gbps: PositiveFloat
     l2_mib: PositiveFloat
@@ -70,8 +70,8 @@ class KernelFamily:
     memory_efficiency: Fraction  # share of the DRAM bandwidth that streams reach
     l2_bytes_per_cycle: PositiveFloat  # from the L2 into one SM
     l2_usable: PositiveFloat  # share of the L2 that holds data of one GEMM before lines are lost
-    # The power regulator's delay: shorter kernels run nearer to the full clock, as in a burst of some 75 launches; 0 is the
-    # steady state of a card that has been busy for long.
+    # The power regulator's delay: shorter kernels run nearer to the full clock, as in a burst of some 75 launches; 0 is
+    # the steady state of a card that has been busy for long.
     response_us: NonNegative
 
 
@@ -104,8 +104,8 @@ class Error:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Lowest and highest value of each quantity in the data that a preset was fitted on; `card` is what was measured, "" where the
-    card itself was not, so that every prediction is extrapolated."""
+    """Lowest and highest value of each quantity in the data that a preset was fitted on; `card` is what was measured,
+    "" where the card itself was not, so that every prediction is extrapolated."""
 
     card: str
     tokens: Range
@@ -135,7 +135,8 @@ class Precision:
 
 @dataclass(frozen=True)
 class GpuSpec:
-    """Everything `predict` needs; bf16 uses the fp16 section (same rate, same bytes). A format left out is unsupported."""
+    """Everything `predict` needs; bf16 uses the fp16 section (same rate, same bytes). A format left out is
+    unsupported."""
 
     chip: Chip
     memory: Memory

@@ -1,7 +1,7 @@
 """DRAM as an architect says it: `Ddr4(channels=2)` stands for a whole dram section of a machine.
 
-A generic one is `parts.Dram(bandwidth_gbps=100)`. What only a generic DRAM needs, bandwidth and efficiency, a named device
-leaves as the preset has it: the bank model knows its own.
+A generic one is `parts.Dram(bandwidth_gbps=100)`. What only a generic DRAM needs, bandwidth and efficiency, a named
+device leaves as the preset has it: the bank model knows its own.
 """
 
 from dataclasses import dataclass

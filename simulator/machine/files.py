@@ -6,7 +6,8 @@
     [array]
     clusters = 16
 
-A base is a name, file.py:Name, or another such file, relative to this one; a file within a list may lack a base of its own.
+A base is a name, file.py:Name, or another such file, relative to this one; a file within a list may lack a base of its
+own.
 """
 
 import copy
@@ -30,7 +31,8 @@ def is_machine_file(text: str) -> bool:
 
 
 def described_by(path: Path, find: Callable[[str], Described]) -> tuple[str, Described]:
-    """(name, description) of the machine in a file; `find` gives those of names. Raises UserError naming file and key."""
+    """(name, description) of the machine in a file; `find` gives those of names. Raises UserError naming file and
+    key."""
     described = _composed(path, find, None, ())
     assert described is not None
     name = _read(path).get("name", path.stem)
@@ -88,7 +90,8 @@ def _bases(path: Path, given: Any) -> list[str]:
 
 
 def overlaid(where: object, spec_type: type, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with what `above` states in place of its own. Raises UserError for a key that such a machine does not have."""
+    """`below` with what `above` states in place of its own. Raises UserError for a key that such a machine does not
+    have."""
     known = dict.fromkeys([*flat(dict(below)), *keys_of(spec_type)])
     for key in flat(dict(above)):
         if key not in known:

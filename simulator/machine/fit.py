@@ -8,8 +8,8 @@ from workloads.refusals import Refusal
 def too_small(
     where: str, setting: str, need_bytes: int, capacity_bytes: float, double: bool = False, or_else: str = ""
 ) -> Refusal:
-    """`where` needs so many bytes of the buffer that `setting` gives in KiB, of one of its halves where it is `double`. `or_else`:
-    what helps beside a larger one."""
+    """`where` needs so many bytes of the buffer that `setting` gives in KiB, of one of its halves where it is `double`.
+    `or_else`: what helps beside a larger one."""
     halves = 2 if double else 1
     return Refusal(
         resource=f"half of {setting}" if double else setting,

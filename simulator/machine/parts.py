@@ -39,7 +39,8 @@ class Clock:
 class Buffers:
     """On-chip buffers: capacities, and what each delivers a cycle (0: as much as the array asks for).
 
-    double: each is two halves, one fills while the other is used. ports = 1: filling a buffer takes its cycles away from reading it.
+    double: each is two halves, one fills while the other is used. ports = 1: filling a buffer takes its cycles away
+    from reading it.
     banks: of each buffer; one access goes to one bank, which is what its energy follows.
     """
 
@@ -78,8 +79,8 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Dram:
-    """device "generic": bandwidth_gbps x efficiency, and the energy of energy.dram; a named device: `channels` of it, by the bank
-    model, with its own energy (in Python: machine/devices.py). GB = 1e9 bytes."""
+    """device "generic": bandwidth_gbps x efficiency, and the energy of energy.dram; a named device: `channels` of it,
+    by the bank model, with its own energy (in Python: machine/devices.py). GB = 1e9 bytes."""
 
     bandwidth_gbps: Gbps
     efficiency: Fraction = 1.0
@@ -99,7 +100,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Mapping:
-    """The mapper's choices, fixed where not 0 or "best"; tile sizes are multiples of the design's granule. objective: see `search`."""
+    """The mapper's choices, fixed where not 0 or "best"; tile sizes are multiples of the design's granule. objective:
+    see `search`."""
 
     tile_rows: Whole = 0
     tile_cols: Whole = 0
@@ -110,7 +112,8 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Machine(ABC):
-    """What every cycle model has; a design adds its array. A preset may leave out `number` and `mapping`: 8 bits, the mapper's choice."""
+    """What every cycle model has; a design adds its array. A preset may leave out `number` and `mapping`: 8 bits, the
+    mapper's choice."""
 
     clock: Clock
     buffers: Buffers

@@ -11,8 +11,8 @@ from simulator.machine.parts import Dram
 
 @dataclass(frozen=True)
 class Port:
-    """A transfer takes whole bursts of `burst_bytes` at `bytes_per_cycle`; a store its own rate (slower: at most bytes_per_cycle)
-    and the turnaround to writing and back."""
+    """A transfer takes whole bursts of `burst_bytes` at `bytes_per_cycle`; a store its own rate (slower: at most
+    bytes_per_cycle) and the turnaround to writing and back."""
 
     bytes_per_cycle: float
     burst_bytes: int = 1
@@ -32,8 +32,9 @@ class Port:
 
 @lru_cache(maxsize=1024)
 def port_of(dram: Dram, clock_mhz: float) -> Port:
-    """generic: bandwidth x efficiency. A named device: what its bank model sustains on long streams, refresh included, in whole bursts
-    on all channels, with its turnaround from reading to writing and back; the first access's latency, once a layer, is left out."""
+    """generic: bandwidth x efficiency. A named device: what its bank model sustains on long streams, refresh included,
+    in whole bursts on all channels, with its turnaround from reading to writing and back; the first access's latency,
+    once a layer, is left out."""
     if dram.device == "generic":
         return Port(dram.bandwidth_gbps * 1e3 * dram.efficiency / clock_mhz)
     from simulator.dram.streams import streaming

@@ -1,4 +1,4 @@
-"""Machine descriptions: a preset, sections given in Python, "key=value" on top; checked against the design's spec dataclass."""
+"""Machine descriptions: a preset, sections given in Python, "key=value" on top; checked against a spec dataclass."""
 
 import copy
 import dataclasses
@@ -37,7 +37,8 @@ def _adapter(spec_type: Any) -> TypeAdapter[Any]:
 
 
 def preset_values(preset: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Of a shipped preset by its name, of a TOML file by its path, or the values themselves; a copy. Raises UserError."""
+    """Of a shipped preset by its name, of a TOML file by its path, or the values themselves; a copy. Raises
+    UserError."""
     if isinstance(preset, Mapping):
         return copy.deepcopy(dict(preset))
     if isinstance(preset, str):
@@ -61,8 +62,8 @@ def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -
 
 
 def with_sections(name: str, spec_type: Any, values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with `sections` in place of its own: a part (Array(32, 32)) replaces the whole section, a mapping or a named DRAM
-    device only the keys that it has. Raises UserError for a section that `spec_type` lacks."""
+    """`values` with `sections` in place of its own: a part (Array(32, 32)) replaces the whole section, a mapping or a
+    named DRAM device only the keys that it has. Raises UserError for a section that `spec_type` lacks."""
     result = copy.deepcopy(dict(values))
     for key, section in sections.items():
         if key not in (fields := [field.name for field in dataclasses.fields(spec_type)]):
@@ -131,7 +132,8 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def holds_dates(value: Any) -> bool:
-    """Whether a TOML value is, or has in it, a date or a time. No setting is one: they are taken as the text they are."""
+    """Whether a TOML value is, or has in it, a date or a time. No setting is one: they are taken as the text they
+    are."""
     if isinstance(value, dict | list):
         return any(holds_dates(item) for item in (value.values() if isinstance(value, dict) else value))
     return isinstance(value, datetime.date | datetime.time)

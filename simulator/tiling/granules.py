@@ -15,10 +15,10 @@ from workloads.mask import PackedMask
 class Granules:
     """A layer as (row groups, column groups) of granules; tiles are rectangles of whole granules, so that costs add up.
 
-    A visit of a granule with t tokens takes visit_cycles + ceil(t / token_step) * step_cycles / step_unit. stationary "weight":
-    weights are read from their buffer once a visit, partial sums are read and written in theirs. "output": weights are read
-    at every step, sums stay in the array until a tile is done. `act_reads` is how often an input of a granule leaves its
-    buffer for one token. step_unit > 1 keeps expected cycles (sparse activations) as whole numbers.
+    A visit of a granule with t tokens takes visit_cycles + ceil(t / token_step) * step_cycles / step_unit. stationary
+    "weight": weights are read from their buffer once a visit, partial sums are read and written in theirs. "output":
+    weights are read at every step, sums stay in the array until a tile is done. `act_reads` is how often an input of a
+    granule leaves its buffer for one token. step_unit > 1 keeps expected cycles (sparse activations) as whole numbers.
     """
 
     rows: np.ndarray  # (row groups,) outputs of each
@@ -39,7 +39,8 @@ class Granules:
 
 @dataclass(frozen=True)
 class Level:
-    """A granules's granules summed over tiles of `row_granules` x `col_granules`; all arrays (row tiles, column tiles) int64."""
+    """A granules's granules summed over tiles of `row_granules` x `col_granules`; all arrays (row tiles, column tiles)
+    int64."""
 
     row_granules: int
     col_granules: int
@@ -85,7 +86,8 @@ def level_of(granules: Granules, row_granules: int, col_granules: int) -> Level:
 
 
 def fingerprint(granules: Granules) -> tuple[int, int]:
-    """Tells apart granules of one layer's statistics whose cycles differ: they may follow from more of a spec than its geometry."""
+    """Tells apart granules of one layer's statistics whose cycles differ: they may follow from more of a spec than its
+    geometry."""
     return hash(granules.step_cycles.tobytes()), hash(granules.visit_cycles.tobytes())
 
 
@@ -116,12 +118,13 @@ def dense_storage(rows: int, cols: int, block_rows: int, block_cols: int) -> dic
 
 
 def check_override(name: str, tile: int, granule: int, whole: int | None = None) -> int:
-    """Granules in a tile of `tile` outputs, inputs or tokens of `whole`. Raises UserError unless it is a multiple of the granule, or
-    takes in everything."""
+    """Granules in a tile of `tile` outputs, inputs or tokens of `whole`. Raises UserError unless it is a multiple of
+    the granule, or takes in everything."""
     if whole is not None and tile >= whole:
         return -(-whole // granule)
     if tile % granule:
         raise UserError(
-            f"mapping.{name} = {tile} is no multiple of {granule}, the smallest piece of this design; 0 lets the mapper choose"
+            f"mapping.{name} = {tile} is no multiple of {granule}, the smallest piece of this design; 0 lets the "
+            f"mapper choose"
         )
     return tile // granule

@@ -1,14 +1,16 @@
-"""The mapper of designs made of granules: tile sizes and loop orders that fit the buffers, and the best of them by `search`'s rule.
+"""The mapper of designs made of granules: tile sizes and loop orders that fit the buffers, the best by `search`'s rule.
 
 Tiles are 2^i x 2^j granules by the tokens' whole number or a power of two of token steps; the loop orders are
 
-    tokens-outer   for token tile: for row tile: for column tile. Weights are loaded again for every token tile; the inputs of
+    tokens-outer   for token tile: for row tile: for column tile. Weights are loaded again for every token tile; the
+    inputs of
                    a token tile once, if all of them stay on chip, else for every row tile.
-    rows-outer     for row tile: for token tile: for column tile. The weights of a row tile stay on chip for all tokens; inputs
+    rows-outer     for row tile: for token tile: for column tile. The weights of a row tile stay on chip for all tokens;
+    inputs
                    are loaded again for every row tile.
 
-Partial sums stay in the output buffer until a row tile has seen all inputs. One table has, of every candidate, the energy and a lower
-bound of the cycles; few are walked through.
+Partial sums stay in the output buffer until a row tile has seen all inputs. One table has, of every candidate, the
+energy and a lower bound of the cycles; few are walked through.
 """
 
 from collections.abc import Sequence
@@ -36,7 +38,8 @@ SHAPE, TILE_TOKENS, ORDER, RESIDENT, BOUND, ENERGY = range(6)  # columns of cand
 
 @dataclass(frozen=True)
 class Cut:
-    """One way to cut a layer into granules; `memo` keeps what is derived from it, `note` goes in front of the mapping's text."""
+    """One way to cut a layer into granules; `memo` keeps what is derived from it, `note` goes in front of the mapping's
+    text."""
 
     granules: Granules
     memo: Statistics
@@ -47,8 +50,8 @@ def best_layer(machine: Machine, cuts: Sequence[Cut], work: Work, value_bits: in
     """The layer under the best mapping of any cut. value_bits: of a weight as the MACs see it, where
     that is not its stored width.
 
-    Raises, of the first cut, Infeasible when not even the smallest tile fits, UserError for an override that is no multiple of the
-    granule.
+    Raises, of the first cut, Infeasible when not even the smallest tile fits, UserError for an override that is no
+    multiple of the granule.
     """
     tables: list[Choices[LayerCycles]] = []
     refusals: list[Infeasible | UserError] = []
@@ -81,7 +84,8 @@ def choices(machine: Machine, cut: Cut, work: Work, value_bits: int | None = Non
 
 
 class Shapes:
-    """The tile shapes of a layer: facts of all of them as one table (shapes, 12), and the bytes of single ones when asked for."""
+    """The tile shapes of a layer: facts of all of them as one table (shapes, 12), and the bytes of single ones when
+    asked for."""
 
     def __init__(self, machine: Machine, granules: Granules, work: Work):
         number, (tile_rows, tile_cols) = machine.number, (machine.mapping.tile_rows, machine.mapping.tile_cols)
@@ -136,9 +140,9 @@ def shapes_of(machine: Machine, granules: Granules, statistics: Statistics, work
 
 @njit(cache=True, nogil=True)
 def shape_facts(values, metadata, rows, cols, groups, width, scale, row_sides, col_sides):
-    """What candidate_table must know of each shape, (shapes, 12) int64: outputs and inputs of the first tile; row and column tiles;
-    of weights with scales, and of metadata, in bytes: the most of a tile, the most of a row of tiles, all; bytes of both of the
-    first tile, and outputs of the last row of tiles.
+    """What candidate_table must know of each shape, (shapes, 12) int64: outputs and inputs of the first tile; row and
+    column tiles; of weights with scales, and of metadata, in bytes: the most of a tile, the most of a row of tiles,
+    all; bytes of both of the first tile, and outputs of the last row of tiles.
 
     Sides that double are summed from the shape before.
     """
@@ -209,8 +213,9 @@ def _scalars(machine: Machine, port: Port, granules: Granules, work: Work) -> tu
 
 
 def _energies(machine: Machine, work: Work, value_bits: int) -> tuple:
-    """What the energy of a candidate follows from, in the order of candidate_table's parameters: MAC units, useful MACs, energy that
-    all share, and pJ of an idle MAC slot, of a bit of DRAM, of a bit read from and written to each buffer."""
+    """What the energy of a candidate follows from, in the order of candidate_table's parameters: MAC units, useful
+    MACs, energy that all share, and pJ of an idle MAC slot, of a bit of DRAM, of a bit read from and written to each
+    buffer."""
     unit = machine.unit_energies(value_bits)
     useful = work.nnz * work.tokens * work.activation_density
     shared_pj = useful * (unit.mac_pj + unit.register_pj)
@@ -224,11 +229,11 @@ def candidate_table(
     row_groups, col_groups, capacities, widths, double, bandwidth, wanted,
     macs, useful, shared_pj, idle_pj, dram_pj, read_pj, write_pj,
 ):  # fmt: skip
-    """What fits, (n, 6): shape, token tile, order (0 tokens-outer, 1 rows-outer), inputs resident, lower bound of the cycles, energy
-    in pJ as layer_energy has it, but that bytes of inputs and outputs are not rounded up tile by tile.
+    """What fits, (n, 6): shape, token tile, order (0 tokens-outer, 1 rows-outer), inputs resident, lower bound of the
+    cycles, energy in pJ as layer_energy has it, but that bytes of inputs and outputs are not rounded up tile by tile.
 
-    The bound is the longer of transferring everything and of first load, the busiest of array and buffers, last store; their sum
-    where buffers are single.
+    The bound is the longer of transferring everything and of first load, the busiest of array and buffers, last store;
+    their sum where buffers are single.
     """
     table = np.empty((len(facts) * len(tiles) * 2, 6))
     n = 0

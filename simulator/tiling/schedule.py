@@ -27,7 +27,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A level, the tokens of a token tile, the loop order, and whether (tokens-outer) a token tile's inputs stay on chip."""
+    """A level, the tokens of a token tile, the loop order, and whether (tokens-outer) a token tile's inputs stay on
+    chip."""
 
     sizes: Sizes
     tokens: int
@@ -154,8 +155,8 @@ class Parts:
         return self.port.store_cycles(outputs)
 
     def _compute(self, tokens: int, times: int, new_weights: bool, inputs: np.ndarray) -> np.ndarray:
-        """Cycles of every tile: the array's, or the slowest buffer's where that is longer. `new_weights` and `inputs` (bytes) are
-        what is loaded for the tiles."""
+        """Cycles of every tile: the array's, or the slowest buffer's where that is longer. `new_weights` and `inputs`
+        (bytes) are what is loaded for the tiles."""
         granules, level, number, sizes = (
             self.granules,
             self.candidate.sizes.level,

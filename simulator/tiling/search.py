@@ -1,15 +1,16 @@
 """The choice among mappings, one rule for every accelerator, masked layer and dense baseline alike.
 
-A design enumerates what fits its buffers as `Choices`: a lower bound of the cycles of each mapping, what it costs, and a way to walk
-one through, which gives its true cycles. `mapping.objective` says which is taken:
+A design enumerates what fits its buffers as `Choices`: a lower bound of the cycles of each mapping, what it costs, and
+a way to walk one through, which gives its true cycles. `mapping.objective` says which is taken:
 
     latency   of all within NEAR = 1/64 of the fewest cycles, the one of least energy
     energy    the one of least energy
     edp       the one of least energy x cycles
 
-Energy stands for bytes over the DRAM port where a model counts no energy. Energies do not depend on the bandwidth, and no mapping
-gets slower with more of it. So, under "latency", with more bandwidth the chosen one takes at most 1/64 more cycles; and it takes
-more energy only where the old one fell out of the band, as others became faster than it by more than 1/64.
+Energy stands for bytes over the DRAM port where a model counts no energy. Energies do not depend on the bandwidth, and
+no mapping gets slower with more of it. So, under "latency", with more bandwidth the chosen one takes at most 1/64 more
+cycles; and it takes more energy only where the old one fell out of the band, as others became faster than it by more
+than 1/64.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +36,8 @@ M = TypeVar("M", bound=Mapped)
 
 @dataclass(frozen=True)
 class Choices(Generic[M]):
-    """Mappings that fit, as columns (n,): bound_cycles, which no walk goes below; cost, in pJ or bytes; walk(i) gives the mapping."""
+    """Mappings that fit, as columns (n,): bound_cycles, which no walk goes below; cost, in pJ or bytes; walk(i) gives
+    the mapping."""
 
     bound_cycles: np.ndarray
     cost: np.ndarray

@@ -1,4 +1,4 @@
-"""Kernels over rows of counted mask words: lanes, tiles and their bytes. Tiles are rows of lanes by runs of 64-column words."""
+"""Kernels over rows of counted mask words: lanes, tiles and their bytes. Tiles are lanes' rows by runs of words."""
 
 import numpy as np
 from numba import njit
@@ -18,8 +18,8 @@ def group_sums(counts: np.ndarray, tile_rows: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def running_sums(counts: np.ndarray) -> np.ndarray:
-    """(rows, n) -> (n + 1, rows) int32: kept weights of every row before each word; a word's rows lie side by side, so that lanes
-    are counted many at a time."""
+    """(rows, n) -> (n + 1, rows) int32: kept weights of every row before each word; a word's rows lie side by side, so
+    that lanes are counted many at a time."""
     rows, n = counts.shape
     before = np.zeros((n + 1, rows), dtype=np.int32)
     for start in range(0, rows, 64):
@@ -33,11 +33,13 @@ def running_sums(counts: np.ndarray) -> np.ndarray:
 def tile_cycles(
     before: np.ndarray, dense_cols: np.ndarray, sides: np.ndarray, lanes: int, dense_lanes: int, lane_macs: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles a token of every tile of every shape, int32, shape after shape; and where each shape starts, (shapes + 1,).
+    """Cycles a token of every tile of every shape, int32, shape after shape; and where each shape starts, (shapes +
+    1,).
 
-    `before` (n + 1, rows) are `running_sums`; dense_cols (n,) dense columns of each word; sides (shapes, 2) rows and words of a
-    tile. Of `lanes`, dense_lanes take the dense columns, lane_macs a cycle. Row i of a tile belongs to lane i mod the others, a
-    row takes ceil(kept / lane_macs), and the slowest lane counts. The slower of both engines ends the tile; no lanes, no cycles.
+    `before` (n + 1, rows) are `running_sums`; dense_cols (n,) dense columns of each word; sides (shapes, 2) rows and
+    words of a tile. Of `lanes`, dense_lanes take the dense columns, lane_macs a cycle. Row i of a tile belongs to lane
+    i mod the others, a row takes ceil(kept / lane_macs), and the slowest lane counts. The slower of both engines ends
+    the tile; no lanes, no cycles.
     """
     n, rows = before.shape[0] - 1, before.shape[1]
     starts = np.zeros(len(sides) + 1, dtype=np.int64)
@@ -65,8 +67,8 @@ def tile_cycles(
 
 @njit(cache=True, nogil=True)
 def _slowest(before: np.ndarray, after: np.ndarray, steps: np.ndarray, lane_macs: int) -> int:
-    """Cycles of the slowest lane; `steps` is scratch of one a lane. Dividing by multiplication is exact: a quotient plus 1 / (2 *
-    lane_macs) is further from the whole numbers than rounding moves it."""
+    """Cycles of the slowest lane; `steps` is scratch of one a lane. Dividing by multiplication is exact: a quotient
+    plus 1 / (2 * lane_macs) is further from the whole numbers than rounding moves it."""
     share = 1 / lane_macs
     add = lane_macs - 0.5
     rows, lanes = len(before), min(len(steps), len(before))
@@ -108,10 +110,10 @@ def tile_bytes(
 ) -> np.ndarray:
     """Bytes of weights, metadata and scales of every tile, (3, row tiles, column tiles) int64, each rounded up.
 
-    `kept` (row tiles, column tiles) are kept weights of sparse columns; every weight of a dense column is stored. `rows`, `cols`
-    and `dense_cols` are the sides; `scales` (column tiles,) the scales of a row. Metadata, of sparse columns only: index_bits = 0,
-    a bitmap of one bit a position; else an index of so many bits a kept weight and a count of one more a row. Where dense and
-    sparse columns mix, one bit a column tells them apart.
+    `kept` (row tiles, column tiles) are kept weights of sparse columns; every weight of a dense column is stored.
+    `rows`, `cols` and `dense_cols` are the sides; `scales` (column tiles,) the scales of a row. Metadata, of sparse
+    columns only: index_bits = 0, a bitmap of one bit a position; else an index of so many bits a kept weight and a
+    count of one more a row. Where dense and sparse columns mix, one bit a column tells them apart.
     """
     parts = np.empty((3, *kept.shape), dtype=np.int64)
     for g in range(kept.shape[0]):
@@ -125,14 +127,16 @@ def tile_bytes(
 def shape_facts(
     kept, rows, cols, dense_cols, lanes, dense_lanes, widths, heights, index_bits, weight_bits, scale_bits, group_size
 ):  # fmt: skip
-    """What candidate_table must know of every tile shape, (widths * heights, 13) int64, in one pass: a layer has hundreds of shapes.
+    """What candidate_table must know of every tile shape, (widths * heights, 13) int64, in one pass: a layer has
+    hundreds of shapes.
 
-    Columns: rows and columns of a tile, row tiles, column tiles, rows of the last row tile; inputs read and sums written for a
-    token; of `tile_bytes`: the most that a tile holds in the weight buffer (weights and scales) and of metadata; all weights, all
-    metadata, all scales; what the first tile loads.
+    Columns: rows and columns of a tile, row tiles, column tiles, rows of the last row tile; inputs read and sums
+    written for a token; of `tile_bytes`: the most that a tile holds in the weight buffer (weights and scales) and of
+    metadata; all weights, all metadata, all scales; what the first tile loads.
 
-    `kept` (lane groups, n) kept weights of sparse columns in `lanes` rows and a word of 64 columns, dense_cols (n,) dense columns
-    of a word; widths in words, index_bits of each; heights in lane groups. group_size = 0: one scale a row.
+    `kept` (lane groups, n) kept weights of sparse columns in `lanes` rows and a word of 64 columns, dense_cols (n,)
+    dense columns of a word; widths in words, index_bits of each; heights in lane groups. group_size = 0: one scale a
+    row.
     """
     n, n_dense, all_kept = kept.shape[1], dense_cols.sum(), np.int64(kept.sum())
     table = np.empty((len(widths) * len(heights), 13), dtype=np.int64)
@@ -198,8 +202,8 @@ def load_cycles(
 ) -> int:
     """Cycles of all loads of one token tile, as port.Port.cycles counts them, in one pass without intermediate arrays.
 
-    `loaded` (row tiles, column tiles) bytes of weights, metadata and scales; inputs (column tiles,), if resident with the first
-    row tile only.
+    `loaded` (row tiles, column tiles) bytes of weights, metadata and scales; inputs (column tiles,), if resident with
+    the first row tile only.
     """
     cycles_per_burst = burst_bytes / bytes_per_cycle
     total = 0

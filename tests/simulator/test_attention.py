@@ -293,7 +293,8 @@ def test_an_unknown_target_names_the_nearest():
 
 @pytest.mark.parametrize("target", ["vitcod-attention", "vitcod-attention-paper"])
 def test_the_published_threshold_grows_with_the_tokens(target):
-    """50 kept of 197, rounded up: 98 of 384. One head of a causal window of 64 keeps at most 64 of a column, so no key is global."""
+    """50 kept of 197, rounded up: 98 of 384. One head of a causal window of 64 keeps at most 64 of a column, so no key
+    is global."""
     distance = np.subtract.outer(np.arange(384), np.arange(384))
     kept = ((distance >= 0) & (distance < 64))[None]
     default, scaled, literal = (

@@ -110,8 +110,8 @@ def test_codes_zero_points_and_packing_do_not_matter_only_integers_do():
 
 
 def expected_step(density: float, group: int, outputs: int) -> float:
-    """Cycles of a step whose kept weights have uniform magnitudes of 7 bits: of k kept weights of a group each column is empty
-    with probability 2^-k, alone; k is binomial; the step takes the most of `outputs` groups, at least one."""
+    """Cycles of a step whose kept weights have uniform magnitudes of 7 bits: of k kept weights of a group each column
+    is empty with probability 2^-k, alone; k is binomial; the step takes the most of `outputs` groups, at least one."""
     columns = np.arange(8)
     cdf = sum(
         binom.pmf(k, group, density) * binom.cdf(columns, 7, 1 - 0.5**k) for k in range(group + 1)
@@ -170,7 +170,8 @@ def test_arrangement_follows_the_tokens(tokens, words):
 
 
 def test_arrangement_changes_where_it_becomes_faster():
-    """Equal weights: four times 32 outputs take ceil(t / 16) steps each, 128 outputs take t: at 4 tokens both are even."""
+    """Equal weights: four times 32 outputs take ceil(t / 16) steps each, 128 outputs take t: at 4 tokens both are
+    even."""
     weights, fast = np.full((128, 64), 5), ["dram.bandwidth_gbps=1e5"]
     cycles = {tokens: run_bitwave(weights, tokens, fast).sparse.compute_cycles for tokens in (1, 2, 3, 4, 5, 16)}
     assert cycles == {tokens: min(tokens, 4) * cycles[1] for tokens in cycles}

@@ -1,4 +1,4 @@
-"""The contract of every accelerator: closed form of a full mask, functional twin, laws, edges, broken patterns, energy."""
+"""The contract of every accelerator: closed form of a full mask, functional twin, laws, edges, energy."""
 
 import importlib
 import pkgutil
@@ -144,7 +144,8 @@ def test_twin_agrees_to_the_cycle_and_byte(case, sets, shape, tokens, data):
         granules = target.granules(statistics)
         work = _work(layer, tokens)
         twin = engine.run_layer(
-            case, target.spec, weights, kept, inputs, work, found.mapping, granules.granule, granules.stationary, granules.act_reads,
+            case, target.spec, weights, kept, inputs, work, found.mapping, granules.granule, granules.stationary,
+            granules.act_reads,
             granules.token_step,
         )  # fmt: skip
         assert found.compute_cycles == twin.compute_cycles

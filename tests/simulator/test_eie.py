@@ -89,7 +89,8 @@ def test_queue_by_hand():
     entries = np.array([[3, 0], [0, 3], [1, 1]])
     order = np.arange(3)
     assert queue_cycles(entries, order, 1) == 3 + 3 + 1
-    # depth 2: input 1 is sent in cycle 1, PE 1 works on it in cycles 1-3; input 2 once PE 0 is done with input 0, in cycle 3
+    # depth 2: input 1 is sent in cycle 1, PE 1 works on it in cycles 1-3; input 2 once PE 0 is done with input 0, in
+    # cycle 3
     assert queue_cycles(entries, order, 2) == 5
     assert queue_cycles(entries, order, 3) == 5
 
@@ -130,7 +131,8 @@ def test_lock_step_is_the_expected_maximum_of_binomials():
     assert deep.sparse.compute_cycles == pytest.approx(fullest, rel=0.005)
 
 
-# layer: inputs, outputs, weight density, input density (Table III); theoretical and actual time in us at 800 MHz (Table IV)
+# layer: inputs, outputs, weight density, input density (Table III); theoretical and actual time in us at 800 MHz (Table
+# IV)
 PUBLISHED = {
     "Alex-6": (9216, 4096, 0.09, 0.351, 28.1, 30.3),
     "Alex-7": (4096, 4096, 0.09, 0.353, 11.7, 12.2),
@@ -169,7 +171,8 @@ def test_published_layers(name):
 
 
 def test_published_memory_of_a_pe():
-    """64 KiB of 4-bit weights and as much of zero counts hold 131072 entries; 32 KiB of pointers serve 16383 columns."""
+    """64 KiB of 4-bit weights and as much of zero counts hold 131072 entries; 32 KiB of pointers serve 16383
+    columns."""
     spec = load_spec("eie", EieSpec, [])
     weight, index = (capacity * 8 / spec.array.pes for capacity in spec.buffers.capacities[:2])
     assert Eie.of(spec).pe_bits(Work(4096, 15000, 0, 1), 131072)[0] == weight

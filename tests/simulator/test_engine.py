@@ -69,7 +69,8 @@ def test_double_buffering_closed_forms():
 
 @pytest.mark.parametrize(("third_load_starts", "double"), [(2 + 50, True), (2 + 50 + 1 + 50, False)])
 def test_a_load_waits_for_its_half_of_the_buffer(third_load_starts, double):
-    """Loads of 2, 1, 3 cycles, computes of 50: the third finds no free half before the first (single: the second) is done."""
+    """Loads of 2, 1, 3 cycles, computes of 50: the third finds no free half before the first (single: the second) is
+    done."""
     load, compute, none = np.array([2, 1, 3]), np.full(3, 50), np.zeros(3, dtype=np.int64)
     second_done = 2 + 50 + 50 if double else 2 + 50 + 1 + 50
     assert run(once(load, compute, none), double) == max(third_load_starts + 3, second_done) + 50
@@ -77,7 +78,8 @@ def test_a_load_waits_for_its_half_of_the_buffer(third_load_starts, double):
 
 @pytest.mark.parametrize(("last_compute", "a_pass"), [(3, 12), (4, 13)])
 def test_a_billion_passes_are_a_multiplication(last_compute, a_pass):
-    """The port is busy for 3 + 7 + 2 cycles a pass, if the store finds its tile computed after the next pass's first load."""
+    """The port is busy for 3 + 7 + 2 cycles a pass, if the store finds its tile computed after the next pass's first
+    load."""
     load, compute, store = np.array([3, 7]), np.array([3, last_compute]), np.array([0, 2])
     few, many, more = (
         run(Stream(load, compute, store, np.array([[0, 2, times]], dtype=np.int64)), True)

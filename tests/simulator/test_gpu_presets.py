@@ -1,4 +1,4 @@
-"""Presets and `predict`: what they accept and refuse, and published facts they must reproduce (none of them from our output)."""
+"""Presets and `predict`: what they accept and refuse, and published facts that they must reproduce."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "gpu" / "dense_vs_24_gemm
 BOTH = ("int8", "fp8")
 EIGHT_BIT = {"a100": ("int8",), "h100": BOTH, "h200": BOTH, "b200": BOTH, "rtx": BOTH}
 MEASURED = {
-    "a100-pcie": "NVIDIA A100 80GB PCIe", "h100-pcie": "NVIDIA H100 PCIe", "b200": "NVIDIA B200", "rtx-4090": "NVIDIA GeForce RTX 4090",
+    "a100-pcie": "NVIDIA A100 80GB PCIe", "h100-pcie": "NVIDIA H100 PCIe", "b200": "NVIDIA B200",
+    "rtx-4090": "NVIDIA GeForce RTX 4090",
 }  # fmt: skip
 
 
@@ -191,7 +192,8 @@ def test_decode_sized_gemms_of_others(one):
     assert got.dense.time_us[0] == pytest.approx(one.dense_us, rel=0.25)
 
 
-# Left out of the fit, medians were at most 7 % of a time and 8 % of a speedup for all but one type (RTX 4090 int8), and the side of
+# Left out of the fit, medians were at most 7 % of a time and 8 % of a speedup for all but one type (RTX 4090 int8), and
+# the side of
 # 1.0 was right in 88 % of those not within 5 % of it; `benchmarks/fit_gpu.py` prints all of them.
 @pytest.mark.skipif(not DATA.exists(), reason="optional data: ../shared/data/gpu/dense_vs_24_gemm.csv")
 @pytest.mark.parametrize("name", MEASURED)

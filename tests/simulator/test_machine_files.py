@@ -65,7 +65,8 @@ def test_a_file_may_be_based_on_a_class_or_a_design_of_a_file(tmp_path):
 
 
 def test_the_source_of_a_foreign_class_is_in_the_hash(tmp_path):
-    text = "from simulator.accelerators.vitcod.cycle import Vitcod\nclass Mine(Vitcod):\n    name = 'vitcod2'\n    preset = 'vitcod'\n"
+    text = "from simulator.accelerators.vitcod.cycle import Vitcod\nclass Mine(Vitcod):\n"
+    text += "    name = 'vitcod2'\n    preset = 'vitcod'\n"
     one = open_accelerator(write(tmp_path, "chip.py", text) + ":Mine")
     other = open_accelerator(write(tmp_path, "chip.py", text + "# other\n") + ":Mine")
     assert one.spec == other.spec

@@ -1,4 +1,4 @@
-"""One rule chooses among mappings: the search against brute force, every design's tables against its walks, and the laws."""
+"""One rule chooses among mappings: the search against brute force, every design's tables against its walks, laws."""
 
 from dataclasses import dataclass
 
@@ -86,8 +86,8 @@ def layer_cycles(target: Accelerator, walked) -> LayerCycles:
 @pytest.mark.parametrize("gbps", [0.4, 6.0])
 @pytest.mark.parametrize("tokens", [1, 19])
 def test_tables_bound_the_cycles_and_have_the_energy(name, gbps, tokens, spied):
-    """Every mapping of every table, masked and dense: no walk takes fewer cycles than the bound, and energies are those of the
-    walked layer (bytes of single tiles are whole there); what is chosen is what brute force chooses."""
+    """Every mapping of every table, masked and dense: no walk takes fewer cycles than the bound, and energies are those
+    of the walked layer (bytes of single tiles are whole there); what is chosen is what brute force chooses."""
     case = CASES[name]
     for sets in case.sets:
         target = open_target(name, [*sets, f"dram.bandwidth_gbps={gbps}", "dram.device=generic"])
@@ -130,7 +130,8 @@ BANDWIDTHS_GBPS = (12.8, 51.2, 204.8, 1024.0, 4096.0)
 @pytest.mark.parametrize("name", MAPPED)
 @pytest.mark.parametrize("tokens", [1, 64, 512])
 def test_more_bandwidth_costs_energy_only_where_it_saves_cycles(name, tokens):
-    """Presets, sparse run and dense baseline: cycles never grow beyond the band; energy only where they fall by more than 1/64."""
+    """Presets, sparse run and dense baseline: cycles never grow beyond the band; energy only where they fall by more
+    than 1/64."""
     kept = random_mask(1, 256, 512, 0.5)
     seen: dict[str, list[tuple[int, float]]] = {"sparse": [], "dense": []}
     for gbps in BANDWIDTHS_GBPS:

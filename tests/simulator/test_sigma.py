@@ -1,5 +1,4 @@
-"""SIGMA: packing and ports against a literal re-implementation, worked examples, closed forms, expectations and
-boundaries."""
+"""SIGMA: packing and ports against a literal re-implementation, worked examples, closed forms, boundaries."""
 
 import math
 
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from simulator.accelerators.sigma import cycle as sigma
+from simulator.accelerators.sigma.spec import SigmaSpec
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
@@ -22,13 +22,13 @@ from workloads.errors import UserError
 FREE = ["buffers.weight_bytes_per_cycle=0", "buffers.activation_bytes_per_cycle=0"]
 
 
-def spec_of(num_ms: int, dn_bw: int, packing: str = "rows", *sets: str) -> sigma.SigmaSpec:
+def spec_of(num_ms: int, dn_bw: int, packing: str = "rows", *sets: str) -> SigmaSpec:
     return load_spec(
-        "sigma", sigma.SigmaSpec, [f"array.num_ms={num_ms}", f"array.dn_bw={dn_bw}", f"array.packing={packing}", *sets]
+        "sigma", SigmaSpec, [f"array.num_ms={num_ms}", f"array.dn_bw={dn_bw}", f"array.packing={packing}", *sets]
     )
 
 
-def layer(spec: sigma.SigmaSpec, kept: np.ndarray, tokens: int = 1, **work) -> LayerCycles:
+def layer(spec: SigmaSpec, kept: np.ndarray, tokens: int = 1, **work) -> LayerCycles:
     mask = PackedMask.from_dense(kept)
     statistics = Statistics(sigma.Sigma.of(spec).gather(mask, dict))
     return sigma.Sigma.of(spec).layer(Work(mask.rows, mask.cols, mask.nnz, tokens, **work), statistics)
@@ -71,7 +71,8 @@ def test_agrees_with_the_literal_packing(array, shape, packing, tokens):
 
 @pytest.mark.parametrize(
     "counts",
-    [(16,), (17,), (31,), (32,), (46,), (47,), (0, 17, 0, 0, 1, 16, 1), (8, 8, 8), (9, 8, 8), (1,) * 40, (15, 17, 1), (40, 40), (0, 0)],
+    [(16,), (17,), (31,), (32,), (46,), (47,), (0, 17, 0, 0, 1, 16, 1), (8, 8, 8), (9, 8, 8), (1,) * 40, (15, 17, 1),
+    (40, 40), (0, 0)],
 )  # fmt: skip
 @pytest.mark.parametrize("packing", ["rows", "continuous"])
 @pytest.mark.parametrize("dn_bw", [1, 2, 4, 8, 16])
@@ -343,7 +344,7 @@ def test_published_speedup_over_systolic_arrays_needs_more_than_the_published_sr
     kept = np.random.default_rng(8).random((4096, 4096)) < 0.2
     tokens = 2048
     systolic = 32 * 32 * (2 * 128 + 128 + tokens - 2)  # SCALE-Sim's closed form, weight-stationary
-    found = layer(load_spec("sigma", sigma.SigmaSpec), kept, tokens)
+    found = layer(load_spec("sigma", SigmaSpec), kept, tokens)
     assert 5 < systolic / found.compute_cycles < 6
     assert 1 < systolic / found.cycles < 1.5
     assert found.bound == "buffer"

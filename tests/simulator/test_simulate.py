@@ -37,7 +37,8 @@ def row_of(name: str, kept: np.ndarray, sets: list[str] | None = None, tokens: i
 
 
 def test_a_named_dram_brings_its_own_energy():
-    """Bytes x 8 x the device's published pJ a bit (HBM2 6.25, HBM3 4.05), whatever energy.dram says of a generic one."""
+    """Bytes x 8 x the device's published pJ a bit (HBM2 6.25, HBM3 4.05), whatever energy.dram says of a generic
+    one."""
     kept = random_mask(64, 256, 0.5)
     for device, pj in (("HBM2", 6.25), ("HBM3", 4.05)):
         row = row_of("vitcod", kept, [f"dram.device={device}", "energy.dram=DDR4-3200"])
@@ -60,7 +61,8 @@ def test_zero_inputs_change_nothing_where_they_are_multiplied(name):
 
 @pytest.mark.parametrize("name", ["sparten", "stc", "dstc", "highlight", "vegeta"])
 def test_near_equals_are_settled_by_bytes(name):
-    """A token more or less moves about as many bytes: the mapping does not hang on chance among near-equal candidates."""
+    """A token more or less moves about as many bytes: the mapping does not hang on chance among near-equal
+    candidates."""
     kept = np.tile([True, True, False, False], (256, 128))
     moved = [row_of(name, kept, tokens=tokens)["dense_bytes"] for tokens in (254, 256, 258)]
     assert max(moved) < 1.5 * min(moved)

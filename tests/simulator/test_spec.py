@@ -76,7 +76,8 @@ def test_unknown_accelerator_suggests():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a.b=3", ("a.b", 3)), ("a=[1.0, 0.5]", ("a", [1.0, 0.5])), ("a=word", ("a", "word")), ("a=.5", ("a", 0.5)), ("a=2:4", ("a", "2:4")),
+    [("a.b=3", ("a.b", 3)), ("a=[1.0, 0.5]", ("a", [1.0, 0.5])), ("a=word", ("a", "word")), ("a=.5", ("a", 0.5)),
+    ("a=2:4", ("a", "2:4")),
      ("a=true", ("a", True))],
 )  # fmt: skip
 def test_overrides_are_toml_values_or_words(text, expected):

@@ -1,4 +1,4 @@
-"""Systolic arrays: SCALE-Sim's count, the twin, the stream of tiles against a slow loop nest, the mapper, N:M, TPU presets."""
+"""Systolic arrays: SCALE-Sim's count, the twin, the stream of tiles against a slow loop nest, the mapper, N:M."""
 
 import math
 
@@ -87,7 +87,8 @@ def test_a_case_worked_out_by_hand(dataflow, cycles):
     assert full(spec, 50, 60, 40).compute_cycles == cycles
 
 
-@given(array=arrays, dataflow=st.sampled_from(["ws", "os", "is", "2:4", "1:3"]), n=st.integers(1, 20), k=st.integers(1, 30), m=st.integers(1, 8), seed=st.integers(0, 99))  # fmt: skip
+@given(array=arrays, dataflow=st.sampled_from(["ws", "os", "is", "2:4", "1:3"]), n=st.integers(1, 20),
+    k=st.integers(1, 30), m=st.integers(1, 8), seed=st.integers(0, 99))  # fmt: skip
 @settings(max_examples=40, deadline=None)
 def test_twin_agrees_to_the_cycle(array, dataflow, n, k, m, seed):
     rng = np.random.default_rng(seed)
@@ -143,8 +144,10 @@ def cases(draw):
         "inputs": draw(st.integers(1, 40)),
         "tokens": draw(st.integers(1, 40)),
     }
-    gemm = Gemm(**numbers, n=n, m=m, weight_bits=draw(st.sampled_from([3, 8])), scale_bits=draw(st.sampled_from([0, 11])),
-                group_size=draw(st.sampled_from([None, 8])), activation_bits=draw(st.sampled_from([8, 5])), sum_bits=20)  # fmt: skip
+    gemm = Gemm(**numbers, n=n, m=m, weight_bits=draw(st.sampled_from([3, 8])), scale_bits=draw(st.sampled_from([0,
+                11])),
+                group_size=draw(st.sampled_from([None, 8])), activation_bits=draw(st.sampled_from([8, 5])),
+                sum_bits=20)  # fmt: skip
     fabric = Fabric(draw(st.integers(1, 7)), draw(st.integers(1, 7)), draw(st.integers(1, 30)))
     chunk = draw(st.sampled_from([1, 2, 4, 1000]))
     outer, inner = (draw(st.integers(1, 4)), draw(st.integers(1, 4))) if chunk == 1000 else (1, 1)
@@ -195,7 +198,8 @@ def test_either_chunks_or_outer_tiles_repeat(outputs, repeats):
 
 
 machines = st.tuples(
-    arrays, flows, st.booleans(), st.sampled_from([0.5, 3.0, 30.0]), st.lists(st.sampled_from([0.0625, 0.25, 1.0, 16.0]), min_size=3, max_size=3),
+    arrays, flows, st.booleans(), st.sampled_from([0.5, 3.0, 30.0]), st.lists(st.sampled_from([0.0625, 0.25, 1.0,
+    16.0]), min_size=3, max_size=3),
     st.sampled_from([0, 2]),
 )  # fmt: skip
 
@@ -204,7 +208,8 @@ def machine_of(machine) -> systolic.SystolicSpec:
     array, dataflow, double, gbps, (weight, act, out), width = machine
     return spec_of(*array_sets(array, dataflow), f"buffers.double={str(double).lower()}", f"dram.bandwidth_gbps={gbps}",
                    f"buffers.weight_kib={weight}", f"buffers.activation_kib={act}", f"buffers.output_kib={out}",
-                   f"buffers.weight_bytes_per_cycle={width}", f"buffers.output_bytes_per_cycle={2 * width}")  # fmt: skip
+                   f"buffers.weight_bytes_per_cycle={width}",
+                   f"buffers.output_bytes_per_cycle={2 * width}")  # fmt: skip
 
 
 @given(
@@ -271,7 +276,8 @@ def test_sums_spill_where_half_the_output_buffer_is_a_byte_too_small(output_byte
 
 @pytest.mark.parametrize(
     ("dataflow", "buffer", "need"),
-    [("ws", "weight", 32 * 16), ("ws", "activation", 32), ("ws", "output", 16 * 4), ("is", "activation", 32 * 16), ("is", "weight", 32),
+    [("ws", "weight", 32 * 16), ("ws", "activation", 32), ("ws", "output", 16 * 4), ("is", "activation", 32 * 16),
+    ("is", "weight", 32),
      ("os", "weight", 16), ("os", "activation", 32), ("os", "output", 32 * 16 * 4)],
 )  # fmt: skip
 def test_one_array_tile_must_fit_half_of_each_buffer(dataflow, buffer, need):
@@ -303,7 +309,8 @@ def test_overrides_are_kept_and_wrong_ones_are_named():
 
 
 def test_a_slow_weight_buffer_stalls():
-    """One fold of 8 x 8 one-byte weights, read at a byte a cycle: 64 cycles instead of the array's 8 + 8 + 8 + 1 - 2."""
+    """One fold of 8 x 8 one-byte weights, read at a byte a cycle: 64 cycles instead of the array's 8 + 8 + 8 + 1 -
+    2."""
     spec = spec_of("array.rows=8", "array.cols=8", "buffers.weight_bytes_per_cycle=1")
     found = full(spec, 8, 8, 1)
     assert (found.compute_cycles, found.buffer_cycles) == (22, 64 - 22)

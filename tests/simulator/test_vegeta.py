@@ -32,8 +32,8 @@ def n_of_four(rows: int, cols: int, n: int, seed: int = 0) -> np.ndarray:
 
 
 def expected_lanes(density: float, fours: int = 16) -> float:
-    """Of a row of a tile whose weights are kept at random: the cover is 1, 2 or 4 as the fullest of its fours keeps at most 1, 2 or
-    more."""
+    """Of a row of a tile whose weights are kept at random: the cover is 1, 2 or 4 as the fullest of its fours keeps at
+    most 1, 2 or more."""
     one, two = (binom.cdf(n, 4, density) ** fours for n in (1, 2))
     return one + 2 * (two - one) + 4 * (1 - two)
 
@@ -124,8 +124,8 @@ def test_random_masks_take_the_expected_lanes(density):
 
 
 def test_published_speedups_of_structured_layers_hold_with_their_older_baseline():
-    """The paper divides by an older dense engine, over which this one's dense mode is 1.09 times faster. 2 x 1.09 is its 2.20;
-    4 x 1.09 is 4.36, and the paper has 3.74: at 1:4 its layers meet limits outside the array."""
+    """The paper divides by an older dense engine, over which this one's dense mode is 1.09 times faster. 2 x 1.09 is
+    its 2.20; 4 x 1.09 is 4.36, and the paper has 3.74: at 1:4 its layers meet limits outside the array."""
     two, one = (evaluate(n_of_four(1024, 1024, n), 512) for n in (2, 1))
     by_compute = [o.dense.compute_cycles / o.sparse.compute_cycles for o in (two, one)]
     assert 1.09 * by_compute[0] == pytest.approx(2.20, rel=0.01)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod import tiling as vitcod_tiling
 from simulator.accelerators.vitcod.shapes import shapes_of
+from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.cycles import Infeasible
 from simulator.engine import run
 from simulator.machine.port import Port
@@ -33,7 +34,7 @@ def work_of(kept: np.ndarray, tokens: int = 1, weight_bits: int | None = None, g
     return Work(*kept.shape, int(kept.sum()), tokens, weight_bits, group_size)
 
 
-def gathered(spec: vitcod.VitcodSpec, kept: np.ndarray) -> Statistics:
+def gathered(spec: VitcodSpec, kept: np.ndarray) -> Statistics:
     return Statistics(vitcod.Vitcod.of(spec).gather(PackedMask.from_dense(kept), dict))
 
 
@@ -50,12 +51,14 @@ def random_mask(seed: int, rows: int, cols: int, density: float) -> np.ndarray:
     return rng.random((rows, cols)) < column_density
 
 
-LIMITED = ["buffers.weight_bytes_per_cycle=3", "buffers.index_bytes_per_cycle=0.5", "buffers.activation_bytes_per_cycle=5",
+LIMITED = ["buffers.weight_bytes_per_cycle=3", "buffers.index_bytes_per_cycle=0.5",
+           "buffers.activation_bytes_per_cycle=5",
            "buffers.output_bytes_per_cycle=2.5"]  # fmt: skip
 
 
 @pytest.mark.parametrize("metadata", ["bitmap", "coordinate"])
-@pytest.mark.parametrize("machine", [[], ["buffers.double=false"], LIMITED, [*LIMITED, "buffers.ports=1"], ["buffers.double=false", *LIMITED]],
+@pytest.mark.parametrize("machine", [[], ["buffers.double=false"], LIMITED, [*LIMITED, "buffers.ports=1"],
+    ["buffers.double=false", *LIMITED]],
                          ids=["plain", "single", "narrow", "narrow-one-port", "narrow-single"])  # fmt: skip
 @pytest.mark.parametrize(
     ("rows", "cols", "density", "tokens", "group_size"),
@@ -333,21 +336,22 @@ def test_a_mapping_it_cannot_have_is_a_mistake(override, said):
 
 
 def test_an_asked_mapping_that_does_not_fit_says_so():
-    with pytest.raises(
-        Infeasible,
-        match=r"that mapping\.\* allows, 128 outputs x 640 inputs x 1 token, needs 81,920 B in half of buffers\.weight_kib",
-    ):
+    with pytest.raises(Infeasible, match=r"that mapping\.\* allows, 128 outputs x 640 inputs x 1 token,") as refused:
         simulate(
             np.ones((128, 640), dtype=bool),
             ["mapping.tile_rows=128", "mapping.tile_cols=640", "engines.dense_thresholds=[0.5]"],
         )
+    refusal = refused.value.refusal
+    assert (refusal.resource, refusal.need) == ("half of buffers.weight_kib", 81920)
 
 
 def test_further_designs_agree_with_first_ones():
     """What is kept with the statistics depends on nothing that may differ: the order of designs changes no figure."""
     kept = random_mask(2, 200, 400, 0.5)
-    designs = [[], ["array.height=16"], ["engines.metadata=coordinate"], ["buffers.weight_kib=9"], ["number.weight_bits=4"],
-               ["dram.bandwidth_gbps=3"], ["buffers.double=false"], ["mapping.tile_cols=128"], ["number.scale_bits=32"]]  # fmt: skip
+    designs = [[], ["array.height=16"], ["engines.metadata=coordinate"], ["buffers.weight_kib=9"],
+               ["number.weight_bits=4"],
+               ["dram.bandwidth_gbps=3"], ["buffers.double=false"], ["mapping.tile_cols=128"],
+               ["number.scale_bits=32"]]  # fmt: skip
     specs = [open_target("vitcod", sets).spec for sets in designs]
     shared = gathered(specs[0], kept)
     work = work_of(kept, 3, 4, 32)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.accelerators.sigma.cycle import SigmaSpec
+from simulator.accelerators.sigma.spec import SigmaSpec
 from validation.twins.case import Case, TileRun
 from validation.twins.engine import slow_walk, to_bytes
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator.accelerators.vitcod.cycle import VitcodSpec
+from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.cycles import LayerCycles
 from simulator.work import Work
 from validation.twins.case import Case, TileRun

@@ -1,8 +1,9 @@
 """What bit-serial designs share: two arrangements of the lanes, and the layer under the better one by `search`'s rule.
 
-A lane multiplies one bit of a weight with a whole input in a cycle. `group` lanes side by side add into one sum, so a step takes
-`group` inputs of some outputs and some tokens. Weights come from their buffer at every step, sums stay in the array. In the
-arrangement for many tokens, `outputs` outputs meet `tokens` tokens; in the one for few, `single_outputs` outputs meet one.
+A lane multiplies one bit of a weight with a whole input in a cycle. `group` lanes side by side add into one sum, so a
+step takes `group` inputs of some outputs and some tokens. Weights come from their buffer at every step, sums stay in
+the array. In the arrangement for many tokens, `outputs` outputs meet `tokens` tokens; in the one for few,
+`single_outputs` outputs meet one.
 """
 
 from collections.abc import Callable
@@ -58,7 +59,8 @@ class Arrangement:
 def arrangements(
     array: BitSerialArray, statistics: Statistics, key: object, build: Callable[[int], dict[str, np.ndarray]]
 ) -> list[Arrangement]:
-    """Both, for many tokens first. build(outputs) makes the arrays of Arrangement; kept with `statistics`, by `array` and `key`: whatever else build depends on."""
+    """Both, for many tokens first. build(outputs) makes the arrays of Arrangement; kept with `statistics`, by `array`
+    and `key`: whatever else build depends on."""
     memo = statistics.memo
     if (key, array) not in memo:
         memo[key, array] = [

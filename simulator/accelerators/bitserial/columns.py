@@ -39,8 +39,8 @@ def bit_columns(codes, zero, words, cols, width, packed, group):
 
 @njit(cache=True, nogil=True)
 def lockstep_sums(columns, outputs, runs):
-    """Cycles of a step: every run takes the most columns that any of `outputs` rows has, at least one; summed over `runs`
-    neighbouring runs: (ceil(rows / outputs), ceil(n / runs)) int64."""
+    """Cycles of a step: every run takes the most columns that any of `outputs` rows has, at least one; summed over
+    `runs` neighbouring runs: (ceil(rows / outputs), ceil(n / runs)) int64."""
     rows, n = columns.shape
     sums = np.zeros((-(-rows // outputs), -(-n // runs)), dtype=np.int64)
     slowest = np.empty(n, dtype=np.uint8)

@@ -70,17 +70,20 @@ class Dstc(GranularAccelerator):
     spec: DstcSpec
     skips_zero_inputs = True
     notes = (
-        "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are not modelled here.",
-        "Bank conflicts and merging in the accumulation buffer, bitmap decoding and instruction issue are left out, which flatters sparse runs.",
-        "Sparse activations are statistical (independent random zeros), in expected cycles; they are moved and stored dense.",
+        "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are "
+        "not modelled here.",
+        "Bank conflicts and merging in the accumulation buffer, bitmap decoding and instruction issue are left out, "
+        "which flatters sparse runs.",
+        "Sparse activations are statistical (independent random zeros), in expected cycles; they are moved and stored "
+        "dense.",
     )
 
     def geometry(self) -> list[int]:
         return [self.spec.array.otcs, self.spec.array.rows, self.spec.array.unit_rows, self.spec.array.depth]
 
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
-        """Granules of otcs strips x depth inputs, (row groups, column groups): steps of the slowest strip, kept weights,
-        bits of both bitmaps, weight columns that are not empty (added up over strips)."""
+        """Granules of otcs strips x depth inputs, (row groups, column groups): steps of the slowest strip, kept
+        weights, bits of both bitmaps, weight columns that are not empty (added up over strips)."""
         array = self.spec.array
         steps, kept, bitmap_bits, occupied = strip_steps(
             mask.words, mask.cols, array.rows, array.unit_rows, array.otcs, array.depth, TILE_COLS

@@ -1,24 +1,26 @@
 """Hierarchical structured sparsity: N:M inside blocks times N:M of blocks, at the rate of both ranks' product.
 
-Source: Wu et al., "HighLight: Efficient and Flexible DNN Acceleration with Hierarchical Structured Sparsity" (MICRO 2023). A row is
-cut into blocks of h inputs, and blocks into runs of H. A mask holds the pair inner_n:h x outer_n:H if no block keeps more than
-inner_n weights and no run more than outer_n blocks with any. The hardware supports all pairs with h up to inner_most and H up to
-outer_most, by default 4:{4..8} in blocks and 2:{2..4} of blocks: densities from 1 to 25 %. A step multiplies the inner_n x outer_n
-slots of one run of `rows` outputs with one token, filled or not, so every output has the same work and nothing waits for
-anything: speedup = h x H / (inner_n x outer_n).
+Source: Wu et al., "HighLight: Efficient and Flexible DNN Acceleration with Hierarchical Structured Sparsity" (MICRO
+2023). A row is cut into blocks of h inputs, and blocks into runs of H. A mask holds the pair inner_n:h x outer_n:H if
+no block keeps more than inner_n weights and no run more than outer_n blocks with any. The hardware supports all pairs
+with h up to inner_most and H up to outer_most, by default 4:{4..8} in blocks and 2:{2..4} of blocks: densities from 1
+to 25 %. A step multiplies the inner_n x outer_n slots of one run of `rows` outputs with one token, filled or not, so
+every output has the same work and nothing waits for anything: speedup = h x H / (inner_n x outer_n).
 
-A layer runs at one pair, a setting of the multiplexers of both ranks: of the supported pairs that hold the whole mask, the one of
-fewest slots, of equal ones that of least metadata. One block too full anywhere moves the layer to a denser pair; a mask that only
-4:4 x 2:2 holds runs dense, stored dense, and `mapping` says so. Unstructured masks nearly always do. A 2:4 mask holds 4:8 x 2:2.
+A layer runs at one pair, a setting of the multiplexers of both ranks: of the supported pairs that hold the whole mask,
+the one of fewest slots, of equal ones that of least metadata. One block too full anywhere moves the layer to a denser
+pair; a mask that only 4:4 x 2:2 holds runs dense, stored dense, and `mapping` says so. Unstructured masks nearly always
+do. A 2:4 mask holds 4:8 x 2:2.
 
-Storage, to the bit: the slots of every run, and the offset of each: ceil(log2 h) bits of a value in its block, ceil(log2 H) of a block
-in its run, none for a rank that keeps all. A granule is `runs` runs of `rows` outputs; runs that the last input cuts short have all
-their slots.
+Storage, to the bit: the slots of every run, and the offset of each: ceil(log2 h) bits of a value in its block,
+ceil(log2 H) of a block in its run, none for a rank that keeps all. A granule is `runs` runs of `rows` outputs; runs
+that the last input cuts short have all their slots.
 
-Deviations and approximations: which of the two ranges belongs to which rank could not be checked against the paper's text; array.*
-can swap them (inner_n=2, inner_most=4, outer_n=4, outer_most=8). How PEs share outputs, inputs and tokens is ours. Sparse activations are gated in the paper, which saves energy and no
-cycles; here they bring nothing. Compression and alignment of inputs are left out, the input buffer delivers what a step asks for.
-The paper's 6.4 times better energy-delay product is a geometric mean over its own workloads and not one of our numbers.
+Deviations and approximations: which of the two ranges belongs to which rank could not be checked against the paper's
+text; array.* can swap them (inner_n=2, inner_most=4, outer_n=4, outer_most=8). How PEs share outputs, inputs and tokens
+is ours. Sparse activations are gated in the paper, which saves energy and no cycles; here they bring nothing.
+Compression and alignment of inputs are left out, the input buffer delivers what a step asks for. The paper's 6.4 times
+better energy-delay product is a geometric mean over its own workloads and not one of our numbers.
 """
 
 from dataclasses import dataclass
@@ -69,8 +71,10 @@ class Highlight(GranularAccelerator):
     spec_type = HighlightSpec
     spec: HighlightSpec
     notes = (
-        "A layer runs at one pair of ranks, the sparsest supported one that holds its whole mask; masks that hold none run dense.",
-        "Ranges 4:{4..8} in blocks and 2:{2..4} of blocks; which belongs to which rank is not certain, array.* can swap them.",
+        "A layer runs at one pair of ranks, the sparsest supported one that holds its whole mask; masks that hold none "
+        "run dense.",
+        "Ranges 4:{4..8} in blocks and 2:{2..4} of blocks; which belongs to which rank is not certain, array.* can "
+        "swap them.",
         "Sparse activations are gated in the published design; here they save neither cycles nor energy.",
         "How the array's PEs share outputs, inputs and tokens is ours; the input buffer delivers what a step asks for.",
     )
@@ -131,12 +135,13 @@ def slot_bits(array: HighlightArray, inner_of: int, outer_of: int) -> int:
 
 
 def supported_pairs(array: HighlightArray) -> list[tuple[int, int]]:
-    """(inputs of a block, blocks of a run), sparsest first, then least metadata; the last is the dense one. Raises UserError for
-    ranges that no hardware has."""
+    """(inputs of a block, blocks of a run), sparsest first, then least metadata; the last is the dense one. Raises
+    UserError for ranges that no hardware has."""
     for rank, n, most in (("inner", array.inner_n, array.inner_most), ("outer", array.outer_n, array.outer_most)):
         if not n <= most <= LONGEST:
             raise UserError(
-                f"array.{rank}_most = {most} must be {n} (array.{rank}_n) to {LONGEST}, the longest block that is kept in a word"
+                f"array.{rank}_most = {most} must be {n} (array.{rank}_n) to {LONGEST}, the longest block that is kept "
+                f"in a word"
             )
     pairs = [
         (inner_of, outer_of)

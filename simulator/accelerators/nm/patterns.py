@@ -12,8 +12,8 @@ _QUADS = np.uint64(0x3333333333333333)
 
 @njit(cache=True, nogil=True)
 def row_covers(words: np.ndarray, cols: int, depth: int) -> np.ndarray:
-    """Of every row of a tile of `depth` inputs (a multiple of 4): the least of 1, 2, 4 that no aligned four of its inputs keeps
-    more than, (rows, ceil(cols / depth)) uint8. A row without kept weights has 1."""
+    """Of every row of a tile of `depth` inputs (a multiple of 4): the least of 1, 2, 4 that no aligned four of its
+    inputs keeps more than, (rows, ceil(cols / depth)) uint8. A row without kept weights has 1."""
     rows, n_words = words.shape
     tiles = -(-cols // depth)
     covers = np.ones((rows, tiles), dtype=np.uint8)
@@ -41,7 +41,8 @@ def row_covers(words: np.ndarray, cols: int, depth: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def cover_counts(covers: np.ndarray, group_rows: int) -> np.ndarray:
-    """Rows of each cover in every tile of `group_rows` rows: (3, ceil(rows / group_rows), tiles) int64, covers 1, 2, 4."""
+    """Rows of each cover in every tile of `group_rows` rows: (3, ceil(rows / group_rows), tiles) int64, covers 1, 2,
+    4."""
     rows, tiles = covers.shape
     counts = np.zeros((3, -(-rows // group_rows), tiles), dtype=np.int64)
     for r in range(rows):
@@ -52,8 +53,9 @@ def cover_counts(covers: np.ndarray, group_rows: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def holds_ranks(words: np.ndarray, cols: int, inner: int, inner_of: int, outer: int, outer_of: int) -> bool:
-    """Whether every aligned block of `inner_of` inputs keeps at most `inner` weights, and every aligned run of `outer_of` blocks
-    at most `outer` blocks that keep any. Blocks and runs that the last input cuts short count as well; inner_of <= 64."""
+    """Whether every aligned block of `inner_of` inputs keeps at most `inner` weights, and every aligned run of
+    `outer_of` blocks at most `outer` blocks that keep any. Blocks and runs that the last input cuts short count as
+    well; inner_of <= 64."""
     rows, n_words = words.shape
     full = ~np.uint64(0) if inner_of == 64 else (np.uint64(1) << np.uint64(inner_of)) - np.uint64(1)
     for r in range(rows):

@@ -1,17 +1,18 @@
 """Sparse tensor core of one A100-class SM: 2:4 weights at twice the dense rate, anything else at the dense rate.
 
-Source: Mishra et al., "Accelerating Sparse Deep Neural Networks" (arXiv 2104.08378) for 2:4 and its format; the SM's 1024 INT8
-MACs, its 256 KB shared memory and the 42 bytes a cycle between shared memory and the cores are those of the Sparseloop artifact's
-STC (Wu et al., MICRO 2022). An A100's SM has twice as many INT8 MACs, and 1024 for fp16 (array.macs). One SM has its share of the
-DRAM bandwidth.
+Source: Mishra et al., "Accelerating Sparse Deep Neural Networks" (arXiv 2104.08378) for 2:4 and its format; the SM's
+1024 INT8 MACs, its 256 KB shared memory and the 42 bytes a cycle between shared memory and the cores are those of the
+Sparseloop artifact's STC (Wu et al., MICRO 2022). An A100's SM has twice as many INT8 MACs, and 1024 for fp16
+(array.macs). One SM has its share of the DRAM bandwidth.
 
-The work is cut into granules of `rows` outputs x `depth` inputs, `tokens` tokens at a step. A step multiplies the whole granule:
-rows * depth * tokens / macs cycles, edges padded; of a 2:4 mask only two of four, so half. The inputs of a granule are read from
-shared memory once for all its rows, whatever the mask: at 2:4 they are needed twice as fast, and the 42 bytes a cycle can bind.
-A mask that keeps more than two of any four inputs runs dense, stored dense, as the hardware would run it.
+The work is cut into granules of `rows` outputs x `depth` inputs, `tokens` tokens at a step. A step multiplies the whole
+granule: rows * depth * tokens / macs cycles, edges padded; of a 2:4 mask only two of four, so half. The inputs of a
+granule are read from shared memory once for all its rows, whatever the mask: at 2:4 they are needed twice as fast, and
+the 42 bytes a cycle can bind. A mask that keeps more than two of any four inputs runs dense, stored dense, as the
+hardware would run it.
 
-Deviations and approximations: instruction issue, register files and bank conflicts are left out; a mask is 2:4 as a whole or not
-at all (a library calls one kernel a matrix).
+Deviations and approximations: instruction issue, register files and bank conflicts are left out; a mask is 2:4 as a
+whole or not at all (a library calls one kernel a matrix).
 """
 
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class Stc(GranularAccelerator):
     spec_type = StcSpec
     spec: StcSpec
     notes = (
-        "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are not modelled here.",
+        "One SM with its share of the DRAM bandwidth; a GPU has many, and its scheduler, caches and launch costs are "
+        "not modelled here.",
         "A mask runs at 2:4 as a whole, or dense where any run of four keeps more than two.",
     )
 

@@ -1,26 +1,28 @@
-"""Matrix engine of a CPU core with row-wise N:4 weights: every row of a tile runs at the smallest of 1:4, 2:4 and 4:4 that holds it.
+"""Matrix engine of a CPU core with row-wise N:4 weights: a row of a tile runs at the smallest of 1:4, 2:4, 4:4 for it.
 
-Source: Jeong et al., "VEGETA: Vertically-Integrated Extensions for Sparse/Dense GEMM Tile Acceleration on CPUs" (HPCA 2023). The
-engine keeps 512 weights: 32 lanes of 16 MACs, and a lane covers 16 fours of inputs, so a tile is 64 inputs deep. A row of the
-tile that keeps at most one weight of any aligned four takes one lane, at most two: two lanes, else four. The cover is chosen for
-each row of a tile, not for whole rows of the matrix. That is how we read the paper, and it is the reading that gives its
-numbers: for weights kept at random, 4 lanes over the expected lanes is 2.37 at 90 % zeros and 3.29 at 95 %, and the paper reports
-2.36 and 3.28. A row of a tile without any weight is covered by 1:4 and takes a lane.
+Source: Jeong et al., "VEGETA: Vertically-Integrated Extensions for Sparse/Dense GEMM Tile Acceleration on CPUs" (HPCA
+2023). The engine keeps 512 weights: 32 lanes of 16 MACs, and a lane covers 16 fours of inputs, so a tile is 64 inputs
+deep. A row of the tile that keeps at most one weight of any aligned four takes one lane, at most two: two lanes, else
+four. The cover is chosen for each row of a tile, not for whole rows of the matrix. That is how we read the paper, and
+it is the reading that gives its numbers: for weights kept at random, 4 lanes over the expected lanes is 2.37 at 90 %
+zeros and 3.29 at 95 %, and the paper reports 2.36 and 3.28. A row of a tile without any weight is covered by 1:4 and
+takes a lane.
 
-Rows are packed: of `group_rows` rows of a tile, those of equal cover are put side by side, wide ones first, and fill the engine
-one filling after the other; the last filling may stay part empty (the published packing may differ; at 512 rows this costs a few
-percent at high sparsity). A filling is multiplied with `tokens` tokens in as many cycles, fewer tokens take as long: the tile registers
-hold 16. Consecutive tiles of one filling skip loading weights again, and loads are hidden by the double set of weight
-registers otherwise. Partial sums leave and enter with every filling.
+Rows are packed: of `group_rows` rows of a tile, those of equal cover are put side by side, wide ones first, and fill
+the engine one filling after the other; the last filling may stay part empty (the published packing may differ; at 512
+rows this costs a few percent at high sparsity). A filling is multiplied with `tokens` tokens in as many cycles, fewer
+tokens take as long: the tile registers hold 16. Consecutive tiles of one filling skip loading weights again, and loads
+are hidden by the double set of weight registers otherwise. Partial sums leave and enter with every filling.
 
-Storage: N slots of every four of a row, filled or not, 2 bits of index each, and 2 bits of cover for every row of a tile, from which
-the packed order follows. A granule whose rows all need 4:4 is stored and run dense, without metadata.
+Storage: N slots of every four of a row, filled or not, 2 bits of index each, and 2 bits of cover for every row of a
+tile, from which the packed order follows. A granule whose rows all need 4:4 is stored and run dense, without metadata.
 
-Deviations and approximations: the rest of the core is left out (instruction issue, tile loads through the caches, the pipeline's
-filling and draining), so the published 1.09 over an older dense engine for 4:4 does not appear: our baseline is this engine itself.
-The published speedups of whole layers, 2.20 (2:4) and 3.74 (1:4), contain that 1.09 and memory; by the array alone they are 2 and 4.
-Buffers stand for the core's share of caches. Sparse activations bring nothing. Fewer weights never add compute cycles, but can add
-bytes: a granule that needs 4:4 throughout carries no metadata, one that needs less in a single row does.
+Deviations and approximations: the rest of the core is left out (instruction issue, tile loads through the caches, the
+pipeline's filling and draining), so the published 1.09 over an older dense engine for 4:4 does not appear: our baseline
+is this engine itself. The published speedups of whole layers, 2.20 (2:4) and 3.74 (1:4), contain that 1.09 and memory;
+by the array alone they are 2 and 4. Buffers stand for the core's share of caches. Sparse activations bring nothing.
+Fewer weights never add compute cycles, but can add bytes: a granule that needs 4:4 throughout
+carries no metadata, one that needs less in a single row does.
 """
 
 from dataclasses import dataclass
@@ -69,9 +71,12 @@ class Vegeta(GranularAccelerator):
     spec_type = VegetaSpec
     spec: VegetaSpec
     notes = (
-        "Every row of a tile of 64 inputs is covered by the smallest of 1:4, 2:4 and 4:4 that holds it; a row without weights by 1:4.",
-        "Rows of equal cover are packed side by side within groups of 512 outputs; the last engine filling of a group may stay part empty.",
-        "The baseline is this engine on the unpruned layer, so the published 1.09 over an older dense engine is not in the speedup; the rest of the CPU is not modelled.",
+        "Every row of a tile of 64 inputs is covered by the smallest of 1:4, 2:4 and 4:4 that holds it; a row without "
+        "weights by 1:4.",
+        "Rows of equal cover are packed side by side within groups of 512 outputs; the last engine filling of a group "
+        "may stay part empty.",
+        "The baseline is this engine on the unpruned layer, so the published 1.09 over an older dense engine is not in "
+        "the speedup; the rest of the CPU is not modelled.",
         "Fewer than 16 tokens take as long as 16, the width of a tile register.",
     )
 

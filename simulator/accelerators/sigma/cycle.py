@@ -33,17 +33,13 @@ and inputs that met in one group may part. More multipliers make the tree deeper
 also the groups of a port larger: then they can be slower.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
 import numpy as np
-from pydantic import Field
 
 from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.sigma import kernels
 from simulator.accelerators.sigma.folds import folds_of, plans_of
+from simulator.accelerators.sigma.spec import SigmaSpec
 from simulator.cycles import LayerCycles
-from simulator.machine.parts import Machine
 from simulator.machine.port import port_of
 from simulator.statistics import Statistics
 from simulator.tiling.search import Choices, best
@@ -51,31 +47,6 @@ from simulator.work import Work
 from workloads.columns.column import Column
 from workloads.errors import UserError
 from workloads.mask import PackedMask
-
-
-@dataclass(frozen=True)
-class SigmaArray:
-    """Raises UserError where the ports do not divide the multipliers."""
-
-    num_ms: Annotated[int, Field(ge=2, le=1 << 24)]
-    dn_bw: Annotated[int, Field(ge=1)]
-    packing: Literal["rows", "continuous"]
-
-    def __post_init__(self) -> None:
-        if self.num_ms % self.dn_bw:
-            raise UserError(
-                f"array.dn_bw = {self.dn_bw} does not divide array.num_ms = {self.num_ms}; "
-                "every port feeds the same number of multipliers"
-            )
-
-
-@dataclass(frozen=True)
-class SigmaSpec(Machine):
-    array: SigmaArray
-
-    @property
-    def macs(self) -> int:
-        return self.array.num_ms
 
 
 class Sigma(Accelerator):
@@ -88,9 +59,12 @@ class Sigma(Accelerator):
     )
     notes = (
         "Zeros among the inputs do not shorten SIGMA's stream; activation_density is ignored.",
-        "Distribution is the bound of the ports (STONNE's SIGMA-like controller without its output conflicts); folds are not overlapped.",
-        "Folds hold whole rows, so every token brings all inputs that a fold uses: with long rows the SRAM's 960 GB/s bind before the multipliers do.",
-        "folds and distribution_cycles are of one pass of all tokens; where inputs do not fit on chip, weights may be loaded several times.",
+        "Distribution is the bound of the ports (STONNE's SIGMA-like controller without its output conflicts); folds "
+        "are not overlapped.",
+        "Folds hold whole rows, so every token brings all inputs that a fold uses: with long rows the SRAM's 960 GB/s "
+        "bind before the multipliers do.",
+        "folds and distribution_cycles are of one pass of all tokens; where inputs do not fit on chip, weights may be "
+        "loaded several times.",
     )
 
     def geometry(self) -> list[int | str]:

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
+from simulator.accelerators.sigma.spec import SigmaSpec
 from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.energy import total_pj
@@ -15,9 +16,6 @@ from simulator.machine.port import Port
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.refusals import Refusal
-
-if TYPE_CHECKING:
-    from simulator.accelerators.sigma.cycle import SigmaSpec
 
 CONFIGURE_CYCLES = 1
 DRAIN_CYCLES = 1
@@ -61,7 +59,7 @@ class Folds:
         return weights, inputs
 
 
-def folds_of(spec: "SigmaSpec", work: Work, statistics: Statistics) -> Folds:
+def folds_of(spec: SigmaSpec, work: Work, statistics: Statistics) -> Folds:
     number = spec.number
     width = work.width(number.weight_bits)
     quantized = work.weight_bits is not None and work.weight_bits <= number.weight_bits
@@ -90,7 +88,7 @@ def folds_of(spec: "SigmaSpec", work: Work, statistics: Statistics) -> Folds:
     return statistics.memo[key]
 
 
-def plans_of(spec: "SigmaSpec", work: Work, folds: Folds) -> list["Plan"]:
+def plans_of(spec: SigmaSpec, work: Work, folds: Folds) -> list["Plan"]:
     """What fits, rows-outer first: it computes least. Raises Infeasible."""
     asked, tokens = spec.mapping.order, work.tokens
     tiles = [tokens, *(1 << i for i in reversed(range(tokens.bit_length())) if 1 << i < tokens)]
@@ -113,7 +111,7 @@ def plans_of(spec: "SigmaSpec", work: Work, folds: Folds) -> list["Plan"]:
 class Plan:
     """A layer with `tile` tokens at a time in a loop order."""
 
-    spec: "SigmaSpec"
+    spec: SigmaSpec
     work: Work
     folds: Folds
     tile: int
@@ -133,8 +131,8 @@ class Plan:
         return ceil_div(self.work.rows * self.work.tokens * self.spec.number.activation_bits, 8)
 
     def refusal(self) -> Refusal | None:
-        """The first buffer that is too small and what it would need; None where the plan fits. Halves are those of what a fold brings
-        or leaves; what stays for all tokens takes the buffer as a whole."""
+        """The first buffer that is too small and what it would need; None where the plan fits. Halves are those of what
+        a fold brings or leaves; what stays for all tokens takes the buffer as a whole."""
         folds, buffers = self.folds, self.spec.buffers
         share = 2 if buffers.double else 1
         sum_bits = self.spec.number.accumulator_bits

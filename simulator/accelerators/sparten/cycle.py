@@ -93,7 +93,8 @@ class Sparten(Accelerator):
     notes = (
         "SparTen runs convolutions: how a linear layer is divided over its clusters (filters, tokens) is ours.",
         "Clusters wait for each other every sync_chunks chunks; buffer sizes and DRAM bandwidth are ours.",
-        "With sparse inputs cycles are expected values, CUs taken as independent given how many inputs of a chunk are nonzero.",
+        "With sparse inputs cycles are expected values, CUs taken as independent given how many inputs of a chunk are "
+        "nonzero.",
         "Inputs and outputs are transferred dense; weights as values, a 128-bit mask and a 32-bit pointer a chunk.",
         "The inner join and the permutation network of gb-h take no cycles of their own.",
     )
@@ -112,8 +113,8 @@ class Sparten(Accelerator):
 
     def arrays_of(self, counts: np.ndarray, cols: int) -> dict[str, np.ndarray]:
         """From kept weights per (row, chunk). rows (groups,); cols (chunks,); values, cycles (groups, chunks): kept
-        weights, and cycles with dense inputs; counts (groups, chunks, units): kept weights of every CU; filters (groups,
-        units)."""
+        weights, and cycles with dense inputs; counts (groups, chunks, units): kept weights of every CU; filters
+        (groups, units)."""
         array = self.spec.array
         order = grouped(counts.sum(axis=1, dtype=np.int64), array.units, array.balancing)
         groups, chunks = len(order), counts.shape[1]

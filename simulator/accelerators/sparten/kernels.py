@@ -50,7 +50,8 @@ def pack_units(
 ) -> None:  # fmt: skip
     """Fills unit_counts (groups, chunks, units), cycles and values (groups, chunks).
 
-    counts (rows, chunks) uint16 kept weights; order (groups, units or 2 * units): rows of CU u at u and units + u, -1: none.
+    counts (rows, chunks) uint16 kept weights; order (groups, units or 2 * units): rows of CU u at u and units + u, -1:
+    none.
     by_chunk: in every chunk, the group's filters are sorted anew and the densest shares a CU with the sparsest.
     """
     groups, size = order.shape

@@ -1,43 +1,47 @@
-"""Dense systolic arrays: weight, output or input stationary, one or several side by side; the presets tpu-v4 and tpu-v5e.
+"""Dense systolic arrays: weight, output or input stationary, one or several side by side; tpu-v4 and tpu-v5e.
 
-A grid of rows x cols processing elements multiplies y = x W^T, with M tokens, K inputs and N outputs, fold by fold. A fold fills
-the array with the part of one operand that stays (ws: weights, rows along the inputs, columns along the outputs; is: inputs, rows
-along the inputs, columns along the tokens) while the other streams through, skewed by a cycle a row; or (os) both stream and the
-sums stay (rows along the tokens, columns along the outputs). The cycles are those of SCALE-Sim (Samajdar et al., ISPASS 2020;
-version 3: Raj et al., ISPASS 2025), which numbers them from 0, so that a layer takes L - 1:
+A grid of rows x cols processing elements multiplies y = x W^T, with M tokens, K inputs and N outputs, fold by fold. A
+fold fills the array with the part of one operand that stays (ws: weights, rows along the inputs, columns along the
+outputs; is: inputs, rows along the inputs, columns along the tokens) while the other streams through, skewed by a cycle
+a row; or (os) both stream and the sums stay (rows along the tokens, columns along the outputs). The cycles are those of
+SCALE-Sim (Samajdar et al., ISPASS 2020; version 3: Raj et al., ISPASS 2025), which numbers them from 0, so that a layer
+takes L - 1:
 
     ws  L = ceil(K / rows) ceil(N / cols) (2 rows + cols + M - 2)
     os  L = ceil(M / rows) ceil(N / cols) (K + rows + cols - 2)
     is  L = ceil(K / rows) ceil(M / cols) (2 rows + cols + N - 2)
 
-The first `rows` cycles of a ws or is fold load what stays. array.count arrays run in lock step on neighbouring groups of columns
-and share what streams along their rows: cols becomes cols * count in the ceil, and the fold is no longer for it. With dataflow is
-columns are tokens, so few tokens leave arrays idle.
+The first `rows` cycles of a ws or is fold load what stays. array.count arrays run in lock step on neighbouring groups
+of columns and share what streams along their rows: cols becomes cols * count in the ceil, and the fold is no longer for
+it. With dataflow is columns are tokens, so few tokens leave arrays idle.
 
-Pruning saves nothing here: zeros are multiplied, and rows or columns of W that are wholly zero are NOT skipped; to gain from
-structured pruning, cut them out and simulate the smaller layer. Weights are stored dense, at their bits, with their scales.
+Pruning saves nothing here: zeros are multiplied, and rows or columns of W that are wholly zero are NOT skipped; to gain
+from structured pruning, cut them out and simulate the smaller layer. Weights are stored dense, at their bits, with
+their scales.
 
-array.nm = "N:M" adds N:M along the inputs to dataflow ws, SCALE-Sim 3's layer-wise sparsity: a processing element holds one of the N
-kept weights of M neighbouring inputs with its index, gets all M inputs, and picks one; K becomes N ceil(K / M), whether slots are
-filled or not (SCALE-Sim drops the slots that a shorter last group leaves empty in every row, which can save it a fold). Weights are
-stored packed N:M. With os and is the weights move, so that every element would have to pick anew in every cycle: not modelled, a
-UserError. A mask that keeps more than N of M somewhere runs dense and is stored dense.
+array.nm = "N:M" adds N:M along the inputs to dataflow ws, SCALE-Sim 3's layer-wise sparsity: a processing element holds
+one of the N kept weights of M neighbouring inputs with its index, gets all M inputs, and picks one; K becomes N ceil(K
+/ M), whether slots are filled or not (SCALE-Sim drops the slots that a shorter last group leaves empty in every row,
+which can save it a fold). Weights are stored packed N:M. With os and is the weights move, so that every element would
+have to pick anew in every cycle: not modelled, a UserError. A mask that keeps more than N of M somewhere runs dense and
+is stored dense.
 
-Memory adds stalls and nothing else: compute_cycles is the formula, whatever the buffers. Tiles, loop orders and partial sums that
-spill to DRAM (counted in output_bytes) are those of systolic_stream.py, the choice between them that of systolic_mapper.py. The
-formula lets every fold stream all tokens at once (is: all outputs), so ws spills where the sums of cols * count outputs for all
-tokens exceed half of output_kib: above 4096 tokens in the presets systolic and tpu-v4, 8192 in tpu-v5e. Running the tokens in
-batches, at the price of filling the array again for each, would avoid it: simulate the batch with --tokens and multiply.
+Memory adds stalls and nothing else: compute_cycles is the formula, whatever the buffers. Tiles, loop orders and partial
+sums that spill to DRAM (counted in output_bytes) are those of systolic_stream.py, the choice between them that of
+systolic_mapper.py. The formula lets every fold stream all tokens at once (is: all outputs), so ws spills where the sums
+of cols * count outputs for all tokens exceed half of output_kib: above 4096 tokens in the presets systolic and tpu-v4,
+8192 in tpu-v5e. Running the tokens in batches, at the price of filling the array again for each, would avoid it:
+simulate the batch with --tokens and multiply.
 
-tpu-v4 and tpu-v5e: matrix units, clock, memory sizes and bandwidth of Jouppi et al. (ISCA 2023) and of Google Cloud's page on v5e,
-whose clock and VMEM are not on it (see the preset); 8 or 4 arrays of 128 x 128 give the published 275 and 197 TFLOPS of bf16 at
-most. How a chip's memory is divided among weights, inputs and outputs is ours. 5 nm has no energy data: v5e is charged as 7 nm,
-which overstates its energy.
+tpu-v4 and tpu-v5e: matrix units, clock, memory sizes and bandwidth of Jouppi et al. (ISCA 2023) and of Google Cloud's
+page on v5e, whose clock and VMEM are not on it (see the preset); 8 or 4 arrays of 128 x 128 give the published 275 and
+197 TFLOPS of bf16 at most. How a chip's memory is divided among weights, inputs and outputs is ours. 5 nm has no energy
+data: v5e is charged as 7 nm, which overstates its energy.
 
-Deviations and approximations: filling and draining are never hidden behind the neighbouring fold, as SCALE-Sim has it; a TPU keeps a
-second set of weights in the array and hides at least the `rows` cycles of loading, so small M looks worse here than there (M = 128
-on 128 x 128: 510 cycles a fold, 128 of them loading). Vector units, transposes and host are left out; so are bank conflicts. Sparse
-activations save nothing: they only count fewer useful multiplications.
+Deviations and approximations: filling and draining are never hidden behind the neighbouring fold, as SCALE-Sim has it;
+a TPU keeps a second set of weights in the array and hides at least the `rows` cycles of loading, so small M looks worse
+here than there (M = 128 on 128 x 128: 510 cycles a fold, 128 of them loading). Vector units, transposes and host are
+left out; so are bank conflicts. Sparse activations save nothing: they only count fewer useful multiplications.
 """
 
 from dataclasses import dataclass
@@ -99,9 +103,12 @@ class Systolic(Accelerator):
     spec_type = SystolicSpec
     spec: SystolicSpec
     notes = (
-        "Zeros are multiplied, and wholly zero rows or columns are not skipped: only array.nm gains from a mask, and only from one that is N:M.",
-        "Folds neither overlap nor hide their weight loading (SCALE-Sim's count); a TPU hides it, so few tokens look worse here.",
-        "Dataflow ws streams all tokens through every fold: partial sums that outgrow half of buffers.output_kib spill to DRAM.",
+        "Zeros are multiplied, and wholly zero rows or columns are not skipped: only array.nm gains from a mask, and "
+        "only from one that is N:M.",
+        "Folds neither overlap nor hide their weight loading (SCALE-Sim's count); a TPU hides it, so few tokens look "
+        "worse here.",
+        "Dataflow ws streams all tokens through every fold: partial sums that outgrow half of buffers.output_kib spill "
+        "to DRAM.",
         "Sparse activations save nothing.",
     )
 
@@ -119,12 +126,14 @@ class Systolic(Accelerator):
     def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
         """One layer; of the mask it needs `work.nnz` and whether it is N:M.
 
-        Raises UserError for array.nm with os or is and for overrides the dataflow does not have, Infeasible where no tile fits.
+        Raises UserError for array.nm with os or is and for overrides the dataflow does not have, Infeasible where no
+        tile fits.
         """
         pattern, number = self.spec.pattern, self.spec.number
         if pattern and self.spec.array.dataflow != "ws":
             raise UserError(
-                f"array.nm = {pattern}: with dataflow {self.spec.array.dataflow} weights move through the array; use array.dataflow=ws or array.nm=dense"
+                f"array.nm = {pattern}: with dataflow {self.spec.array.dataflow} weights move through the array; use "
+                f"array.dataflow=ws or array.nm=dense"
             )
         packed = pattern is not None and bool(statistics["follows"][0])
         width = work.width(number.weight_bits)

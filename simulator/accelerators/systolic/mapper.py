@@ -1,8 +1,8 @@
-"""The plans of systolic arrays that fit the buffers, each with its energy and a lower bound of its cycles; `search` takes the best.
+"""The plans of systolic arrays that fit the buffers, with their energy and a bound of their cycles, for `search`.
 
-`outer` and `inner` are powers of two of folds, or all of them; chunks powers of two. The bound is the longer of all transfers and of
-computing with the first load and the last store around it. Plans of more than MOST_STEPS tiles are looked at only where none with
-fewer fits: their short chunks would save a fraction of a first load.
+`outer` and `inner` are powers of two of folds, or all of them; chunks powers of two. The bound is the longer of all
+transfers and of computing with the first load and the last store around it. Plans of more than MOST_STEPS tiles are
+looked at only where none with fewer fits: their short chunks would save a fraction of a first load.
 """
 
 import math
@@ -115,7 +115,8 @@ def overrides(machine: Machine, gemm: Gemm, fabric: Fabric, dataflow: str) -> di
     if mapping.tile_cols and gemm.m > 1:
         if fabric.rows % gemm.n:
             raise UserError(
-                f"mapping.tile_cols = {mapping.tile_cols}: array.rows = {fabric.rows} is no multiple of N in array.nm = {gemm.n}:{gemm.m}; use 0"
+                f"mapping.tile_cols = {mapping.tile_cols}: array.rows = {fabric.rows} is no multiple of N in array.nm "
+                f"= {gemm.n}:{gemm.m}; use 0"
             )
         granules["tile_cols"] = fabric.rows // gemm.n * gemm.m
     return {name: check_override(name, getattr(mapping, name), granule) for name, granule in granules.items()}
@@ -179,7 +180,8 @@ def moving_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataf
     last = np.minimum(chunk, length - (-(-length // chunk) - 1) * chunk) * (end * gemm.activation_bits / 8)
     gaps = np.zeros(len(outer))
     if not any(machine.buffers.widths):
-        # from the first chunk of its last inner tile on, the port stores an outer tile; one tile of the next is loaded meanwhile
+        # from the first chunk of its last inner tile on, the port stores an outer tile; one tile of the next is loaded
+        # meanwhile
         gaps = np.maximum(stored - outer * inner * fold * port.bytes_per_cycle, 0)
         gaps *= (-(-across // wide) - 1) * ((-(-inner_folds // inner) > 1) | (chunk < length))
         last = np.maximum(last, end * length * gemm.activation_bits / 8 - (length - chunk) * port.bytes_per_cycle)
@@ -264,8 +266,8 @@ def totals(gemm: Gemm) -> tuple[float, float, float]:
 
 
 def energies(machine: Machine, gemm: Gemm, compute: int, reads: tuple, writes: tuple, moved: np.ndarray) -> np.ndarray:
-    """pJ of every plan. reads, writes: bytes that leave and enter each buffer, moved: those that cross the DRAM port; bytes of tiles
-    are not rounded up."""
+    """pJ of every plan. reads, writes: bytes that leave and enter each buffer, moved: those that cross the DRAM port;
+    bytes of tiles are not rounded up."""
     unit = machine.unit_energies(gemm.weight_bits)
     useful = gemm.outputs * gemm.slots * gemm.tokens
     return total_pj(unit, useful, max(compute * machine.macs - useful, 0), reads, writes, moved)

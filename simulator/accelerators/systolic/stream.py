@@ -2,15 +2,17 @@
 
 Array tiles (folds) are gathered into buffer tiles of `outer` x `inner` of them. The dataflows:
 
-    ws   weights stay: outer = outputs, inner = inputs, tokens stream. Inputs are loaded again for every outer tile, unless
+    ws   weights stay: outer = outputs, inner = inputs, tokens stream. Inputs are loaded again for every outer tile,
+    unless
          all of them stay on chip; partial sums of an outer tile stay in the output buffer until its last inner tile.
     is   inputs stay: outer = tokens, inner = inputs, outputs (rows of W) stream; weights take the part of the inputs.
-    os   outputs stay: outer = tokens and inner = outputs (tokens-outer), or the other way round (rows-outer); inputs stream.
+    os   outputs stay: outer = tokens and inner = outputs (tokens-outer), or the other way round (rows-outer); inputs
+    stream.
          The outer operand is loaded once, the inner one for every outer tile, unless all of it stays on chip.
 
-Where the whole stream of a fold does not fit, buffer tiles are single folds whose stream comes in chunks, a power of two long:
-the array waits in mid-fold, so that chunks add no fill. ws and is then load and store the partial sums of every chunk at every
-inner tile, where those of a whole outer tile do not fit either (spilled).
+Where the whole stream of a fold does not fit, buffer tiles are single folds whose stream comes in chunks, a power of
+two long: the array waits in mid-fold, so that chunks add no fill. ws and is then load and store the partial sums of
+every chunk at every inner tile, where those of a whole outer tile do not fit either (spilled).
 """
 
 from dataclasses import dataclass
@@ -88,8 +90,10 @@ class Fabric:
 
 @dataclass(frozen=True)
 class Plan:
-    """outer, inner: folds of a buffer tile; chunk: of the stream; resident: the operand that is needed again stays on chip;
-    kept: os, the outer operand stays while inner tiles pass (always, unless chunked); spilled: partial sums do not stay."""
+    """outer, inner: folds of a buffer tile; chunk: of the stream; resident: the operand that is needed again stays on
+    chip;
+    kept: os, the outer operand stays while inner tiles pass (always, unless chunked); spilled: partial sums do not
+    stay."""
 
     order: str
     outer: int
@@ -102,8 +106,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Buffer tiles of a plan, arrays (outer kinds, inner tiles, chunk kinds); `outer_times` and `chunk_times` say how often each
-    kind comes. Bytes that are loaded and stored, array cycles, and bits that leave and enter the buffers."""
+    """Buffer tiles of a plan, arrays (outer kinds, inner tiles, chunk kinds); `outer_times` and `chunk_times` say how
+    often each kind comes. Bytes that are loaded and stored, array cycles, and bits that leave and enter the buffers."""
 
     outer_times: np.ndarray
     chunk_times: np.ndarray
@@ -142,7 +146,8 @@ class Tiles:
         return Stream(load, compute, store, np.stack([starts, starts + 1, times], axis=1))
 
     def busy(self, buffers: Buffers) -> np.ndarray:
-        """Cycles of every tile: the array's, or the slowest buffer's; filling takes a single-ported one's cycles as well."""
+        """Cycles of every tile: the array's, or the slowest buffer's; filling takes a single-ported one's cycles as
+        well."""
         busy = self.compute
         reads = (self.weight_reads, self.index_reads, self.input_reads, self.sum_reads + self.sum_writes)
         fills = (self.weights + self.scales, self.metadata, self.inputs, self.sums)
@@ -154,7 +159,8 @@ class Tiles:
 
 
 def pieces(total: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sizes, times) of `total` cut into `block`s: the first, those in the middle, the last, as far as there are any."""
+    """(sizes, times) of `total` cut into `block`s: the first, those in the middle, the last, as far as there are
+    any."""
     count = ceil_div(total, block)
     last = total - (count - 1) * block
     kinds = [(block, 1)] * (count > 1) + [(block, count - 2)] * (count > 2) + [(last, 1)]
@@ -217,7 +223,8 @@ def moving_outputs(gemm: Gemm, fabric: Fabric, dataflow: str, plan: Plan) -> Til
 
 
 def standing_outputs(gemm: Gemm, fabric: Fabric, plan: Plan) -> Tiles:
-    """os: sums stand in the array, both operands pass; chunks are written out one by one, as scales differ between them."""
+    """os: sums stand in the array, both operands pass; chunks are written out one by one, as scales differ between
+    them."""
     tokens_outer = plan.order == "tokens-outer"
     outer_tile, inner_tile = (fabric.rows, fabric.cols) if tokens_outer else (fabric.cols, fabric.rows)
     outer_total, inner_total = (gemm.tokens, gemm.outputs) if tokens_outer else (gemm.outputs, gemm.tokens)

@@ -1,44 +1,43 @@
 """The ViTCoD machine at level "cycle": lanes, metadata, buffered tiles and DRAM, for any number of tokens.
 
 Source: ViTCoD (HPCA 2023) for the two engines, clock, buffers and bandwidth; the array size is BESA's port of it.
-The linear y = x W^T runs tile by tile: a tile is tile_rows outputs x tile_cols inputs x tile_tokens tokens, in the order
-tokens (outer), outputs, inputs (inner, partial sums stay on chip).
+The linear y = x W^T runs tile by tile: a tile is tile_rows outputs x tile_cols inputs x tile_tokens tokens, in the
+order tokens (outer), outputs, inputs (inner, partial sums stay on chip).
 
 Compute, a token of a tile. The array's `width` lanes are split for a whole layer:
   * denser engine, w lanes: the tile's g dense columns without metadata, zeros included:
     ceil(tile_rows / w) * ceil(g / height) cycles;
-  * sparser engine, width - w lanes: row i of the tile runs on lane i mod (width - w), `height` kept weights a cycle into
-    one adder tree, so a row with c kept weights takes ceil(c / height); the slowest lane counts.
+  * sparser engine, width - w lanes: row i of the tile runs on lane i mod (width - w), `height` kept weights a cycle
+    into one adder tree, so a row with c kept weights takes ceil(c / height); the slowest lane counts.
   The engines run side by side, the slower one ends the tile, and w is in proportion to their MACs.
 
-Memory: bytes of kept weights, their groups' scales, metadata, inputs and outputs over one DRAM port (`engine.walk`); weights and
-scales share a buffer. On chip, every token of a tile reads the tile's weights, scales and metadata once; an input once for every
-kept weight of the sparser engine, and once for every w rows of the denser one, whose lanes share it; every engine that has
-columns in a tile adds a sum to each of its outputs (a read, but for the first, and a write), and finished sums are read once
-more. A tile takes as long as the array or the slowest of its buffers, where `buffers.*_bytes_per_cycle` limits them.
-The compiler tries every threshold and tile size that fits the buffers (`vitcod_tiling.tilings`) and picks by `search`'s rule.
+Memory: bytes of kept weights, their groups' scales, metadata, inputs and outputs over one DRAM port (`engine.walk`);
+weights and scales share a buffer. On chip, every token of a tile reads the tile's weights, scales and metadata once; an
+input once for every kept weight of the sparser engine, and once for every w rows of the denser one, whose lanes share
+it; every engine that has columns in a tile adds a sum to each of its outputs (a read, but for the first, and a write),
+and finished sums are read once more. A tile takes as long as the array or the slowest of its buffers, where
+`buffers.*_bytes_per_cycle` limits them. The compiler tries every threshold and tile size that fits the buffers
+(`vitcod_tiling.tilings`) and picks by `search`'s rule.
 
 Deviations and approximations: ViTCoD published attention, not linear layers; its third 53 KiB buffer idles here.
-Metadata is a bitmap over the sparse columns by default ("coordinate" is the publication's kind). Zero inputs are not skipped.
-Adder-tree latency and drain once a layer are left out, bank conflicts too; with dram.device = generic so are DRAM row effects
-(`dram.efficiency` stands for them). Each engine's sums are counted for all rows of a tile, also where a row keeps nothing. A pruned
-weight moved from the denser to the sparser side can cost cycles, so fewer weights are not guaranteed to be faster. More bandwidth
-or larger buffers never cost more than 1/64: every tiling they allow gets no slower, only the choice among near-equals may change.
+Metadata is a bitmap over the sparse columns by default ("coordinate" is the publication's kind). Zero inputs are not
+skipped. Adder-tree latency and drain once a layer are left out, bank conflicts too; with dram.device = generic so are
+DRAM row effects (`dram.efficiency` stands for them). Each engine's sums are counted for all rows of a tile, also where
+a row keeps nothing. A pruned weight moved from the denser to the sparser side can cost cycles, so fewer weights are not
+guaranteed to be faster. More bandwidth or larger buffers never cost more than 1/64: every tiling they allow gets no
+slower, only the choice among near-equals may change.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
 
 from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.vitcod.shapes import shapes_of
+from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.accelerators.vitcod.tiling import Schedule, tilings
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.formats import block_sides
-from simulator.machine.parts import Array, Fraction, Machine
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR, Choices, best
 from simulator.work import Work
@@ -47,34 +46,22 @@ from workloads.errors import UserError
 from workloads.mask import PackedMask
 
 
-@dataclass(frozen=True)
-class Engines:
-    dense_thresholds: Annotated[tuple[Fraction, ...], Field(min_length=1)]
-    metadata: Literal["bitmap", "coordinate"]
-
-
-@dataclass(frozen=True)
-class VitcodSpec(Machine):
-    array: Array
-    engines: Engines
-
-    @property
-    def macs(self) -> int:
-        return self.array.width * self.array.height
-
-
 class Vitcod(Accelerator):
     name = "vitcod"
     spec_type = VitcodSpec
     spec: VitcodSpec
     notes = (
         "ViTCoD published attention, not linear layers: the mapping of a linear layer onto its two engines is ours.",
-        "Quantized weights take their own bits on both sides, and the scales and zero points of their groups are moved with them.",
+        "Quantized weights take their own bits on both sides, and the scales and zero points of their groups are moved "
+        "with them.",
         "Zero inputs are multiplied like others: the activation density changes no cycles.",
-        "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is one bit per position of the "
-        "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's kind).",
+        "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is "
+        "one bit per position of the "
+        "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's "
+        "kind).",
         "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",
-        "Unless set otherwise, on-chip buffers deliver what the array asks for, and DRAM its full bandwidth (dram.efficiency = 1) without row or bank "
+        "Unless set otherwise, on-chip buffers deliver what the array asks for, and DRAM its full bandwidth "
+        "(dram.efficiency = 1) without row or bank "
         "effects; adder-tree latency and pipeline drain are left out.",
     )
 
@@ -84,8 +71,8 @@ class Vitcod(Accelerator):
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
         """The distinct divisions of the columns that the thresholds give, lanes in proportion to each engine's MACs.
 
-        counts (divisions, rows, n_words) uint8: kept weights of the sparse columns in each run of 64; dense_cols (divisions, n_words):
-        dense columns there; dense_lanes (divisions,).
+        counts (divisions, rows, n_words) uint8: kept weights of the sparse columns in each run of 64; dense_cols
+        (divisions, n_words): dense columns there; dense_lanes (divisions,).
         """
         column_counts = mask.column_counts()
         kept = int(column_counts.sum())

@@ -1,8 +1,9 @@
 """The label walk by which the published simulators move dense columns to the front.
 
 Rows and columns share one space of labels. For i = 0 .. g-1 in turn, with d the original index of the i-th dense
-column: every label i becomes SCRATCH, every label d becomes i, every label SCRATCH becomes d, on rows and columns alike.
-SCRATCH = 200 was meant as "nobody's label" but is a real one in matrices larger than that, so labels merge there.
+column: every label i becomes SCRATCH, every label d becomes i, every label SCRATCH becomes d, on rows and columns
+alike. SCRATCH = 200 was meant as "nobody's label" but is a real one in matrices larger than that, so labels merge
+there.
 """
 
 import numpy as np

@@ -1,22 +1,20 @@
 """What tiles of the cycle model of ViTCoD hold and how long they compute, for every tile shape.
 
-None of it depends on bandwidth or buffers, and only bytes on bits: it is kept with the statistics, and shared by further designs.
+None of it depends on bandwidth or buffers, and only bytes on bits: it is kept with the statistics, and shared by
+further designs.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.cycles import ceil_div
 from simulator.formats import block_sides, index_bits, scale_bits
 from simulator.statistics import Statistics
 from simulator.tiling.granules import check_override
 from simulator.tiling.tiles import group_sums, running_sums, shape_facts, tile_bytes, tile_cycles
 from simulator.work import Work
-
-if TYPE_CHECKING:
-    from simulator.accelerators.vitcod.cycle import VitcodSpec
 
 WORD = 64
 
@@ -26,7 +24,8 @@ READS, SUMS, MOST_HELD, MOST_METADATA, WEIGHTS, METADATA, SCALES = range(5, 12)
 
 @dataclass(frozen=True)
 class Split:
-    """A layer's work under one threshold: `dense_lanes` of `lanes` lanes take the dense columns, the others the rest."""
+    """A layer's work under one threshold: `dense_lanes` of `lanes` lanes take the dense columns, the others the
+    rest."""
 
     counts: np.ndarray  # (rows, n_words) uint8 kept weights of the sparse columns in each run of 64 columns
     dense_cols: np.ndarray  # (n_words,) dense columns in each run of 64
@@ -37,7 +36,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Storage:
-    """What decides how many bytes a tile takes. scale_bits: of a scale and its zero point, 0 where weights have none."""
+    """What decides how many bytes a tile takes. scale_bits: of a scale and its zero point, 0 where weights have
+    none."""
 
     weight_bits: int
     metadata: str
@@ -45,7 +45,7 @@ class Storage:
     scale_bits: int
 
     @classmethod
-    def of(cls, spec: "VitcodSpec", work: Work) -> "Storage":
+    def of(cls, spec: VitcodSpec, work: Work) -> "Storage":
         width = work.width(spec.number.weight_bits)
         quantized = work.weight_bits is not None and work.weight_bits <= spec.number.weight_bits
         return cls(width, spec.engines.metadata, work.group_size, spec.number.scale_bits + width if quantized else 0)
@@ -81,7 +81,8 @@ class Shape:
 class Shapes:
     """The tile shapes of one split, narrow before wide and low before high, and what designs have asked of them so far.
 
-    What decides which shapes are looked at closer is one table over all of them; arrays over tiles exist for those only.
+    What decides which shapes are looked at closer is one table over all of them; arrays over tiles exist for those
+    only.
     """
 
     def __init__(self, split: Split, widths: list[int], heights: list[int]):
@@ -126,7 +127,8 @@ class Shapes:
         return self._facts[storage]
 
     def totals(self, height: int, wanted: np.ndarray | None = None) -> np.ndarray:
-        """Compute cycles of all tiles for a token, (shapes,) int64; computed for those `wanted`, -1 where never asked for."""
+        """Compute cycles of all tiles for a token, (shapes,) int64; computed for those `wanted`, -1 where never asked
+        for."""
         totals = self._totals.setdefault(height, np.full(len(self), -1, dtype=np.int64))
         if wanted is None:
             return totals
@@ -154,7 +156,8 @@ class Shapes:
 
 
 def tile_widths(n_words: int) -> list[int]:
-    """Tile widths to try, in words of 64 columns: every one up to 16, then steps of a half power of two, then the whole."""
+    """Tile widths to try, in words of 64 columns: every one up to 16, then steps of a half power of two, then the
+    whole."""
     wider = [width << shift for shift in range(20) for width in (24, 32)]
     return sorted({min(width, n_words) for width in [*range(1, 17), *wider]})
 
@@ -164,8 +167,9 @@ def tile_heights(lane_groups: int) -> list[int]:
     return [1 << shift for shift in range((lane_groups - 1).bit_length() + 1)]
 
 
-def shapes_of(spec: "VitcodSpec", statistics: Statistics, work: Work) -> list[Shapes]:
-    """`tile_widths` by lanes * `tile_heights`, or what the overrides leave of them, for every split; kept with the statistics.
+def shapes_of(spec: VitcodSpec, statistics: Statistics, work: Work) -> list[Shapes]:
+    """`tile_widths` by lanes * `tile_heights`, or what the overrides leave of them, for every split; kept with the
+    statistics.
 
     Raises UserError for an override that is no multiple of the lanes or of 64 columns.
     """

@@ -6,7 +6,6 @@ A design costs a table over all (tile shape, token tile) and a walk through the 
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
@@ -24,6 +23,7 @@ from simulator.accelerators.vitcod.shapes import (
     Shapes,
     Storage,
 )
+from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.actions import BUFFERS, Actions
 from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.engine import Stream, run
@@ -35,17 +35,12 @@ from simulator.tiling.tiles import load_cycles
 from simulator.work import Work
 from workloads.refusals import Refusal
 
-if TYPE_CHECKING:
-    from simulator.accelerators.vitcod.cycle import VitcodSpec
-
 SHAPE, TILE_TOKENS, RESIDENT, BOUND, ENERGY = range(5)  # columns of candidate_table
 
 
-def tilings(
-    spec: "VitcodSpec", shapes: Shapes, work: Work, limit_cycles: float = math.inf
-) -> Choices["Schedule"] | None:
-    """Every tiling under one threshold; None where already what they move takes longer than limit_cycles: that spares counting
-    their compute cycles.
+def tilings(spec: VitcodSpec, shapes: Shapes, work: Work, limit_cycles: float = math.inf) -> Choices["Schedule"] | None:
+    """Every tiling under one threshold; None where already what they move takes longer than limit_cycles: that spares
+    counting their compute cycles.
 
     Raises Infeasible where not even the smallest tile fits.
     """
@@ -91,11 +86,12 @@ def candidate_table(
     act_bits, sum_bits, capacities, room, widths, double, bandwidth, turnaround,
     macs, useful, shared_pj, idle_pj, dram_pj, read_pj, write_pj,
 ):  # fmt: skip
-    """What fits, (n, 5): shape, token tile, inputs resident, lower bound of the cycles, energy in pJ as layer_energy has it, but that
-    bytes of inputs and outputs are not rounded up tile by tile.
+    """What fits, (n, 5): shape, token tile, inputs resident, lower bound of the cycles, energy in pJ as layer_energy
+    has it, but that bytes of inputs and outputs are not rounded up tile by tile.
 
-    The bound is the longer of transferring everything and of first load, busiest of array and buffers, last store; their sum where
-    buffers are single. Inputs that stay on chip for a token tile take the whole buffer if there is no other token tile.
+    The bound is the longer of transferring everything and of first load, busiest of array and buffers, last store;
+    their sum where buffers are single. Inputs that stay on chip for a token tile take the whole buffer if there is no
+    other token tile.
     """
     table = np.empty((len(fitting) * len(tiles), 5))
     n = 0
@@ -140,7 +136,7 @@ def candidate_table(
 class Schedule:
     """A layer under one tiling: the token tiles in order, a shorter last one as a pass of its own."""
 
-    spec: "VitcodSpec"
+    spec: VitcodSpec
     shapes: Shapes
     index: int
     storage: Storage
@@ -273,7 +269,7 @@ class Schedule:
         )
 
 
-def smallest_tile_refusal(spec: "VitcodSpec", shapes: Shapes, storage: Storage, tokens: int) -> Refusal:
+def smallest_tile_refusal(spec: VitcodSpec, shapes: Shapes, storage: Storage, tokens: int) -> Refusal:
     """Why not even the smallest tile fits: the first buffer that is too small for it."""
     facts, buffers = shapes.facts(storage)[0], spec.buffers
     rows, cols = int(facts[0]), int(facts[1])
