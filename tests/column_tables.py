@@ -23,8 +23,13 @@ def schemas() -> dict[str, tuple[Column, ...]]:
 
 
 def table(columns: tuple[Column, ...]) -> str:
-    lines = [f"| `{c.name}` | {c.kind} | {c.meaning.replace('|', chr(92) + '|')} |" for c in columns]
-    return "\n".join(["", "| column | type | meaning |", "|---|---|---|", *lines, "", ""])
+    lines = [f"| `{c.name}` | {c.kind} | {unit(c)} | {c.meaning.replace('|', chr(92) + '|')} |" for c in columns]
+    return "\n".join(["", "| column | type | unit | meaning |", "|---|---|---|---|", *lines, "", ""])
+
+
+def unit(column: Column) -> str:
+    """Of the values in files, where shares are not percent."""
+    return "" if column.unit == "%" else column.unit
 
 
 def with_tables(text: str) -> str:

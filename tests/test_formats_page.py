@@ -3,10 +3,12 @@
 import dataclasses
 import re
 
+import pandas as pd
 import pytest
 
 from measurement import records
 from simulator.machine import parts
+from studies.predict import predict_frame
 from tests.column_tables import PAGE, REGION, schemas, with_tables
 from workloads.bundle import VERSION, BundleFile, BundleHeader, LayerEntry
 
@@ -33,6 +35,11 @@ def test_every_table_of_columns_is_there() -> None:
 def test_bundle_keys(part: type) -> None:
     assert {field.name for field in dataclasses.fields(part)} <= names(section("A mask bundle"))
     assert f"version {VERSION}" in TEXT
+
+
+def test_columns_of_predictions() -> None:
+    found = predict_frame(pd.DataFrame({"m": [64], "n": [256], "k": [256]}), "a100-pcie", "fp16", [])
+    assert set(found.columns) <= names(section("Result rows"))
 
 
 def test_record_keys_and_columns() -> None:
