@@ -69,9 +69,9 @@ def test_cores_wait_for_the_slowest_at_every_barrier():
 
 @given(
     shape=st.tuples(st.integers(1, 90), st.integers(1, 300), st.sampled_from([0.0, 0.05, 0.5, 0.95, 1.0]),
-    st.integers(0, 10**6)),
+                    st.integers(0, 10**6)),
     array=st.tuples(st.integers(1, 5), st.sampled_from([1, 3, 16, 32, 64]), st.sampled_from([1, 5, 8, 64]),
-    st.sampled_from([64, 128, 192])),
+                    st.sampled_from([64, 128, 192])),
     tile_cols=st.sampled_from([8, 16, 64]),
 )  # fmt: skip
 @settings(max_examples=80, deadline=None)

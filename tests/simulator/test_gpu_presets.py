@@ -193,8 +193,7 @@ def test_decode_sized_gemms_of_others(one):
 
 
 # Left out of the fit, medians were at most 7 % of a time and 8 % of a speedup for all but one type (RTX 4090 int8), and
-# the side of
-# 1.0 was right in 88 % of those not within 5 % of it; `benchmarks/fit_gpu.py` prints all of them.
+# the side of 1.0 was right in 88 % of those not within 5 % of it; `benchmarks/fit_gpu.py` prints all of them.
 @pytest.mark.skipif(not DATA.exists(), reason="optional data: ../shared/data/gpu/dense_vs_24_gemm.csv")
 @pytest.mark.parametrize("name", MEASURED)
 def test_presets_are_as_near_to_the_data_as_cross_validation_says(name):

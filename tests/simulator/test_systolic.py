@@ -144,10 +144,9 @@ def cases(draw):
         "inputs": draw(st.integers(1, 40)),
         "tokens": draw(st.integers(1, 40)),
     }
-    gemm = Gemm(**numbers, n=n, m=m, weight_bits=draw(st.sampled_from([3, 8])), scale_bits=draw(st.sampled_from([0,
-                11])),
-                group_size=draw(st.sampled_from([None, 8])), activation_bits=draw(st.sampled_from([8, 5])),
-                sum_bits=20)  # fmt: skip
+    gemm = Gemm(**numbers, n=n, m=m, weight_bits=draw(st.sampled_from([3, 8])),
+                scale_bits=draw(st.sampled_from([0, 11])), group_size=draw(st.sampled_from([None, 8])),
+                activation_bits=draw(st.sampled_from([8, 5])), sum_bits=20)  # fmt: skip
     fabric = Fabric(draw(st.integers(1, 7)), draw(st.integers(1, 7)), draw(st.integers(1, 30)))
     chunk = draw(st.sampled_from([1, 2, 4, 1000]))
     outer, inner = (draw(st.integers(1, 4)), draw(st.integers(1, 4))) if chunk == 1000 else (1, 1)
@@ -198,8 +197,8 @@ def test_either_chunks_or_outer_tiles_repeat(outputs, repeats):
 
 
 machines = st.tuples(
-    arrays, flows, st.booleans(), st.sampled_from([0.5, 3.0, 30.0]), st.lists(st.sampled_from([0.0625, 0.25, 1.0,
-    16.0]), min_size=3, max_size=3),
+    arrays, flows, st.booleans(), st.sampled_from([0.5, 3.0, 30.0]),
+    st.lists(st.sampled_from([0.0625, 0.25, 1.0, 16.0]), min_size=3, max_size=3),
     st.sampled_from([0, 2]),
 )  # fmt: skip
 
