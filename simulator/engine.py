@@ -51,6 +51,8 @@ def walk(load: np.ndarray, compute: np.ndarray, store: np.ndarray, times: int, d
     added up at once, exactly.
     """
     before = np.empty_like(state)
+    # `before` is the state a pass ago: where all times moved by the same shift, each further pass moves them by it
+    # again
     for done in range(times):
         before[:] = state
         for i in range(load.shape[0]):

@@ -32,6 +32,7 @@ def _times(load, compute, store, order, double):
     """The recurrence of engine.walk with every time kept; the arrays hold begin and end."""
     n = len(order)
     loads, computes, stores = np.zeros((n, 2), np.int64), np.zeros((n, 2), np.int64), np.zeros((n, 2), np.int64)
+    # port: end of the port's work; stored: end of the latest store. The store of tile i - 1 is issued behind load i.
     port = stored = 0
     for i in range(n):
         k = order[i]

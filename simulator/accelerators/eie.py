@@ -239,6 +239,8 @@ def slice_entries(words: np.ndarray, n_planes: int, entries: np.ndarray) -> None
     zeros = np.zeros((4, n_words), dtype=np.uint64)
     seen = np.zeros(n_words, dtype=np.uint64)
     carry = np.zeros(n_words, dtype=np.uint64)
+    # Per column of a word: planes are the bits of its entries so far, zeros those of a counter modulo 16 of the zeros
+    # since the last kept weight below; both are added to for 64 columns at once, `up` carrying from bit to bit.
     for p in range(min(pes, rows)):
         planes[:] = 0
         zeros[:] = 0
@@ -272,6 +274,8 @@ def queue_cycles(entries: np.ndarray, columns: np.ndarray, depth: int) -> int:
     finish = np.zeros(pes, dtype=np.int64)
     slowest = np.zeros(depth, dtype=np.int64)  # ring: of input k, the PE that is last to finish it
     sent, latest = -1, 0
+    # Before input k: finish[p], when PE p is done with the inputs before; sent, when input k - 1 was broadcast;
+    # slowest[k % depth], when the last PE finishes input k - depth, whose place in the queue input k takes.
     for k in range(len(columns)):
         column = entries[columns[k]]
         sent = max(sent + 1, slowest[k % depth])

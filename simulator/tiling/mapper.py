@@ -148,6 +148,9 @@ def shape_facts(values, metadata, rows, cols, groups, width, scale, row_sides, c
     """
     facts = np.empty((len(row_sides) * len(col_sides), 12), dtype=np.int64)
     high_v, high_m, high_r, had_rows = values.astype(np.int64), metadata.astype(np.int64), rows.astype(np.int64), 1
+    # high_* are the granules summed over `had_rows` rows of them, v, m, c, g also over `had_cols` columns; every side
+    # is a multiple of the one before (or the only one), so that it is summed from that: O(granules) for all sides
+    # together.
     n = 0
     for a in row_sides:
         by = a // had_rows
@@ -236,6 +239,8 @@ def candidate_table(
     their sum where buffers are single.
     """
     table = np.empty((len(facts) * len(tiles) * 2, 6))
+    # table[:n] holds the candidates found so far, in the order shape, token tile, loop order: `search` breaks ties by
+    # it
     n = 0
     share = 0.5 if double else 1.0
     for i in range(len(facts)):

@@ -22,6 +22,8 @@ def running_sums(counts: np.ndarray) -> np.ndarray:
     that lanes are counted many at a time."""
     rows, n = counts.shape
     before = np.zeros((n + 1, rows), dtype=np.int32)
+    # Blocks of 64 rows, so that the rows of a word that are written stay in cache: before[w] is whole for the block
+    # when before[w + 1] is made from it.
     for start in range(0, rows, 64):
         for w in range(n):
             for r in range(start, min(start + 64, rows)):
@@ -49,6 +51,7 @@ def tile_cycles(
     steps = np.empty(max(lanes - dense_lanes, 1), dtype=np.int32)
     for i in range(len(sides)):
         tile_rows, tile_words = sides[i]
+        # cycles[place] is the next tile of shape i; tiles go row by row of tiles, as starts counts them
         place = starts[i]
         for start in range(0, rows, tile_rows):
             stop = min(start + tile_rows, rows)
@@ -72,6 +75,7 @@ def _slowest(before: np.ndarray, after: np.ndarray, steps: np.ndarray, lane_macs
     share = 1 / lane_macs
     add = lane_macs - 0.5
     rows, lanes = len(before), min(len(steps), len(before))
+    # steps[k] is what lane k has done of the rows seen so far: rows k, k + lanes, k + 2 lanes, ...
     for k in range(lanes):
         steps[k] = np.int32((np.int32(after[k] - before[k]) + add) * share)
     for start in range(lanes, rows, lanes):
@@ -161,6 +165,7 @@ def shape_facts(
                 scales[t] = -(-stop // group_size) - -(-start // group_size) if group_size > 0 else int(t == 0)
                 engines += int(dense[t] > 0) + int(side[t] > dense[t])
             most_held = most_metadata = all_weights = all_metadata = all_scales = first_bytes = 0
+            # before (row tiles, n + 1): a tile's kept weights are the difference of two of its row's entries
             for g in range(row_tiles):
                 height = tile_rows if g + 1 < row_tiles else last_rows
                 for t in range(col_tiles):
@@ -187,6 +192,7 @@ def _sums_before(kept: np.ndarray, height: int) -> np.ndarray:
     """(lane groups, n) -> (row tiles, n + 1) int64: kept weights of a row tile before each word."""
     groups, n = kept.shape
     before = np.zeros((-(-groups // height), n + 1), dtype=np.int64)
+    # first the kept weights of each word, one place to the right; then their running sums along the words
     for g in range(groups):
         for w in range(n):
             before[g // height, w + 1] += kept[g, w]

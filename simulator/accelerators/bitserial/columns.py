@@ -25,6 +25,8 @@ def bit_columns(codes, zero, words, cols, width, packed, group):
         for g in range(n):
             union, negative = np.int16(0), np.int16(0)
             last = min((g + 1) * group, cols)
+            # `union` has the bits that any magnitude of the run has; `negative` has the sign bit once any weight is
+            # below 0
             for c in range(g * group, last):
                 value = integers[c]
                 union |= abs(value)
@@ -46,6 +48,7 @@ def lockstep_sums(columns, outputs, runs):
     slowest = np.empty(n, dtype=np.uint8)
     for first in range(0, rows, outputs):
         slowest[:] = 1
+        # slowest[g]: the most columns of run g among the rows of this step so far, at least one
         for r in range(first, min(first + outputs, rows)):
             for g in range(n):
                 slowest[g] = max(slowest[g], columns[r, g])

@@ -36,6 +36,7 @@ def strip_steps(
         group = first // height
         planes[:] = 0
         own[:] = 0
+        # adding a row's bits to 64 counters at once: `carry` are the columns that carry into plane p
         for r in range(first, stop):
             for w in range(n_words):
                 carry = words[r, w]
@@ -52,6 +53,8 @@ def strip_steps(
                 kept[group, cell] += np.int64(popcount(planes[p, w])) << p
                 seen |= planes[p, w]
             occupied[group, cell] += np.int64(popcount(seen))
+            # a column takes a step more for every `limit` that it keeps more than: count > limit, from the highest
+            # plane down; `equal` are the columns whose count agrees with `limit` in all planes seen
             for limit in range(0, stop - first, unit_rows):
                 above = np.uint64(0)  # columns that keep more than `limit`
                 equal = ~np.uint64(0)

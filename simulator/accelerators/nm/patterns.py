@@ -17,6 +17,8 @@ def row_covers(words: np.ndarray, cols: int, depth: int) -> np.ndarray:
     rows, n_words = words.shape
     tiles = -(-cols // depth)
     covers = np.ones((rows, tiles), dtype=np.uint8)
+    # covers[r, t] is the cover of the fours of tile t in words before w; a word may lie in several tiles, `part` masks
+    # its bits of one
     for r in range(rows):
         for w in range(n_words):
             pairs = (words[r, w] & _PAIRS) + ((words[r, w] >> np.uint64(1)) & _PAIRS)
@@ -58,6 +60,7 @@ def holds_ranks(words: np.ndarray, cols: int, inner: int, inner_of: int, outer: 
     well; inner_of <= 64."""
     rows, n_words = words.shape
     full = ~np.uint64(0) if inner_of == 64 else (np.uint64(1) << np.uint64(inner_of)) - np.uint64(1)
+    # `place` blocks of the open run are read, `kept_blocks` of them keep something
     for r in range(rows):
         kept_blocks, place = 0, 0
         for first in range(0, cols, inner_of):

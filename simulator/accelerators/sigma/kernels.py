@@ -26,6 +26,8 @@ def pack(counts: np.ndarray, num_ms: int, continuous: bool) -> tuple[np.ndarray,
     length = np.empty(most, dtype=np.int64)
     n = folds = 0
     used = num_ms  # of the open fold; a full one makes the next weight open another
+    # Segments 0..n - 1 are placed; `used` multipliers of fold folds - 1 are taken, the partial sum's among them; used
+    # == num_ms means that no fold is open. `done` of the row's kept weights are in segments.
     for r in range(counts.shape[0]):
         done = np.int64(0)
         kept = counts[r]
@@ -55,6 +57,8 @@ def positions(words: np.ndarray, cols: int, starts: np.ndarray, row: np.ndarray,
     begins = np.zeros(folds + 1, dtype=np.int64)
     begins[folds] = np.int64(words.shape[0]) * cols
     current = w = passed = np.int64(-1)
+    # Folds come in the order of the mask, so a row is read on from where the fold before stopped: `passed` kept weights
+    # of row `current` lie before its word w.
     for f in range(1, folds):
         r, wanted = row[starts[f]], before[starts[f]]
         begins[f] = r * cols
@@ -76,6 +80,8 @@ def positions(words: np.ndarray, cols: int, starts: np.ndarray, row: np.ndarray,
 @njit(cache=True, nogil=True)
 def _add_columns(seen: np.ndarray, row_words: np.ndarray, before: int, length: int) -> None:
     """Sets in `seen` the columns of `length` kept weights of a row, after skipping the first `before`."""
+    # Still to skip: `before`; still to set: `length`. A word's lowest bits are skipped, then its bits above `length`
+    # dropped.
     for w in range(row_words.shape[0]):
         word: Any = row_words[w]
         kept: Any = np.int64(popcount(word))
@@ -124,6 +130,9 @@ def port_loads(
     port_inputs = np.zeros((folds, 3), dtype=np.int32)
     in_group = np.zeros(words.shape[1], dtype=np.uint64)
     in_fold = np.zeros(words.shape[1], dtype=np.uint64)
+    # Multipliers are filled from `place` 0 on; groups of `group` of them share a port. The open group has `parts`
+    # pieces of rows with `weights` kept weights; the union of columns (in_group) is made only from the second piece on,
+    # as a row's columns are distinct. W and D of a closed group go to the column of its kind: full, last, partial sum.
     for f in range(folds):
         first, stop = starts[f], starts[f + 1]
         continued = before[first] > 0

@@ -37,6 +37,7 @@ def densest_first(kept: np.ndarray) -> np.ndarray:
         places[most - n + 1] += 1
     places = np.cumsum(places)
     order = np.empty(len(kept), dtype=np.int64)
+    # places[b] is where the next row of that many kept weights goes: a stable counting sort, densest first
     for r in range(len(kept)):
         order[places[most - kept[r]]] = r
         places[most - kept[r]] += 1
@@ -58,6 +59,8 @@ def pack_units(
     chunks = counts.shape[1]
     members = np.empty((chunks, size), dtype=np.int32)
     tally = np.zeros(counts.max() + 1, dtype=np.int64)
+    # members (chunks, size) are the group's counts, a chunk side by side; -1 where there is no filter. CU u owns places
+    # u and units + u.
     for g in range(groups):
         for i in range(size):
             row = order[g, i]
@@ -90,6 +93,8 @@ def pair_by_count(members: np.ndarray, tally: np.ndarray, units: int) -> None:
             present += 1
     members[:] = -1
     place = 0
+    # `place` filters are dealt out, densest first: the first `units` from CU units - 1 down to 0, the others from there
+    # on up
     for count in range(len(tally) - 1, -1, -1):
         for _ in range(tally[count]):
             members[units - 1 - place if place < units else place] = count
@@ -176,6 +181,7 @@ def _expected(counts, filters, weights, single, double, single_span, double_span
                     if filters[g, u] > 0:
                         span = single_span if filters[g, u] == 1 else double_span
                         low, high = max(low, span[k, counts[g, c, u], 0]), max(high, span[k, counts[g, c, u], 1])
+                # below `low` some CU is busy for certain, from `high` on none is: only between is the product looked at
                 product[low:high] = 1.0
                 for u in range(units):
                     if filters[g, u] > 0:

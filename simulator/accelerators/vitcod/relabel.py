@@ -27,6 +27,8 @@ def relabel(dense: np.ndarray, size: int) -> np.ndarray:
     for label in range(size):
         head[label] = label
         tail[label] = label
+    # head[l] .. tail[l], by following[], are the places labelled l, -1: none. A step swaps labels i and d through
+    # SCRATCH.
     for i in range(len(dense)):
         d = dense[i]
         _move(head, tail, following, i, SCRATCH)

@@ -94,6 +94,8 @@ def candidate_table(
     other token tile.
     """
     table = np.empty((len(fitting) * len(tiles), 5))
+    # table[:n] holds the tilings found so far; what follows from the shape alone is counted once, outside the token
+    # tiles
     n = 0
     for i in fitting:
         tile_rows, tile_cols, row_tiles, _, last_rows, reads, sums, _, _, weights, metadata, scales, first_bytes = (
