@@ -117,73 +117,77 @@ class Eie(Accelerator):
                 "eie runs a layer whole, token after token; set mapping.tile_rows, tile_cols and tile_tokens to 0, "
                 "order to best"
             )
-        entries, encoded = statistics["entries"], bool(statistics["encoded"][0])
-        if "held" not in statistics.memo:
-            statistics.memo["held"] = entries.sum(axis=0, dtype=np.int64), entries.sum(axis=1, dtype=np.int64)
-        by_pe, by_column = statistics.memo["held"]
-        fullest = int(by_pe.max())
+        held, encoded = self._held(statistics), bool(statistics["encoded"][0])
+        fullest = int(held[0].max())
         self.check_weights(work, fullest, encoded)
-        note = f"in SRAM, {fullest:,} entries in the fullest PE" if encoded else "dense, in SRAM"
         self.check_vectors(work)
-        samples = nonzero_inputs(work.cols, work.activation_density)
-        key = ("queues", self.spec.array.fifo_depth, work.activation_density)
-        if key not in statistics.memo:
-            found = [(queue_cycles(entries, s, self.spec.array.fifo_depth), int(by_column[s].sum())) for s in samples]
-            statistics.memo[key] = np.array(found, dtype=np.int64).T
-        token_cycles, token_entries = statistics.memo[key]
+        spec, samples = self.spec, nonzero_inputs(work.cols, work.activation_density)
+        token_cycles, token_entries = self._queues(work, statistics, samples)
         times = np.array([len(range(i, work.tokens, len(samples))) for i in range(len(samples))], dtype=np.int64)
-
-        number = self.spec.number
-        input_bits, output_bits = work.cols * number.activation_bits, work.rows * number.activation_bits
-        input_bytes, output_bytes = ceil_div(input_bits, 8), ceil_div(output_bits, 8)
-        nonzeros = len(samples[0])
-        sum_bits = work.rows * number.accumulator_bits
-        index_bits = encoded * (token_entries * RUN_BITS + nonzeros * self.spec.array.pes * 2 * pointer_bits(fullest))
-        reads = (
-            token_entries * work.width(number.weight_bits),
-            index_bits,
-            nonzeros * number.activation_bits,
-            sum_bits,
-        )
-        fills = (0, 0, input_bits, sum_bits)  # sums leave the accumulators once
+        reads, fills = self._buffer_bits(work, token_entries, len(samples[0]), fullest, encoded)
         busy = token_cycles
-        for width, read, fill in zip(self.spec.buffers.widths, reads, fills, strict=True):
+        for width, read, fill in zip(spec.buffers.widths, reads, fills, strict=True):
             if width:
-                bits = read + fill * (self.spec.buffers.ports == 1)
+                bits = read + fill * (spec.buffers.ports == 1)
                 busy = np.maximum(busy, np.ceil(bits / (8 * width)).astype(np.int64))
-        port = port_of(self.spec.dram, self.spec.clock.mhz)
-        same = np.ones(len(samples), dtype=np.int64)
-        order = np.arange(len(samples))
-        stream = Stream(
-            port.cycles(input_bytes * same),
-            busy,
-            port.store_cycles(output_bytes * same),
-            np.stack([order, order + 1, times], axis=1),
-        )
-        cycles, compute_cycles = run(stream, self.spec.buffers.double), stream.total(token_cycles)
+        input_bytes = ceil_div(work.cols * spec.number.activation_bits, 8)
+        output_bytes = ceil_div(work.rows * spec.number.activation_bits, 8)
+        port = port_of(spec.dram, spec.clock.mhz)
+        same, order = np.ones(len(samples), dtype=np.int64), np.arange(len(samples))
+        load, store = port.cycles(input_bytes * same), port.store_cycles(output_bytes * same)
+        stream = Stream(load, busy, store, np.stack([order, order + 1, times], axis=1))
+        cycles, compute_cycles = run(stream, spec.buffers.double), stream.total(token_cycles)
         useful = work.nnz * work.tokens * work.activation_density
-        total_bytes = (input_bytes + output_bytes) * work.tokens
         read_bits = [float((read * times).sum()) for read in reads]
         return LayerCycles(
             compute_cycles=compute_cycles,
             stall_cycles=cycles - compute_cycles,
             buffer_cycles=stream.total(busy) - compute_cycles,
             transfer_cycles=stream.total(stream.load) + stream.total(stream.store),
-            ideal_cycles=useful / self.spec.macs,
+            ideal_cycles=useful / spec.macs,
             weight_bytes=0,
             metadata_bytes=0,
             activation_bytes=input_bytes * work.tokens,
             output_bytes=output_bytes * work.tokens,
-            mapping=note,
+            mapping=f"in SRAM, {fullest:,} entries in the fullest PE" if encoded else "dense, in SRAM",
             actions=Actions(
                 macs=useful,
-                idle_macs=max(compute_cycles * self.spec.macs - useful, 0.0),
+                idle_macs=max(compute_cycles * spec.macs - useful, 0.0),
                 read_bits=(read_bits[0], read_bits[1], read_bits[2], read_bits[3]),
-                write_bits=(0.0, 0.0, 8.0 * input_bytes * work.tokens, float(sum_bits * work.tokens)),
-                dram_bits=8.0 * total_bytes,
+                write_bits=(0.0, 0.0, 8.0 * input_bytes * work.tokens, float(fills[3] * work.tokens)),
+                dram_bits=8.0 * (input_bytes + output_bytes) * work.tokens,
             ),
             stream=stream,
         )
+
+    def _held(self, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
+        """Entries of every PE (pes,) and of every column (cols,)."""
+        if "held" not in statistics.memo:
+            entries = statistics["entries"]
+            statistics.memo["held"] = entries.sum(axis=0, dtype=np.int64), entries.sum(axis=1, dtype=np.int64)
+        return statistics.memo["held"]
+
+    def _queues(self, work: Work, statistics: Statistics, samples: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(2, samples): cycles of a token with the nonzero inputs of each sample, and entries that it reads."""
+        depth = self.spec.array.fifo_depth
+        key = ("queues", depth, work.activation_density)
+        if key not in statistics.memo:
+            by_column = self._held(statistics)[1]
+            found = [(queue_cycles(statistics["entries"], s, depth), int(by_column[s].sum())) for s in samples]
+            statistics.memo[key] = np.array(found, dtype=np.int64).T
+        return statistics.memo[key]
+
+    def _buffer_bits(
+        self, work: Work, token_entries: np.ndarray, nonzeros: int, fullest: int, encoded: bool
+    ) -> tuple[tuple, tuple]:
+        """Bits that a token reads from each buffer and writes to it, in the order of BUFFERS; sums leave the
+        accumulators once."""
+        number = self.spec.number
+        sum_bits = work.rows * number.accumulator_bits
+        index_bits = encoded * (token_entries * RUN_BITS + nonzeros * self.spec.array.pes * 2 * pointer_bits(fullest))
+        weight_bits = token_entries * work.width(number.weight_bits)
+        reads = (weight_bits, index_bits, nonzeros * number.activation_bits, sum_bits)
+        return reads, (0, 0, work.cols * number.activation_bits, sum_bits)
 
     def pe_bits(self, work: Work, entries: int, encoded: bool = True) -> tuple[int, int]:
         """Bits that a PE of `entries` entries needs of weight and of index SRAM. Scales are spread evenly over the
