@@ -73,9 +73,10 @@ class Accelerator(ABC):
         self.name = (
             name or (preset if isinstance(preset, str) else preset.stem if isinstance(preset, Path) else "") or cls.name
         )
-        plain = preset_of(cls, preset)
-        values = with_sections(self.name, cls.spec_type, plain, sections)
-        changed = difference(plain, values)
+        values, changed = preset_of(cls, preset), []
+        if sections:
+            plain, values = values, with_sections(self.name, cls.spec_type, values, sections)
+            changed = difference(plain, values)
         self.spec = checked(self.name, cls.spec_type, with_overrides(self.name, cls.spec_type, values, overrides))
         self.settings = " ".join(" ".join([*changed, *overrides]).split())  # what was set differently from the preset
         given = [repr(override) for override in overrides] + ([f"preset={preset!r}"] if preset else [])

@@ -1,6 +1,5 @@
 """Machine descriptions: a preset, sections given in Python, "key=value" on top; checked against a spec dataclass."""
 
-import copy
 import dataclasses
 import datetime
 import json
@@ -40,17 +39,22 @@ def preset_values(preset: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """Of a shipped preset by its name, of a TOML file by its path, or the values themselves; a copy. Raises
     UserError."""
     if isinstance(preset, Mapping):
-        return copy.deepcopy(dict(preset))
+        return _copied(preset)
     if isinstance(preset, str):
         if not preset_path(preset).is_file():
             raise unknown("preset", preset, sorted(path.stem for path in preset_path("").parent.glob("*.toml")))
-        return copy.deepcopy(_preset(preset))
+        return _copied(_preset(preset))
     try:
         return parse_toml(preset.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{preset}: {error.strerror or error}") from None
     except ValueError as error:
         raise UserError(f"{preset}: {error}") from None
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With sections of its own; what they hold is replaced, never changed."""
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
 def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -> Spec:
@@ -64,7 +68,7 @@ def load_spec(name: str, spec_type: type[Spec], overrides: Sequence[str] = ()) -
 def with_sections(name: str, spec_type: Any, values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
     """`values` with `sections` in place of its own: a part (Array(32, 32)) replaces the whole section, a mapping or a
     named DRAM device only the keys that it has. Raises UserError for a section that `spec_type` lacks."""
-    result = copy.deepcopy(dict(values))
+    result = _copied(values)
     for key, section in sections.items():
         if key not in (fields := [field.name for field in dataclasses.fields(spec_type)]):
             raise unknown(f"section of {name}:", key, fields)
