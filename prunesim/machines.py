@@ -25,7 +25,7 @@ from simulator.machine.parts import Array, Buffers, Clock, Dram, Machine, Mappin
 from simulator.statistics import Statistics
 from simulator.tiling.granules import Granules, dense_storage, storage_arrays
 from simulator.work import Work
-from validation.twins.case import TileRun
+from validation.twins.twin import TileRun
 
 __all__ = [
     "Accelerator", "Array", "BitWave", "Buffers", "Clock", "Ddr4", "Dram", "Dstc", "Eie", "Gddr6", "GranularAccelerator", "Granules",

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.compressed import find_bits, from_bitmask, from_codes, unpack
-from tests.pruning.models import build, load_whole, quiet, recipe, save
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, load_whole, quiet, save
 from workloads.errors import UserError
 
 NAME = "model.layers.0.mlp.up_proj"

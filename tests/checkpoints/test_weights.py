@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.weight_files import kind_of, weight_files
-from tests.pruning.models import build, load_whole, save
+from validation.conformance.tiny_models import build, load_whole, save
 from workloads.errors import UserError
 
 
@@ -175,7 +175,8 @@ def test_a_pruned_torch_model_is_written_as_safetensors(tmp_path: Path) -> None:
     """Tied weights share their memory in a torch file; safetensors hold each name on its own."""
     from pruning.run.driver import prune
     from pruning.saving.dense import save_pruned
-    from tests.pruning.models import quiet, recipe
+    from tests.pruning.recipes import recipe
+    from validation.conformance.tiny_models import quiet
 
     model = build("llama-tied")
     save("llama-tied", tmp_path / "model")

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
-from tests.pruning.models import recipe
+from tests.pruning.recipes import recipe
+from validation.conformance.mask_laws import exact
+from validation.conformance.trial import Trial
 from workloads.bundle import MaskBundle
 
 SPARSITY = 0.3
@@ -13,7 +16,7 @@ SPARSITY = 0.3
 
 @dataclass(frozen=True)
 class Case:
-    """`exact`: what holds the target exactly: every "row", "layer", "block", the whole model ("global") or "run" of m inputs."""
+    """`exact`: what holds the target exactly: every "row", "layer", "block", the whole "model" or "run" of m inputs."""
 
     method: str
     exact: str = "row"
@@ -33,11 +36,14 @@ class Case:
     def recipe(self, **more: Any):
         return recipe(self.method, SPARSITY, **(self.settings | more))
 
+    def trial(self, family: str = "llama", dtype: torch.dtype = torch.float32) -> Trial:
+        return Trial(self.name, self.recipe(), self.exact if self.prunes else "model", family, dtype)
+
 
 PLAIN = [
     Case("magnitude", "layer", {"rule": "layer"}),
     Case("magnitude", "row", {"rule": "row"}),
-    Case("magnitude", "global", {"rule": "global"}),
+    Case("magnitude", "model", {"rule": "global"}),
     Case("wanda"),
     Case("wanda", "layer", {"rule": "layer"}),
     Case("gblm"),
@@ -91,22 +97,4 @@ def masks_of(bundle: MaskBundle) -> dict[str, np.ndarray]:
 
 def assert_exact(case: Case, bundle: MaskBundle) -> None:
     """Exactly as many pruned as asked for (0.3 * n, in whole numbers, rounded down) wherever the case says so."""
-    pruned: dict[object, int] = {}
-    sizes: dict[object, int] = {}
-    for entry, packed in bundle:
-        mask = packed.to_dense()
-        cols = mask.shape[1]
-        place: object = {"layer": entry.name, "block": entry.block}.get(case.exact, "model")
-        pruned[place] = pruned.get(place, 0) + int((~mask).sum())
-        sizes[place] = sizes.get(place, 0) + mask.size
-        if case.exact == "row":
-            assert ((~mask).sum(axis=1) == cols * 3 // 10).all(), entry.name
-        if case.exact == "run":
-            n, m = map(int, case.settings["pattern"].split(":"))
-            assert (mask.reshape(-1, m).sum(axis=1) == n).all(), entry.name
-    if not case.prunes:
-        assert sum(pruned.values()) == 0
-    if case.settings.get("nm_budget") == "row":
-        assert all(pruned[place] * 2 == size for place, size in sizes.items())
-    elif case.exact in ("layer", "block", "global"):
-        assert pruned == {place: size * 3 // 10 for place, size in sizes.items()}
+    exact(case.trial(), bundle)

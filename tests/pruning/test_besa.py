@@ -15,7 +15,8 @@ from pruning.methods.besa.ranks import keep_above, ranks_of
 from pruning.rules import pruned_count
 from pruning.run.driver import prune
 from tests.pruning.contract import masks_of
-from tests.pruning.models import quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import quiet, save, token_ids
 from workloads.errors import UserError
 from workloads.layers import Layer
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.forward.blockwise import BlockwiseModel
-from tests.pruning.models import FAMILIES, UNSUPPORTED, load_whole, save, token_ids
+from validation.conformance.tiny_models import FAMILIES, UNSUPPORTED, load_whole, save, token_ids
 from workloads.errors import UserError
 
 

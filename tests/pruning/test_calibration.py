@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig
 
 from pruning.data.calibration import check_ids, ids_sha256, read_calibration, windows
-from tests.pruning.models import save_tokenizer
+from validation.conformance.tiny_models import save_tokenizer
 from workloads.errors import UserError
 
 TEXT = "the quick brown fox jumps over the lazy dog, 0123456789 times. is it? yes!\n" * 4

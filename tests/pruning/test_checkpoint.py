@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from checkpoints.checkpoint import Checkpoint
-from tests.pruning.models import build, contents, load_whole, quiet, recipe, save
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, contents, load_whole, quiet, save
 from workloads.errors import UserError
 
 

@@ -14,7 +14,8 @@ from pruning.evaluation.perplexity import perplexity
 from pruning.run.driver import prune
 from pruning.run.layer_sparsities import layer_sparsities
 from tests.pruning.contract import ALLOCATED, PATTERNS, PLAIN, QUANTIZED, Case
-from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
 from workloads.patterns import DENSE

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from checkpoints.checkpoint import Checkpoint
-from checkpoints.prunable import all_refs, parameter_name
 from pruning.bundle_values import read_quantized, read_weight
-from pruning.evaluation.perplexity import perplexity
+from pruning.methods import METHODS
 from pruning.run.driver import prune
-from pruning.saving.dense import save_pruned
-from tests.pruning.contract import CASES, FEW, QUANTIZED, Case, assert_exact, masks_of
-from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.contract import CASES, FEW, QUANTIZED, Case, masks_of
+from tests.pruning.recipes import recipe
+from validation.conformance import mask_laws, weight_laws
+from validation.conformance.methods import check_method
+from validation.conformance.tiny_models import load_whole, quiet, save, token_ids
 from workloads.bundle import MaskBundle
 
 FAMILIES = ["llama-tied", "qwen2", "gpt2", "opt-projected", "gemma2", "phi3", "mixtral", "gpt_oss", "falcon"]
@@ -24,105 +25,47 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save("llama", tmp_path_factory.mktemp("llama"))
 
 
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+def each(cases: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+@each(FEW)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_families(family: str, case: Case, tmp_path: Path) -> None:
-    """Fused and grouped attention, biases, transposed storage, post-norms, experts: exact counts everywhere."""
-    save(family, tmp_path / "model", shard_size="30KB")
-    bundle = prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / "out", quiet, quiet)
-    bundle.validate()
-    assert_exact(case, bundle)
-    refs = [ref for block in all_refs(Checkpoint(tmp_path / "model")) for ref in block]
-    assert [entry.name for entry in bundle.layers] == [ref.layer.name for ref in refs]
+def test_families(family: str, case: Case) -> None:
+    mask_laws.counts_are_exact(None, case.trial(family))
 
 
-@pytest.mark.parametrize("case", WEIGHTS, ids=lambda case: case.name)
-def test_what_the_bundle_holds_is_what_is_saved_and_evaluated(case: Case, llama: Path, tmp_path: Path) -> None:
-    """Pruned entries exactly +0.0, everything outside the linears bit for bit the original, one perplexity for both ways."""
-    bundle = prune(Checkpoint(llama), case.recipe(), tmp_path / "masks", quiet, quiet)
-    save_pruned(llama, bundle, tmp_path / "saved", quiet)
-    before, after = load_whole(llama), load_whole(tmp_path / "saved")
-    inside = set()
-    for ref in (ref for block in all_refs(Checkpoint(llama)) for ref in block):
-        name = parameter_name(ref)
-        inside.add(name)
-        saved = ref.view(after.get_parameter(name).detach())
-        keep = torch.from_numpy(bundle[ref.layer.name].to_dense())
-        held = read_weight(bundle, ref.layer.name)
-        assert held is not None
-        assert torch.equal(saved, held)
-        assert bool((saved[~keep].view(torch.int32) == 0).all())  # +0.0
-    for name, parameter in before.named_parameters():
-        if name not in inside:
-            assert torch.equal(parameter, after.get_parameter(name)), name
-    ids = token_ids(4, 12, seed=5)
-    with_bundle = perplexity(Checkpoint(llama), ids, bundle, quiet)
-    assert with_bundle == perplexity(Checkpoint(tmp_path / "saved"), ids, None, quiet)
-    assert with_bundle != perplexity(Checkpoint(llama), ids, None, quiet)
+@each(WEIGHTS)
+def test_what_the_bundle_holds_is_what_is_saved_and_evaluated(case: Case) -> None:
+    weight_laws.saved_as_held(None, case.trial())
 
 
-@pytest.mark.parametrize("case", QUANTIZED, ids=lambda case: case.name)
+@each(QUANTIZED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_quantized_layers_say_their_bits_and_stay_on_their_grids(
-    case: Case, dtype: torch.dtype, tmp_path: Path
-) -> None:
-    save("llama", tmp_path / "model", dtype)
-    checkpoint = Checkpoint(tmp_path / "model", torch.float32)
-    bundle = prune(checkpoint, case.recipe(), tmp_path / "out", quiet, quiet)
-    for entry, mask in bundle:
-        quantized = read_quantized(bundle, entry.name)
-        assert quantized is not None
-        assert entry.weight_bits == case.settings["bits"]
-        assert entry.group_size == (case.settings.get("group_size") or entry.in_features)
-        assert int(quantized.codes.max()) <= quantized.grid.top
-        assert torch.equal(quantized.scale, quantized.scale.to(dtype).float())  # as a checkpoint of that type stores it
-        keep = torch.from_numpy(mask.to_dense())
-        assert bool((quantized.dequantize()[~keep] == 0).all())
-        levels = (quantized.codes.int() - quantized.zero.repeat_interleave(entry.group_size, dim=1).int()).abs()
-        assert int(levels.max()) <= quantized.grid.top
+def test_quantized_layers_say_their_bits_and_stay_on_their_grids(case: Case, dtype: torch.dtype) -> None:
+    weight_laws.stay_on_their_grids(None, case.trial(dtype=dtype))
 
 
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
-def test_no_hook_or_stand_in_stays_and_memory_is_given_back(case: Case, llama: Path, tmp_path: Path) -> None:
-    checkpoint = Checkpoint(llama)
-    prune(checkpoint, case.recipe(), tmp_path, quiet, quiet)
-    for module in checkpoint.model.modules():
-        assert not module._forward_pre_hooks
-        assert not module._forward_hooks
-        assert "forward" not in vars(module)
-    for block in checkpoint.blocks:
-        for parameter in block.parameters():
-            assert parameter.is_meta
-            assert not parameter.requires_grad
+@each(FEW)
+def test_no_hook_or_stand_in_stays_and_memory_is_given_back(case: Case) -> None:
+    mask_laws.leaves_the_model_alone(None, case.trial())
 
 
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
-def test_the_same_masks_whether_the_files_hold_one_shard_or_many(case: Case, llama: Path, tmp_path: Path) -> None:
-    save("llama", tmp_path / "many", shard_size="10KB")
-    one = prune(Checkpoint(llama), case.recipe(), tmp_path / "one", quiet, quiet)
-    many = prune(Checkpoint(tmp_path / "many"), case.recipe(), tmp_path / "out", quiet, quiet)
-    assert {e.name: (e.sha256, e.values_sha256) for e in one.layers} == {
-        e.name: (e.sha256, e.values_sha256) for e in many.layers
-    }
+@each(FEW)
+def test_the_same_masks_whether_the_files_hold_one_shard_or_many(case: Case) -> None:
+    mask_laws.same_from_shards(None, case.trial())
 
 
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
-def test_the_same_masks_whether_blocks_are_streamed_or_stay_in_memory(
-    case: Case, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A checkpoint that is loaded whole once, and gives nothing back."""
-    streamed = prune(Checkpoint(llama), case.recipe(), tmp_path / "streamed", quiet, quiet)
-    held = Checkpoint(llama)
-    held.load_rest()
-    for number in range(len(held.blocks)):
-        held.load_block(number)
-    monkeypatch.setattr(Checkpoint, "release", lambda self, module: None)
-    monkeypatch.setattr(Checkpoint, "load_block", lambda self, number: self.blocks[number])
-    if case.settings.get("rule") != "global":
-        whole = prune(held, case.recipe(), tmp_path / "held", quiet, quiet)
-        # Allocation and gradients look at the dense model first; nothing has changed it then.
-        assert contents(tmp_path / "held") == contents(tmp_path / "streamed")
-        assert whole.sha256 == streamed.sha256
+@each(FEW)
+def test_the_same_masks_whether_blocks_are_streamed_or_stay_in_memory(case: Case) -> None:
+    mask_laws.same_in_memory(None, case.trial())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_shipped_check_finds_no_fault(name: str) -> None:
+    found = list(check_method(name))
+    assert [str(result) for result in found if result.failed] == []
+    assert sum(result.status == "passed" for result in found) >= (8 if METHODS[name].prunes else 5)
 
 
 def test_nothing_pruned_at_sparsity_zero(llama: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from checkpoints.checkpoint import Checkpoint
 from pruning.run.driver import prune
 from pruning.saving.dense import save_pruned
-from tests.pruning.models import contents, quiet, recipe, save
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import contents, quiet, save
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
 from workloads.selectors import Selection

@@ -13,7 +13,8 @@ from checkpoints.discovery import block_linears, find_blocks
 from pruning.forward import hidden_states as states
 from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, SPARSITY, Case, assert_exact, masks_of
-from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, contents, load_whole, quiet, save, token_ids
 from workloads.errors import UserError
 
 

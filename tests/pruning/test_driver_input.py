@@ -8,7 +8,8 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from pruning.run.driver import prune
 from tests.pruning.contract import FEW, Case, assert_exact
-from tests.pruning.models import build, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, quiet, save, token_ids
 from workloads.errors import UserError
 
 

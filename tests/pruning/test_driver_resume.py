@@ -14,7 +14,8 @@ from checkpoints.checkpoint import Checkpoint
 from pruning.run import driver
 from pruning.run.driver import prune
 from tests.pruning.contract import FEW, Case
-from tests.pruning.models import contents, quiet, recipe, save
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import contents, quiet, save
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
 
@@ -134,8 +135,10 @@ def test_sigkill(model: Path, whole, tmp_path: Path) -> None:
     script = """
 import os, signal, sys, torch
 from pathlib import Path
-from pruning import driver, states
-from tests.pruning.models import quiet, recipe
+from pruning.forward import hidden_states as states
+from pruning.run import driver
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import quiet
 from checkpoints.checkpoint import Checkpoint
 def die(tensors, part, **more):
     Path(part).write_bytes(b"half a file")

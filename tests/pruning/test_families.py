@@ -20,7 +20,8 @@ from pruning.forward.blockwise import BlockwiseModel, first_output
 from pruning.forward.feeding import arguments
 from pruning.run.driver import prune
 from pruning.saving.dense import save_pruned
-from tests.pruning.models import ENCODING, FAMILIES, VOCAB, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import ENCODING, FAMILIES, VOCAB, load_whole, quiet, save, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
 

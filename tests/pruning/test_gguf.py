@@ -18,7 +18,8 @@ from pruning.evaluation.perplexity import perplexity
 from pruning.run.driver import prune
 from pruning.saving.dense import save_pruned
 from tests.pruning.gguf_files import write_gguf
-from tests.pruning.models import build, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, load_whole, quiet, save, token_ids
 from workloads.errors import UserError
 
 WIDE = {"hidden_size": 64, "intermediate_size": 96}  # blocks of 32 quantized weights

@@ -13,7 +13,8 @@ from pruning.evidence.gradients import read_gradients, write_gradients
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.run.driver import prune
 from tests.pruning.contract import masks_of
-from tests.pruning.models import contents, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
 from workloads.errors import UserError
 
 

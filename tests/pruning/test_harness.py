@@ -15,7 +15,7 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
 from checkpoints.prunable import all_refs
-from tests.pruning.models import build, load_whole, quiet, save, save_tokenizer
+from validation.conformance.tiny_models import build, load_whole, quiet, save, save_tokenizer
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
@@ -43,7 +43,7 @@ from pruning.evaluation.harness import HarnessModel, longest_context, whole_mode
 
 
 def ids_of(text: str) -> list[int]:
-    """The ids that tests.pruning.models.save_tokenizer gives, without special tokens."""
+    """The ids that validation.conformance.tiny_models.save_tokenizer gives, without special tokens."""
     return [3 + "abcdefghijklmnopqrstuvwxyz0123456789 .,!?\n".index(letter) for letter in text]
 
 

@@ -11,7 +11,7 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
 from pruning.evidence.moments import InputWatch, merge
 from pruning.forward.blockwise import BlockwiseModel
-from tests.pruning.models import build, load_whole, save, token_ids
+from validation.conformance.tiny_models import build, load_whole, save, token_ids
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import pytest
 
 from pruning.data.calibration import read_calibration, windows
 from pruning.data.named_texts import named_documents
-from tests.pruning.models import save_tokenizer
+from validation.conformance.tiny_models import save_tokenizer
 from workloads.errors import UserError
 
 

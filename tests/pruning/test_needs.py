@@ -7,7 +7,7 @@ import pytest
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods.wanda import Wanda
 from pruning.quantizers.gptq import Gptq
-from tests.pruning.models import recipe
+from tests.pruning.recipes import recipe
 from workloads.errors import UserError
 
 

@@ -23,7 +23,7 @@ from pruning.quantization_grid import QuantizationGrid, Quantized, fit, quantize
 from pruning.saving import dense as saving
 from pruning.saving.dense import save_pruned
 from pruning.saving.packed import is_symmetric, packed_tensors, quantization_config, save_packed
-from tests.pruning.models import contents, load_whole, quiet, save, token_ids
+from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError

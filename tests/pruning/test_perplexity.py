@@ -13,7 +13,8 @@ from pruning.evaluation import perplexity as evaluate
 from pruning.evaluation.perplexity import perplexity
 from pruning.forward import hidden_states as states
 from pruning.run.driver import prune
-from tests.pruning.models import build, load_whole, quiet, recipe, save, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, load_whole, quiet, save, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 

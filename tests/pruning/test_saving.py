@@ -12,7 +12,8 @@ from checkpoints.discovery import block_linears, find_blocks
 from pruning.run.driver import prune
 from pruning.saving import dense as saving
 from pruning.saving.dense import save_pruned
-from tests.pruning.models import build, contents, load_whole, quiet, recipe, save, save_tokenizer, token_ids
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import build, contents, load_whole, quiet, save, save_tokenizer, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 

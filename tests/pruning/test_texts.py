@@ -13,7 +13,7 @@ import pytest
 from pruning.data import texts
 from pruning.data.calibration import read_calibration, windows
 from pruning.data.texts import read_documents
-from tests.pruning.models import save_tokenizer
+from validation.conformance.tiny_models import save_tokenizer
 from workloads.errors import UserError
 
 DOCUMENTS = ["alpha beta gamma " * 4, "short", "delta epsilon zeta " * 5, "eta theta iota kappa " * 3]

@@ -71,7 +71,7 @@ def test_scales_are_charged_once_and_zero_points_not():
     density=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
     largest=st.sampled_from([1, 9, 127]),
     tokens=st.integers(1, 9),
-    sets=st.sampled_from(bitwave_twin.CASE.sets),
+    sets=st.sampled_from(bitwave_twin.TWIN.machines),
     seed=st.integers(0, 999),
 )
 @settings(deadline=None, max_examples=25)
@@ -219,7 +219,7 @@ def test_stripes_is_its_twin_to_the_cycle(rows, cols, tokens, bits, seed):
     kept = rng.random((rows, cols)) < 0.5
     weights = np.where(kept, rng.integers(-(1 << bits - 1), 1 << bits - 1, (rows, cols)), 0)
     inputs = rng.integers(-20, 21, (tokens, cols))
-    sets = (*stripes_twin.CASE.sets[0], *ROOMY)
+    sets = (*stripes_twin.TWIN.machines[0], *ROOMY)
     found = run_stripes((rows, cols), tokens, bits, sets, int(kept.sum())).sparse
     twin = stripes_twin.run_layer_at(load_stripes(sets), weights, kept, inputs, bits, found.mapping)
     assert found.compute_cycles == twin.cycles

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from checkpoints.skeleton import build_skeleton
-from tests.pruning.models import FAMILIES, VOCAB
+from validation.conformance.tiny_models import FAMILIES, VOCAB
 from workloads.errors import UserError
 
 

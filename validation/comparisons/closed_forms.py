@@ -13,7 +13,7 @@ from validation.comparisons.bytes_moved import SETS as BYTE_SETS
 from validation.comparisons.bytes_moved import mask_of, total_bits
 from validation.runs import FREE_MEMORY, ROOMY, n_of_m, random_mask, run, target_of
 from validation.twins import vitcod_paper as vitcod_paper_twin
-from validation.twins.case import Case
+from validation.twins.twin import Twin
 from workloads.mask import PackedMask
 
 Pair = tuple[float, float]  # model, closed form
@@ -39,12 +39,13 @@ EVENLY = {
 def full_masks(name: str) -> Iterator[Pair]:
     """Compute cycles of a full mask on the small machines of the contract suite and on the preset."""
     module = importlib.import_module(f"validation.twins.{'systolic' if name.startswith('tpu') else name}")
-    case: Case = module.CASE
+    case: Twin = module.TWIN
+    assert case.full_mask_cycles
     rng = np.random.default_rng((SEED, len(name)))
     machines: list[tuple[tuple[str, ...], list[tuple[int, int, int]]]] = []
     if name == case.name:
         small = [tuple(int(n) for n in rng.integers((1, 16, 1), (41, 151, 10))) for _ in range(10)]
-        machines += [((*sets, *ROOMY), small) for sets in case.sets]  # type: ignore[misc]
+        machines += [((*sets, *ROOMY), small) for sets in case.machines]  # type: ignore[misc]
     big = [(rows, cols, tokens) for rows, cols in SHAPES for tokens in TOKENS]
     one = ("array.clusters=1",) if name == "sparten" else ()  # its closed form is of one cluster
     machines.append(((*ROOMY, *one), big))
@@ -58,7 +59,7 @@ def full_masks(name: str) -> Iterator[Pair]:
             found = run(name, sets, PackedMask.dense(rows, cols), tokens, weight_bits=None if weights is None else 8,
                         weights=weights)  # fmt: skip
             taken = (found.sparse.mapping,) if case.arranged else ()
-            yield found.sparse.compute_cycles, case.dense_compute(spec, rows, cols, tokens, *taken)
+            yield found.sparse.compute_cycles, case.full_mask_cycles(spec, rows, cols, tokens, *taken)
 
 
 def even_division(name: str) -> Iterator[Pair]:

@@ -6,7 +6,7 @@ multiplies real integers, so that its sums against X W^T say whether the schedul
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from simulator.work import Work
 from validation.comparison import Comparison, error_of, percent, table
 from validation.runs import FREE_MEMORY, ROOMY, run, target_of
 from validation.twins import bitwave, engine, sigma, stripes, vitcod
-from validation.twins.case import Case
+from validation.twins.twin import TileRun, Twin
 from workloads.mask import PackedMask
 
 BYTES = ("weight_bytes", "metadata_bytes", "scale_bytes", "activation_bytes", "output_bytes")
@@ -84,7 +84,7 @@ def random_layer(rng: np.random.Generator, follows: Callable[[np.ndarray], np.nd
     return Layer(kept, weights, inputs, *(BITS[rng.integers(len(BITS))] if bits else (None, None)))
 
 
-def by_granules(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
+def by_granules(tally: Tally, case: Twin, sets: tuple[str, ...], layer: Layer) -> None:
     """Computing, tiles, memory and bytes."""
     target = target_of(case.name, sets)
     found = run(
@@ -100,7 +100,7 @@ def by_granules(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -
     tally.add(*_counts(found, twin), layer.right(twin.outputs, twin.uses))
 
 
-def by_layer(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
+def by_layer(tally: Tally, case: Twin, sets: tuple[str, ...], layer: Layer) -> None:
     """Computing alone; memory has other checks."""
     target = target_of(case.name, sets)
     reads = target.reads_values
@@ -111,10 +111,11 @@ def by_layer(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> N
     assert case.run_layer
     taken = (found.mapping,) if case.arranged else ()
     twin = case.run_layer(target.spec, layer.weights, layer.kept, layer.inputs, *taken)
+    assert isinstance(twin, TileRun)
     tally.add([(found.compute_cycles, twin.cycles)], [], layer.right(twin.outputs, twin.uses))
 
 
-def by_vitcod(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
+def by_vitcod(tally: Tally, case: Twin, sets: tuple[str, ...], layer: Layer) -> None:
     """Its own mapping of the model, memory and bytes included."""
     found = run(
         case.name, sets, layer.mask, len(layer.inputs), weight_bits=layer.weight_bits, group_size=layer.group_size
@@ -124,7 +125,7 @@ def by_vitcod(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> 
     tally.add(*_counts(found, twin), layer.right(twin.outputs, twin.uses))
 
 
-def by_sigma(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
+def by_sigma(tally: Tally, case: Twin, sets: tuple[str, ...], layer: Layer) -> None:
     """Computing, folds and distribution; then a tile of tokens and an order, walked fold by fold."""
     spec, tokens = target_of(case.name, sets).spec, len(layer.inputs)
     found = run(case.name, sets, layer.mask, tokens).sparse
@@ -147,7 +148,7 @@ def by_sigma(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> N
     tally.add(cycles, moved, layer.right(twin.outputs, twin.uses))
 
 
-def by_bitwave(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
+def by_bitwave(tally: Tally, case: Twin, sets: tuple[str, ...], layer: Layer) -> None:
     """Computing; and the bits of a layer that is one tile, so that they are rounded to bytes once."""
     rows, cols = layer.kept.shape
     by_layer(tally, case, (*sets, *ROOMY), layer)
@@ -160,7 +161,7 @@ def by_bitwave(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) ->
     tally.errors[-1] = max([tally.errors[-1], *(error_of(*pair) for pair in moved)], key=abs)
 
 
-def by_stripes(tally: Tally, case: Case, sets: tuple[str, ...], layer: Layer) -> None:
+def by_stripes(tally: Tally, case: Twin, sets: tuple[str, ...], layer: Layer) -> None:
     """Computing at the stored bits, or the machine's."""
     spec = target_of(case.name, sets).spec
     bits = None if layer.weight_bits is None else layer.weight_bits + 1  # 5 and 9: weights of -9..9 have no room in 4
@@ -180,7 +181,7 @@ SPECIAL = {"vitcod": by_vitcod, "sigma": by_sigma, "bitwave": by_bitwave, "strip
 SIX_CLUSTERS = ("array.clusters=6", "array.units=4", "array.chunk=64", "array.sync_chunks=2", FREE_MEMORY, *ROOMY)
 
 
-def machines_of(name: str, case: Case) -> list[tuple[str, ...]]:
+def machines_of(name: str, case: Twin) -> list[tuple[str, ...]]:
     """The small machines of the contract suite, and more where they leave something out."""
     if name.startswith("tpu"):
         return [SHRUNK]
@@ -196,17 +197,17 @@ def machines_of(name: str, case: Case) -> list[tuple[str, ...]]:
         return [base, (*base, "engines.metadata=coordinate"), (*base, *narrow), (*base, "buffers.double=false")]
     if name == "sparten":
         more = [(*SIX_CLUSTERS, f"array.balancing={balancing}") for balancing in ("none", "gb-s", "gb-h")]
-        return [*case.sets, *more]
-    return list(case.sets)
+        return [*case.machines, *more]
+    return list(case.machines)
 
 
 def tally_of(name: str, sets: tuple[str, ...], cases: int, seed: Sequence[int]) -> Tally:
     """`cases` random layers on one machine."""
     module = importlib.import_module(f"validation.twins.{'systolic' if name.startswith('tpu') else name}")
-    case: Case = module.CASE
+    case: Twin = module.TWIN
     if name != case.name:
-        case = Case(name, case.sets, case.dense_compute, case.fewer_is_faster, False, run_layer=case.run_layer)
-    compare = SPECIAL.get(name) or (by_granules if case.granules else by_layer)
+        case = replace(case, name=name)
+    compare = SPECIAL.get(name) or (by_granules if case.run_tile else by_layer)
     follows = follows_two_of_four if any("nm=2:4" in setting for setting in sets) else case.follows
     rng, tally = np.random.default_rng(seed), Tally()
     for _ in range(cases):
@@ -245,7 +246,7 @@ def compare(name: str, cases: int = 40) -> Comparison:
     """`cases` random layers on each small machine of the model."""
     module = importlib.import_module(f"validation.twins.{'systolic' if name.startswith('tpu') else name}")
     rows, errors = [], []
-    for i, sets in enumerate(machines_of(name, module.CASE)):
+    for i, sets in enumerate(machines_of(name, module.TWIN)):
         tally = tally_of(name, sets, max(1, cases // SLOW.get(name, 1)), (SEED, NAMES.index(name), i))
         moved = f"{tally.bytes_differ} of {tally.bytes_compared}" if tally.bytes_compared else "-"
         rows.append((machine(sets), len(tally.errors), tally.unfit, tally.cycles_differ, moved, tally.products_wrong,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.bitserial.bitwave import BitWaveSpec
-from validation.twins.case import Case, TileRun, arrangement
+from validation.twins.twin import TileRun, Twin, arrangement
 
 
 def columns_of(group: np.ndarray) -> list[int]:
@@ -69,15 +69,14 @@ def dense_compute(spec: BitWaveSpec, rows: int, cols: int, tokens: int, mapping:
     return 4 * -(-cols // spec.array.group) * -(-rows // outputs) * -(-tokens // side_by_side)
 
 
-CASE = Case(
+TWIN = Twin(
     name="bitwave",
-    sets=(
+    machines=(
         ("array.outputs=4", "array.tokens=4", "array.single_outputs=8", "array.depth=16", "buffers.weight_kib=1", "buffers.index_kib=0.5", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
         ("array.group=16", "array.outputs=3", "array.tokens=2", "array.single_outputs=5", "array.depth=16", "buffers.weight_kib=2", "buffers.output_kib=0.25"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
-    granules=False,
+    full_mask_cycles=dense_compute,
+    not_promised={"full mask is the baseline": "the baseline computes all magnitude columns, whatever the weights"},
     run_layer=run_layer,
     arranged=True,
 )  # fmt: skip

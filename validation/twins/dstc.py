@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from simulator.accelerators.dstc.cycle import DstcSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin
 
 
 def run_tile(spec: DstcSpec, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, context: Any) -> TileRun:
@@ -60,15 +60,15 @@ def dense_compute(spec: DstcSpec, rows: int, cols: int, tokens: int) -> int:
 
 
 SMALL = ("buffers.weight_kib=4", "buffers.index_kib=1", "buffers.activation_kib=1", "buffers.output_kib=0.25")
-CASE = Case(
+TWIN = Twin(
     name="dstc",
-    sets=(
+    machines=(
         ("array.otcs=2", "array.rows=4", "array.unit_rows=2", "array.tokens=4", *SMALL),
         ("array.otcs=1", "array.rows=5", "array.unit_rows=3", "array.tokens=2", "buffers.double=false", *SMALL),
         ("array.otcs=3", "array.rows=2", "array.unit_rows=8", "array.tokens=1", "array.depth=128", *SMALL),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
+    full_mask_cycles=dense_compute,
+    lane_rows=lambda spec: spec.array.rows,
     run_tile=run_tile,
     stored_bits=stored_bits,
 )

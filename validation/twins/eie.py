@@ -4,7 +4,7 @@ cycle."""
 import numpy as np
 
 from simulator.accelerators.eie import EieSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin
 
 Entry = tuple[int | None, int]  # weight (None: padding zero), zeros in front of it
 
@@ -60,16 +60,14 @@ def dense_compute(spec: EieSpec, rows: int, cols: int, tokens: int) -> int:
 
 
 ROOM = ("buffers.weight_kib=64", "buffers.index_kib=64", "buffers.activation_kib=2", "buffers.output_kib=1")
-CASE = Case(
+TWIN = Twin(
     name="eie",
-    sets=(
+    machines=(
         ("array.pes=4", "array.fifo_depth=2", *ROOM),
         ("array.pes=1", "array.fifo_depth=1", *ROOM),
         ("array.pes=3", "array.fifo_depth=1", *ROOM),
         ("array.pes=64", "array.fifo_depth=8", *ROOM, "buffers.double=false", "buffers.index_bytes_per_cycle=64"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
-    granules=False,
+    full_mask_cycles=dense_compute,
     run_layer=run_layer,
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.machine.parts import Machine
 from simulator.work import Work
-from validation.twins.case import Case
+from validation.twins.twin import Twin
 
 
 @dataclass
@@ -58,7 +58,7 @@ def slow_walk(load: list[int], compute: list[int], store: list[int], double: boo
 
 
 def run_layer(
-    case: Case, spec: Machine, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, work: Work, mapping: str,
+    case: Twin, spec: Machine, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray, work: Work, mapping: str,
     granule: tuple[int, int], stationary: str, act_reads: float, token_step: int,
 ) -> TwinResult:  # fmt: skip
     """weights, kept (rows, cols); inputs (tokens, cols); integers all."""

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from simulator.accelerators.nm.highlight import HighlightSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin, any_order
 
 
 def blocks_of(row: np.ndarray, inner_of: int) -> list[list[int]]:
@@ -88,14 +88,14 @@ def follows(kept: np.ndarray) -> np.ndarray:
     return result
 
 
-CASE = Case(
+TWIN = Twin(
     name="highlight",
-    sets=(
+    machines=(
         ("array.rows=4", "array.runs=2", "buffers.weight_kib=1", "buffers.index_kib=0.5", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
         ("array.rows=3", "array.runs=1", "array.inner_n=2", "array.inner_most=4", "array.outer_n=4", "array.outer_most=8", "buffers.weight_kib=1", "buffers.output_kib=0.25"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
+    full_mask_cycles=dense_compute,
+    lane_rows=any_order,
     layer_kept=best_pair,
     run_tile=run_tile,
     stored_bits=stored_bits,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.accelerators.sigma.spec import SigmaSpec
-from validation.twins.case import Case, TileRun
 from validation.twins.engine import slow_walk, to_bytes
+from validation.twins.twin import TileRun, Twin
 
 Slot = (
     tuple[int, int] | str | None
@@ -221,9 +221,9 @@ def dense_compute(spec: SigmaSpec, rows: int, cols: int, tokens: int) -> int:
 
 
 ROOMY = ("buffers.weight_kib=2", "buffers.index_kib=1", "buffers.activation_kib=8")
-CASE = Case(
+TWIN = Twin(
     name="sigma",
-    sets=(
+    machines=(
         ("array.num_ms=16", "array.dn_bw=16", "buffers.output_kib=0.25", *ROOMY),
         ("array.num_ms=32", "array.dn_bw=4", "buffers.output_kib=4", "dram.bandwidth_gbps=2", *ROOMY),
         ("array.num_ms=12", "array.dn_bw=2", 'array.packing="continuous"', "buffers.output_kib=1", *ROOMY),
@@ -236,8 +236,9 @@ CASE = Case(
             *ROOMY,
         ),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=False,
-    granules=False,
+    full_mask_cycles=dense_compute,
+    not_promised={
+        "more zeros": "with fewer ports than multipliers, later weights move to other ports, where inputs that met may part",
+    },
     run_layer=run_layer,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.sparten.cycle import SpartenSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin
 
 Unit = list[int]  # the filters (rows) of a compute unit
 
@@ -96,16 +96,18 @@ SMALL = (
     "array.units=4",
     *ROOM,
 )  # how clusters are divided depends on memory too: see test_sparten.py
-CASE = Case(
+TWIN = Twin(
     name="sparten",
-    sets=(
+    machines=(
         ("array.chunk=64", "array.sync_chunks=1", "array.balancing=none", *SMALL),
         ("array.chunk=64", "array.sync_chunks=2", "array.balancing=gb-s", *SMALL),
         ("array.chunk=128", "array.sync_chunks=1", "array.balancing=gb-h", *SMALL),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=False,
-    granules=False,
+    full_mask_cycles=dense_compute,
+    lane_rows=lambda spec: spec.array.units if spec.array.balancing == "none" else 0,
+    not_promised={
+        "more zeros": "with balancing, fewer weights can change the order of filters, and so the groups",
+    },
     run_layer=run_layer,
     arranged=True,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.nm.stc import StcSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin, any_order
 
 
 def follows(kept: np.ndarray) -> np.ndarray:
@@ -82,11 +82,11 @@ NARROW = (
     ),
     *("buffers.activation_bytes_per_cycle=2.5", "buffers.output_bytes_per_cycle=7"),
 )
-CASE = Case(
+TWIN = Twin(
     name="stc",
-    sets=(SMALL, (*SMALL, *NARROW)),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
+    machines=(SMALL, (*SMALL, *NARROW)),
+    full_mask_cycles=dense_compute,
+    lane_rows=any_order,
     layer_kept=is_sparse,
     run_tile=run_tile,
     stored_bits=stored_bits,

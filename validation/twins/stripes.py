@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.bitserial.stripes import StripesSpec
-from validation.twins.case import Case, TileRun, arrangement
+from validation.twins.twin import TileRun, Twin, any_order, arrangement
 
 
 def run_arranged(
@@ -48,15 +48,14 @@ def dense_compute(spec: StripesSpec, rows: int, cols: int, tokens: int, mapping:
     return spec.number.weight_bits * -(-cols // spec.array.group) * steps
 
 
-CASE = Case(
+TWIN = Twin(
     name="stripes",
     weight_bits=((None, None),),  # cycles follow them: test_bitserial.py runs the twin at others
-    sets=(
+    machines=(
         ("array.group=4", "array.outputs=4", "array.tokens=4", "array.single_outputs=16", "array.depth=8", "buffers.weight_kib=1", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
-    granules=False,
+    full_mask_cycles=dense_compute,
+    lane_rows=any_order,
     run_layer=run_layer,
     arranged=True,
 )  # fmt: skip

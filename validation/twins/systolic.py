@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.systolic.cycle import SystolicSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin, any_order
 
 Slots = list[list[int | None]]  # for every output: the input that each of its slots multiplies, None for an empty one
 
@@ -178,17 +178,16 @@ def dense_compute(spec: SystolicSpec, rows: int, cols: int, tokens: int) -> int:
 
 SMALL = ("array.rows=4", "array.cols=3", "buffers.weight_kib=0.25", "buffers.index_kib=0.0625", "buffers.activation_kib=0.25", "buffers.output_kib=0.25", "dram.bandwidth_gbps=8")  # fmt: skip
 
-CASE = Case(
+TWIN = Twin(
     name="systolic",
-    sets=(
+    machines=(
         (*SMALL, "array.dataflow=ws"),
         (*SMALL, "array.dataflow=os"),
         (*SMALL, "array.dataflow=is"),
         (*SMALL, "array.dataflow=ws", "array.nm=2:4"),
         (*SMALL, "array.dataflow=ws", "array.count=3", "buffers.double=false"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,  # never slower, that is: the same cycles, or an N:M mask that stays one
-    granules=False,
+    full_mask_cycles=dense_compute,
+    lane_rows=any_order,
     run_layer=run_layer,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simulator.accelerators.nm.vegeta import VegetaSpec
-from validation.twins.case import Case, TileRun
+from validation.twins.twin import TileRun, Twin
 
 
 def cover(row: np.ndarray) -> int:
@@ -62,14 +62,14 @@ def dense_compute(spec: VegetaSpec, rows: int, cols: int, tokens: int) -> int:
     return fillings * array.tokens * -(-tokens // array.tokens)
 
 
-CASE = Case(
+TWIN = Twin(
     name="vegeta",
-    sets=(
+    machines=(
         ("array.lanes=8", "array.blocks=4", "array.tokens=4", "array.group_rows=8", "buffers.weight_kib=1", "buffers.activation_kib=0.5", "buffers.output_kib=0.5", "buffers.index_kib=0.5"),
         ("array.lanes=6", "array.blocks=17", "array.tokens=2", "array.group_rows=5", "buffers.weight_kib=4", "buffers.activation_kib=1", "buffers.output_kib=0.25", "buffers.index_kib=2"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=True,
+    full_mask_cycles=dense_compute,
+    lane_rows=lambda spec: spec.array.group_rows,
     run_tile=run_tile,
     stored_bits=stored_bits,
 )  # fmt: skip

@@ -12,8 +12,8 @@ import numpy as np
 from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.cycles import LayerCycles
 from simulator.work import Work
-from validation.twins.case import Case, TileRun
 from validation.twins.clock import stepped_clock
+from validation.twins.twin import TileRun, Twin
 
 
 @dataclass
@@ -263,14 +263,15 @@ def dense_compute(spec: VitcodSpec, rows: int, cols: int, tokens: int) -> int:
 
 SMALL = ("array.width=4", "array.height=4", "buffers.weight_kib=2", "buffers.index_kib=0.5", "buffers.output_kib=0.25",
          "buffers.activation_kib=0.5", "dram.bandwidth_gbps=2.5")  # fmt: skip
-CASE = Case(
+TWIN = Twin(
     name="vitcod",
-    sets=(
+    machines=(
         (*SMALL, "mapping.tile_rows=4", "mapping.tile_cols=64", "engines.dense_thresholds=[0.6]"),
         (*SMALL, "mapping.tile_rows=8", "mapping.tile_cols=64", "engines.dense_thresholds=[1.0]"),
     ),
-    dense_compute=dense_compute,
-    fewer_is_faster=False,
-    granules=False,
+    full_mask_cycles=dense_compute,
+    not_promised={
+        "more zeros": "a weight moved from the denser to the sparser engine can cost cycles",
+    },
     run_layer=run_layer,
 )

@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from validation.twins.twin import Twin
+
 SPARE = 200  # the label that the published walk parks entries on, a real label in large matrices
 
 
@@ -93,3 +95,14 @@ def skewed(seed, R, C, heavy=0.3, low=0.15, high=0.85, full=(), bare=()):
     density[list(full)] = 0.97
     density[list(bare)] = 0.02
     return rng.random((R, C)) < density
+
+
+TWIN = Twin(
+    run_layer=lambda spec, weights, kept, inputs: twin_cycles(kept, spec.array.width, spec.array.height),
+    machines=(("array.width=8", "array.height=4"), ("array.width=5", "array.height=3"), ()),
+    name="vitcod-paper",
+    not_promised={
+        "full mask is the baseline": "the published formula rounds each patch and each of its two engines up",
+        "more zeros": "the published search moves columns between its engines as the mask changes",
+    },
+)

@@ -1,22 +1,16 @@
-"""Tiny random models of many families, saved as real checkpoints, and the plain full-model runs they are checked against."""
+"""Tiny random models of many families, saved as real checkpoints, and the same loaded whole by transformers alone."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from checkpoints.families import family_of
-from pruning.data.calibration import Calibration
-from pruning.methods import METHODS
-from pruning.run.recipe import Recipe
-from studies.prune import PruneSettings, check_settings
 
 VOCAB = 64
-GLU = dict(
+GLU: dict[str, Any] = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
 )  # fmt: skip
@@ -153,7 +147,7 @@ UNSUPPORTED = {
 @torch.no_grad()
 def build(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model whose every parameter is random, norms and biases too, large enough that outputs tell blocks apart."""
-    kind, config = (FAMILIES | ENCODING | UNSUPPORTED)[family]
+    kind, config = {**FAMILIES, **ENCODING, **UNSUPPORTED}[family]
     settings = AutoConfig.for_model(kind, vocab_size=VOCAB, **(config | changes))
     model = family_of(settings).model_class._from_config(settings, dtype=torch.float32)
     draw = torch.Generator().manual_seed(seed)
@@ -172,7 +166,10 @@ def save(
     **changes: Any,
 ) -> Path:
     """A checkpoint folder of `build(family)`."""
-    build(family, seed, **changes).to(dtype).save_pretrained(folder, max_shard_size=shard_size)
+    disable_progress_bar()
+    model = build(family, seed, **changes)
+    torch.nn.Module.to(model, dtype)
+    model.save_pretrained(folder, max_shard_size=shard_size)
     return folder
 
 
@@ -202,32 +199,6 @@ def save_tokenizer(folder: Path, bos: bool = True) -> None:
 
 def quiet(*_: object) -> None:
     """Progress and warnings nobody reads."""
-
-
-def recipe(
-    method: str, sparsity: float = 0.5, rule: str | None = None, pattern: str | None = None,
-    ids: torch.Tensor | None = None, *, bits: int | None = None, group_size: int = 0, quantizer: str | None = None,
-    allocation: str | None = None, sets: Sequence[str] = (), seed: int = 0, **parameters: Any,
-) -> Recipe:  # fmt: skip
-    """A recipe with 5 sequences of 12 tokens where it needs them; parameters are the method's, sets as on the command line."""
-    given = None if pattern or not METHODS[method].prunes else sparsity
-    values = [f"{key}={json.dumps(value)}" for key, value in parameters.items()]
-    made = check_settings(
-        PruneSettings(
-            method,
-            given,
-            pattern or "unstructured",
-            rule,
-            [*values, *sets],
-            bits,
-            group_size,
-            quantizer,
-            allocation,
-            seed,
-        )
-    )
-    drawn = Calibration(token_ids(5, 12) if ids is None else ids, "test") if made.needs_calibration else None
-    return replace(made, model_id="tiny", calibration=drawn)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

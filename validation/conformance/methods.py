@@ -1,0 +1,31 @@
+"""The laws of a pruning method, and the check of one, on tiny random models."""
+
+from collections.abc import Iterator
+
+from pruning.methods import PruningMethod, find_method
+from validation.conformance import mask_laws, trial, weight_laws
+from validation.conformance.laws import Law, Result, hold_all
+from validation.conformance.trial import Subject, subject_of
+
+
+def prunes(subject: Subject) -> str:
+    return "" if subject.method.prunes else "it prunes nothing"
+
+
+LAWS = (
+    Law("counts are exact", mask_laws.counts_are_exact, trial.rules, 1, prunes),
+    Law("N:M runs are exact", mask_laws.counts_are_exact, trial.patterns, 1, prunes),
+    Law("sparsity 0 prunes nothing", mask_laws.nothing_at_zero, trial.plain, 1, prunes),
+    Law("saved and evaluated as held", weight_laws.saved_as_held, trial.both),
+    Law("quantized weights stay on their grids", weight_laws.stay_on_their_grids, trial.quantized),
+    Law("the same again", mask_laws.same_again, trial.plain),
+    Law("the same from many shards", mask_laws.same_from_shards, trial.plain),
+    Law("the same in memory", mask_laws.same_in_memory, trial.plain),
+    Law("leaves the model alone", mask_laws.leaves_the_model_alone, trial.plain),
+)
+
+
+def check_method(method: type[PruningMethod] | PruningMethod | str) -> Iterator[Result]:
+    """Every law in turn. A name stands for one of the built-in table."""
+    subject = subject_of(find_method(method) if isinstance(method, str) else method)
+    yield from hold_all(LAWS, subject, dict(subject.not_promised))
