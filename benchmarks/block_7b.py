@@ -19,10 +19,11 @@ from measuring import measure
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from checkpoints.checkpoint import Checkpoint
+from pruning.config import PruneConfig
 from pruning.data.calibration import Calibration
 from pruning.parallel import worker_count
 from pruning.run.driver import prune
-from studies.prune import PruneSettings, check_settings
+from pruning.run.make_recipe import make_recipe
 
 MODEL = Path("out/benchmarks/llama-7b-block")
 CONFIG = LlamaConfig(
@@ -41,7 +42,7 @@ def method(name: str, samples: int, seq_len: int, device: str) -> Callable[[], f
 
     ids = torch.randint(0, 1024, (samples, seq_len), generator=torch.Generator().manual_seed(1))
     recipe = replace(
-        check_settings(PruneSettings(name, 0.5)), model_id="7b-block", calibration=Calibration(ids, "random ids")
+        make_recipe(PruneConfig(name, 0.5)), model_id="7b-block", calibration=Calibration(ids, "random ids")
     )
     out = Path(f"out/benchmarks/llama-7b-block-{name}")
     shutil.rmtree(out, ignore_errors=True)

@@ -10,6 +10,7 @@ import argparse
 import resource
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from checkpoints.checkpoint import Checkpoint
+from pruning.config import PruneConfig
 from pruning.data.calibration import Calibration
 from pruning.forward.blockwise import BlockwiseModel
-from pruning.methods import find_method
 from pruning.parallel import ordered_map, worker_count
-from pruning.run.driver import Recipe, micro_batches, prune
+from pruning.run.driver import micro_batches, prune
+from pruning.run.make_recipe import make_recipe
 from workloads.files import pretty_json, write_text
 
 MODEL = Path("out/benchmarks/llama-1b")
@@ -86,7 +88,9 @@ def main() -> None:
 
     out = Path("out/benchmarks/llama-1b-wanda")
     shutil.rmtree(out, ignore_errors=True)
-    recipe = Recipe("llama-1b", find_method("wanda")(), 0.5, "row", None, Calibration(ids, "random ids"), 0)
+    recipe = replace(
+        make_recipe(PruneConfig("wanda", 0.5)), model_id="llama-1b", calibration=Calibration(ids, "random ids")
+    )
     prune(Checkpoint(MODEL, torch.float32), recipe, out, progress, print)
     block = (starts[-1] - starts[0]) / (len(starts) - 1)
     print(f"{args.samples} x {args.seq_len} tokens, {worker_count()} threads, float32, {len(starts)} blocks")

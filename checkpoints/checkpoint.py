@@ -232,7 +232,7 @@ def find_device(name: str) -> torch.device:
         raise UserError(f"device {name!r} is not supported; use cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu"
+            f"no device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use `device=cpu`"
         )
     return device
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prunesim.methods import Allocation, PruningMethod, Quantizer
     from prunesim.results import Gemms, Report, Result, Rows
     from prunesim.times import predict, report, run, simulate
+    from pruning.config import CalibrationConfig, PruneConfig
     from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError, __version__
 
 _PLACES = {
@@ -31,10 +32,12 @@ _PLACES = {
     "Allocation": "prunesim.methods",
     "BundleHeader": "workloads",
     "BundleWriter": "workloads",
+    "CalibrationConfig": "pruning.config",
     "Gemms": "prunesim.results",
     "Layer": "workloads",
     "MaskBundle": "workloads",
     "PackedMask": "workloads",
+    "PruneConfig": "pruning.config",
     "PruningMethod": "prunesim.methods",
     "Quantizer": "prunesim.methods",
     "Report": "prunesim.results",
@@ -59,10 +62,12 @@ __all__ = [
     "Allocation",
     "BundleHeader",
     "BundleWriter",
+    "CalibrationConfig",
     "Gemms",
     "Layer",
     "MaskBundle",
     "PackedMask",
+    "PruneConfig",
     "PruningMethod",
     "Quantizer",
     "Report",

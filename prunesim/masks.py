@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prunesim.results import Result, Rows
+from pruning.config import CalibrationConfig, EvaluationConfig, PruneConfig, split_settings
 from studies.cli.output import TABLE_COLUMNS
 from studies.masks import generated, write_bundle
 from studies.progress import ProgressLine, warn
@@ -19,14 +20,7 @@ Texts = str | Sequence[str]
 def prune(
     model: str | Path,
     *,
-    method: str,
     out: str | Path,
-    set: Mapping[str, Any] | None = None,
-    only: Texts = (),
-    skip: Texts = (),
-    calibration: str | Path | None = None,
-    samples: int | None = None,
-    seq_len: int | None = None,
     save_model: str | Path | None = None,
     save_format: str = "dense",
     dtype: str = "float32",
@@ -35,19 +29,14 @@ def prune(
 ) -> MaskBundle:
     """Prunes a model (folder or hub id) and writes its masks to `out`; repeated, it goes on where it was stopped.
 
-    `set` holds parameters of the method, "quantizer.key" and "allocation.key". Further settings: sparsity, pattern, rule, bits,
-    group_size, quantizer, allocation, seed, fallback.
+    Settings are those of PruneConfig (method, sparsity, pattern, bits ...) and of CalibrationConfig (calibration, samples,
+    seq_len), which say what each means. `set` holds parameters of the method, "quantizer.key" and "allocation.key".
     """
-    from studies.entries import overrides
-    from studies.prune import PruneSettings, make_recipe, open_checkpoint, run_prune
+    from studies.prune import open_checkpoint, recipe_for, run_prune
 
-    asked = PruneSettings(
-        method, sets=tuple(overrides(dict(set or {}))), selection=Selection(_texts(only), _texts(skip)), **settings
-    )
+    asked, data = split_settings(settings, PruneConfig, CalibrationConfig)
     checkpoint = open_checkpoint(str(model), dtype, device)
-    recipe = make_recipe(
-        str(model), checkpoint, asked, str(calibration) if calibration is not None else None, samples, seq_len
-    )
+    recipe = recipe_for(str(model), checkpoint, asked, data)
     progress = ProgressLine(terminal_only=True)
     saved = Path(save_model) if save_model is not None else None
     bundle = run_prune(checkpoint, recipe, Path(out), saved, save_format, progress, warn)
@@ -91,7 +80,7 @@ def evaluate(
     *,
     text: str | Path,
     masks: MaskBundle | str | Path | None = None,
-    seq_len: int = 2048,
+    seq_len: int | None = None,
     windows: int | None = None,
     dtype: str = "float32",
     device: str = "cpu",
@@ -103,7 +92,8 @@ def evaluate(
     bundle = masks if masks is None or isinstance(masks, MaskBundle) else MaskBundle.open(masks)
     progress = ProgressLine(terminal_only=True)
     checkpoint = open_checkpoint(str(model), dtype, device)
-    frame = quality(checkpoint, str(model), bundle, str(text), seq_len, windows, progress)
+    asked = EvaluationConfig(text=str(text), seq_len=seq_len, windows=windows)
+    frame = quality(checkpoint, str(model), bundle, asked, progress)
     progress.close()
     return Result(frame, ("model", "method", "pattern", "sparsity", "perplexity", "windows", "seq_len", "text"))
 

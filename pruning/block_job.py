@@ -73,7 +73,7 @@ class BlockJob:
     def check_finite(self, ref: LinearRef, scores: torch.Tensor) -> None:
         if not bool(torch.isfinite(scores).all()):
             raise UserError(
-                f"{ref.layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use --dtype float32"
+                f"{ref.layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use `dtype=float32`"
             )
 
     @property

@@ -83,7 +83,7 @@ class StandIn:
                     loss = loss_of()
                     if not bool(torch.isfinite(loss)):
                         raise UserError(
-                            f"the output of the block is NaN or Inf (loss {float(loss.detach())}); use --dtype float32 or bfloat16"
+                            f"the output of the block is NaN or Inf (loss {float(loss.detach())}); use `dtype=float32` or bfloat16"
                         )
                     (loss * self._loss_scale).backward()
             finally:
@@ -94,7 +94,7 @@ class StandIn:
             self._loss_scale /= 2
             if self._loss_scale < 1:
                 raise UserError(
-                    "gradients overflow in float16 however small the loss is; use --dtype float32 or bfloat16"
+                    "gradients overflow in float16 however small the loss is; use `dtype=float32` or bfloat16"
                 )
 
 

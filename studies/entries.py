@@ -1,6 +1,6 @@
 """What the entries of a study ask for: targets, prune settings, and whether they can be had at all."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.accelerators import Accelerator
 from simulator.gpu import GPUS
@@ -14,9 +14,6 @@ from studies.study import StudyAccelerator
 from workloads.errors import UserError
 from workloads.files import pretty_json
 from workloads.treatment import check_fallback
-
-if TYPE_CHECKING:
-    from studies.prune import PruneSettings
 
 
 def targets_of(accelerator: StudyAccelerator) -> list[Accelerator] | GpuTarget:
@@ -67,27 +64,17 @@ def check_method(method: StudyMethod) -> None:
         if method.bits is not None or method.allocation:
             raise UserError(f"{method.title}: generated masks come without weights: leave `bits` and `allocation` out")
         return
-    from studies.prune import check_settings
+    from pruning.run.make_recipe import make_recipe
 
-    check_settings(prune_settings(method))
+    make_recipe(method)
 
 
 def needs_calibration(method: StudyMethod) -> bool:
     if method.method == GENERATED or method.masks:
         return False
-    from studies.prune import check_settings
+    from pruning.run.make_recipe import make_recipe
 
-    return check_settings(prune_settings(method)).needs_calibration
-
-
-def prune_settings(method: StudyMethod) -> "PruneSettings":
-    from studies.prune import PruneSettings
-
-    return PruneSettings(
-        method.method, method.sparsity, method.pattern, method.rule, tuple(overrides(method.set)), method.bits,
-        method.group_size, method.quantizer or None, method.allocation or None, method.seed, method.selection,
-        method.fallback,
-    )  # fmt: skip
+    return make_recipe(method).needs_calibration
 
 
 def overrides(values: dict[str, Any]) -> list[str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.data.calibration import check_ids, ids_sha256, windows
+from pruning.config import EvaluationConfig
+from pruning.data.calibration import DEFAULT_SEQ_LEN, check_ids, ids_sha256, windows
 from pruning.evaluation.perplexity import perplexity
 from pruning.forward.hidden_states import Progress
 from studies.prune import model_name
@@ -19,13 +20,12 @@ def evaluate(
     checkpoint: Checkpoint,
     model: str,
     masks: MaskBundle | None,
-    text: str,
-    seq_len: int,
-    count: int | None,
+    asked: EvaluationConfig,
     progress: Progress,
 ) -> pd.DataFrame:
     """One row: the perplexity of a model over whole windows of a text, with masks if given."""
-    ids = windows(text, checkpoint.folder, seq_len, count)
+    text, seq_len = asked.text or "", DEFAULT_SEQ_LEN if asked.seq_len is None else asked.seq_len
+    ids = windows(text, checkpoint.folder, seq_len, asked.windows)
     check_ids(ids, checkpoint.config, text)
     row = {
         "model": model_name(model),

@@ -10,9 +10,8 @@ import json
 import os
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +23,7 @@ import pandas as pd
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.block_job import Warn
+from pruning.config import EvaluationConfig
 from pruning.data.tokenizer import load_tokenizer
 from pruning.evaluation.harness import HarnessModel, cannot_write, longest_context, whole_model
 from pruning.forward.hidden_states import Progress
@@ -37,27 +37,20 @@ from workloads.errors import UserError, one_line
 from workloads.rows import to_frame
 
 BOOTSTRAP_DRAWS = 1000  # for standard errors without a closed form; lm_eval's own default, 100000, takes minutes
+FEWSHOT_SEED = 1234  # lm_eval's
 # What lm_eval raises on documents that do not fit their task.
 BAD_DOCUMENTS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, jinja2.TemplateError,
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TaskSettings:
-    """What is asked of lm_eval. num_fewshot None: what each task states, else 0. seq_len None: the model's own maximum."""
-
-    names: Sequence[str]
-    folder: Path | None = None
-    limit: int | None = None
-    num_fewshot: int | None = None
-    fewshot_seed: int = 1234  # lm_eval's
-    seq_len: int | None = None
-    special_tokens: bool = False
-
-
 def evaluate_tasks(
-    checkpoint: Checkpoint, model: str, masks: MaskBundle | None, asked: TaskSettings, progress: Progress, warn: Warn
+    checkpoint: Checkpoint,
+    model: str,
+    masks: MaskBundle | None,
+    asked: EvaluationConfig,
+    progress: Progress,
+    warn: Warn,
 ) -> pd.DataFrame:
     """One row per task (or group of tasks) and metric, in HARNESS_COLUMNS, for the model with the bundle applied if given.
 
@@ -66,24 +59,24 @@ def evaluate_tasks(
     """
     from lm_eval.evaluator import evaluate
 
-    names = expand(asked.names)
+    names = expand([name.strip() for name in (asked.tasks or "").split(",") if name.strip()])
     if not names:
-        raise UserError("--tasks names no task")
+        raise UserError("`tasks` names no task")
     if asked.limit is not None and asked.limit < 1:
-        raise UserError(f"--limit must be at least 1, not {asked.limit}")
+        raise UserError(f"`limit` must be at least 1, not {asked.limit}")
     if asked.num_fewshot is not None and asked.num_fewshot < 0:
-        raise UserError(f"--num-fewshot must be at least 0, not {asked.num_fewshot}")
-    seq_len, tokenizer = (
-        longest_context(checkpoint, asked.seq_len),
-        load_tokenizer(checkpoint.folder, "tasks are texts and need one"),
-    )
+        raise UserError(f"`num_fewshot` must be at least 0, not {asked.num_fewshot}")
+    seq_len = longest_context(checkpoint, asked.seq_len)
+    tokenizer = load_tokenizer(checkpoint.folder, "tasks are texts and need one")
+    seed = FEWSHOT_SEED if asked.fewshot_seed is None else asked.fewshot_seed
+    special = asked.special_tokens == "tokenizer"
     progress = aloud(progress)
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache, steady():
         progress("loading tasks", 0, 0)
-        loaded = load_tasks(names, asked.folder, Path(cache).resolve())
+        loaded = load_tasks(names, asked.task_folder, Path(cache).resolve())
         for name, task in loaded["tasks"].items():
-            set_fewshot(name, task, asked)
-        lm = HarnessModel(whole_model(checkpoint, masks), tokenizer, seq_len, asked.special_tokens, progress)
+            set_fewshot(name, task, asked, seed)
+        lm = HarnessModel(whole_model(checkpoint, masks), tokenizer, seq_len, special, progress)
         try:
             results = evaluate(
                 lm=lm, task_dict=loaded, limit=asked.limit, bootstrap_iters=BOOTSTRAP_DRAWS, log_samples=False
@@ -103,10 +96,10 @@ def evaluate_tasks(
         "sparsity": masks.sparsity if masks else None,
         "weight_bits": bits.pop() if len(bits) == 1 else None,
         "seed": masks.header.seed if masks else None,
-        "fewshot_seed": asked.fewshot_seed,
+        "fewshot_seed": seed,
         "limit": asked.limit,
         "seq_len": seq_len,
-        "special_tokens": "tokenizer" if asked.special_tokens else "off",
+        "special_tokens": "tokenizer" if special else "off",
         "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
         "masks_sha256": masks.sha256 if masks else "",
         "harness_version": f"lm_eval {version('lm_eval')}",
@@ -136,17 +129,17 @@ def metric_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def set_fewshot(name: str, task: Any, asked: TaskSettings) -> None:
+def set_fewshot(name: str, task: Any, asked: EvaluationConfig, seed: int) -> None:
     """Number and seed of a task's solved examples. Raises UserError if the task cannot have them, or cannot be scored."""
     if task.OUTPUT_TYPE == "generate_until":
         raise cannot_write(name)
     stated = task.get_config("num_fewshot")
     if asked.num_fewshot and (stated == 0 or task.OUTPUT_TYPE == "loglikelihood_rolling"):
         raise UserError(
-            f"task {name} takes no solved examples, --num-fewshot is {asked.num_fewshot}; evaluate it in a run of its own"
+            f"task {name} takes no solved examples, `num_fewshot` is {asked.num_fewshot}; evaluate it in a run of its own"
         )
     task.set_config("num_fewshot", (stated or 0) if asked.num_fewshot is None else asked.num_fewshot)
-    task.set_fewshot_seed(asked.fewshot_seed)
+    task.set_fewshot_seed(seed)
 
 
 def prompts_sha256(task: Any) -> str:

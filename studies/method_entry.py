@@ -1,48 +1,35 @@
 """The `[[methods]]` of a study file: an entry stands for one run per target and seed, or for a bundle of masks that is there."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from pruning.config import PruneConfig
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
-from workloads.selectors import Selection
+from workloads.patterns import UNSTRUCTURED
+from workloads.treatment import REFUSE
 
 GENERATED = "generated"
 NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 
 
 @dataclass(frozen=True)
-class StudyMethod:
+class StudyMethod(PruneConfig):
     """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
 
-    quantizer and allocation: "" = the method's default, the same sparsity everywhere. `masks`: the folder of a bundle in place of a
-    method; its header gives pattern, sparsity and seed. `models`: names of those it is run for, None = all.
+    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `models`: names of those it
+    is run for, None = all.
     """
 
-    method: str
-    label: str = ""
-    pattern: str = "unstructured"
-    sparsity: float | None = None
-    rule: str | None = None
-    bits: int | None = None
-    group_size: int = 0
-    quantizer: str = ""
-    allocation: str = ""
+    pattern: str = UNSTRUCTURED
+    fallback: str = REFUSE
     seed: int = 0
-    set: dict[str, Any] = field(default_factory=dict)
-    masks: str = ""
+    label: str | None = None
+    masks: str | None = None
     models: tuple[str, ...] | None = None
-    only: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    fallback: str = "refuse"
-
-    @property
-    def selection(self) -> Selection:
-        """Raises UserError for texts that are no selectors."""
-        return Selection(self.only, self.skip)
 
     def runs_for(self, model: str) -> bool:
         return self.models is None or model in self.models
@@ -53,8 +40,8 @@ class StudyMethod:
         seeds, which the report shows on their own."""
         if self.label:
             return self.label
-        name = self.method
-        if self.method == GENERATED and self.pattern != "unstructured" and ":" not in self.pattern:
+        name = self.method or ""
+        if self.method == GENERATED and self.pattern != UNSTRUCTURED and ":" not in self.pattern:
             name = f"{self.method} {self.pattern}"
         asked = [self.rule, self.allocation, self.bits_text, self.selection.text]
         said = ", ".join(text for text in asked if text)
@@ -75,30 +62,16 @@ class StudyMethod:
 
 
 @dataclass(frozen=True)
-class MethodEntry:
+class MethodEntry(PruneConfig):
     """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method either
     `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either `seeds` or one
-    `seed`. `only` and `skip` choose layers (workloads/selectors.py), one text or several; `fallback`: workloads/treatment.py. Masks
-    are taken as they are, so only `label` and `models` go with them."""
+    `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
 
-    method: str = ""
-    label: str = ""
-    sparsity: float | None = None
-    pattern: str | None = None
+    label: str | None = None
     targets: Annotated[tuple[float | str, ...], Field(min_length=1)] | None = None
-    rule: str | None = None
-    bits: int | None = None
-    group_size: int = 0
-    quantizer: str = ""
-    allocation: str = ""
-    seed: int | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
-    set: dict[str, Any] = field(default_factory=dict)
-    masks: str = ""
+    masks: str | None = None
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    only: str | tuple[str, ...] = ()
-    skip: str | tuple[str, ...] = ()
-    fallback: str = "refuse"
 
     def runs(self, beside: Path = Path()) -> list[StudyMethod]:
         """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say the same
@@ -107,7 +80,7 @@ class MethodEntry:
             raise UserError("needs either `method` or `masks` (the folder of a mask bundle)")
         if self.masks:
             return [self._given(beside)]
-        Selection(texts(self.only), texts(self.skip))
+        _ = self.selection
         for several, one in (("targets", "sparsity"), ("targets", "pattern"), ("seeds", "seed")):
             if getattr(self, several) is not None and getattr(self, one) is not None:
                 raise UserError(f"gives both `{several}` and `{one}`; leave one out")
@@ -118,27 +91,26 @@ class MethodEntry:
         if self.targets is None:
             targets = [self._sole_target()]
         else:
-            targets = [(t, None) if isinstance(t, str) else ("unstructured", float(t)) for t in self.targets]
+            targets = [(t, None) if isinstance(t, str) else (UNSTRUCTURED, float(t)) for t in self.targets]
         seeds = self.seeds if self.seeds is not None else (self.seed or 0,)
         return [self._run(pattern, sparsity, seed) for pattern, sparsity in targets for seed in seeds]
 
     def _sole_target(self) -> tuple[str, float | None]:
         if self.method == NOT_PRUNED and self.sparsity is None and self.pattern is None:
-            return "unstructured", 0.0
-        return self.pattern or "unstructured", self.sparsity
+            return UNSTRUCTURED, 0.0
+        return self.pattern or UNSTRUCTURED, self.sparsity
 
     def _run(self, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
-        return StudyMethod(
-            self.method, self.label, pattern, sparsity, self.rule, self.bits, self.group_size, self.quantizer,
-            self.allocation, seed, self.set, models=self.models, only=texts(self.only), skip=texts(self.skip),
-            fallback=self.fallback,
-        )  # fmt: skip
+        asked = {each.name: getattr(self, each.name) for each in fields(PruneConfig)}
+        asked |= {"pattern": pattern, "sparsity": sparsity, "seed": seed, "fallback": self.fallback or REFUSE}
+        return StudyMethod(**asked, label=self.label, models=self.models)
 
     def _given(self, beside: Path) -> StudyMethod:
         """The bundle's own words, where the entry has no label; of an import its folder's name."""
         plain = MethodEntry(masks=self.masks, label=self.label, models=self.models)
         for key in (key.name for key in fields(self) if getattr(self, key.name) != getattr(plain, key.name)):
             raise UserError(f"takes its masks as they are: leave `{key}` out")
+        assert self.masks is not None
         folder = beside / self.masks
         if not folder.is_dir():
             raise UserError(
@@ -148,12 +120,9 @@ class MethodEntry:
         header = bundle.header
         label = self.label or (bundle.folder.resolve().name if header.method.startswith("imported-") else header.method)
         return StudyMethod(
-            "", label, header.pattern, header.target_sparsity, seed=header.seed, masks=self.masks, models=self.models
-        )
-
-
-def texts(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
+            pattern=header.pattern, sparsity=header.target_sparsity, seed=header.seed, label=label, masks=self.masks,
+            models=self.models,
+        )  # fmt: skip
 
 
 def check_titles(entries: list[list[StudyMethod]]) -> None:

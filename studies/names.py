@@ -6,13 +6,15 @@ from studies.method_entry import StudyMethod
 from studies.study import StudyModel
 from workloads.bundle import MaskBundle
 from workloads.files import sha256_of
+from workloads.treatment import REFUSE
 
 
 def masks_name(model: StudyModel, method: StudyMethod) -> str:
     """The folder of a run's masks: what sets it apart from the other runs of the model."""
     sets = sha256_of(method.set)[:8] if method.set else ""
-    layers = [method.only, method.skip, method.fallback]
-    chosen = "" if layers == [(), (), "refuse"] else sha256_of(layers)[:8]
+    selection = method.selection
+    plain = selection.everything and method.fallback == REFUSE
+    chosen = "" if plain else sha256_of([selection.only, selection.skip, method.fallback])[:8]
     quantized = slug(method.bits_text)
     return slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.allocation, quantized, sets,
                 chosen, method.seed)  # fmt: skip

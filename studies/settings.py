@@ -1,19 +1,7 @@
 """Small rules that the command line and study files share."""
 
 from workloads.errors import UserError
-from workloads.patterns import NofM, check_sparsity, parse_pattern
-
-
-def sparsity_of(pattern: str, sparsity: float | None) -> tuple[NofM | None, float]:
-    """(N:M or None, sparsity). Raises UserError if none is given or N:M and the sparsity contradict each other."""
-    nofm = parse_pattern(pattern)
-    if nofm is None:
-        if sparsity is None:
-            raise UserError("say how much to prune: --sparsity 0.5, or an N:M --pattern")
-        return None, check_sparsity(sparsity)
-    if sparsity is not None and abs(check_sparsity(sparsity) - nofm.sparsity) > 1e-9:
-        raise UserError(f"pattern {nofm} prunes exactly {nofm.sparsity}, not {sparsity}; leave --sparsity out")
-    return nofm, nofm.sparsity
+from workloads.patterns import parse_pattern
 
 
 def density_of(pattern: str, density: float | None) -> float:
@@ -24,5 +12,5 @@ def density_of(pattern: str, density: float | None) -> float:
     if nofm is None:
         return 0.5 if density is None else density
     if density is not None and abs(density - nofm.n / nofm.m) > 1e-9:
-        raise UserError(f"pattern {nofm} keeps exactly {nofm.n / nofm.m}, not {density}; leave --density out")
+        raise UserError(f"pattern {nofm} keeps exactly {nofm.n / nofm.m}, not {density}; leave `density` out")
     return nofm.n / nofm.m

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from pruning.config import CalibrationConfig
 from studies.method_entry import MethodEntry, StudyMethod, check_titles
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
 
 
 @dataclass(frozen=True)
-class StudyModel:
+class StudyModel(CalibrationConfig):
     """`path` is a model folder (beside the study file) or a hub id; with `shapes` (a catalog name or config) instead there
     are no weights and only generated masks can be studied. An `optional` model is left out where its folder is absent."""
 
@@ -21,11 +22,8 @@ class StudyModel:
     path: str = ""
     shapes: str = ""
     optional: bool = False
-    calibration: str = ""
-    samples: int | None = None
-    seq_len: int | None = None
     text: str = ""
-    eval_seq_len: int = 2048
+    eval_seq_len: int | None = None
     eval_windows: int | None = None
     dtype: str = "float32"
 

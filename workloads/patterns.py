@@ -7,6 +7,7 @@ import numpy as np
 
 from workloads.errors import NotForThisModel, UserError
 
+UNSTRUCTURED = "unstructured"
 DENSE = "dense"  # the pattern of a layer that was left alone: every weight kept, run as the unpruned layer is
 RUNS = (2, 4, 8, 16, 32)  # the M that are looked for, in this order
 _FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that happens to fit
@@ -78,13 +79,13 @@ class NofM:
         if in_features % self.m:
             raise NotForThisModel(
                 f"{where}: pattern {self} needs in_features divisible by {self.m}, not {in_features}; "
-                "choose another N:M, an unstructured pattern or a --fallback (unstructured, skip)"
+                "choose another N:M, an unstructured pattern or a `fallback` (unstructured, skip)"
             )
 
 
 def parse_pattern(text: str) -> NofM | None:
     """None for "unstructured", NofM for "N:M". Raises UserError for anything else."""
-    if text == "unstructured":
+    if text == UNSTRUCTURED:
         return None
     match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", text)
     if not match:

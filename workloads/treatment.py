@@ -13,8 +13,9 @@ from workloads.layers import Layer
 from workloads.patterns import NofM
 from workloads.selectors import Selection
 
+REFUSE = "refuse"
 FALLBACKS = {
-    "refuse": "the model is refused",
+    REFUSE: "the model is refused",
     "unstructured": "such a matrix is pruned to the same sparsity without runs, and has one scale a row in place of groups",
     "skip": "such a matrix is left dense",
 }
@@ -38,7 +39,7 @@ class Treatment:
 
     def words(self, asked: NofM | None, group_size: int) -> list[str]:
         """What the fallback did, one sentence each; empty where everything divides."""
-        size = f"--group-size {group_size}"
+        size = f"`group_size={group_size}`"
         told = [
             (self.loose, f"{asked} does not divide their inputs; pruned unstructured"),
             (self.ungrouped, f"{size} does not divide their inputs; one scale a row"),
@@ -51,9 +52,9 @@ def check_fallback(fallback: str, may_not_divide: bool) -> None:
     """Raises UserError for one that is unknown, or that cannot happen: without N:M and groups everything divides."""
     if fallback not in FALLBACKS:
         raise unknown("fallback", fallback, FALLBACKS)
-    if fallback != "refuse" and not may_not_divide:
+    if fallback != REFUSE and not may_not_divide:
         raise UserError(
-            f"--fallback {fallback} has no meaning without an N:M --pattern or a --group-size; leave it out"
+            f"`fallback={fallback}` has no meaning without an N:M `pattern` or a `group_size`; leave it out"
         )
 
 
@@ -73,10 +74,10 @@ def treatment_of(
                 [*([str(pattern)] if loose else []), *([f"groups of {group_size}"] if ungrouped else [])]
             )
             raise NotForThisModel(
-                f"{asked} fit none of the {len(chosen)} chosen matrices; --fallback skip leaves nothing"
+                f"{asked} fit none of the {len(chosen)} chosen matrices; `fallback=skip` leaves nothing"
             )
         return Treatment(chosen - unfit, unfit=unfit)
-    if fallback == "refuse" and (loose or ungrouped):
+    if fallback == REFUSE and (loose or ungrouped):
         _refuse(layers, loose, pattern, ungrouped, group_size)
     return Treatment(chosen, loose, ungrouped)
 
@@ -89,6 +90,6 @@ def _refuse(
         assert pattern is not None
         pattern.check_divides(layer.in_features, layer.name)
     raise NotForThisModel(
-        f"{layer.name}: --group-size {group_size} does not divide its {layer.in_features} inputs; choose a divisor, 0 for one "
-        "scale a row, or a --fallback (unstructured, skip)"
+        f"{layer.name}: `group_size={group_size}` does not divide its {layer.in_features} inputs; choose a divisor, 0 for one "
+        "scale a row, or a `fallback` (unstructured, skip)"
     )

@@ -72,14 +72,14 @@ def read_calibration(
     source: str, model_folder: Path, samples: int | None, seq_len: int | None, seed: int
 ) -> Calibration:
     """Calibration sequences from
-      * token ids (.npy): int64 (samples, seq_len), exactly those in that order (fewer if --samples or --seq-len ask for fewer);
+      * token ids (.npy): int64 (samples, seq_len), exactly those in that order (fewer if `samples` or `seq_len` ask for fewer);
       * documents (JSON lines, a JSON array, Parquet, also packed; a data set's name, c4): N times, one longer than seq_len is
         drawn and cut at a random place;
       * a plain text, or wikitext2: N random crops of its token stream.
 
     Raises UserError when the source cannot be read or holds less than asked for.
     """
-    for asked, option in ((samples, "--samples"), (seq_len, "--seq-len")):
+    for asked, option in ((samples, "`samples`"), (seq_len, "`seq_len`")):
         if asked is not None and asked < 1:
             raise UserError(f"calibration: {option} must be at least 1, not {asked}")
     path = file_of(source, "calibration")
@@ -159,9 +159,9 @@ def windows(source: str | Path, model_folder: Path, seq_len: int, count: int | N
     is shorter than one window, or than `count` windows, or too long to take all of it.
     """
     if seq_len < 2:
-        raise UserError(f"--seq-len must be at least 2 to predict anything, not {seq_len}")
+        raise UserError(f"`seq_len` must be at least 2 to predict anything, not {seq_len}")
     if count is not None and count < 1:
-        raise UserError(f"--windows must be at least 1, not {count}")
+        raise UserError(f"`windows` must be at least 1, not {count}")
     path = file_of(str(source), "the text")
     if path is not None and holds_ids(path):
         ids = _read_ids(path, None, None).reshape(-1).numpy()
@@ -187,7 +187,7 @@ def _evaluation_ids(source: str, path: Path | None, model_folder: Path, seq_len:
             most = C4_WINDOWS * seq_len if documents.is_c4 else None
         if count is None and not all_of_it:
             raise UserError(
-                f"{source} is longer than {enough >> 20} MiB of text; say how many windows of it: --windows 256"
+                f"{source} is longer than {enough >> 20} MiB of text; say how many windows of it: `windows=256`"
             )
         ids = tokenize(tokenizer, text)[:most]
         if all_of_it or len(ids) >= needed:
@@ -219,7 +219,7 @@ def check_ids(ids: torch.Tensor, config: Any, what: str) -> None:
         raise UserError(f"{what}: token ids reach {low}..{high}, the vocabulary has {text_config.vocab_size}")
     longest = getattr(text_config, "max_position_embeddings", None)
     if longest and ids.shape[1] > longest:
-        raise UserError(f"{what}: sequences of {ids.shape[1]} tokens, the model takes {longest}; lower --seq-len")
+        raise UserError(f"{what}: sequences of {ids.shape[1]} tokens, the model takes {longest}; lower `seq_len`")
 
 
 def _read_ids(path: Path, samples: int | None, seq_len: int | None) -> torch.Tensor:
@@ -244,7 +244,7 @@ def _crops_of_stream(
     if len(stream) < samples * seq_len:
         raise UserError(
             f"calibration: {source} has {len(stream)} tokens, {samples} samples of {seq_len} need {samples * seq_len}; "
-            "lower --samples or --seq-len"
+            "lower `samples` or `seq_len`"
         )
     starts = draw.integers(0, len(stream) - seq_len + 1, size=samples)
     return torch.from_numpy(np.stack([stream[s : s + seq_len] for s in starts]))
@@ -263,7 +263,7 @@ def _crops_of_documents(
     while len(crops) < samples:
         if not long_enough:
             raise UserError(
-                f"calibration: no document of {source} ({seen:,} read) is longer than {seq_len} tokens; lower --seq-len"
+                f"calibration: no document of {source} ({seen:,} read) is longer than {seq_len} tokens; lower `seq_len`"
             )
         number = int(draw.integers(len(long_enough)))
         ids = tokenize(tokenizer, long_enough[number])

@@ -54,9 +54,9 @@ def longest_context(checkpoint: Checkpoint, seq_len: int | None) -> int:
     if seq_len is None:
         return longest or DEFAULT_CONTEXT
     if seq_len < 2:
-        raise UserError(f"--seq-len must be at least 2 to predict anything, not {seq_len}")
+        raise UserError(f"`seq_len` must be at least 2 to predict anything, not {seq_len}")
     if longest and seq_len > longest:
-        raise UserError(f"--seq-len is {seq_len}, {checkpoint.folder} takes {longest} tokens; lower it")
+        raise UserError(f"`seq_len` is {seq_len}, {checkpoint.folder} takes {longest} tokens; lower it")
     return seq_len
 
 
@@ -151,7 +151,7 @@ class HarnessModel(TemplateLM):
             raise UserError(f"{what} has no token of its own behind its context; change the task's answers")
         if len(continuation) > self.max_length:
             raise UserError(
-                f"{what} has {len(continuation)} tokens, the context is {self.max_length}; raise --seq-len or shorten it"
+                f"{what} has {len(continuation)} tokens, the context is {self.max_length}; raise `seq_len` or shorten it"
             )
         if (highest := max(*context, *continuation, 0)) >= self.vocabulary:
             raise UserError(
@@ -185,6 +185,6 @@ def continuation_score(logits: torch.Tensor, continuation: list[int]) -> tuple[f
         greedy = greedy and bool((rows.argmax(dim=-1) == ids).all())
     if not math.isfinite(total):
         raise UserError(
-            f"a log-likelihood is {total}: the model's weights or activations overflow; use --dtype float32 or repair it"
+            f"a log-likelihood is {total}: the model's weights or activations overflow; use `dtype=float32` or repair it"
         )
     return total, greedy

@@ -54,7 +54,7 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     loss = math.fsum(losses) / len(losses)
     if not math.isfinite(loss):
         raise UserError(
-            f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow; use --dtype float32 or repair it"
+            f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow; use `dtype=float32` or repair it"
         )
     return math.exp(min(loss, 700.0))
 

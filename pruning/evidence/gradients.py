@@ -50,7 +50,7 @@ def write_gradients(
             "language model does not have; use another method"
         )
     if ids.shape[1] < 2:
-        raise UserError("gradients need calibration sequences of at least 2 tokens; raise --seq-len")
+        raise UserError("gradients need calibration sequences of at least 2 tokens; raise `seq_len`")
     count = len(model.blocks)
     if gradient_file(folder, 0).exists():
         drop_states(folder, 0, count)
@@ -151,7 +151,7 @@ def _differentiate(
     for name, total in sums.items():
         if not bool(torch.isfinite(total).all()):
             raise UserError(
-                f"{name}: a gradient is NaN or Inf in {str(model.model.dtype).removeprefix('torch.')}; use --dtype float32 "
+                f"{name}: a gradient is NaN or Inf in {str(model.model.dtype).removeprefix('torch.')}; use `dtype=float32` "
                 "or bfloat16"
             )
     if norm == "l2":

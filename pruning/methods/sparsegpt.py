@@ -57,6 +57,6 @@ class SparseGpt(PruningMethod):
 
 
 def check_runs(name: str, m: int, blocksize: int, group_size: int) -> None:
-    for what, width in (("blocksize", blocksize), ("--group-size", group_size)):
+    for what, width in (("blocksize", blocksize), ("`group_size`", group_size)):
         if width % m:
             raise UserError(f"{name}: {what} {width} splits runs of {m} inputs; choose a multiple of {m}")

@@ -98,7 +98,7 @@ def check_finite(ref: LinearRef, moments: Moments) -> None:
     assert moments.hessian is not None
     if not bool(torch.isfinite(moments.hessian).all()):
         raise UserError(
-            f"{ref.layer.name}: calibration inputs are NaN, Inf or too large to be squared; use --dtype float32"
+            f"{ref.layer.name}: calibration inputs are NaN, Inf or too large to be squared; use `dtype=float32`"
         )
 
 

@@ -54,6 +54,6 @@ class Quantization:
 
 def check_bits(bits: int, group_size: int) -> None:
     if bits not in BITS:
-        raise UserError(f"--bits must be {BITS[0]} to {BITS[-1]}, not {bits}")
+        raise UserError(f"`bits` must be {BITS[0]} to {BITS[-1]}, not {bits}")
     if group_size < 0:
-        raise UserError(f"--group-size counts inputs that share a scale (0 = the whole row), it cannot be {group_size}")
+        raise UserError(f"`group_size` counts inputs that share a scale (0 = the whole row), it cannot be {group_size}")

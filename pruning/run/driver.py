@@ -290,7 +290,7 @@ def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: li
                 job.outputs.append(output)
     for name, moments in total.items():
         if not bool(torch.isfinite(moments.energy).all()):
-            raise UserError(f"{name}: calibration activations are NaN or Inf; use --dtype float32 or bfloat16")
+            raise UserError(f"{name}: calibration activations are NaN or Inf; use `dtype=float32` or bfloat16")
     job.moments = InputMoments(job.samples, total)
     if Need.DENSE in needs:
         job.dense_inputs = streams["dense"]
@@ -353,7 +353,7 @@ def add(run: Run, ref: LinearRef, decision: Decision) -> None:
     if decision.weight is not None and not bool(torch.isfinite(decision.weight.to(stored)).all()):
         raise UserError(
             f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
-            "give more --samples"
+            "give more `samples`"
         )
     promised = run.recipe.method.promises(run.pattern(layer.name))
     grid = decision.quantized.grid if decision.quantized is not None else None

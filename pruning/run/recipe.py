@@ -1,10 +1,11 @@
 """Everything that decides the masks and weights of a given model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from pruning.allocations import Allocation
+from pruning.config import PruneConfig, is_setting
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods import PruningMethod
@@ -13,30 +14,42 @@ from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.layers import Layer
 from workloads.patterns import NofM
-from workloads.selectors import EVERYTHING, Selection
-from workloads.treatment import Treatment, treatment_of
+from workloads.treatment import REFUSE, Treatment, treatment_of
+
+# Settings that a header records looked up, or in fields of its own; any other it records as it was given.
+LOOKED_UP = frozenset(
+    {"method", "sparsity", "pattern", "rule", "set", "bits", "group_size", "quantizer", "allocation", "only", "skip",
+     "fallback", "seed"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """allocation None = the same sparsity everywhere, quantization None = float weights. Targets hold
-    for the layers that `selection` chooses; `fallback`: see workloads/treatment.py."""
+    """What was asked for, looked up and checked. allocation None = the same sparsity everywhere, quantization None = float
+    weights. Targets hold for the layers that were chosen."""
 
-    model_id: str
+    asked: PruneConfig
     method: PruningMethod
     sparsity: float
     rule: str
     pattern: NofM | None = None
-    calibration: Calibration | None = None
-    seed: int = 0
     allocation: Allocation | None = None
     quantization: Quantization | None = None
-    selection: Selection = EVERYTHING
-    fallback: str = "refuse"
+    model_id: str = ""
+    calibration: Calibration | None = None
+
+    @property
+    def seed(self) -> int:
+        return self.asked.seed or 0
+
+    @property
+    def fallback(self) -> str:
+        return self.asked.fallback or REFUSE
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What must be gathered for its method and its quantizer (pruning/evidence/needs.py); raises UserError for what nobody can gather."""
+        """What must be gathered for its method and its quantizer (pruning/evidence/needs.py). Raises UserError for what
+        nobody can gather."""
         needs = check_needs(self.method.needs, f"method {self.method.name}")
         if self.quantization is not None and not self.quantizes_jointly:
             quantizer = self.quantization.quantizer
@@ -60,7 +73,7 @@ class Recipe:
     def treatment(self, layers: list[Layer]) -> Treatment:
         """What every layer of a model gets. Raises NotForThisModel as `treatment_of`."""
         size = self.quantization.group_size if self.quantization is not None else 0
-        return treatment_of(layers, self.selection, self.pattern, size, self.fallback)
+        return treatment_of(layers, self.asked.selection, self.pattern, size, self.fallback)
 
     def header(self, checkpoint: Checkpoint) -> BundleHeader:
         settings = {**self.method.facts, "rule": "pattern" if self.pattern else self.rule}
@@ -68,10 +81,15 @@ class Recipe:
             settings["allocation"] = self.allocation.facts
         if self.quantization is not None:
             settings["quantization"] = self.quantization.facts
-        if not self.selection.everything:
-            settings["only"], settings["skip"] = self.selection.only, self.selection.skip
-        if self.fallback != "refuse":
+        selection = self.asked.selection
+        if not selection.everything:
+            settings["only"], settings["skip"] = selection.only, selection.skip
+        if self.fallback != REFUSE:
             settings["fallback"] = self.fallback
+        for each in fields(self.asked):
+            value = getattr(self.asked, each.name)
+            if is_setting(each) and each.name not in LOOKED_UP and value is not None:
+                settings[each.name] = value
         promised = self.method.promises(self.pattern)
         if self.pattern is not None and promised is None:
             settings["runs"] = str(self.pattern)

@@ -38,16 +38,16 @@ Content = Callable[[list[str], list[LinearRef]], dict[str, torch.Tensor]]  # key
 def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None) -> None:
     """Raises UserError if the folder is the source itself, or holds something else."""
     if folder.resolve() == source.resolve():
-        raise UserError(f"--save-model {folder} is the model itself; choose another folder")
+        raise UserError(f"`save_model` {folder} is the model itself; choose another folder")
     if (
         folder.is_dir()
         and not (folder / STAMP_FILE).exists()
         and not all(is_leftover(f.name) for f in folder.iterdir())
     ):
-        raise UserError(f"--save-model {folder} is not empty; choose another folder")
+        raise UserError(f"`save_model` {folder} is not empty; choose another folder")
     if stamp is not None and (folder / STAMP_FILE).exists() and read_stamp(folder)[0] != stamp:
         raise UserError(
-            f"--save-model {folder} holds a checkpoint pruned with other masks or from other weights, or packed otherwise; "
+            f"`save_model` {folder} holds a checkpoint pruned with other masks or from other weights, or packed otherwise; "
             "choose another folder or delete it"
         )
 

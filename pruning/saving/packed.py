@@ -104,7 +104,7 @@ def plan_packing(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: Mas
         symmetric = symmetric and is_symmetric(quantized)
         names.add(entry.name)
     if grid is None:
-        raise UserError(f"{masks.folder} holds no quantized weights to pack; prune with --bits, or {DENSE}")
+        raise UserError(f"{masks.folder} holds no quantized weights to pack; prune with `bits`, or {DENSE}")
     packing = Packing(replace(grid, symmetric=symmetric), frozenset(names))
     for ref in (ref for block in refs for ref in block):
         check_form(checkpoint, ref, packing)
@@ -113,7 +113,7 @@ def plan_packing(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: Mas
 
 def scaled_inputs(where: str) -> UserError:
     return UserError(
-        f"{where}: AWQ scales its inputs, which packed weights cannot say; quantize with --set "
+        f"{where}: AWQ scales its inputs, which packed weights cannot say; quantize with `set` "
         f"quantizer.scale_search=false, or {DENSE}"
     )
 
@@ -142,7 +142,7 @@ def check_form(checkpoint: Checkpoint, ref: LinearRef, packing: Packing) -> None
             raise UserError(f"{where}: this expert is not quantized; transformers loads experts packed or not at all")
         if not packing.grid.symmetric:
             raise UserError(
-                f"{where}: transformers loads packed experts without zero points; quantize with --set "
+                f"{where}: transformers loads packed experts without zero points; quantize with `set` "
                 f"quantizer.symmetric=true, or {DENSE}"
             )
     elif ref.layer.name in packing.names:
@@ -157,7 +157,7 @@ def check_form(checkpoint: Checkpoint, ref: LinearRef, packing: Packing) -> None
         if grid.bits == 4 and not grid.symmetric and rows <= 8 and grid.width(cols) < cols:
             raise UserError(
                 f"{where}: compressed-tensors cannot read 4-bit zero points of {rows} rows in groups; use "
-                f"--group-size 0, or {DENSE}"
+                f"`group_size=0`, or {DENSE}"
             )
 
 

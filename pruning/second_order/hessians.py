@@ -39,7 +39,7 @@ class Factors:
         if moments.tokens < ref.layer.in_features:
             self._job.warn(
                 f"{ref.layer.name}: {moments.tokens} calibration tokens for {ref.layer.in_features} inputs: its Hessian has no "
-                "full rank, damping makes up for it; more --samples are better"
+                "full rank, damping makes up for it; more `samples` are better"
             )
         order = None
         if self._by_size:

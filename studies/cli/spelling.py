@@ -10,7 +10,9 @@ Anything else in backticks stays as it is: a key of a study file, a name in some
 
 import inspect
 import re
+from dataclasses import fields, is_dataclass
 from importlib import import_module
+from typing import Any, get_args
 
 from studies.cli.verbs import VERBS, function_of
 
@@ -37,7 +39,11 @@ def options_of(verb: str) -> dict[str, str]:
         return {}
     module, name = function_of(verb)
     parameters = inspect.signature(getattr(import_module(module), name)).parameters.values()
-    written = {parameter.name.rstrip("_"): parameter.kind for parameter in parameters}
+    written: dict[str, Any] = {}
+    for parameter in parameters:
+        kind = next(iter(get_args(parameter.annotation)), None)
+        names = [each.name for each in fields(kind)] if is_dataclass(kind) else [parameter.name.rstrip("_")]
+        written |= dict.fromkeys(names, parameter.kind)
     return {
         name: f"--{name.replace('_', '-')}" if kind is inspect.Parameter.KEYWORD_ONLY else name.upper()
         for name, kind in written.items()

@@ -74,6 +74,6 @@ def _check_masks(plan: Plan, model: StudyModel, method: StudyMethod) -> None:
     """Raises UserError where a bundle that was given is not of this model."""
     study = plan.study
     try:
-        check_model(study.beside(method.masks), plan.place.beside_or_name(model.path or model.shapes))
+        check_model(study.beside(method.masks or ""), plan.place.beside_or_name(model.path or model.shapes))
     except UserError as error:
         raise UserError(f"{study.path}: {method.title} for model {model.name!r}: {error}") from None

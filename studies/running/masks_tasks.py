@@ -1,7 +1,7 @@
 """Where the masks of a study come from: pruned, generated, given, or none where shapes are all that is asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class GivenMasks(MasksTask, FreeTask):
     """A bundle that is there."""
 
     def result(self, inputs: Sequence[Any]) -> Masks:
-        bundle = MaskBundle.open(self.place.beside(self.method.masks))
+        bundle = MaskBundle.open(self.place.beside(self.method.masks or ""))
         return Masks(bundle.sha256, given_name(self.model, self.method, bundle), bundle.folder)
 
 
@@ -101,21 +101,19 @@ class GeneratedMasks(BundleTask):
 class PrunedMasks(BundleTask):
     def key(self, inputs: Sequence[Any]) -> str:
         model = self.model
-        drawn = self.place.text_sha256(model.calibration)
+        drawn = self.place.text_sha256(model.calibration or "")
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(self.method), "label": ""}]
         return sha256_of([settings, drawn, model_files_sha256(self.place, model), code_sha256(PRUNING)])
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
-        from studies.entries import prune_settings
-        from studies.prune import make_recipe, open_checkpoint, run_prune
+        from studies.prune import open_checkpoint, recipe_for, run_prune
 
         model = self.model
 
         def prune(folder: Path) -> MaskBundle:
             checkpoint = open_checkpoint(self.place.beside_or_name(model.path), model.dtype)
             calibration = self.place.beside_or_name(model.calibration) if model.calibration else None
-            settings = prune_settings(self.method)
-            recipe = make_recipe(model.name, checkpoint, settings, calibration, model.samples, model.seq_len)
+            recipe = recipe_for(model.name, checkpoint, self.method, replace(model, calibration=calibration))
             return run_prune(checkpoint, recipe, folder, None, "dense", progress, warn)
 
         store.make_bundle(masks_name(model, self.method), key, prune)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning.config import EvaluationConfig
 from studies.entries import described_by, targets_of
 from studies.gaps import warn_of_gaps
 from studies.method_entry import StudyMethod
@@ -69,7 +70,8 @@ class QualityTask(Task):
 
         def rows() -> pd.DataFrame:
             checkpoint = open_checkpoint(path, model.dtype)
-            frame = evaluate(checkpoint, path, bundle, text, model.eval_seq_len, model.eval_windows, progress)
+            asked = EvaluationConfig(text=text, seq_len=model.eval_seq_len, windows=model.eval_windows)
+            frame = evaluate(checkpoint, path, bundle, asked, progress)
             return frame.assign(model=model.name, method=self._named)
 
         store.make_rows(self._name(inputs), key, rows)

@@ -122,9 +122,7 @@ def test_our_own_packed_checkpoints_are_read(bits: int, group_size: int, symmetr
     from pruning.saving.packed import save_packed
 
     save("llama", tmp_path / "model", torch.bfloat16)
-    chosen = recipe(
-        "magnitude", bits=bits, group_size=group_size, sets=[f"quantizer.symmetric={str(symmetric).lower()}"]
-    )
+    chosen = recipe("magnitude", bits=bits, group_size=group_size, set={"quantizer.symmetric": symmetric})
     masks = prune(Checkpoint(tmp_path / "model"), chosen, tmp_path / "masks", quiet, quiet)
     save_packed(tmp_path / "model", masks, tmp_path / "packed", quiet)
     save_pruned(tmp_path / "model", masks, tmp_path / "dense", quiet)

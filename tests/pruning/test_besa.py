@@ -199,7 +199,7 @@ def test_default_travel_is_the_published_one_where_there_is_one(weights: float) 
 
 def test_a_budget_an_allocator_moves_out_of_reach_is_refused(llama: Path, tmp_path: Path) -> None:
     """The model's target is within reach of bounded coefficients, those of its blocks are not."""
-    chosen = recipe("besa", 0.58, coefficients="sigmoid", allocation="depth", sets=["allocation.d=0.1"])
+    chosen = recipe("besa", 0.58, coefficients="sigmoid", allocation="depth", set={"allocation.d": 0.1})
     with pytest.raises(UserError, match=r"within \[0\.376, 0\.624\]"):
         prune(Checkpoint(llama), chosen, tmp_path, quiet, quiet)
 

@@ -1,6 +1,5 @@
 """Pruning some layers of a model: the chosen ones as asked, the others dense, and counted."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(model: Path, folder: Path, case: Case, selection: Selection, **more) -> MaskBundle:
-    return prune(Checkpoint(model), replace(case.recipe(), selection=selection, **more), folder, quiet, quiet)
+    return prune(Checkpoint(model), case.recipe(only=selection.only, skip=selection.skip, **more), folder, quiet, quiet)
 
 
 def masks_of(bundle: MaskBundle, dense: bool = False) -> dict[str, np.ndarray]:
@@ -126,7 +125,7 @@ def test_allocation_is_over_the_chosen_with_the_mean_exact(
     allocation: str, selection: Selection, llama: Path, tmp_path: Path
 ) -> None:
     checkpoint = Checkpoint(llama)
-    asked = replace(recipe("wanda", 0.4, allocation=allocation), selection=selection)
+    asked = recipe("wanda", 0.4, allocation=allocation, only=selection.only, skip=selection.skip)
     refs = all_refs(checkpoint)
     chosen = selection.names([ref.layer for block in refs for ref in block])
     treated = [[ref for ref in block if ref.layer.name in chosen] for block in refs]
@@ -140,12 +139,12 @@ def test_allocation_is_over_the_chosen_with_the_mean_exact(
 @pytest.mark.parametrize("method", ["magnitude", "wanda", "gblm", "sparsegpt", "besa"])
 def test_fallbacks_for_patterns(method: str, odd: Path, tmp_path: Path) -> None:
     case = partial(recipe, method, pattern="2:4")
-    with pytest.raises(NotForThisModel, match=r"layers\.0\.mlp\.down_proj: pattern 2:4 needs .*, not 50; .*--fallback"):
+    with pytest.raises(NotForThisModel, match=r"layers\.0\.mlp\.down_proj: pattern 2:4 needs .*, not 50; .*`fallback`"):
         prune(Checkpoint(odd), case(), tmp_path / "no", quiet, quiet)
     assert not (tmp_path / "no").exists()
     told: list[str] = []
-    loose = prune(Checkpoint(odd), replace(case(), fallback="unstructured"), tmp_path / "u", quiet, told.append)
-    skipped = prune(Checkpoint(odd), replace(case(), fallback="skip"), tmp_path / "s", quiet, quiet)
+    loose = prune(Checkpoint(odd), case(fallback="unstructured"), tmp_path / "u", quiet, told.append)
+    skipped = prune(Checkpoint(odd), case(fallback="skip"), tmp_path / "s", quiet, quiet)
     assert (
         "2 matrices, e.g. model.layers.0.mlp.down_proj: 2:4 does not divide their inputs; pruned unstructured" in told
     )
@@ -161,9 +160,9 @@ def test_fallbacks_for_patterns(method: str, odd: Path, tmp_path: Path) -> None:
 
 def test_fallbacks_for_groups(odd: Path, tmp_path: Path) -> None:
     case = partial(recipe, "wanda", 0.5, bits=4, group_size=16)
-    loose = prune(Checkpoint(odd), replace(case(), fallback="unstructured"), tmp_path / "u", quiet, quiet)
+    loose = prune(Checkpoint(odd), case(fallback="unstructured"), tmp_path / "u", quiet, quiet)
     assert {(entry.role == "down", entry.group_size) for entry in loose.layers} == {(True, 50), (False, 16)}
-    skipped = prune(Checkpoint(odd), replace(case(), fallback="skip"), tmp_path / "s", quiet, quiet)
+    skipped = prune(Checkpoint(odd), case(fallback="skip"), tmp_path / "s", quiet, quiet)
     assert {(entry.role == "down", entry.group_size) for entry in skipped.layers} == {(True, None), (False, 16)}
 
 
@@ -180,7 +179,7 @@ def test_a_killed_run_ends_in_the_same_bytes(case: Case, block: int, tmp_path: P
 
     make(model, tmp_path / "whole", case, selection)
     with pytest.raises(KeyboardInterrupt):
-        prune(Checkpoint(model), replace(case.recipe(), selection=selection), tmp_path / "cut", kill, quiet)
+        prune(Checkpoint(model), case.recipe(only=selection.only, skip=selection.skip), tmp_path / "cut", kill, quiet)
     make(model, tmp_path / "cut", case, selection)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
@@ -192,7 +191,7 @@ def test_another_selection_does_not_continue_a_run(other: Selection, llama: Path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prune(Checkpoint(llama), replace(PLAIN[3].recipe(), selection=MLP), tmp_path, kill, quiet)
+        prune(Checkpoint(llama), PLAIN[3].recipe(only=MLP.only, skip=MLP.skip), tmp_path, kill, quiet)
     with pytest.raises(UserError, match="unfinished run with other settings"):
         make(llama, tmp_path, PLAIN[3], other)
 

@@ -84,7 +84,7 @@ def test_quantizing_first_wastes_levels_on_what_is_pruned(llama: Path, tmp_path:
     first, dense = (
         prune(Checkpoint(llama), chosen, tmp_path / name, quiet, quiet)
         for name, chosen in (
-            ("first", recipe("wanda", 0.5, bits=4, sets=["quantizer.order=quantize-first"])),
+            ("first", recipe("wanda", 0.5, bits=4, set={"quantizer.order": "quantize-first"})),
             ("dense", recipe("none", bits=4)),
         )
     )

@@ -1,6 +1,5 @@
 """Files of a run that were damaged between two commands: told, or made again; never used."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from tests.pruning.recipes import recipe
 from validation.conformance.tiny_models import contents, quiet, save
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
-from workloads.selectors import Selection
 
 RUNS = {
     "wanda": dict(method="wanda"),
@@ -132,7 +130,7 @@ def test_a_shard_that_lay_there_before_is_not_taken_for_ours(model: Path, tmp_pa
 
 def test_blocks_before_the_first_chosen_one_do_not_write_streams_twice(model: Path, tmp_path: Path) -> None:
     """Nothing is pruned yet, so the unpruned model's states are the inputs; and stay so when a killed run goes on."""
-    made = replace(recipe("besa", reference="dense"), selection=Selection(("blocks:1-",)))
+    made = recipe("besa", reference="dense", only="blocks:1-")
     prune(Checkpoint(model), made, tmp_path / "whole", quiet, quiet)
     with pytest.raises(KeyboardInterrupt):
         prune(Checkpoint(model), made, tmp_path / "cut", kill_at(("pruning", 1)), quiet)

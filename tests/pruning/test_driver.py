@@ -11,6 +11,8 @@ from torch import nn
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
 from pruning.forward import hidden_states as states
+from pruning.methods.method import Evidence
+from pruning.methods.wanda import Wanda
 from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, SPARSITY, Case, assert_exact, masks_of
 from tests.pruning.recipes import recipe
@@ -71,17 +73,15 @@ def test_the_same_bytes_with_any_number_of_threads(
 
 def test_scores_are_taken_on_one_of_torchs_own_threads(llama: Path, tmp_path: Path) -> None:
     """A sum that torch splits among threads has other last bits on another machine."""
-    seen, chosen = [], recipe("wanda", 0.3)
-    score_of = chosen.method.score
-    assert score_of is not None
+    seen: list[int] = []
 
-    def score(*args) -> torch.Tensor:
-        seen.append(torch.get_num_threads())
-        return score_of(*args)
+    class Spied(Wanda):
+        def score(self, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
+            seen.append(torch.get_num_threads())
+            return super().score(weight, evidence)
 
     torch.set_num_threads(2)
-    spied = replace(chosen, method=replace(chosen.method, score=score))
-    prune(Checkpoint(llama), spied, tmp_path, quiet, quiet)
+    prune(Checkpoint(llama), replace(recipe("wanda", 0.3), method=Spied()), tmp_path, quiet, quiet)
     assert set(seen) == {1}
     assert torch.get_num_threads() == 2
 
@@ -121,13 +121,15 @@ def test_streamed_wanda_equals_a_plain_reference_in_memory(family: str, tmp_path
     assert found.keys() == expected.keys()
     for name, mask in expected.items():
         np.testing.assert_array_equal(found[name], mask, err_msg=name)
-    magnitude = prune(Checkpoint(tmp_path / "model"), recipe("magnitude", 0.5, "row"), tmp_path / "m", quiet, quiet)
+    magnitude = prune(
+        Checkpoint(tmp_path / "model"), recipe("magnitude", 0.5, rule="row"), tmp_path / "m", quiet, quiet
+    )
     assert any(not np.array_equal(masks_of(magnitude)[name], mask) for name, mask in expected.items())
 
 
 @pytest.mark.parametrize("normalised", [False, True])
 def test_global_magnitude_equals_one_sort_over_everything(normalised: bool, llama: Path, tmp_path: Path) -> None:
-    chosen = recipe("magnitude", 0.3, "global", normalised=normalised)
+    chosen = recipe("magnitude", 0.3, rule="global", normalised=normalised)
     found = masks_of(prune(Checkpoint(llama), chosen, tmp_path, quiet, quiet))
     weights = {name: load_whole(llama).get_parameter(f"{name}.weight").double() for name in found}
     scores = {n: w.abs() / (w.square().mean().sqrt() if normalised else 1) for n, w in weights.items()}

@@ -48,7 +48,7 @@ def test_activations_that_overflow_are_told(case: Case, tmp_path: Path) -> None:
     model = build("llama")
     model.model.layers[0].mlp.up_proj.weight *= 3e4
     model.half().save_pretrained(tmp_path / "model")
-    with pytest.raises(UserError, match=r"NaN or Inf.*--dtype float32"):
+    with pytest.raises(UserError, match=r"NaN or Inf.*`dtype=float32`"):
         prune(Checkpoint(tmp_path / "model"), case.recipe(), tmp_path / "out", quiet, quiet)
     assert not (tmp_path / "out" / "bundle.json").exists()
     prune(Checkpoint(tmp_path / "model", torch.float32), case.recipe(), tmp_path / "out32", quiet, quiet)
@@ -71,7 +71,7 @@ def test_a_group_size_that_does_not_divide_names_the_layer(tmp_path: Path) -> No
     save("llama", tmp_path / "model")
     chosen = recipe("none", bits=4, group_size=32)  # 32 inputs fit, 48 do not
     message = refused(tmp_path / "model", chosen, tmp_path / "out")
-    assert message.startswith("model.layers.0.mlp.down_proj: --group-size 32 does not divide its 48 inputs")
+    assert message.startswith("model.layers.0.mlp.down_proj: `group_size=32` does not divide its 48 inputs")
 
 
 @pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
@@ -110,7 +110,7 @@ def test_too_few_tokens_for_a_hessian_are_told(method: str, tmp_path: Path) -> N
     assert any(
         warning.startswith("model.layers.0.mlp.down_proj: 24 calibration tokens for 48 inputs") for warning in found
     )
-    assert all("more --samples" in warning for warning in found)
+    assert all("more `samples`" in warning for warning in found)
 
 
 @pytest.mark.parametrize(("sparsity", "pruned"), [(0.5, 16), (0.25, 8), (0.75, 24)])

@@ -126,7 +126,7 @@ def test_gradients_that_overflow_are_told(tmp_path: Path) -> None:
         if "up_proj" in name:
             parameter.data *= 3e3
     model.half().save_pretrained(tmp_path / "model")
-    with pytest.raises(UserError, match=r"gradient is NaN or Inf in float16; use --dtype float32 or bfloat16"):
+    with pytest.raises(UserError, match=r"gradient is NaN or Inf in float16; use `dtype=float32` or bfloat16"):
         prune(Checkpoint(tmp_path / "model"), recipe("gblm"), tmp_path / "out", quiet, quiet)
     assert not (tmp_path / "out").exists()
 

@@ -149,7 +149,7 @@ def test_a_changed_selection_makes_the_step_again(tmp_path, capsys, tiny_model):
     [
         ('only = "qq"', "no layer has the role 'qq'; there are the roles q k v o gate up down and the blocks 0-1"),
         ('skip = "blocks:7-"', "no layer is in 'blocks:7-'"), ('only = "blocks:1-0"', "ends before it begins"),
-        ('fallback = "skip"', "--fallback skip has no meaning"), ('fallback = "skp"', "unknown fallback 'skp'"),
+        ('fallback = "skip"', "`fallback=skip` has no meaning"), ('fallback = "skp"', "unknown fallback 'skp'"),
     ],
 )  # fmt: skip
 def test_wrong_selections_of_a_study_stop_it(tmp_path, capsys, tiny_model, line, message):

@@ -108,7 +108,7 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path, capsys, tiny_model):
     awq = ("--method", "none", "--bits", 4, "--quantizer", "awq", "--calibration", tiny_model / "ids.npy")
     assert "AWQ scales its inputs" in said(*awq, *packed)
     assert not (tmp_path / "p").exists()
-    assert "unknown format of --save-model 'zip'" in said("--method", "magnitude", *half, "--save-format", "zip")
+    assert "unknown --save-format 'zip'" in said("--method", "magnitude", *half, "--save-format", "zip")
     assert "no device 'cuda'" in said("--method", "magnitude", *half, "--device", "cuda") or torch.cuda.is_available()
     assert "unknown device 'gpu9'" in said("--method", "magnitude", *half, "--device", "gpu9")
     blocks = (

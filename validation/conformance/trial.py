@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from checkpoints.checkpoint import Checkpoint
+from pruning.config import PruneConfig
 from pruning.data.calibration import Calibration
 from pruning.methods import PruningMethod
 from pruning.quantizers import QUANTIZERS, Quantization
@@ -70,7 +71,7 @@ class Subject:
     not_promised: Mapping[str, str]
 
     def recipe(self, sparsity: float = SPARSITY, rule: str = "", pattern: str = "", bits: int = 0) -> Recipe:
-        made = Recipe("tiny", self.method, sparsity, rule or self.method.rules[0])
+        made = Recipe(PruneConfig(), self.method, sparsity, rule or self.method.rules[0], model_id="tiny")
         if pattern:
             shape = parse_pattern(pattern)
             assert shape is not None

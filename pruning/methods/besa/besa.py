@@ -100,7 +100,7 @@ class Besa(PruningMethod):
         if self.coefficients == "sigmoid" and abs(sparsity - 0.5) >= NEAR_HALF:
             raise UserError(
                 f"besa: coefficients = sigmoid can only express sparsities within [{low:.3f}, {high:.3f}] and is used "
-                f"within {NEAR_HALF} of 0.5, not for {sparsity}; use --set coefficients=softmax"
+                f"within {NEAR_HALF} of 0.5, not for {sparsity}; `set` coefficients=softmax"
             )
 
     def promises(self, pattern: NofM | None) -> NofM | None:

@@ -1,0 +1,148 @@
+"""What can be asked of a pruning run, of its calibration and of an evaluation. One class each: the command line fills it, study
+files and Python give it, bundles record it. A setting is one line here: its name, its type, what it means. None: not given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from workloads.errors import UserError, unknown
+from workloads.selectors import Selection
+
+Texts = str | tuple[str, ...]
+PARTS = ("quantizer", "allocation")  # of a run, whose own settings `set` gives under such a prefix
+
+
+def setting(meaning: str) -> Any:
+    return field(default=None, metadata={"help": meaning})
+
+
+def is_setting(each: Field) -> bool:
+    """Of a class's fields: those that were made by `setting`."""
+    return "help" in each.metadata
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """What to prune with."""
+
+    method: str | None = setting("magnitude, wanda, gblm, sparsegpt, besa, none (prunesim ls methods).")
+    sparsity: float | None = setting("Share of weights to prune, in [0, 1). Left out with N:M, which fixes it.")
+    pattern: str | None = setting("unstructured (default), or N:M: at most N kept in each run of M inputs.")
+    rule: str | None = setting(
+        "What is compared, e.g. row, layer or global. Default: the method's (prunesim show METHOD)."
+    )
+    set: dict[str, Any] | None = setting(
+        "key=value of the method's parameters, quantizer.key=value, allocation.key=value (prunesim show NAME)."
+    )
+    bits: int | None = setting("Also quantize the weights to so many bits, 2 to 8 (method none: only that).")
+    group_size: int | None = setting("Consecutive inputs that share a scale; 0 (default) = the whole row.")
+    quantizer: str | None = setting(
+        "rtn, gptq, lwc, awq (prunesim ls quantizers). Default: the method's own, in the same optimisation, else rtn."
+    )
+    allocation: str | None = setting(
+        "er, erk, owl, alpha, depth: a sparsity of its own for every block or matrix (prunesim ls allocations)."
+    )
+    only: Texts | None = setting(
+        "Layers to prune: roles (q or gate,up), blocks:0-15, blocks:2-, names (*.mlp.*). Commas widen, giving it again "
+        "narrows. The others stay dense: sparsity, bits and allocation are of the chosen ones."
+    )
+    skip: Texts | None = setting("Layers to leave dense, in the same words.")
+    fallback: str | None = setting(
+        "Where N:M or a group does not divide a matrix's inputs: refuse the model (default); unstructured at the same "
+        "sparsity (one scale a row for groups); or skip the matrix, which stays dense."
+    )
+    seed: int | None = setting("Draws the calibration sequences (default 0).")
+
+    @property
+    def selection(self) -> Selection:
+        """Raises UserError for texts that are no selectors."""
+        return Selection(texts(self.only), texts(self.skip))
+
+    def set_of(self, part: str = "") -> dict[str, Any]:
+        """What `set` gives the method (""), the quantizer or the allocation. Raises UserError for a key that is given twice."""
+        found = {}
+        for key, value in flat(self.set or {}).items():
+            prefix, _, rest = key.partition(".")
+            named = prefix if rest and prefix in PARTS else ""
+            if named == part:
+                found[rest if named else key] = value
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """What runs through the model while it is pruned."""
+
+    calibration: str | None = setting(
+        "A text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), .npy token ids (samples, "
+        "seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`)."
+    )
+    samples: int | None = setting("Calibration sequences (default 128; all of a .npy file).")
+    seq_len: int | None = setting("Tokens a sequence (default 2048; those of a .npy file).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """The text whose perplexity, or the tasks whose scores, are asked for."""
+
+    text: str | None = setting(
+        "Perplexity per token of a text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), "
+        ".npy token ids (windows, seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`)."
+    )
+    tasks: str | None = setting(
+        "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the papers' sets."
+    )
+    seq_len: int | None = setting(
+        "Of a text, tokens a window (default 2048); of tasks, the longest sequence (default: the model's maximum)."
+    )
+    windows: int | None = setting("Of a text: only the first so many windows (default: all).")
+    task_folder: Path | None = setting(
+        "Tasks of your own: lm_eval's .yaml files, their data beside them. Python functions that they name are run."
+    )
+    limit: int | None = setting("Only the first so many documents of each task (default: all).")
+    num_fewshot: int | None = setting(
+        "Solved examples in front of every question (default: what the task states, else 0)."
+    )
+    fewshot_seed: int | None = setting("Draws them (default 1234, as lm_eval).")
+    special_tokens: Literal["off", "tokenizer"] | None = setting(
+        "off (default): the texts alone, as in the pruning papers; tokenizer: with what it adds, as lm_eval does."
+    )
+
+    def check(self) -> None:
+        """Raises UserError unless one of text and tasks is asked for, with settings of its own alone."""
+        if (self.text is None) == (self.tasks is None):
+            raise UserError("give one of `text` (perplexity per token) and `tasks` (lm_eval's tasks)")
+        asked, others = ("tasks", ("windows",)) if self.text is None else ("text", OF_TASKS)
+        for name in others:
+            if getattr(self, name) is not None:
+                raise UserError(f"`{name}` has no meaning with `{asked}`; leave it out")
+
+
+OF_TASKS = ("task_folder", "limit", "num_fewshot", "fewshot_seed", "special_tokens")
+
+
+def texts(value: Texts | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"quantizer": {"symmetric": True}} -> {"quantizer.symmetric": True}. Raises UserError for a key that is given twice."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        if twice := next((name for name in inner if name in found), None):
+            raise UserError(f"`set` gives {twice} twice; leave one out")
+        found |= inner
+    return found
+
+
+def split_settings(settings: Mapping[str, Any], *kinds: type) -> list[Any]:
+    """One instance of each kind, of the settings that are its own. Raises UserError for one that none of them has."""
+    names = {kind: [each.name for each in fields(kind)] for kind in kinds}
+    known = [name for own in names.values() for name in own]
+    for name in settings:
+        if name not in known:
+            raise unknown("setting", name, known)
+    return [kind(**{name: settings[name] for name in own if name in settings}) for kind, own in names.items()]

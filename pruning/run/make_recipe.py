@@ -1,0 +1,84 @@
+"""From what was asked to a recipe: names looked up, every setting checked, before a model is opened."""
+
+from pruning.allocations import Allocation, find_allocation
+from pruning.config import PruneConfig
+from pruning.methods import METHODS, PruningMethod, choose_rule, find_method
+from pruning.quantizers import Quantization, check_bits, find_quantizer
+from pruning.run.recipe import Recipe
+from workloads.errors import UserError
+from workloads.patterns import UNSTRUCTURED, NofM, check_sparsity, parse_pattern
+from workloads.treatment import REFUSE, check_fallback
+
+
+def make_recipe(asked: PruneConfig) -> Recipe:
+    """Without model and calibration. Raises UserError for the first setting that cannot be."""
+    if asked.method is None:
+        raise UserError(f"say how to prune: `method=wanda`, for example; there are {', '.join(METHODS)}")
+    method = find_method(asked.method).with_settings(asked.set_of())
+    if (asked.seed or 0) < 0:
+        raise UserError(f"`seed` must not be negative, it is {asked.seed}")
+    pattern, sparsity = target_of(method, asked)
+    rule = choose_rule(method, asked.rule)
+    fallback = asked.fallback or REFUSE
+    loose = fallback == "unstructured"
+    if pattern is not None and asked.rule is not None and (not loose or rule == "global"):
+        raise UserError(f"pattern {pattern} decides within runs of {pattern.m}; `rule={rule}` has no meaning with it")
+    if pattern is None or loose:
+        method.check(sparsity)
+    check_fallback(fallback, pattern is not None or bool(asked.group_size))
+    return Recipe(
+        asked, method, sparsity, rule, pattern, allocation_of(method, rule, asked), quantization_of(method, asked)
+    )
+
+
+def target_of(method: PruningMethod, asked: PruneConfig) -> tuple[NofM | None, float]:
+    """(N:M or None, sparsity)."""
+    if method.prunes:
+        return sparsity_of(asked.pattern or UNSTRUCTURED, asked.sparsity)
+    if asked.sparsity or asked.pattern not in (None, UNSTRUCTURED):
+        raise UserError(
+            f"method {method.name} prunes nothing; leave `sparsity` and `pattern` out, or choose another method"
+        )
+    if asked.bits is None:
+        raise UserError(f"method {method.name} prunes nothing; say how to quantize: `bits=4`")
+    return None, 0.0
+
+
+def sparsity_of(pattern: str, sparsity: float | None) -> tuple[NofM | None, float]:
+    """(N:M or None, sparsity). Raises UserError if none is given or N:M and the sparsity contradict each other."""
+    nofm = parse_pattern(pattern)
+    if nofm is None:
+        if sparsity is None:
+            raise UserError("say how much to prune: `sparsity=0.5`, or an N:M `pattern`")
+        return None, check_sparsity(sparsity)
+    if sparsity is not None and abs(check_sparsity(sparsity) - nofm.sparsity) > 1e-9:
+        raise UserError(f"pattern {nofm} prunes exactly {nofm.sparsity}, not {sparsity}; leave `sparsity` out")
+    return nofm, nofm.sparsity
+
+
+def quantization_of(method: PruningMethod, asked: PruneConfig) -> Quantization | None:
+    values = asked.set_of("quantizer")
+    if asked.bits is None:
+        given = [f"`{name}`" for name in ("quantizer", "group_size") if getattr(asked, name) is not None]
+        if given or values:
+            what = given[0] if given else "`set` quantizer.KEY"
+            raise UserError(f"{what} has no meaning without `bits`: say how many, for example `bits=4`")
+        return None
+    check_bits(asked.bits, asked.group_size or 0)
+    quantizer = find_quantizer(asked.quantizer or method.default_quantizer).with_settings(values)
+    if method.changes_weights and quantizer.order == "quantize-first":
+        raise UserError(f"{method.name} changes weights, quantize-first would lose that; use order=prune-first")
+    return Quantization(quantizer, asked.bits, asked.group_size or 0)
+
+
+def allocation_of(method: PruningMethod, rule: str, asked: PruneConfig) -> Allocation | None:
+    values = asked.set_of("allocation")
+    if asked.allocation is None:
+        if values:
+            raise UserError("`set` allocation.KEY has no meaning without `allocation`: say which, for example owl")
+        return None
+    allocation = find_allocation(asked.allocation)
+    if not method.prunes or rule == "global":
+        what = f"the rule {rule}" if rule == "global" else f"method {method.name}"
+        raise UserError(f"{what} leaves nothing to allocate; leave `allocation` out")
+    return allocation.with_settings(values)
