@@ -37,7 +37,7 @@ BOUNDS = ("tensor", "dram", "l2", "launch", "wave_tail")
 TENSOR, DRAM, L2, LAUNCH, WAVE_TAIL = range(5)
 
 
-class Machine(NamedTuple):
+class KernelRates(NamedTuple):
     """One kernel family on one GPU, all floats (numba)."""
 
     sms: float
@@ -77,7 +77,7 @@ def miss_rate(footprint_bytes: float, l2_bytes: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def dram_traffic(m: int, n: int, k: int, tile_m: int, tile_n: int, p: Machine) -> float:
+def dram_traffic(m: int, n: int, k: int, tile_m: int, tile_n: int, p: KernelRates) -> float:
     """Bytes from and to DRAM: X once, W once for each group of token tiles that walks over the features together, Y
     once.
 
@@ -94,7 +94,7 @@ def dram_traffic(m: int, n: int, k: int, tile_m: int, tile_n: int, p: Machine) -
 
 
 @njit(cache=True, nogil=True)
-def limited_clock_ghz(flops: float, dram_bytes: float, cycles: float, p: Machine) -> float:
+def limited_clock_ghz(flops: float, dram_bytes: float, cycles: float, p: KernelRates) -> float:
     """The clock at which the card stays within its power limit, at most the full clock.
 
     Energy a FLOP grows linearly with the clock (the voltage follows it, half of V^2 f in the range of interest), so
@@ -126,7 +126,7 @@ def limit(launch_us: float, dram_us: float, sm_us: float, useful_us: float, comp
 
 
 @njit(cache=True, nogil=True)
-def estimate(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: Machine) -> Estimate:
+def estimate(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: KernelRates) -> Estimate:
     """One candidate: CTA tile (tile_m tokens, tile_n features), k in `split` parts.
 
     MACs run the slower the smaller the tile is (WHOLE_TILE). Cycles of a tile = soft maximum of MACs, L2-to-SM bytes
@@ -174,7 +174,7 @@ def shortest_cover(sides: np.ndarray, size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def best_candidates(
-    m: np.ndarray, n: np.ndarray, k: np.ndarray, p: Machine, tiles: np.ndarray
+    m: np.ndarray, n: np.ndarray, k: np.ndarray, p: KernelRates, tiles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The fastest candidate of each GEMM.
 

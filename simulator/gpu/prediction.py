@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simulator.gpu import confidence
-from simulator.gpu.gemm import BOUNDS, Machine, best_candidates
+from simulator.gpu.gemm import BOUNDS, KernelRates, best_candidates
 from simulator.gpu.spec import Error, GpuSpec, KernelFamily, Precision
 from workloads.errors import UserError, unknown
 from workloads.verdicts import verdict
@@ -93,9 +93,11 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
     precision = precision_of(spec, dtype)
     ms, ns, ks = sizes(m, n, k)
     allowed, reason = sparse24_rules(ns, ks, precision)
-    dense = run_kernel(ms, ns, ks, machine(spec, precision, sparse24=False), tiles_of(spec, sparse24=False))
+    dense = run_kernel(ms, ns, ks, rates_of(spec, precision, sparse24=False), tiles_of(spec, sparse24=False))
     padded = sparse24_tokens(ms, precision)
-    sparse = run_kernel(padded, ns, ks, machine(spec, precision, sparse24=True), tiles_of(spec, sparse24=True), allowed)
+    sparse = run_kernel(
+        padded, ns, ks, rates_of(spec, precision, sparse24=True), tiles_of(spec, sparse24=True), allowed
+    )
     speedup = dense.time_us / sparse.time_us
     capped = np.minimum(speedup, HARDWARE_LIMIT)
     octaves, beyond = confidence.outside(spec.coverage, ms, ns, ks)
@@ -161,10 +163,10 @@ def compressed_bytes(input_bytes: float) -> float:
     return input_bytes / 2 + 0.5 * 2 / 8
 
 
-def machine(spec: GpuSpec, precision: Precision, sparse24: bool) -> Machine:
+def rates_of(spec: GpuSpec, precision: Precision, sparse24: bool) -> KernelRates:
     family: KernelFamily = precision.sparse24 if sparse24 else precision.dense
     values = float(precision.input_bytes)
-    return Machine(
+    return KernelRates(
         sms=float(spec.chip.sms),
         clock_ghz=spec.chip.clock_mhz / 1e3,
         macs_per_cycle=precision.macs_per_cycle * (2.0 if sparse24 else 1.0) * family.efficiency,
@@ -203,7 +205,7 @@ def tiles_of(spec: GpuSpec, sparse24: bool) -> np.ndarray:
 
 
 def run_kernel(
-    m: np.ndarray, n: np.ndarray, k: np.ndarray, p: Machine, tiles: np.ndarray, allowed: np.ndarray | None = None
+    m: np.ndarray, n: np.ndarray, k: np.ndarray, p: KernelRates, tiles: np.ndarray, allowed: np.ndarray | None = None
 ) -> Kernel:
     numbers, choices = best_candidates(m, n, k, p, tiles)
     bound = np.array(BOUNDS, dtype=object)[choices[:, 0]]

@@ -26,8 +26,8 @@ from simulator.machine.fit import too_small
 from simulator.machine.parts import Machine
 from simulator.machine.port import Port, port_of
 from simulator.statistics import Statistics
+from simulator.tiling.execution import ORDERS, TileBytes, Tiling, executed
 from simulator.tiling.granules import Granules, check_override, doubled, fingerprint, level_of, tile_sums
-from simulator.tiling.schedule import ORDERS, Candidate, Sizes, schedule
 from simulator.tiling.search import Choices, best
 from simulator.work import Work
 from workloads.errors import UserError
@@ -77,13 +77,13 @@ def choices(machine: Machine, cut: Cut, work: Work, value_bits: int | None = Non
 
     def walk(i: int) -> LayerCycles:
         shape, tokens, order, resident = (int(cell) for cell in table[i, : RESIDENT + 1])
-        candidate = Candidate(shapes.sizes(shape), tokens, order == 0, bool(resident))
-        return schedule(machine, port, granules, candidate, work, cut.note)
+        tiling = Tiling(shapes.sizes(shape), tokens, order == 0, bool(resident))
+        return executed(machine, port, granules, tiling, work, cut.note)
 
     return Choices(table[:, BOUND], table[:, ENERGY], walk)
 
 
-class Shapes:
+class TileShapes:
     """The tile shapes of a layer: facts of all of them as one table (shapes, 12), and the bytes of single ones when
     asked for."""
 
@@ -111,18 +111,18 @@ class Shapes:
             self.scale,
         )
         self.facts = shape_facts(*arrays, np.array(row_sides), np.array(col_sides))
-        self._sizes: dict[int, Sizes] = {}
+        self._sizes: dict[int, TileBytes] = {}
 
-    def sizes(self, number: int) -> Sizes:
+    def sizes(self, number: int) -> TileBytes:
         if number not in self._sizes:
             level = level_of(self.granules, *self.sides[number])
             groups = np.add.reduceat(self.groups, np.arange(0, len(self.groups), self.sides[number][1]))
             bits = (level.values * self.width, level.metadata_bits, level.rows[:, None] * groups * self.scale)
-            self._sizes[number] = Sizes(level, *(-(-b // 8) for b in bits))
+            self._sizes[number] = TileBytes(level, *(-(-b // 8) for b in bits))
         return self._sizes[number]
 
 
-def shapes_of(machine: Machine, granules: Granules, statistics: Statistics, work: Work) -> Shapes:
+def shapes_of(machine: Machine, granules: Granules, statistics: Statistics, work: Work) -> TileShapes:
     """Kept with the statistics."""
     number = machine.number
     key = (
@@ -134,7 +134,7 @@ def shapes_of(machine: Machine, granules: Granules, statistics: Statistics, work
         work.group_size,
     )
     if key not in statistics.memo:
-        statistics.memo[key] = Shapes(machine, granules, work)
+        statistics.memo[key] = TileShapes(machine, granules, work)
     return statistics.memo[key]
 
 
@@ -304,7 +304,7 @@ def candidate_table(
     return table[:n]
 
 
-def smallest_tile_refusal(machine: Machine, granules: Granules, sizes: Sizes, work: Work) -> Refusal:
+def smallest_tile_refusal(machine: Machine, granules: Granules, sizes: TileBytes, work: Work) -> Refusal:
     """Why not even the smallest tile fits: the first buffer whose (half) capacity is too small for it."""
     buffers, number = machine.buffers, machine.number
     tokens = min(granules.token_step, work.tokens)

@@ -11,7 +11,7 @@ from simulator.gpu.gemm import (
     BOUNDS,
     MOST_PER_SM,
     SPLITS,
-    Machine,
+    KernelRates,
     best_candidates,
     dram_traffic,
     estimate,
@@ -21,7 +21,7 @@ from simulator.gpu.gemm import (
 )  # fmt: skip
 
 # Nothing but MACs costs anything: 10 SMs, 1 GHz, 1024 MACs a cycle each, endless memory and power.
-IDEAL = Machine(
+IDEAL = KernelRates(
     sms=10.0, clock_ghz=1.0, macs_per_cycle=1024.0, x_bytes=2.0, w_bytes=2.0, y_bytes=2.0, dram_bytes_per_us=1e30,
     l2_bytes=1e30, l2_bytes_per_cycle=1e30, l2_warm=1.0, dynamic_w=1e30, dram_pj_per_byte=0.0, response_us=0.0,
     launch_us=4.0, pj_per_flop=0.0, raster_tiles=1.0, step_cycles=0.0, fill_cycles=0.0, reduce_us=0.0,
@@ -36,7 +36,7 @@ TILES = np.array([(t, f) for t in (16, 64, 128) for f in (64, 128)], dtype=np.in
 sizes = st.integers(1, 5000)
 
 
-def best_us(m: int, n: int, k: int, p: Machine) -> float:
+def best_us(m: int, n: int, k: int, p: KernelRates) -> float:
     one = [np.array([value], dtype=np.int64) for value in (m, n, k)]
     return float(best_candidates(*one, p, TILES)[0][0, 0])
 
@@ -128,7 +128,7 @@ def test_a_kernel_far_shorter_than_the_regulator_keeps_its_clock():
     )
 
 
-def twin_us(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: Machine) -> float:
+def twin_us(m: int, n: int, k: int, tile_m: int, tile_n: int, split: int, p: KernelRates) -> float:
     """Tiles dealt round robin onto SMs, k walked step by step; the power limit and DRAM left out."""
     tiles = [(a, b, c) for a in range(0, m, tile_m) for b in range(0, n, tile_n) for c in range(split)]
     busy = [0.0] * int(p.sms)

@@ -37,7 +37,7 @@ import numpy as np
 
 from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.sigma import kernels
-from simulator.accelerators.sigma.folds import folds_of, plans_of
+from simulator.accelerators.sigma.plans import folds_of, plans_of
 from simulator.accelerators.sigma.spec import SigmaSpec
 from simulator.cycles import LayerCycles
 from simulator.machine.port import port_of

@@ -16,7 +16,7 @@ ORDERS = ("tokens-outer", "rows-outer")
 
 
 @dataclass(frozen=True)
-class Sizes:
+class TileBytes:
     """Of one level, (row tiles, column tiles) int64 each. Weights and scales share the weight buffer."""
 
     level: Level
@@ -26,11 +26,11 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Tiling:
     """A level, the tokens of a token tile, the loop order, and whether (tokens-outer) a token tile's inputs stay on
     chip."""
 
-    sizes: Sizes
+    sizes: TileBytes
     tokens: int
     outer: bool
     resident: bool
@@ -40,23 +40,21 @@ class Candidate:
         return ORDERS[0] if self.outer else ORDERS[1]
 
 
-def schedule(
-    machine: Machine, port: Port, granules: Granules, candidate: Candidate, work: Work, note: str
-) -> LayerCycles:
-    """Builds the candidate's stream, walks it, and counts what moved."""
-    parts = Parts(machine, port, granules, candidate, work)
-    stream = parts.stream()
+def executed(machine: Machine, port: Port, granules: Granules, tiling: Tiling, work: Work, note: str) -> LayerCycles:
+    """Builds the tiling's stream, walks it, and counts what moved."""
+    execution = Execution(machine, port, granules, tiling, work)
+    stream = execution.stream()
     cycles = run(stream, machine.buffers.double)
-    compute_cycles = parts.array_cycles
-    sizes, level = candidate.sizes, candidate.sizes.level
-    weight_passes = ceil_div(work.tokens, candidate.tokens) if candidate.order == "tokens-outer" else 1
+    compute_cycles = execution.array_cycles
+    sizes, level = tiling.sizes, tiling.sizes.level
+    weight_passes = ceil_div(work.tokens, tiling.tokens) if tiling.order == "tokens-outer" else 1
     weight_bytes = int(sizes.weight_bytes.sum()) * weight_passes
     metadata_bytes = int(sizes.metadata_bytes.sum()) * weight_passes
     scale_bytes = int(sizes.scale_bytes.sum()) * weight_passes
-    total_bytes = weight_bytes + metadata_bytes + scale_bytes + parts.activation_bytes + parts.output_bytes
+    total_bytes = weight_bytes + metadata_bytes + scale_bytes + execution.activation_bytes + execution.output_bytes
     useful = work.nnz * work.tokens * work.activation_density
-    filled = (weight_bytes + scale_bytes, metadata_bytes, parts.activation_bytes, 0)
-    tile = f"tile {int(level.rows[0])}x{int(level.cols[0])}x{candidate.tokens}, {candidate.order}"
+    filled = (weight_bytes + scale_bytes, metadata_bytes, execution.activation_bytes, 0)
+    tile = f"tile {int(level.rows[0])}x{int(level.cols[0])}x{tiling.tokens}, {tiling.order}"
     return LayerCycles(
         compute_cycles=compute_cycles,
         stall_cycles=cycles - compute_cycles,
@@ -66,25 +64,25 @@ def schedule(
         weight_bytes=weight_bytes,
         metadata_bytes=metadata_bytes,
         scale_bytes=scale_bytes,
-        activation_bytes=parts.activation_bytes,
-        output_bytes=parts.output_bytes,
+        activation_bytes=execution.activation_bytes,
+        output_bytes=execution.output_bytes,
         mapping=f"{note}, {tile}" if note else tile,
         actions=Actions(
             macs=useful,
             idle_macs=max(compute_cycles * machine.macs - useful, 0.0),
-            read_bits=(parts.read_bits[0], parts.read_bits[1], parts.read_bits[2], parts.sum_read_bits),
-            write_bits=(8.0 * filled[0], 8.0 * filled[1], 8.0 * filled[2], parts.sum_write_bits),
+            read_bits=(execution.read_bits[0], execution.read_bits[1], execution.read_bits[2], execution.sum_read_bits),
+            write_bits=(8.0 * filled[0], 8.0 * filled[1], 8.0 * filled[2], execution.sum_write_bits),
             dram_bits=8.0 * total_bytes,
         ),
         stream=stream,
     )
 
 
-class Parts:
-    """A candidate's tiles in the order of execution, with what leaves and enters the buffers."""
+class Execution:
+    """A tiling's tiles in the order of execution, with what leaves and enters the buffers."""
 
-    def __init__(self, machine: Machine, port: Port, granules: Granules, candidate: Candidate, work: Work):
-        self.machine, self.port, self.granules, self.candidate, self.work = machine, port, granules, candidate, work
+    def __init__(self, machine: Machine, port: Port, granules: Granules, tiling: Tiling, work: Work):
+        self.machine, self.port, self.granules, self.tiling, self.work = machine, port, granules, tiling, work
         self.array_cycles = 0
         self.activation_bytes = 0
         self.output_bytes = 0
@@ -93,16 +91,16 @@ class Parts:
         self.sum_write_bits = 0.0
 
     def stream(self) -> Stream:
-        full, rest = divmod(self.work.tokens, self.candidate.tokens)
-        runs = [(self.candidate.tokens, full)] + ([(rest, 1)] if rest else [])
-        return self._tokens_outer(runs) if self.candidate.order == "tokens-outer" else self._rows_outer(runs)
+        full, rest = divmod(self.work.tokens, self.tiling.tokens)
+        runs = [(self.tiling.tokens, full)] + ([(rest, 1)] if rest else [])
+        return self._tokens_outer(runs) if self.tiling.order == "tokens-outer" else self._rows_outer(runs)
 
     def _tokens_outer(self, runs: list[tuple[int, int]]) -> Stream:
         """A pass over all tiles for each size of token tile."""
         loads, computes, stores = [], [], []
         for tokens, times in runs:
             inputs = self._inputs(tokens)
-            if self.candidate.resident:
+            if self.tiling.resident:
                 inputs[1:] = 0
             loads.append(self._transfer(self._weights() + inputs).ravel())
             computes.append(self._compute(tokens, times, True, inputs).ravel())
@@ -135,12 +133,12 @@ class Parts:
         )
 
     def _weights(self) -> np.ndarray:
-        sizes = self.candidate.sizes
+        sizes = self.tiling.sizes
         return sizes.weight_bytes + sizes.metadata_bytes + sizes.scale_bytes
 
     def _inputs(self, tokens: int) -> np.ndarray:
         """Bytes of the inputs of every tile, (row tiles, column tiles)."""
-        level = self.candidate.sizes.level
+        level = self.tiling.sizes.level
         inputs = -(-level.cols * (tokens * self.machine.number.activation_bits) // 8)
         return np.repeat(inputs[None, :], len(level.rows), axis=0)
 
@@ -148,7 +146,7 @@ class Parts:
         return self.port.cycles(number_of_bytes)
 
     def _store(self, tokens: int, times: int) -> np.ndarray:
-        level = self.candidate.sizes.level
+        level = self.tiling.sizes.level
         outputs = np.zeros(level.values.shape, dtype=np.int64)
         outputs[:, -1] = -(-level.rows * (tokens * self.machine.number.activation_bits) // 8)
         self.output_bytes += int(outputs.sum()) * times
@@ -159,9 +157,9 @@ class Parts:
         (bytes) are what is loaded for the tiles."""
         granules, level, number, sizes = (
             self.granules,
-            self.candidate.sizes.level,
+            self.tiling.sizes.level,
             self.machine.number,
-            self.candidate.sizes,
+            self.tiling.sizes,
         )
         steps = ceil_div(tokens, granules.token_step)
         array = -(-(level.step_cycles * steps) // granules.step_unit) + level.visit_cycles
@@ -190,7 +188,7 @@ class Parts:
         widths = self.machine.buffers.widths
         if not any(widths):
             return np.zeros((1, 1), dtype=np.int64)
-        sizes, single = self.candidate.sizes, self.machine.buffers.ports == 1
+        sizes, single = self.tiling.sizes, self.machine.buffers.ports == 1
         held = 8 * (sizes.weight_bytes + sizes.scale_bytes) * (single and new_weights)
         fills = (held, 8 * sizes.metadata_bytes * (single and new_weights), 8 * inputs * single, 0 * inputs)
         slowest = np.zeros(sizes.weight_bytes.shape, dtype=np.int64)

@@ -202,16 +202,16 @@ class Plan:
 
     def layer(self, port: Port) -> LayerCycles:
         spec, work, folds = self.spec, self.work, self.folds
-        parts = Parts(self, port)
-        stream = parts.tokens_outer(self.runs) if self.order == "tokens-outer" else parts.rows_outer(self.runs)
+        execution = Execution(self, port)
+        stream = execution.tokens_outer(self.runs) if self.order == "tokens-outer" else execution.rows_outer(self.runs)
         cycles = run(stream, spec.buffers.double)
-        compute_cycles = parts.array_cycles
+        compute_cycles = execution.array_cycles
         weight_bytes, metadata_bytes, scale_bytes = (
             int(sizes.sum()) * self.passes for sizes in (folds.weight_bytes, folds.metadata_bytes, folds.scale_bytes)
         )
         useful = work.nnz * work.tokens * work.activation_density
         filled = int((folds.kept > 0).sum())
-        weights, inputs = parts.slowest_port(work.tokens)
+        weights, inputs = execution.slowest_port(work.tokens)
         sums = work.tokens * spec.number.accumulator_bits
         tile = f"{spec.array.packing} packing, {filled} folds x {self.tile} tokens, {self.order}"
         return LayerCycles(
@@ -223,8 +223,8 @@ class Plan:
             weight_bytes=weight_bytes,
             metadata_bytes=metadata_bytes,
             scale_bytes=scale_bytes,
-            activation_bytes=parts.activation_bytes,
-            output_bytes=parts.output_bytes,
+            activation_bytes=execution.activation_bytes,
+            output_bytes=execution.output_bytes,
             mapping=tile,
             actions=Actions(
                 macs=useful,
@@ -238,18 +238,18 @@ class Plan:
                 write_bits=(
                     8.0 * (weight_bytes + scale_bytes),
                     8.0 * metadata_bytes,
-                    8.0 * parts.activation_bytes,
+                    8.0 * execution.activation_bytes,
                     float(folds.sums.sum()) * sums,
                 ),
                 dram_bits=8.0
-                * (weight_bytes + metadata_bytes + scale_bytes + parts.activation_bytes + parts.output_bytes),
+                * (weight_bytes + metadata_bytes + scale_bytes + execution.activation_bytes + execution.output_bytes),
             ),
             stream=stream,
             extra={"folds": filled, "distribution_cycles": int((weights + inputs * work.tokens).sum())},
         )
 
 
-class Parts:
+class Execution:
     """A plan's tiles in the order of execution, and what they add up to."""
 
     def __init__(self, plan: Plan, port: Port):
