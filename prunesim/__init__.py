@@ -19,6 +19,7 @@ check_rooms()
 
 if TYPE_CHECKING:
     from prunesim import machines, methods
+    from prunesim.checking import Checked, check
     from prunesim.machines import Accelerator
     from prunesim.masks import evaluate, generate, load, prune
     from prunesim.methods import Allocation, PruningMethod, Quantizer
@@ -33,6 +34,7 @@ _PLACES = {
     "BundleHeader": "workloads",
     "BundleWriter": "workloads",
     "CalibrationConfig": "pruning.config",
+    "Checked": "prunesim.checking",
     "Gemms": "prunesim.results",
     "Layer": "workloads",
     "MaskBundle": "workloads",
@@ -45,6 +47,7 @@ _PLACES = {
     "Rows": "prunesim.results",
     "UserError": "workloads",
     "__version__": "workloads",
+    "check": "prunesim.checking",
     "evaluate": "prunesim.masks",
     "generate": "prunesim.masks",
     "load": "prunesim.masks",
@@ -63,6 +66,7 @@ __all__ = [
     "BundleHeader",
     "BundleWriter",
     "CalibrationConfig",
+    "Checked",
     "Gemms",
     "Layer",
     "MaskBundle",
@@ -75,6 +79,7 @@ __all__ = [
     "Rows",
     "UserError",
     "__version__",
+    "check",
     "evaluate",
     "generate",
     "load",

@@ -1,7 +1,7 @@
 """How a command ends, whatever happens: an exit code, and at most one line on stderr.
 
 0    done
-1    our own fault: one line and the path of a log with the traceback
+1    our own fault: one line and the path of a log with the traceback; or a law that does not hold (raised by `check`)
 2    a mistake in what was asked or given, a library that is not installed, a full disk, too little memory: one line
 3    nothing that was asked can run on the design (raised by the verb)
 130  Ctrl-C

@@ -14,7 +14,7 @@ VERBS = {
     "report": "Tables, figures and a page from result rows.",
     "ls": "List accelerators, GPUs, methods, quantizers, allocations or models.",
     "show": "Describe an accelerator, a GPU, a method, a quantizer, an allocation or a model.",
-    "validate": "Check every mask of a bundle.",
+    "check": "Check a bundle, an accelerator or a pruning method: every law that those of prunesim obey.",
 }
 
 

@@ -39,7 +39,7 @@ _PRUNE = "prune model --method wanda --sparsity 0.5 --calibration {} --samples 2
 _EVAL = "eval model --text text.txt --seq-len 16 --windows 2"
 _ANY_MODEL = ("import model --out out", _PRUNE.format("ids.npy"), _EVAL)
 _BUNDLE = (
-    "validate {0}", "simulate {0} --on vitcod --out out.csv --format csv", "formats {0}", "simulate {0} --on a100-sxm",
+    "check {0}", "simulate {0} --on vitcod --out out.csv --format csv", "formats {0}", "simulate {0} --on a100-sxm",
     "eval model --masks {0} --text text.txt --seq-len 16 --windows 1", "simulate {0} --on systolic --format json",
 )  # fmt: skip
 
@@ -139,7 +139,7 @@ OPTIONS = {  # verb and what it needs: options whose values are drawn
     "import mask.npy": ("--out", "--model-id"),
     "show": ("",),
     "ls": ("",),
-    "validate": ("",),
+    "check": ("",),
     "measure --out out": ("--shapes", "--model", "--kernels", "--tokens", "--runs"),
 }  # fmt: skip
 

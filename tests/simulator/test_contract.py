@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from simulator.accelerators import ACCELERATORS
 from validation.conformance.accelerators import LAWS
-from validation.conformance.design import Design, built_in
+from validation.conformance.design import Design, design_of
 from validation.conformance.laws import Law, Skipped
 
 PRESETS = ("tpu-v4", "tpu-v5e")  # of systolic: the same code on another preset
-DESIGNS = [built_in(name) for name in ACCELERATORS]
+DESIGNS = [design_of(name) for name in ACCELERATORS]
 ON_PRESETS = ("whole rows", "notes are sentences")
 CHECKED = [
     (law, design)

@@ -20,7 +20,7 @@ from simulator.simulate import energy_of, open_target
 from simulator.tiling import mapper
 from simulator.tiling.search import NEAR, Choices, best
 from simulator.work import Work
-from validation.conformance.design import Layer, attempt, built_in
+from validation.conformance.design import Layer, attempt, design_of
 
 # not eie, where a layer runs whole
 MAPPED = [
@@ -91,7 +91,7 @@ def layer_cycles(target: Accelerator, walked) -> LayerCycles:
 def test_tables_bound_the_cycles_and_have_the_energy(name, gbps, tokens, spied):
     """Every mapping of every table, masked and dense: no walk takes fewer cycles than the bound, and energies are those
     of the walked layer (bytes of single tiles are whole there); what is chosen is what brute force chooses."""
-    twin = built_in(name).twin
+    twin = design_of(name).twin
     for sets in twin.machines:
         target = open_target(name, [*sets, f"dram.bandwidth_gbps={gbps}", "dram.device=generic"])
         kept = random_mask(3, 40, 200, 0.4)
@@ -154,7 +154,7 @@ def test_objectives_do_what_they_say(name):
     found = {}
     for objective in ("latency", "energy", "edp"):
         target = open_target(
-            name, [f"mapping.objective={objective}", "dram.bandwidth_gbps=9", *built_in(name).machines[0]]
+            name, [f"mapping.objective={objective}", "dram.bandwidth_gbps=9", *design_of(name).machines[0]]
         )
         layer = attempt(target, Layer(*kept.shape, 40), kept).sparse
         found[objective] = layer.cycles, energy_of(target.spec, layer, 8).total_pj
@@ -181,7 +181,7 @@ def test_no_cheaper_tile_is_near():
         assert other_pj >= energy_pj * (1 - 1e-3) or other_cycles > min(fewest, cycles) * (1 + NEAR)
 
 
-@pytest.mark.parametrize("sets", built_in("systolic").machines)
+@pytest.mark.parametrize("sets", design_of("systolic").machines)
 def test_plans_of_systolic_arrays_have_the_energy_of_a_full_mask(sets, spied):
     target = open_target("systolic", [*sets, "dram.bandwidth_gbps=3", "array.nm=dense"])
     spec, kept = target.spec, np.ones((50, 130), dtype=bool)

@@ -64,7 +64,7 @@ def test_prune_tells_both_sparsities(tmp_path, capsys, tiny_model):
     share = sum(entry.layer.n_weights for entry in chosen) / sum(entry.layer.n_weights for entry in bundle.layers)
     said = f"{len(bundle)} layers, sparsity {share / 2:.4f} (0.5000 in the 2 chosen, {len(bundle) - 2} left dense)"
     assert said in capsys.readouterr().err
-    assert run("validate", tmp_path / "b") == 0
+    assert run("check", tmp_path / "b") == 0
 
 
 def test_a_dry_run_counts_the_chosen(capsys, tiny_model, tmp_path):

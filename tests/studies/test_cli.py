@@ -117,9 +117,9 @@ def test_simulate_takes_a_mask_file_and_writes_csv(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_generate_then_validate_then_report(tmp_path, capsys, tiny_model):
+def test_generate_then_check_then_report(tmp_path, capsys, tiny_model):
     assert run("generate", "--model", tiny_model, "--pattern", "2:4", "--seed", 3, "--out", tmp_path / "b") == 0
-    assert run("validate", tmp_path / "b") == 0
+    assert run("check", tmp_path / "b") == 0
     assert "14 layers, sparsity 0.5000" in capsys.readouterr().out
     assert run("simulate", tmp_path / "b", "--on", "vitcod", "--format", "csv", "--out", tmp_path / "rows.csv") == 0
     assert run("report", tmp_path / "rows.csv", "--out", tmp_path / "report") == 0
@@ -235,7 +235,7 @@ def test_bad_words(tmp_path, capsys, small_bundle, tiny_model):
         (["simulate", tmp_path, "--on", "vitcod"], "not a mask bundle"),
         (["simulate", "--mask", tmp_path / "none.npy", "--on", "vitcod"], "none.npy"),
         (["simulate", small_bundle], "--on"),
-        (["validate", tmp_path / "nothing"], "no such folder"),
+        (["check", tmp_path / "nothing"], "no such folder"),
         ([*base, "--method", "wonda", "--sparsity", 0.5], "did you mean 'wanda'"),
         ([*base, "--method", "wanda", "--sparsity", 1, *ids], "[0, 1)"),
         ([*base, "--method", "wanda", "--sparsity", -0.1, *ids], "[0, 1)"),

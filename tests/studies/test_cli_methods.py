@@ -37,7 +37,7 @@ def perplexity(capsys: pytest.CaptureFixture, *arguments: object) -> float:
 def test_the_bundle_and_the_saved_checkpoint_have_one_perplexity(settings, tmp_path, capsys, tiny_model):
     arguments = ["prune", tiny_model, *settings, "--out", tmp_path / "masks", "--save-model", tmp_path / "saved"]
     assert run(*arguments, "--calibration", tiny_model / "ids.npy") == 0
-    assert run("validate", tmp_path / "masks") == 0
+    assert run("check", tmp_path / "masks") == 0
     text = ["--text", tiny_model / "evaluation.txt"]
     with_masks = perplexity(capsys, tiny_model, "--masks", tmp_path / "masks", *text)
     assert with_masks == perplexity(capsys, tmp_path / "saved", *text)

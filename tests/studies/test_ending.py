@@ -75,7 +75,7 @@ def test_threads_that_are_no_number_are_refused(monkeypatch, capsys, threads):
 
 
 def test_null_bytes_in_arguments_are_refused(capsys):
-    assert ended("validate", "a\0b") == 2
+    assert ended("check", "a\0b") == 2
     assert "null byte" in capsys.readouterr().err
 
 

@@ -24,7 +24,7 @@ WORKS = {
     "predict": "predict --shapes 16,64,64 --on h100-pcie",
     "attention": "attention attention.npy --on vitcod-attention-paper",
     "formats": "formats bundle",
-    "validate": "validate bundle",
+    "check": "check bundle",
     "help": "prune --help",
 }
 NEEDS_TORCH = {

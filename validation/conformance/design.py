@@ -3,12 +3,13 @@
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from simulator.accelerators import ACCELERATORS, Accelerator
+from simulator.accelerators.named import open_accelerator
 from simulator.cycles import Infeasible, Outcome
 from simulator.statistics import Statistics
 from simulator.work import Work
@@ -89,22 +90,21 @@ def _made(make: Callable[..., Accelerator], overrides: tuple[str, ...]) -> Accel
     return make(*overrides)
 
 
-def design_of(accelerator: type[Accelerator] | Accelerator, name: str = "") -> Design:
-    """Of a class of accelerators, of one of its presets, or of an instance, whose settings then stay as they are."""
-    if isinstance(accelerator, Accelerator):
-        cls, given = type(accelerator), accelerator
-        make: Callable[..., Accelerator] = lambda *sets: _changed(given, sets)  # noqa: E731
+def design_of(accelerator: type[Accelerator] | Accelerator | str) -> Design:
+    """Of a class, of a design, whose settings then stay as they are, or of a name as the command line takes it."""
+    make: Callable[..., Accelerator]
+    if isinstance(accelerator, str):
+        make = partial(_opened, accelerator)
     else:
-        cls = accelerator
-        make = lambda *sets: cls(*sets, preset=name) if name else cls(*sets)  # noqa: E731
-    twin = twin_of(cls)
-    promised = {**(twin.not_promised if twin else {}), **getattr(cls, "not_promised", {})}
-    return Design(name or cls.name or cls.__name__, make, twin, promised)
+        make = accelerator.changed if isinstance(accelerator, Accelerator) else accelerator
+    machine = make()
+    twin = twin_of(type(machine))
+    promised = {**(twin.not_promised if twin else {}), **getattr(machine, "not_promised", {})}
+    return Design(machine.name, make, twin, promised)
 
 
-def built_in(name: str) -> Design:
-    """A design of the table. Presets that are no design of their own share the twin of their class, on its small arrays."""
-    return design_of(ACCELERATORS[name], name)
+def _opened(name: str, *overrides: str) -> Accelerator:
+    return open_accelerator(name, overrides)
 
 
 def twin_of(cls: type[Accelerator]) -> Twin | None:
@@ -118,17 +118,6 @@ def twin_of(cls: type[Accelerator]) -> Twin | None:
         return None
     module = importlib.import_module(f"validation.twins.{cls.name.replace('-', '_')}")
     return getattr(module, "TWIN", None)
-
-
-def _changed(machine: Accelerator, sets: tuple[str, ...]) -> Accelerator:
-    return machine if not sets else type(machine)(*sets, preset=_plain(machine.spec), name=machine.name)
-
-
-def _plain(value: Any) -> Any:
-    """A spec as the dict that a preset is."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.init}
-    return list(value) if isinstance(value, tuple) else value
 
 
 def random_layers(design: Design, seed: int, each: int) -> Iterator[Case]:

@@ -26,6 +26,6 @@ LAWS = (
 
 
 def check_method(method: type[PruningMethod] | PruningMethod | str) -> Iterator[Result]:
-    """Every law in turn. A name stands for one of the built-in table."""
+    """Every law in turn."""
     subject = subject_of(find_method(method) if isinstance(method, str) else method)
     yield from hold_all(LAWS, subject, dict(subject.not_promised))

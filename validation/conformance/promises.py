@@ -104,7 +104,7 @@ def same_again(design: Design, case: Case) -> None:
     same("a second evaluation", again.sparse, first.sparse, "the first")
 
 
-def notes_are_sentences(design: Design, case: Case) -> None:
+def notes_are_sentences(design: Design, case: str) -> None:
     machine = design.machine()
     if not machine.documentation.strip():
         raise Broken("neither the class nor its file has a docstring that says what is modelled")
@@ -119,3 +119,7 @@ def defaults(design: Design, seed: int, each: int) -> Iterator[Case]:
 
 def pattern_layers(design: Design, seed: int, each: int) -> Iterator[Case]:
     yield Case((), Layer(64, 128, 1, 0.9, 3))
+
+
+def its_name(design: Design, seed: int, each: int) -> Iterator[str]:
+    yield design.name

@@ -1,0 +1,28 @@
+"""Whether what you made obeys the laws that everything here obeys, in Python's words."""
+
+from pathlib import Path
+from typing import Any
+
+from studies.checking import check_bundle, check_laws, is_bundle
+from validation.conformance.laws import Result
+
+
+class Checked(list[Result]):
+    """The results, one a law; `passed` where no law is broken."""
+
+    @property
+    def passed(self) -> bool:
+        return not any(result.failed for result in self)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+def check(what: Any) -> Checked:
+    """`what`: an accelerator or a pruning method, as a class, an object or a name (`my_chip.py:MyChip`), or a bundle's folder.
+
+    Raises UserError for a bundle that is damaged, and for what has no laws.
+    """
+    if is_bundle(what):
+        return Checked([Result("integrity", "passed", check_bundle(what))])
+    return Checked(check_laws(str(what) if isinstance(what, Path) else what))

@@ -1,0 +1,61 @@
+"""What can be checked: a bundle's integrity, and the laws of an accelerator or a pruning method, whoever made it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.machine.files import is_machine_file
+from studies.kinds import kind_of
+from workloads.bundle import MaskBundle
+from workloads.errors import UserError
+from workloads.plugins import is_file_name
+
+if TYPE_CHECKING:
+    from validation.conformance.laws import Result
+
+BUNDLE_FILE = "bundle.json"
+
+
+def is_bundle(what: Any) -> bool:
+    """Whether it means a bundle's folder, or a path that is no other file's."""
+    if not isinstance(what, str | Path):
+        return False
+    path, is_file = Path(what), is_file_name(str(what)) or is_machine_file(str(what))
+    return path.is_dir() or path.name == BUNDLE_FILE or (len(path.parts) > 1 and not is_file)
+
+
+def check_bundle(folder: str | Path) -> str:
+    """Reads every mask; what was found, in words. Raises UserError for what is not as the bundle says."""
+    opened = MaskBundle.open(Path(folder).parent if Path(folder).name == BUNDLE_FILE else Path(folder))
+    opened.validate()
+    return f"{folder}: {len(opened)} layers, sparsity {opened.sparsity:.4f}, all masks are as {BUNDLE_FILE} says"
+
+
+def check_laws(what: Any) -> Iterator["Result"]:
+    """Of a name, a file.py:Name, a machine file, a class or an object. Raises UserError for what has no laws."""
+    kind = kind_of(what) if isinstance(what, str) else kind_of_object(what)
+    if kind == "accelerators":
+        from validation.conformance.accelerators import check_accelerator
+
+        yield from check_accelerator(what)
+    elif kind == "methods":
+        from validation.conformance.methods import check_method
+
+        yield from check_method(what)
+    else:
+        raise UserError(
+            f"{what}: {kind} have no laws to check; there are some for accelerators, pruning methods and bundles"
+        )
+
+
+def kind_of_object(what: Any) -> str:
+    from simulator.accelerators import Accelerator
+
+    of = what if isinstance(what, type) else type(what)
+    if issubclass(of, Accelerator):
+        return "accelerators"
+    from pruning.methods import PruningMethod
+
+    if issubclass(of, PruningMethod):
+        return "methods"
+    raise UserError(f"{of.__name__} is no Accelerator and no PruningMethod of prunesim")

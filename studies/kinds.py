@@ -1,0 +1,62 @@
+"""What a name that a user gives stands for: the tables of all rooms, installed packages and files."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from workloads.errors import UserError, unknown
+from workloads.plugins import installed, is_file_name, module_of, parted
+
+ENERGY = "energy"
+
+
+def kind_of(name: str) -> str:
+    """Which list of `ls` a name is of, or "attention"; what a file holds says so itself. Raises UserError for a name of nothing."""
+    from checkpoints.catalog import catalog_names
+    from simulator.accelerators import ACCELERATORS
+    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+    from simulator.gpu import GPUS
+    from simulator.gpu.named import is_gpu
+    from simulator.machine.files import is_machine_file
+
+    if is_machine_file(name):
+        return "gpus" if is_gpu(name) else "accelerators"
+    if is_file_name(name):
+        return kind_of_class(name)
+    machines: dict[str, Collection[str]] = {
+        "accelerators": ACCELERATORS,
+        "gpus": GPUS,
+        "attention": ATTENTION_MODELS,
+        "models": catalog_names(),
+    }
+    for kind, names in machines.items():
+        if name in names or name in installed(kind):
+            return kind
+    from pruning.allocations import ALLOCATIONS
+    from pruning.methods import METHODS
+    from pruning.quantizers import QUANTIZERS
+
+    components: dict[str, Collection[str]] = {"methods": METHODS, "quantizers": QUANTIZERS, "allocations": ALLOCATIONS}
+    for kind, table in components.items():
+        if name in table or name in installed(kind):
+            return kind
+    known = [each for names in (*machines.values(), *components.values()) for each in names]
+    raise unknown("name", name, [*known, ENERGY])
+
+
+def kind_of_class(name: str) -> str:
+    """Of a class of a file, or a design that one holds."""
+    from simulator.accelerators import Accelerator
+
+    path, wanted = parted(name)
+    found = vars(module_of(Path(path))).get(wanted)
+    of = found if isinstance(found, type) else type(found)
+    if not wanted or found is None or issubclass(of, Accelerator):
+        return "accelerators"  # whose finder says what is amiss
+    from pruning.allocations import Allocation
+    from pruning.methods import PruningMethod
+    from pruning.quantizers import Quantizer
+
+    for kind, base in {"methods": PruningMethod, "quantizers": Quantizer, "allocations": Allocation}.items():
+        if issubclass(of, base):
+            return kind
+    raise UserError(f"{name} is no Accelerator, PruningMethod, Quantizer or Allocation of prunesim")
