@@ -27,11 +27,11 @@ have to pick anew in every cycle: not modelled, a UserError. A mask that keeps m
 is stored dense.
 
 Memory adds stalls and nothing else: compute_cycles is the formula, whatever the buffers. Tiles, loop orders and partial
-sums that spill to DRAM (counted in output_bytes) are those of systolic_stream.py, the choice between them that of
-systolic_mapper.py. The formula lets every fold stream all tokens at once (is: all outputs), so ws spills where the sums
+sums that spill to DRAM (counted in output_bytes) are those of stream.py, the choice between them that of
+mapper.py. The formula lets every fold stream all tokens at once (is: all outputs), so ws spills where the sums
 of cols * count outputs for all tokens exceed half of output_kib: above 4096 tokens in the presets systolic and tpu-v4,
 8192 in tpu-v5e. Running the tokens in batches, at the price of filling the array again for each, would avoid it:
-simulate the batch with --tokens and multiply.
+simulate one batch, and multiply.
 
 tpu-v4 and tpu-v5e: matrix units, clock, memory sizes and bandwidth of Jouppi et al. (ISCA 2023) and of Google Cloud's
 page on v5e, whose clock and VMEM are not on it (see the preset); 8 or 4 arrays of 128 x 128 give the published 275 and

@@ -128,7 +128,7 @@ def spread(length: np.ndarray | int, group_size: int | None) -> np.ndarray | int
 
 
 def moving_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataflow: str, order: str) -> Table:
-    """ws and is: see systolic_stream."""
+    """ws and is: see stream."""
     weights_stay = dataflow == "ws"
     across, length = (gemm.outputs, gemm.tokens) if weights_stay else (gemm.tokens, gemm.outputs)
     outer_folds, inner_folds = ceil_div(across, fabric.cols), ceil_div(gemm.slots, fabric.rows)
@@ -200,7 +200,7 @@ def moving_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataf
 
 
 def standing_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataflow: str, order: str) -> Table:
-    """os: see systolic_stream."""
+    """os: see stream."""
     fixed = overrides(machine, gemm, fabric, dataflow)
     tokens_outer = order == "tokens-outer"
     sides = [(gemm.tokens, fabric.rows, fixed["tile_tokens"]), (gemm.outputs, fabric.cols, fixed["tile_rows"])]

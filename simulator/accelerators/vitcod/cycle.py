@@ -17,7 +17,7 @@ input once for every kept weight of the sparser engine, and once for every w row
 it; every engine that has columns in a tile adds a sum to each of its outputs (a read, but for the first, and a write),
 and finished sums are read once more. A tile takes as long as the array or the slowest of its buffers, where
 `buffers.*_bytes_per_cycle` limits them. The compiler tries every threshold and tile size that fits the buffers
-(`vitcod_tiling.tilings`) and picks by `search`'s rule.
+(`tiling.tilings`) and picks by `search`'s rule.
 
 Deviations and approximations: ViTCoD published attention, not linear layers; its third 53 KiB buffer idles here.
 Metadata is a bitmap over the sparse columns by default ("coordinate" is the publication's kind). Zero inputs are not
