@@ -1,4 +1,5 @@
-"""Which model is meant: a name of the catalog, a local folder, a config file or a GGUF file. Needs no network, torch for GGUF alone."""
+"""Which model is meant: a name of the catalog, a local folder, a config file or a GGUF file. Needs no network, torch
+for GGUF alone."""
 
 import difflib
 from pathlib import Path
@@ -34,7 +35,8 @@ def in_catalog(config: dict[str, Any]) -> bool:
 
 
 def resolve_config(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """(model id, config) of a catalog name, of a folder with a config.json or a GGUF file, of a config file, or of a GGUF file.
+    """(model id, config) of a catalog name, of a folder with a config.json or a GGUF file, of a config file, or of a
+    GGUF file.
 
     A catalog name wins over a local folder of that name; write "./llama-7b" for the folder. The id is the catalog's
     spelling, the folder's name (also for a file called config.json), or the file's name without ".json".
@@ -52,8 +54,8 @@ def resolve_config(name_or_path: str) -> tuple[str, dict[str, Any]]:
             model_id = _folder_id(path.parent) if path.name == "config.json" else path.stem
             return model_id, _read_config(path)
     raise UserError(
-        f"no model {name_or_path!r}: it is neither a catalog name, nor a folder with a config.json, nor a .json file, nor a "
-        f"GGUF file; {_suggestion(name_or_path)}"
+        f"no model {name_or_path!r}: it is neither a catalog name, nor a folder with a config.json, nor a .json "
+        f"file, nor a GGUF file; {_suggestion(name_or_path)}"
     )
 
 

@@ -1,5 +1,5 @@
-"""The prunable matrices of a config. Those of the catalog's models are written down here, so that they need neither torch nor
-transformers; any other model is built on the meta device by transformers."""
+"""The prunable matrices of a config. Those of the catalog's models are written down here, so that they need neither
+torch nor transformers; any other model is built on the meta device by transformers."""
 
 from typing import Any
 

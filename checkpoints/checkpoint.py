@@ -1,7 +1,8 @@
 """A Hugging Face checkpoint whose weights are read a few parameters at a time (needs torch and transformers).
 
-The model is built on the meta device; `load` fills chosen parameters from its weight files, through transformers' own key
-renamings and expert stacking, and `release` empties them again. Nothing but tensors is unpickled, no remote code is run.
+The model is built on the meta device; `load` fills chosen parameters from its weight files, through transformers' own
+key renamings and expert stacking, and `release` empties them again. Nothing but tensors is unpickled, no remote code is
+run.
 """
 
 import hashlib
@@ -43,15 +44,15 @@ class Checkpoint:
 
     `folder` is the model's folder, or the GGUF file itself.
 
-    `model` is the skeleton (eval mode, `dtype` parameters, real buffers) of a `family`, `blocks` those of all its `stacks`, at
-    `block_paths`. `shared` maps a parameter of a block that is also an earlier block's to the name it has there. `sources`
-    maps a parameter name to the checkpoint keys it is made of; `converted` names the parameters that are assembled from them
-    (stacked experts, split matrices), not just renamed.
+    `model` is the skeleton (eval mode, `dtype` parameters, real buffers) of a `family`, `blocks` those of all its
+    `stacks`, at `block_paths`. `shared` maps a parameter of a block that is also an earlier block's to the name it has
+    there. `sources` maps a parameter name to the checkpoint keys it is made of; `converted` names the parameters that
+    are assembled from them (stacked experts, split matrices), not just renamed.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype | None = None, device: str = "cpu"):
-        """dtype None means the config's; parameters are loaded to `device`. Raises UserError if the folder is no model, its
-        files are broken, or there is no such device."""
+        """dtype None means the config's; parameters are loaded to `device`. Raises UserError if the folder is no model,
+        its files are broken, or there is no such device."""
         transformers_logging.disable_progress_bar()
         self.device = find_device(device)
         self.folder = folder
@@ -108,7 +109,8 @@ class Checkpoint:
         return self._weights.grid(keys[0]) if keys and isinstance(self._weights, Decompressed) else None
 
     def other_shapes(self) -> list[str]:
-        """The parameters that the files hold in another shape than the config asks for, of those that are stored in one piece."""
+        """The parameters that the files hold in another shape than the config asks for, of those that are stored in one
+        piece."""
         whole = {
             name: keys[0] for name, keys in self.sources.items() if name in self._shapes and name not in self.converted
         }

@@ -1,15 +1,16 @@
 """Weights that compressed-tensors packed, as plain floats: "pack-quantized", "sparse-bitmask" and "sparse-24-bitmask".
 
-What a file holds is told by its tensors, not by config.json: a `quantization_config` or `sparsity_config` left beside plain
-floats says nothing. A matrix X of shape (rows, cols) lies under
+What a file holds is told by its tensors, not by config.json: a `quantization_config` or `sparsity_config` left beside
+plain floats says nothing. A matrix X of shape (rows, cols) lies under
 
     pack-quantized   X.weight_packed int32 (rows, ceil(cols * bits / 32)): codes, bit after bit, lowest first
-                     X.weight_scale (rows, groups);  X.weight_shape (2,);  X.weight_zero_point, packed along the rows, of
-                     asymmetric grids;  X.weight_g_idx (cols,), the group of every input, where groups are no runs
+                     X.weight_scale (rows, groups);  X.weight_shape (2,);  X.weight_g_idx (cols,), the group of every
+                     input, where groups are no runs;  X.weight_zero_point, packed along the rows, of asymmetric grids
     sparse-bitmask   X.bitmask uint8 (rows, ceil(cols / 8)): bit j of byte b = column 8 b + j, 1 = kept
                      X.compressed: the kept values, row after row (also of sparse-24-bitmask);  X.shape (2,)
 
-and comes back under X.weight: (code - zero) * scale in the type of the scale, as transformers and the library compute it.
+and comes back under X.weight: (code - zero) * scale in the type of the scale, as transformers and the library compute
+it.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,8 +32,9 @@ PARTS = {
 }
 # Last parts of a key that only formats have which are not read here, and what they are called.
 REFUSED = {
-    "qweight": "GPTQ or AWQ", "qzeros": "GPTQ or AWQ", "weight_scale_inv": "fp8 with block scales", "absmax": "bitsandbytes",
-    "SCB": "bitsandbytes int8", "W_q": "HQQ", "meta": "marlin-24", "scale_packed": "marlin-24", "weight_global_scale": "nvfp4",
+    "qweight": "GPTQ or AWQ", "qzeros": "GPTQ or AWQ", "weight_scale_inv": "fp8 with block scales",
+    "absmax": "bitsandbytes", "SCB": "bitsandbytes int8", "W_q": "HQQ", "meta": "marlin-24",
+    "scale_packed": "marlin-24", "weight_global_scale": "nvfp4",
     "weight_scale": "compressed-tensors, one number a weight", "weight_scales": "EETQ", "qdata": "torchao",
 }  # fmt: skip
 
@@ -40,8 +42,8 @@ REFUSED = {
 def decompressed(weights: Weights, where: Path, quantization: Any = None) -> Weights:
     """`weights` with packed matrices as floats; itself where nothing is packed.
 
-    quantization: config.json's entry, asked for the bits only where shapes leave them open. Raises UserError for weights that
-    are quantized in another format.
+    quantization: config.json's entry, asked for the bits only where shapes leave them open. Raises UserError for
+    weights that are quantized in another format.
     """
     packed: dict[str, str] = {}  # X -> which format
     for key in weights.names():
@@ -57,7 +59,8 @@ def decompressed(weights: Weights, where: Path, quantization: Any = None) -> Wei
 
 
 def check_plain(weights: Weights, keys: Iterable[str], where: Path) -> None:
-    """Raises UserError unless the tensors of `keys` are what they seem to be: floats, and not the codes of something."""
+    """Raises UserError unless the tensors of `keys` are what they seem to be: floats, and not the codes of
+    something."""
     for key in keys:
         leaf = key.rpartition(".")[2].partition(":")[0]
         form = REFUSED.get(leaf) or ("bitsandbytes" if ".quant_state." in key else None)
@@ -70,8 +73,8 @@ def check_plain(weights: Weights, keys: Iterable[str], where: Path) -> None:
             form = None if dtype.is_floating_point else f"{str(dtype).removeprefix('torch.')} numbers"
         if form is not None:
             raise UserError(
-                f"{where}: its weights are quantized ({form}: {key}), in a form that is not read; give the checkpoint they were "
-                "quantized from"
+                f"{where}: its weights are quantized ({form}: {key}), in a form that is not read; give the "
+                "checkpoint they were quantized from"
             )
 
 
@@ -126,7 +129,8 @@ class Decompressed:
         return {key: plain[key] if key in plain else self._make(key) for key in keys}
 
     def grid(self, key: str) -> tuple[int, int] | None:
-        """(bits, inputs that share a scale) of a matrix that is stored in codes; None of others, and where groups are no runs."""
+        """(bits, inputs that share a scale) of a matrix that is stored in codes; None of others, and where groups are
+        no runs."""
         stem, kind = self._packed.get(key, ("", ""))
         if kind != PACKED or f"{stem}.weight_g_idx" in self._have:
             return None
@@ -182,7 +186,8 @@ def from_codes(
     packed: torch.Tensor, scale: torch.Tensor, shape: tuple[int, ...], bits: int, zero: torch.Tensor | None,
     group_of: torch.Tensor | None,
 ) -> torch.Tensor:  # fmt: skip
-    """Dense (rows, cols) in the type of `scale`: (code - zero) * scale. Raises ValueError if the parts do not fit together."""
+    """Dense (rows, cols) in the type of `scale`: (code - zero) * scale. Raises ValueError if the parts do not fit
+    together."""
     rows, cols = shape
     codes = unpack(packed, bits, cols)
     scale = scale.reshape(1, 1) if scale.numel() == 1 else scale.reshape(rows, -1)

@@ -22,7 +22,8 @@ WHY = {
 
 @dataclass(frozen=True)
 class Coverage:
-    """Matrices counted singly, experts one by one, shared ones once. left: kind -> (matrices, weights), kinds of WHY."""
+    """Matrices counted singly, experts one by one, shared ones once. left: kind -> (matrices, weights), kinds of
+    WHY."""
 
     handled: int
     handled_weights: int

@@ -1,7 +1,8 @@
 """Finds the prunable matrices of a model: every linear inside its blocks. Needs torch and transformers.
 
-Routers, embeddings, the head, norms and rotary tables are never prunable, so they never appear here (checkpoints/coverage.py
-counts them). A model has one stack of blocks, an encoder-decoder two; blocks are numbered through, the encoder's first.
+Routers, embeddings, the head, norms and rotary tables are never prunable, so they never appear here
+(checkpoints/coverage.py counts them). A model has one stack of blocks, an encoder-decoder two; blocks are numbered
+through, the encoder's first.
 """
 
 import copy
@@ -58,15 +59,15 @@ def discover_layers(config: dict[str, Any] | PretrainedConfig) -> list[Layer]:
     """Every prunable matrix of the model a config describes, in module order; no weights are allocated.
 
     Names are relative to the whole model, e.g. "model.layers.0.self_attn.q_proj". A matrix that several blocks share is
-    named once, where it is used first. Raises UserError when transformers cannot build the model, no blocks are found, or a
-    block keeps its weights in an unknown form.
+    named once, where it is used first. Raises UserError when transformers cannot build the model, no blocks are found,
+    or a block keeps its weights in an unknown form.
     """
     return [ref.layer for block in find_refs(meta_model(config)) for ref in block]
 
 
 def find_refs(model: PreTrainedModel) -> list[list[LinearRef]]:
-    """The prunable matrices of every block, those that several blocks share only in the first of them. Raises UserError as
-    `find_stacks` and `block_linears`."""
+    """The prunable matrices of every block, those that several blocks share only in the first of them. Raises UserError
+    as `find_stacks` and `block_linears`."""
     tied = shared_parameters(model)
     numbered = enumerate(
         (f"{stack.path}.{n}", block) for stack in find_stacks(model) for n, block in enumerate(stack.blocks)
@@ -78,8 +79,8 @@ def find_refs(model: PreTrainedModel) -> list[list[LinearRef]]:
 
 
 def shared_parameters(model: PreTrainedModel) -> dict[str, str]:
-    """Parameters of blocks that are those of an earlier place: name -> the name of the first place. Head and embeddings, which
-    many models share, are not meant: both are outside the blocks."""
+    """Parameters of blocks that are those of an earlier place: name -> the name of the first place. Head and
+    embeddings, which many models share, are not meant: both are outside the blocks."""
     inside = tuple(f"{stack.path}." for stack in find_stacks(model))
     first: dict[int, str] = {}
     found = {}
@@ -137,9 +138,9 @@ class Stack:
 def find_stacks(model: nn.Module) -> list[Stack]:
     """The stacks of blocks in the order in which they run: one, or an encoder-decoder's two.
 
-    A stack is the module list with the most parameters among those whose children have a class in common and hold at least two
-    linears each. A multimodal model is asked for its text decoder first, so that a bigger vision tower cannot win. Raises
-    UserError when there is no such list.
+    A stack is the module list with the most parameters among those whose children have a class in common and hold at
+    least two linears each. A multimodal model is asked for its text decoder first, so that a bigger vision tower cannot
+    win. Raises UserError when there is no such list.
     """
     encodes = isinstance(model, PreTrainedModel) and family_of(model.config).kind is Kind.ENCODER_DECODER
     towers = [model.get_encoder(), model.get_decoder()] if encodes and isinstance(model, PreTrainedModel) else []
@@ -150,14 +151,15 @@ def find_stacks(model: nn.Module) -> list[Stack]:
     stack = _largest_stack(model, decoder) or _largest_stack(model, model)
     if stack is None:
         raise UserError(
-            f"{type(model).__name__}: no blocks found, that is no nn.ModuleList whose members are alike and hold two or more "
-            "linears each; it cannot be pruned block by block"
+            f"{type(model).__name__}: no blocks found, that is no nn.ModuleList whose members are alike and hold two "
+            "or more linears each; it cannot be pruned block by block"
         )
     return [stack]
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """(path relative to `model`, the list of blocks) of the last stack: a decoder's. Raises UserError as `find_stacks`."""
+    """(path relative to `model`, the list of blocks) of the last stack: a decoder's. Raises UserError as
+    `find_stacks`."""
     stack = find_stacks(model)[-1]
     return stack.path, stack.blocks
 

@@ -1,4 +1,5 @@
-"""Configs that leave the number of experts at their family's defaults, completed. Needs transformers, where they are asked for."""
+"""Configs that leave the number of experts at their family's defaults, completed. Needs transformers, where they are
+asked for."""
 
 from typing import Any
 
@@ -7,7 +8,8 @@ from workloads.experts import experts_of
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """The config, with its family's defaults where it does not say how many experts see a token and the family has experts. A catalog's config is complete."""
+    """The config, with its family's defaults where it does not say how many experts see a token and the family has
+    experts. A catalog's config is complete."""
     kind = config.get("model_type")
     if not isinstance(kind, str) or experts_of(config, 0) is not None or in_catalog(config):
         return config

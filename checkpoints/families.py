@@ -1,8 +1,8 @@
 """Which class of transformers a config means, and what kind of model that is. Needs torch and transformers.
 
-A causal language model is built as such, also where it has towers for images or sounds. Encoder-decoders and encoders are built
-as the class that their config names under "architectures", else as transformers' usual one for them: never as their
-decoder alone, and never as a causal model they are not.
+A causal language model is built as such, also where it has towers for images or sounds. Encoder-decoders and encoders
+are built as the class that their config names under "architectures", else as transformers' usual one for them: never as
+their decoder alone, and never as a causal model they are not.
 """
 
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ def family_of(config: PreTrainedConfig) -> Family:
     found = named_class(config) or first_of(config, ENCODERS)
     if found is None:
         raise UserError(
-            f"transformers {transformers.__version__} has no model to prune for model_type {kind!r}; give a language model, "
-            "an encoder or an encoder-decoder"
+            f"transformers {transformers.__version__} has no model to prune for model_type {kind!r}; give a language "
+            "model, an encoder or an encoder-decoder"
         )
     return Family(found, Kind.ENCODER)
 

@@ -1,4 +1,5 @@
-"""GGUF files through transformers' reader (extra `gguf`): the config, and the weights as floats under transformers' names.
+"""GGUF files through transformers' reader (extra `gguf`): the config, and the weights as floats under transformers'
+names.
 
 Quantized tensors are dequantized, so all of a file's weights are in memory at once, as floats.
 """
@@ -17,8 +18,8 @@ from workloads.errors import UserError, one_line
 
 # What the gguf package and transformers raise on files that are damaged, cut off or of an unknown architecture.
 _UNREADABLE = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError, struct.error,
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NotImplementedError,
+    OSError, RuntimeError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def require_library(file: Path) -> None:
 
 
 def gguf_config(file: Path) -> PretrainedConfig:
-    """The config that a file's metadata make. Raises UserError if it cannot be read or transformers lacks the architecture."""
+    """The config that a file's metadata make. Raises UserError if it cannot be read or transformers lacks the
+    architecture."""
     require_library(file)
     try:
         config = AutoConfig.from_pretrained(

@@ -1,4 +1,5 @@
-"""What a path that somebody calls masks is, told by its content: arrays, tensors, or a model whose weights hold zeros."""
+"""What a path that somebody calls masks is, told by its content: arrays, tensors, or a model whose weights hold
+zeros."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ _READABLE = "masks are read from .npy and .npz arrays, safetensors and torch fil
 
 @dataclass(frozen=True)
 class MaskSource:
-    """`read` yields the matrices anew each time it is called. `files`: what they are made of. `config`: the model's, of a
-    checkpoint. `remark`: what the user should know of it."""
+    """`read` yields the matrices anew each time it is called. `files`: what they are made of. `config`: the model's, of
+    a checkpoint. `remark`: what the user should know of it."""
 
     path: Path
     kind: Literal["arrays", "tensors", "checkpoint"]
@@ -88,8 +89,8 @@ def _checkpoint(path: Path) -> MaskSource:
         )
     if others := checkpoint.other_shapes():
         remark = (
-            f"{path}: {len(others)} of its weights, the first is {others[0]}, have other shapes than its config.json asks for; they "
-            "are taken as they are, by their names in the files"
+            f"{path}: {len(others)} of its weights, the first is {others[0]}, have other shapes than its config.json "
+            "asks for; they are taken as they are, by their names in the files"
         )
         return _tensors(path, files, config, remark)
 
@@ -107,8 +108,8 @@ def _tensors(path: Path, files: list[Path], config: dict[str, Any] | None = None
 
 
 def content_of(file: Path) -> Literal["arrays", "safetensors", "torch", "gguf"] | None:
-    """By its first bytes, and of a zip archive by what is in it; None for anything that holds no matrices. Of a damaged file what it
-    seems to be: its reader says what is wrong with it."""
+    """By its first bytes, and of a zip archive by what is in it; None for anything that holds no matrices. Of a damaged
+    file what it seems to be: its reader says what is wrong with it."""
     with file.open("rb") as stream:
         head = stream.read(256)
     if head.startswith(b"\x93NUMPY"):

@@ -1,4 +1,5 @@
-"""Where a model lies: a folder, a GGUF file, or the local copy of a hub model, of which only what is read is fetched."""
+"""Where a model lies: a folder, a GGUF file, or the local copy of a hub model, of which only what is read is
+fetched."""
 
 import json
 import re
@@ -27,7 +28,8 @@ def find_model(model: str) -> Path:
         return _local(path)
     if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise UserError(
-            f"{model} is not a model: no such folder, not a GGUF file, and not a hub id such as meta-llama/Llama-2-7b-hf"
+            f"{model} is not a model: no such folder, not a GGUF file, and not a hub id such as "
+            "meta-llama/Llama-2-7b-hf"
         )
     return _local(fetch(model))
 
@@ -53,8 +55,10 @@ def check_no_adapter(folder: Path) -> None:
         base = None
     of = f" of {base}" if isinstance(base, str) and base else ""
     raise UserError(
-        f'{folder} holds a LoRA adapter{of}, not a model; merge it first: python -c "from peft import AutoPeftModelForCausalLM as A; '
-        f"A.from_pretrained('{folder}').merge_and_unload().save_pretrained('merged')\", then give merged (with its tokenizer)"
+        f'{folder} holds a LoRA adapter{of}, not a model; merge it first: python -c "'
+        "from peft import AutoPeftModelForCausalLM as A; "
+        f"A.from_pretrained('{folder}').merge_and_unload().save_pretrained('merged')\", then give merged (with its "
+        "tokenizer)"
     )
 
 
@@ -83,7 +87,8 @@ def fetch(model: str) -> Path:
 
 
 def _weight_names(folder: Path) -> list[list[str]]:
-    """Sets of files, the first of which that the hub has is the weights: shards of an index, else one file of a usual name."""
+    """Sets of files, the first of which that the hub has is the weights: shards of an index, else one file of a usual
+    name."""
     for index in INDICES:
         if (folder / index).is_file():
             return [sorted(set(read_index(folder / index).values()))]

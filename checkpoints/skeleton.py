@@ -1,9 +1,10 @@
-"""A model without weights whose buffers are real: what transformers' own constructor and initialiser compute, no memory that
-nobody wrote. Needs torch and transformers.
+"""A model without weights whose buffers are real: what transformers' own constructor and initialiser compute, no memory
+that nobody wrote. Needs torch and transformers.
 
-Parameters become empty ones on the meta device as soon as a module takes them, so a model of any size is built in little memory.
-Everything else (rotary frequencies, multipliers, window masks) is computed as in a model built the ordinary way, by the family
-itself. Memory that a constructor allocates without filling holds a mark, and a mark that is still there afterwards is an error.
+Parameters become empty ones on the meta device as soon as a module takes them, so a model of any size is built in
+little memory. Everything else (rotary frequencies, multipliers, window masks) is computed as in a model built the
+ordinary way, by the family itself. Memory that a constructor allocates without filling holds a mark, and a mark that is
+still there afterwards is an error.
 """
 
 import threading
@@ -35,8 +36,8 @@ def build_skeleton(
     for name, buffer in model.named_buffers():
         if buffer.is_meta or _marked(buffer):
             raise UserError(
-                f"{type(model).__name__} never computes its buffer {name} {tuple(buffer.shape)}: nobody knows its values, the "
-                "model cannot be run; report it to transformers"
+                f"{type(model).__name__} never computes its buffer {name} {tuple(buffer.shape)}: nobody knows its "
+                "values, the model cannot be run; report it to transformers"
             )
     return model.eval().requires_grad_(False)
 

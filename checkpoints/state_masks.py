@@ -1,4 +1,5 @@
-"""Masks and sparse weights among the tensors of safetensors and torch files that come without a config (needs torch)."""
+"""Masks and sparse weights among the tensors of safetensors and torch files that come without a config (needs
+torch)."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,8 @@ _WRAPPERS = ("state_dict", "model", "module", "masks", "mask")
 def read_state_masks(path: Path, files: Sequence[Path]) -> Iterator[Matrix]:
     """Every mask, in natural order; which tensors are meant, `chosen` says.
 
-    Raises UserError for unreadable files, for other values than a mask's or finite weights, and where no tensor is a matrix.
+    Raises UserError for unreadable files, for other values than a mask's or finite weights, and where no tensor is a
+    matrix.
     """
     place: dict[str, Weights] = {}
     for file in files:
@@ -56,8 +58,8 @@ def read_state_masks(path: Path, files: Sequence[Path]) -> Iterator[Matrix]:
 
 
 def from_codes(codes: torch.Tensor, zero_point: str, place: dict[str, Weights], where: str) -> torch.Tensor:
-    """Which weights are not zero, where each is a whole number (rows, cols) beside its scale: those that differ from the zero point
-    of their row or group."""
+    """Which weights are not zero, where each is a whole number (rows, cols) beside its scale: those that differ from
+    the zero point of their row or group."""
     if zero_point not in place:
         return codes != 0
     zero = place[zero_point].tensors([zero_point])[zero_point]
@@ -73,7 +75,8 @@ def from_codes(codes: torch.Tensor, zero_point: str, place: dict[str, Weights], 
 
 
 def open_tensors(file: Path) -> Weights:
-    """The tensors of a file, packed ones as floats; of a torch file those in all dicts and lists, the places in them as names."""
+    """The tensors of a file, packed ones as floats; of a torch file those in all dicts and lists, the places in them as
+    names."""
     if kind_of(file) == "torch":
         return HeldWeights(dict(_flat(load_torch(file), "", file)))
     tensors: Weights = SafetensorsWeights([file])
@@ -98,8 +101,8 @@ def _flat(content: Any, prefix: str, file: Path) -> Iterator[tuple[str, torch.Te
 
 
 def chosen(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """The keys of the masks: those that are called masks where there are such (torch.nn.utils.prune keeps weight_mask beside
-    weight_orig); else the weights of linears in numbered blocks where there are such; else every matrix."""
+    """The keys of the masks: those that are called masks where there are such (torch.nn.utils.prune keeps weight_mask
+    beside weight_orig); else the weights of linears in numbered blocks where there are such; else every matrix."""
     matrices = [
         key
         for key in sorted(shapes, key=natural)

@@ -1,4 +1,5 @@
-"""Whether masks keep the larger weights of their model, as every pruning method does: tells 1 = kept from 1 = pruned (needs torch)."""
+"""Whether masks keep the larger weights of their model, as every pruning method does: tells 1 = kept from 1 = pruned
+(needs torch)."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +12,11 @@ from workloads.layers import Layer
 
 
 def kept_over_rest(folder: Path, masks: Iterable[tuple[Layer, Matrix]]) -> float:
-    """Mean size of the weights that `masks` keep over that of the others, a mean over the layers that the files hold in one piece.
+    """Mean size of the weights that `masks` keep over that of the others, a mean over the layers that the files hold in
+    one piece.
 
-    Masks at random places give 1, and so does what cannot be compared; magnitude pruning of half of normal weights gives 3.9.
-    Raises UserError for a folder that is no model.
+    Masks at random places give 1, and so does what cannot be compared; magnitude pruning of half of normal weights
+    gives 3.9. Raises UserError for a folder that is no model.
     """
     checkpoint = Checkpoint(folder)
     ratios = []

@@ -1,4 +1,5 @@
-"""Which files of a model folder hold its weights, told by their first bytes and never by their names alone. Needs no torch."""
+"""Which files of a model folder hold its weights, told by their first bytes and never by their names alone. Needs no
+torch."""
 
 import struct
 import zipfile
@@ -57,9 +58,9 @@ def kind_of(file: Path) -> Kind | None:
 def weight_files(model: Path) -> list[Path]:
     """The files that hold a model's weights, sorted by name: those of `model` itself if it is a GGUF file.
 
-    Of a folder, the file or the index of the usual names; else every safetensors file, else every file saved by torch, else
-    its one GGUF file, whatever they are called. Raises UserError if there is none, one is missing, or a file of the folder is a link
-    that leads out of it.
+    Of a folder, the file or the index of the usual names; else every safetensors file, else every file saved by torch,
+    else its one GGUF file, whatever they are called. Raises UserError if there is none, one is missing, or a file of
+    the folder is a link that leads out of it.
     """
     if model.is_file():
         return [model]
@@ -73,8 +74,8 @@ def weight_files(model: Path) -> list[Path]:
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise UserError(
-                f"{model}: weight file {missing[0].name} is missing ({len(files) - len(missing)} of {len(files)} are there); "
-                "download or save the model again"
+                f"{model}: weight file {missing[0].name} is missing ({len(files) - len(missing)} of {len(files)} are "
+                "there); download or save the model again"
             )
         return files
     return _by_content(model)
@@ -160,6 +161,6 @@ def check_unpacked_size(file: Path) -> None:
         raise UserError(f"{file} is a damaged torch file: {error}; save it again") from None
     if size > MAX_UNPACKED * file.stat().st_size + (1 << 20):
         raise UserError(
-            f"{file} has {file.stat().st_size:,} bytes and would unpack to {size:,}; torch stores weights uncompressed, so this "
-            "is no checkpoint"
+            f"{file} has {file.stat().st_size:,} bytes and would unpack to {size:,}; torch stores weights "
+            "uncompressed, so this is no checkpoint"
         )

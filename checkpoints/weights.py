@@ -1,4 +1,5 @@
-"""The tensors of a checkpoint by key, whatever kind of file they lie in (needs torch). Nothing is unpickled but tensors."""
+"""The tensors of a checkpoint by key, whatever kind of file they lie in (needs torch). Nothing is unpickled but
+tensors."""
 
 import pickle
 import warnings
@@ -41,7 +42,8 @@ class Weights(Protocol):
 
 
 def open_weights(files: list[Path]) -> Weights:
-    """The tensors of safetensors or torch files, which may not be mixed. Raises UserError naming the file that is unreadable."""
+    """The tensors of safetensors or torch files, which may not be mixed. Raises UserError naming the file that is
+    unreadable."""
     kinds = {file: kind_of(file) for file in files}
     if set(kinds.values()) == {"torch"}:
         return TorchWeights(files)
@@ -135,7 +137,8 @@ class TorchWeights(HeldWeights):
 def read_torch_file(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file that torch.save wrote: its dict, or the one under "state_dict" or "model" in it.
 
-    Raises UserError for a damaged file, one that holds other objects than tensors, and one that unpacks to far more than it is.
+    Raises UserError for a damaged file, one that holds other objects than tensors, and one that unpacks to far more
+    than it is.
     """
     content = load_torch(file)
     for name in ("state_dict", "model", "module"):
@@ -168,15 +171,16 @@ def load_torch(file: Path) -> Any:
         return _loaded(file)
     except pickle.UnpicklingError:
         raise UserError(
-            f"{file} holds Python objects beside tensors, which are never unpickled; save the model's state_dict() alone, or as "
-            "safetensors"
+            f"{file} holds Python objects beside tensors, which are never unpickled; save the model's state_dict() "
+            "alone, or as safetensors"
         ) from None
     except (RuntimeError, ValueError, EOFError, OSError, LookupError, AttributeError, TypeError, MemoryError) as error:
         raise UserError(f"{file} is a damaged torch file: {one_line(error)}; save it again") from None
 
 
 def _loaded(file: Path) -> Any:
-    """What the file holds: mapped into memory, unless it is older than zip archives or has a name that torch takes for another kind."""
+    """What the file holds: mapped into memory, unless it is older than zip archives or has a name that torch takes for
+    another kind."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickle protocols, which are no matter of the user's
         if file.suffix != ".safetensors":

@@ -17,8 +17,8 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one matrix. keep (rows, cols) bool; `weight` (rows, cols) float32, pruned entries 0, where surviving
-    weights change too; `quantized` where they were put on a grid (weight is then what comes off it)."""
+    """What becomes of one matrix. keep (rows, cols) bool; `weight` (rows, cols) float32, pruned entries 0, where
+    surviving weights change too; `quantized` where they were put on a grid (weight is then what comes off it)."""
 
     keep: torch.Tensor
     weight: torch.Tensor | None = None
@@ -27,12 +27,14 @@ class Decision:
 
 @dataclass
 class BlockJob:
-    """One block to prune: its dense weights are loaded in `block`, and stay untouched until the driver applies the decisions.
+    """One block to prune: its dense weights are loaded in `block`, and stay untouched until the driver applies the
+    decisions.
 
-    inputs: hidden states (batch, seq, hidden) that the pruned blocks before it produce; [] when the run has no calibration.
-    outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs, dense_outputs: hidden states of
-    the unpruned model into and out of the block, where it needs "dense". moments: of `inputs`, in the dense block.
-    sparsity / patterns: what every matrix shall get, by layer name. gradients: see pruning/evidence/gradients.py.
+    inputs: hidden states (batch, seq, hidden) that the pruned blocks before it produce; [] when the run has no
+    calibration. outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs,
+    dense_outputs: hidden states of the unpruned model into and out of the block, where it needs "dense". moments: of
+    `inputs`, in the dense block. sparsity / patterns: what every matrix shall get, by layer name. gradients: see
+    pruning/evidence/gradients.py.
     """
 
     number: int
@@ -73,7 +75,8 @@ class BlockJob:
     def check_finite(self, ref: LinearRef, scores: torch.Tensor) -> None:
         if not bool(torch.isfinite(scores).all()):
             raise UserError(
-                f"{ref.layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use `dtype=float32`"
+                f"{ref.layer.name}: a score is NaN or Inf (weights or calibration activations overflow); use "
+                "`dtype=float32`"
             )
 
     @property

@@ -9,7 +9,8 @@ from workloads.bundle import MaskBundle
 
 
 def to_values(decision: Decision, stored: torch.dtype) -> dict[str, np.ndarray]:
-    """The tensors of one decision, {} if the checkpoint's weights stay; floats in the checkpoint's own type `stored`."""
+    """The tensors of one decision, {} if the checkpoint's weights stay; floats in the checkpoint's own type
+    `stored`."""
     if decision.quantized is not None:
         return _of_quantized(decision.quantized)
     if decision.weight is None:
@@ -34,7 +35,8 @@ def read_weight(masks: MaskBundle, name: str) -> torch.Tensor | None:
 
 
 def read_quantized(masks: MaskBundle, name: str) -> Quantized | None:
-    """A layer's weights on their grid; None where it is not quantized. `grid.symmetric` is not kept: zero points say all."""
+    """A layer's weights on their grid; None where it is not quantized. `grid.symmetric` is not kept: zero points say
+    all."""
     tensors = masks.values(name)
     return _quantized(masks, name, tensors) if "codes" in tensors else None
 

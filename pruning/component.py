@@ -1,5 +1,5 @@
-"""What a pruning run is put together from: a method, a quantizer, an allocation. Each is a frozen dataclass whose fields are its
-settings, so that an instance says all that it will do."""
+"""What a pruning run is put together from: a method, a quantizer, an allocation. Each is a frozen dataclass whose
+fields are its settings, so that an instance says all that it will do."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,8 @@ OURS = __name__.partition(".")[0]
 
 @dataclass(frozen=True)
 class Component:
-    """`name` is what users call it. The text of its file, or of the class where the file has none, is what `show` prints."""
+    """`name` is what users call it. The text of its file, or of the class where the file has none, is what `show`
+    prints."""
 
     name: ClassVar[str] = ""
 
@@ -48,8 +49,8 @@ class Component:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a bundle records of it: its settings, and of code from outside the hash of its file, so that a run is never
-        continued by other code."""
+        """What a bundle records of it: its settings, and of code from outside the hash of its file, so that a run is
+        never continued by other code."""
         source = self.foreign_source()
         return {**vars(self), **({} if source is None else {"source_sha256": sha256_of_file(source)})}
 

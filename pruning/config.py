@@ -1,5 +1,6 @@
-"""What can be asked of a pruning run, of its calibration and of an evaluation. One class each: the command line fills it, study
-files and Python give it, bundles record it. A setting is one line here: its name, its type, what it means. None: not given.
+"""What can be asked of a pruning run, of its calibration and of an evaluation. One class each: the command line fills
+it, study files and Python give it, bundles record it. A setting is one line here: its name, its type, what it means.
+None: not given.
 """
 
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ class PruneConfig:
         return Selection(texts(self.only), texts(self.skip))
 
     def set_of(self, part: str = "") -> dict[str, Any]:
-        """What `set` gives the method (""), the quantizer or the allocation. Raises UserError for a key that is given twice."""
+        """What `set` gives the method (""), the quantizer or the allocation. Raises UserError for a key that is given
+        twice."""
         found = {}
         for key, value in flat(self.set or {}).items():
             prefix, _, rest = key.partition(".")
@@ -76,8 +78,8 @@ class CalibrationConfig:
     """What runs through the model while it is pruned."""
 
     calibration: str | None = setting(
-        "A text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), .npy token ids (samples, "
-        "seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`)."
+        "A text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), .npy token ids "
+        "(samples, seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`)."
     )
     samples: int | None = setting("Calibration sequences (default 128; all of a .npy file).")
     seq_len: int | None = setting("Tokens a sequence (default 2048; those of a .npy file).")
@@ -88,11 +90,13 @@ class EvaluationConfig:
     """The text whose perplexity, or the tasks whose scores, are asked for."""
 
     text: str | None = setting(
-        "Perplexity per token of a text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), "
-        ".npy token ids (windows, seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra `datasets`)."
+        "Perplexity per token of a text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, "
+        ".bz2), .npy token ids (windows, seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra "
+        "`datasets`)."
     )
     tasks: str | None = setting(
-        "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the papers' sets."
+        "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the "
+        "papers' sets."
     )
     seq_len: int | None = setting(
         "Of a text, tokens a window (default 2048); of tasks, the longest sequence (default: the model's maximum)."
@@ -128,7 +132,8 @@ def texts(value: Texts | None) -> tuple[str, ...]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"quantizer": {"symmetric": True}} -> {"quantizer.symmetric": True}. Raises UserError for a key that is given twice."""
+    """{"quantizer": {"symmetric": True}} -> {"quantizer.symmetric": True}. Raises UserError for a key that is given
+    twice."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         inner = flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -29,8 +29,8 @@ def one_thread_per_operation() -> Iterator[None]:
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large: bool = False) -> Iterator[Result]:
-    """Results of function(item) in the order of the items, at most twice as many in flight as there are workers; as many as
-    there are workers if results are large."""
+    """Results of function(item) in the order of the items, at most twice as many in flight as there are workers; as
+    many as there are workers if results are large."""
     workers = worker_count()
     most = workers - 1 if large else 2 * workers
 

@@ -1,11 +1,13 @@
 """The grid of quantized weights: fit it, put weights on it, take them off it (methods 18.1).
 
 Uniform affine, b bits, one scale and one zero point for every `group_size` consecutive inputs of a row:
-    asymmetric  scale = (max - min) / (2^b - 1), zero = round(-min / scale), q = clamp(round(w / scale) + zero, 0, 2^b - 1)
+    asymmetric  scale = (max - min) / (2^b - 1), zero = round(-min / scale), q = clamp(round(w / scale) + zero, 0, 2^b -
+                1)
     symmetric   scale = 2 max|w| / (2^b - 1),    zero = 2^(b-1)
     w_hat = scale * (q - zero)
-The range always holds 0 and zero points are whole numbers within the codes, so 0 stays exactly 0: a pruned weight has the code
-of its zero point. Scales are rounded to the type they are stored in before any code is computed. Ties round to even.
+The range always holds 0 and zero points are whole numbers within the codes, so 0 stays exactly 0: a pruned weight has
+the code of its zero point. Scales are rounded to the type they are stored in before any code is computed. Ties round to
+even.
 """
 
 from dataclasses import dataclass, replace
@@ -36,8 +38,9 @@ class QuantizationGrid:
 
 @dataclass(frozen=True)
 class Quantized:
-    """Weights on a grid. codes (rows, cols) uint8; scale (rows, groups) float32, representable in grid.scale_dtype; zero
-    (rows, groups) uint8. Where AWQ scaled the inputs, `input_scale` (cols,) float32 divides the weights taken off the grid."""
+    """Weights on a grid. codes (rows, cols) uint8; scale (rows, groups) float32, representable in grid.scale_dtype;
+    zero (rows, groups) uint8. Where AWQ scaled the inputs, `input_scale` (cols,) float32 divides the weights taken off
+    the grid."""
 
     grid: QuantizationGrid
     codes: torch.Tensor

@@ -56,8 +56,8 @@ def lowest_of_rows(scores: torch.Tensor, count: int) -> torch.Tensor:
 def global_keeper(
     all_scores: Callable[[], Iterator[torch.Tensor]], sparsity: float
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function that turns the scores of one matrix after the other, in the order of `all_scores`, into keep masks such
-    that floor(total * sparsity) of all weights are pruned, exactly.
+    """A function that turns the scores of one matrix after the other, in the order of `all_scores`, into keep masks
+    such that floor(total * sparsity) of all weights are pruned, exactly.
 
     Non-negative float32 numbers sort like their bit patterns, so two histograms of 65,536 bins over two passes give the
     exact threshold without holding or sorting all scores. Raises UserError for negative scores.

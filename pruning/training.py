@@ -1,7 +1,7 @@
 """Learning something about a block's weights from the error of its output: shared by BESA and LWC.
 
-The block itself runs, with other numbers in its weights. What comes back is the gradient of the loss with respect to each
-matrix, handed over as soon as it is known, so that the gradients of a whole block are never held together.
+The block itself runs, with other numbers in its weights. What comes back is the gradient of the loss with respect to
+each matrix, handed over as soon as it is known, so that the gradients of a whole block are never held together.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,8 @@ FIRST_LOSS_SCALE = 2.0**16  # float16 only
 
 
 class StandIn:
-    """Within this context the block runs with whatever `set` wrote into its matrices; afterwards its own weights are back."""
+    """Within this context the block runs with whatever `set` wrote into its matrices; afterwards its own weights are
+    back."""
 
     def __init__(self, block: nn.Module, refs: list[LinearRef]):
         self._refs: dict[tuple[str, str], list[LinearRef]] = {}
@@ -55,11 +56,12 @@ class StandIn:
     def backward(
         self, loss_of: Callable[[], torch.Tensor], receive: Callable[[LinearRef, torch.Tensor], None]
     ) -> float:
-        """Runs loss_of() and calls receive(ref, dLoss/dW) once for every matrix that took part, dLoss/dW (out, in) float32,
-        contiguous; returns the loss.
+        """Runs loss_of() and calls receive(ref, dLoss/dW) once for every matrix that took part, dLoss/dW (out, in)
+        float32, contiguous; returns the loss.
 
-        float16 gradients are taken of a scaled loss, whose scale is halved until they are finite; so `receive` may be called
-        again for a matrix, and its last call counts. Raises UserError if the loss or, at any scale, a gradient is not finite.
+        float16 gradients are taken of a scaled loss, whose scale is halved until they are finite; so `receive` may be
+        called again for a matrix, and its last call counts. Raises UserError if the loss or, at any scale, a gradient
+        is not finite.
         """
         while True:
             finite = True
@@ -83,7 +85,8 @@ class StandIn:
                     loss = loss_of()
                     if not bool(torch.isfinite(loss)):
                         raise UserError(
-                            f"the output of the block is NaN or Inf (loss {float(loss.detach())}); use `dtype=float32` or bfloat16"
+                            f"the output of the block is NaN or Inf (loss {float(loss.detach())}); use "
+                            "`dtype=float32` or bfloat16"
                         )
                     (loss * self._loss_scale).backward()
             finally:
@@ -101,8 +104,9 @@ class StandIn:
 def output_error(output: torch.Tensor, reference: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
     """How far a block's output is from what it should be, both (batch, seq, hidden); a float32 scalar (methods 4.5).
 
-    channel: mean over channels c of sum_bt ((Y - Y_ref)_btc / sigma_c)^2, sigma_c = ||Y_ref[:, :, c]||_2 (released BESA), with
-    1e-6 max(sigma) added to each so that a silent channel cannot divide by zero; none: mean over tokens of ||Y - Y_ref||^2.
+    channel: mean over channels c of sum_bt ((Y - Y_ref)_btc / sigma_c)^2, sigma_c = ||Y_ref[:, :, c]||_2 (released
+    BESA), with 1e-6 max(sigma) added to each so that a silent channel cannot divide by zero; none: mean over tokens of
+    ||Y - Y_ref||^2.
     """
     reference = reference.float()
     difference = (output.float() - reference).flatten(0, 1)  # (tokens, hidden)

@@ -1,7 +1,7 @@
 """Tasks of lm_eval as result rows: zero-shot accuracies, perplexities per word and byte (methods 19.4; extra `eval`).
 
-These perplexities follow lm_eval's protocol (documents, per word) and are not comparable with studies/evaluate.py, which
-follows the papers' (windows of one stream, per token).
+These perplexities follow lm_eval's protocol (documents, per word) and are not comparable with studies/evaluate.py,
+which follows the papers' (windows of one stream, per token).
 """
 
 import hashlib
@@ -52,10 +52,11 @@ def evaluate_tasks(
     progress: Progress,
     warn: Warn,
 ) -> pd.DataFrame:
-    """One row per task (or group of tasks) and metric, in HARNESS_COLUMNS, for the model with the bundle applied if given.
+    """One row per task (or group of tasks) and metric, in HARNESS_COLUMNS, for the model with the bundle applied if
+    given.
 
-    The same settings give the same numbers, whatever the number of threads. Raises UserError for tasks that cannot be found,
-    loaded or scored by log-likelihood, settings that do not fit them, and masks of another model.
+    The same settings give the same numbers, whatever the number of threads. Raises UserError for tasks that cannot be
+    found, loaded or scored by log-likelihood, settings that do not fit them, and masks of another model.
     """
     from lm_eval.evaluator import evaluate
 
@@ -130,13 +131,15 @@ def metric_rows(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def set_fewshot(name: str, task: Any, asked: EvaluationConfig, seed: int) -> None:
-    """Number and seed of a task's solved examples. Raises UserError if the task cannot have them, or cannot be scored."""
+    """Number and seed of a task's solved examples. Raises UserError if the task cannot have them, or cannot be
+    scored."""
     if task.OUTPUT_TYPE == "generate_until":
         raise cannot_write(name)
     stated = task.get_config("num_fewshot")
     if asked.num_fewshot and (stated == 0 or task.OUTPUT_TYPE == "loglikelihood_rolling"):
         raise UserError(
-            f"task {name} takes no solved examples, `num_fewshot` is {asked.num_fewshot}; evaluate it in a run of its own"
+            f"task {name} takes no solved examples, `num_fewshot` is {asked.num_fewshot}; evaluate it in a run of its "
+            "own"
         )
     task.set_config("num_fewshot", (stated or 0) if asked.num_fewshot is None else asked.num_fewshot)
     task.set_fewshot_seed(seed)
@@ -152,7 +155,8 @@ def prompts_sha256(task: Any) -> str:
 def steady() -> Iterator[None]:
     """Runs lm_eval to the same numbers every time, and in silence: it prints, logs and draws bars as it likes.
 
-    Some tasks shuffle with the global random generators; they start from lm_eval's own seeds and are put back afterwards.
+    Some tasks shuffle with the global random generators; they start from lm_eval's own seeds and are put back
+    afterwards.
     """
     states = random.getstate(), np.random.get_state()
     os.environ.setdefault("DISABLE_MULTIPROC", "1")  # its bootstrap would fork a process that has threads

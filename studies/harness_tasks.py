@@ -1,7 +1,7 @@
 """Finds and loads lm_eval's tasks: its own by name, those of a local folder, and the sets the pruning papers report.
 
-A local folder holds lm_eval's YAML files, and their data beside them; nothing of it is looked for in the network, and the
-copies that the datasets library makes of the data go to a folder of the caller's.
+A local folder holds lm_eval's YAML files, and their data beside them; nothing of it is looked for in the network, and
+the copies that the datasets library makes of the data go to a folder of the caller's.
 """
 
 import difflib
@@ -36,8 +36,8 @@ def expand(names: Sequence[str]) -> list[str]:
 def load_tasks(names: Sequence[str], folder: Path | None, cache: Path) -> dict[str, dict[str, Any]]:
     """{"tasks": name -> task, "groups": name -> group} of lm_eval; tasks of `folder` go before lm_eval's own.
 
-    Raises UserError for an unknown name, a folder without task files, YAML that cannot be read, and data that are missing or
-    do not fit their task.
+    Raises UserError for an unknown name, a folder without task files, YAML that cannot be read, and data that are
+    missing or do not fit their task.
     """
     manager = find_tasks(names, folder)
     for entry in entries_of(manager, names, folder) if folder is not None else ():
@@ -58,7 +58,8 @@ def load_tasks(names: Sequence[str], folder: Path | None, cache: Path) -> dict[s
         except Exception as error:  # data sets, templates and task code raise many kinds; all mean the same to the user
             reason = one_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
             raise UserError(
-                f"task {name} cannot be loaded: {reason}; correct its file, go online once, or give a copy by --task-folder"
+                f"task {name} cannot be loaded: {reason}; correct its file, go online once, or give a copy by "
+                "`task_folder`"
             ) from None
         tasks |= found["tasks"]
         groups |= found["groups"]
@@ -89,10 +90,10 @@ def find_tasks(names: Sequence[str], folder: Path | None) -> TaskManager:
 def check_folder(folder: Path) -> None:
     """Raises UserError for what lm_eval passes over in silence: no task files, broken ones, a name used twice."""
     if not folder.is_dir():
-        raise UserError(f"--task-folder {folder}: no such folder")
+        raise UserError(f"`task_folder` {folder}: no such folder")
     files = sorted(folder.resolve().rglob("*.yaml"))
     if not files:
-        raise UserError(f"--task-folder {folder} holds no .yaml task files")
+        raise UserError(f"`task_folder` {folder} holds no .yaml task files")
     places: dict[str, Path] = {}
     for file in files:
         try:
@@ -105,7 +106,8 @@ def check_folder(folder: Path) -> None:
 
 
 def entries_of(manager: TaskManager, names: Sequence[str], folder: Path) -> list[Entry]:
-    """What the folder holds of all that loading `names` may come to; with a group among them, anything may be a member."""
+    """What the folder holds of all that loading `names` may come to; with a group among them, anything may be a
+    member."""
     asked = [manager.task_index[name] for name in names]
     wanted = {*names, *(task for tag in asked if tag.kind is Kind.TAG for task in tag.tags)}
     anything = any(entry.kind is Kind.GROUP for entry in asked)
@@ -117,7 +119,8 @@ def entries_of(manager: TaskManager, names: Sequence[str], folder: Path) -> list
 
 
 def check_metrics(config: dict[str, Any], file: Path) -> None:
-    """Raises UserError for metrics that lm_eval does not have itself: it would fetch their code, or go on without them."""
+    """Raises UserError for metrics that lm_eval does not have itself: it would fetch their code, or go on without
+    them."""
     for entry in config.get("metric_list") or ():
         metric = entry.get("metric")
         if isinstance(metric, str) and config.get("process_results") is None:

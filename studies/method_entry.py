@@ -1,4 +1,5 @@
-"""The `[[methods]]` of a study file: an entry stands for one run per target and seed, or for a bundle of masks that is there."""
+"""The `[[methods]]` of a study file: an entry stands for one run per target and seed, or for a bundle of masks that is
+there."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,8 +21,8 @@ NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 class StudyMethod(PruneConfig):
     """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
 
-    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `models`: names of those it
-    is run for, None = all.
+    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `models`: names
+    of those it is run for, None = all.
     """
 
     pattern: str = UNSTRUCTURED
@@ -63,9 +64,9 @@ class StudyMethod(PruneConfig):
 
 @dataclass(frozen=True)
 class MethodEntry(PruneConfig):
-    """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method either
-    `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either `seeds` or one
-    `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
+    """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method
+    either `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either
+    `seeds` or one `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
 
     label: str | None = None
     targets: Annotated[tuple[float | str, ...], Field(min_length=1)] | None = None
@@ -74,8 +75,8 @@ class MethodEntry(PruneConfig):
     models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     def runs(self, beside: Path = Path()) -> list[StudyMethod]:
-        """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say the same
-        thing, a value comes twice, or `masks` is no bundle."""
+        """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say
+        the same thing, a value comes twice, or `masks` is no bundle."""
         if bool(self.method) == bool(self.masks):
             raise UserError("needs either `method` or `masks` (the folder of a mask bundle)")
         if self.masks:
@@ -126,8 +127,8 @@ class MethodEntry(PruneConfig):
 
 
 def check_titles(entries: list[list[StudyMethod]]) -> None:
-    """`entries`: the runs of every entry. Raises UserError unless a title stands for one method with one set of settings,
-    at targets that no other entry of that title has."""
+    """`entries`: the runs of every entry. Raises UserError unless a title stands for one method with one set of
+    settings, at targets that no other entry of that title has."""
     known: dict[str, list[StudyMethod]] = {}
     for runs in entries:
         for run in runs:

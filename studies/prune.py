@@ -105,7 +105,8 @@ def prune_and_save(
         if treatment.ungrouped and recipe.quantization.group_size:
             raise UserError(
                 f"a packed checkpoint has one grid, but {len(treatment.ungrouped)} matrices cannot take groups of "
-                f"{recipe.quantization.group_size}; choose a divisor, `fallback=skip`, or save the dense checkpoint instead"
+                f"{recipe.quantization.group_size}; choose a divisor, `fallback=skip`, or save the dense checkpoint "
+                "instead"
             )
         check_packable(checkpoint, recipe.quantization.grid(torch.float32), scaled, treatment.treated)
     bundle = prune(checkpoint, recipe, out, progress, warn)

@@ -12,7 +12,8 @@ ALLOCATIONS: dict[str, type[Allocation]] = {allocation.name: allocation for allo
 
 
 def find_allocation(name: str) -> type[Allocation]:
-    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known name."""
+    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known
+    name."""
     if name in ALLOCATIONS:
         return ALLOCATIONS[name]
     found: type[Allocation] = find(Wanted("allocations", Allocation, ALLOCATIONS, ("allocate",)), name)

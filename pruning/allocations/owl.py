@@ -94,8 +94,8 @@ def outlier_ratio(block: list[Scored], m: float) -> float:
     for (layer, _, _), part in zip(block, ordered_map(_total, block), strict=True):
         if not np.isfinite(part):
             raise UserError(
-                f"{layer.name}: weights or calibration inputs are NaN or Inf, OWL cannot score them; use `dtype=float32`, "
-                "or repair the checkpoint"
+                f"{layer.name}: weights or calibration inputs are NaN or Inf, OWL cannot score them; use "
+                "`dtype=float32`, or repair the checkpoint"
             )
         total += part
     threshold = m * total / count

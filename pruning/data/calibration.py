@@ -29,8 +29,8 @@ C4_DOCUMENTS, C4_WINDOWS = 1100, 256  # what the papers evaluate of C4's validat
 
 @dataclass(frozen=True)
 class Calibration:
-    """Token ids (samples, seq_len) int64 and where they come from; `arrays` instead, by the names of the model's arguments, where
-    it reads more or other things (`ids` is then the first of them)."""
+    """Token ids (samples, seq_len) int64 and where they come from; `arrays` instead, by the names of the model's
+    arguments, where it reads more or other things (`ids` is then the first of them)."""
 
     ids: torch.Tensor
     source: str
@@ -72,9 +72,10 @@ def read_calibration(
     source: str, model_folder: Path, samples: int | None, seq_len: int | None, seed: int
 ) -> Calibration:
     """Calibration sequences from
-      * token ids (.npy): int64 (samples, seq_len), exactly those in that order (fewer if `samples` or `seq_len` ask for fewer);
-      * documents (JSON lines, a JSON array, Parquet, also packed; a data set's name, c4): N times, one longer than seq_len is
-        drawn and cut at a random place;
+      * token ids (.npy): int64 (samples, seq_len), exactly those in that order (fewer if `samples` or `seq_len` ask for
+        fewer);
+      * documents (JSON lines, a JSON array, Parquet, also packed; a data set's name, c4): N times, one longer than
+        seq_len is drawn and cut at a random place;
       * a plain text, or wikitext2: N random crops of its token stream.
 
     Raises UserError when the source cannot be read or holds less than asked for.
@@ -101,7 +102,8 @@ def read_calibration(
 
 
 def read_inputs(path: Path, samples: int | None) -> Calibration:
-    """What a model reads, arrays by the names of its arguments: floats (pixel_values, input_features) or token ids, (samples, ...).
+    """What a model reads, arrays by the names of its arguments: floats (pixel_values, input_features) or token ids,
+    (samples, ...).
 
     Raises UserError for a file that is no .npz of such arrays, all of one length.
     """
@@ -155,8 +157,8 @@ def documents_of(source: str, path: Path | None, purpose: Purpose, plain_bytes: 
 def windows(source: str | Path, model_folder: Path, seq_len: int, count: int | None) -> torch.Tensor:
     """(windows, seq_len) consecutive windows of a text, the remainder dropped (methods 19.2).
 
-    Documents are joined by spaces; of C4 that is the first 1,100, of which 256 windows are taken. Raises UserError when the text
-    is shorter than one window, or than `count` windows, or too long to take all of it.
+    Documents are joined by spaces; of C4 that is the first 1,100, of which 256 windows are taken. Raises UserError when
+    the text is shorter than one window, or than `count` windows, or too long to take all of it.
     """
     if seq_len < 2:
         raise UserError(f"`seq_len` must be at least 2 to predict anything, not {seq_len}")
@@ -253,7 +255,8 @@ def _crops_of_stream(
 def _crops_of_documents(
     documents: Documents, tokenizer: Any, samples: int, seq_len: int, draw: np.random.Generator, source: str
 ) -> torch.Tensor:
-    """Documents are drawn from those longer than seq_len tokens, as by drawing from all until one is; they may repeat."""
+    """Documents are drawn from those longer than seq_len tokens, as by drawing from all until one is; they may
+    repeat."""
     seen, long_enough = 0, []
     for text in documents:
         seen += 1

@@ -2,10 +2,11 @@
 
 Rows are streamed, and no more of them than are needed. What the papers' names stand for (methods 19.1 and 19.2):
 
-    wikitext2   Salesforce/wikitext, wikitext-2-raw-v1. Calibration: train, its rows joined by a space, random crops of that one
-                text. Evaluation: test, its rows joined by an empty line.
-    c4          allenai/c4, English. Calibration: documents of the first training shard (00000 of 01024). Evaluation: the first
-                1,100 documents of the first validation shard (00000 of 00008) joined by spaces, of which 256 windows are taken.
+    wikitext2   Salesforce/wikitext, wikitext-2-raw-v1. Calibration: train, its rows joined by a space, random crops of
+                that one text. Evaluation: test, its rows joined by an empty line.
+    c4          allenai/c4, English. Calibration: documents of the first training shard (00000 of 01024). Evaluation:
+                the first 1,100 documents of the first validation shard (00000 of 00008) joined by spaces, of which 256
+                windows are taken.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ C4_FILES = {
 
 
 def named_documents(name: str, purpose: Purpose) -> Documents:
-    """The texts of a data set. Raises UserError if it cannot be loaded, has no such configuration or split, or no texts."""
+    """The texts of a data set. Raises UserError if it cannot be loaded, has no such configuration or split, or no
+    texts."""
     if name == "c4":
         file = C4_FILES[purpose]
         return Documents(_texts(name, _rows(name, C4, None, "train", {"train": file})), is_c4=True)
@@ -59,7 +61,8 @@ def _rows(
         from datasets.utils.logging import disable_progress_bar
     except ImportError:
         raise UserError(
-            f"{name!r} is no file; to take it as the name of a data set install the extra: pip install 'prunesim[datasets]'"
+            f"{name!r} is no file; to take it as the name of a data set install the extra: pip install "
+            "'prunesim[datasets]'"
         ) from None
     disable_progress_bar()
     try:
@@ -68,8 +71,8 @@ def _rows(
         raise
     except Exception as error:  # the datasets library raises many kinds; all mean the same to the user
         raise UserError(
-            f"cannot load data set {name!r} (repository {repository}, configuration {config or 'default'}, split {split}): "
-            f"{one_line(error)}"
+            f"cannot load data set {name!r} (repository {repository}, configuration {config or 'default'}, split "
+            f"{split}): {one_line(error)}"
         ) from None
 
 

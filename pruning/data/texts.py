@@ -1,7 +1,8 @@
 """Texts of any kind of file, told by their content and never read further than needed.
 
-A file is unpacked by its first bytes (gzip, zstd, bzip2) and is then, by what it holds: Parquet, JSON lines or a JSON array of
-documents, or one plain text. Unpacking streams and stops, so an archive that unpacks to any size takes bounded memory.
+A file is unpacked by its first bytes (gzip, zstd, bzip2) and is then, by what it holds: Parquet, JSON lines or a JSON
+array of documents, or one plain text. Unpacking streams and stops, so an archive that unpacks to any size takes bounded
+memory.
 """
 
 import bz2
@@ -75,7 +76,8 @@ def holds_ids(path: Path) -> bool:
 def read_documents(path: Path, plain_bytes: int = PLAIN_BYTES) -> Iterator[Documents]:
     """What a file holds; of a plain text at most `plain_bytes`.
 
-    Raises UserError, then or while the documents are read, for what is no text, damaged, empty or not what its name says.
+    Raises UserError, then or while the documents are read, for what is no text, damaged, empty or not what its name
+    says.
     """
     with opened(path) as file:
         try:
@@ -187,7 +189,8 @@ def _plain(path: Path, content: bytes, limit: int) -> Documents:
 
 
 def decoded(path: Path, content: bytes, errors: str = "") -> str:
-    """UTF-8 text. Raises UserError for other encodings and binary content; errors "ignore": the last character may be cut."""
+    """UTF-8 text. Raises UserError for other encodings and binary content; errors "ignore": the last character may be
+    cut."""
     if (place := content.find(b"\0")) >= 0:
         raise UserError(f"{path} is a binary file, not text: byte {place} is 0")
     try:

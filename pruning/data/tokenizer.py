@@ -24,7 +24,8 @@ def load_tokenizer(model: Path, otherwise: str = "give token ids as .npy instead
 
 
 def tokenize(tokenizer: Any, text: str) -> np.ndarray:
-    """Token ids int64 of a text, with a leading BOS only if the tokenizer adds one. Raises UserError if it fails on the text."""
+    """Token ids int64 of a text, with a leading BOS only if the tokenizer adds one. Raises UserError if it fails on the
+    text."""
     try:
         return np.array(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
     except Exception as error:  # as above

@@ -1,4 +1,5 @@
-"""A model as lm_eval's tasks ask for it: log-likelihoods of continuations and of whole texts (methods 19.4; extra `eval`).
+"""A model as lm_eval's tasks ask for it: log-likelihoods of continuations and of whole texts (methods 19.4; extra
+`eval`).
 
 Prompts, the cut between context and continuation, the rolling windows of a text and all metrics are lm_eval's; only the
 model is run here: the whole model in memory, one sequence a forward pass, log-softmax in float32, sums in float64. So a
@@ -49,7 +50,8 @@ def whole_model(checkpoint: Checkpoint, masks: MaskBundle | None) -> PreTrainedM
 
 
 def longest_context(checkpoint: Checkpoint, seq_len: int | None) -> int:
-    """Tokens a forward pass may take: `seq_len`, by default the model's own maximum. Raises UserError if it has less."""
+    """Tokens a forward pass may take: `seq_len`, by default the model's own maximum. Raises UserError if it has
+    less."""
     longest = getattr(checkpoint.config.get_text_config(), "max_position_embeddings", None)
     if seq_len is None:
         return longest or DEFAULT_CONTEXT
@@ -134,8 +136,8 @@ class HarnessModel(TemplateLM):
 
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         done = 0
-        # Longest first: what does not fit in memory fails at once. One length at a time: the rotary tables of some models
-        # follow the sequence in hand, so threads may not run different lengths through one model.
+        # Longest first: what does not fit in memory fails at once. One length at a time: the rotary tables of some
+        # models follow the sequence in hand, so threads may not run different lengths through one model.
         for _length, group in groupby(sorted(sharing, key=len, reverse=True), key=len):
             same_length = list(group)
             for ids, found in zip(same_length, ordered_map(score, same_length), strict=True):
@@ -151,7 +153,8 @@ class HarnessModel(TemplateLM):
             raise UserError(f"{what} has no token of its own behind its context; change the task's answers")
         if len(continuation) > self.max_length:
             raise UserError(
-                f"{what} has {len(continuation)} tokens, the context is {self.max_length}; raise `seq_len` or shorten it"
+                f"{what} has {len(continuation)} tokens, the context is {self.max_length}; raise `seq_len` or shorten "
+                "it"
             )
         if (highest := max(*context, *continuation, 0)) >= self.vocabulary:
             raise UserError(
@@ -185,6 +188,7 @@ def continuation_score(logits: torch.Tensor, continuation: list[int]) -> tuple[f
         greedy = greedy and bool((rows.argmax(dim=-1) == ids).all())
     if not math.isfinite(total):
         raise UserError(
-            f"a log-likelihood is {total}: the model's weights or activations overflow; use `dtype=float32` or repair it"
+            f"a log-likelihood is {total}: the model's weights or activations overflow; use `dtype=float32` or repair "
+            "it"
         )
     return total, greedy

@@ -1,7 +1,8 @@
 """Perplexity by the protocol of the pruning papers (methods 19.2), one block in memory at a time.
 
 Whole windows of seq_len tokens, no overlap, remainder dropped, each window on its own:
-    nll_w = mean over its seq_len - 1 predictions (float32 log-softmax);   perplexity = exp(mean_w nll_w), sums in float64.
+    nll_w = mean over its seq_len - 1 predictions (float32 log-softmax);   perplexity = exp(mean_w nll_w)
+with sums in float64.
 """
 
 import math
@@ -34,8 +35,8 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     model = BlockwiseModel(checkpoint)
     if not model.causal:
         raise NotForThisModel(
-            f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts none; it has no "
-            "perplexity"
+            f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts "
+            "none; it has no perplexity"
         )
     refs = all_refs(checkpoint)
     if masks is not None:
@@ -54,7 +55,8 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     loss = math.fsum(losses) / len(losses)
     if not math.isfinite(loss):
         raise UserError(
-            f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow; use `dtype=float32` or repair it"
+            f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow; use `dtype=float32` or "
+            "repair it"
         )
     return math.exp(min(loss, 700.0))
 
@@ -63,8 +65,8 @@ def check_predicts(checkpoint: Checkpoint) -> None:
     """Raises NotForThisModel for a model that predicts no next token."""
     if checkpoint.family.kind is not Kind.CAUSAL:
         raise NotForThisModel(
-            f"{checkpoint.folder}: {type(checkpoint.model).__name__} is an {checkpoint.family.kind}, it has no perplexity "
-            "(only causal language models predict every next token); its masks can be made and simulated"
+            f"{checkpoint.folder}: {type(checkpoint.model).__name__} is an {checkpoint.family.kind}, it has no "
+            "perplexity (only causal language models predict every next token); its masks can be made and simulated"
         )
 
 
@@ -112,8 +114,8 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
 
 
 def apply_masks(checkpoint: Checkpoint, block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:
-    """Makes a loaded block what the bundle says: its own weights under the masks, or the weights the bundle holds, rounded as a
-    checkpoint stores them. Layers the bundle does not hold stay dense."""
+    """Makes a loaded block what the bundle says: its own weights under the masks, or the weights the bundle holds,
+    rounded as a checkpoint stores them. Layers the bundle does not hold stay dense."""
     for ref in refs:
         if ref.layer.name in masks:
             matrix = ref.matrix(block)

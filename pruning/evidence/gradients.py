@@ -1,11 +1,13 @@
 """Weight gradients of the whole model's loss, block by block, so that a model larger than memory can be differentiated.
 
-For every calibration sequence k the gradient g_k of its mean token cross-entropy (labels = inputs) with respect to every
-prunable matrix of the dense model; what is kept are norms over the sequences, sum_k |g_k| or sqrt(sum_k g_k^2), in float32.
+For every calibration sequence k the gradient g_k of its mean token cross-entropy (labels = inputs) with respect to
+every prunable matrix of the dense model; what is kept are norms over the sequences, sum_k |g_k| or sqrt(sum_k g_k^2),
+in float32.
 
-Forwards, the hidden states that enter each block go to disk. Backwards, the last block first, each block is run again on them,
-differentiated one sequence at a time, and hands its inputs' gradients to the block before it. In memory: one block, its sums,
-and one block's gradients a thread. On disk while the run is unfinished: the hidden states of all blocks, and 4 bytes a weight.
+Forwards, the hidden states that enter each block go to disk. Backwards, the last block first, each block is run again
+on them, differentiated one sequence at a time, and hands its inputs' gradients to the block before it. In memory: one
+block, its sums, and one block's gradients a thread. On disk while the run is unfinished: the hidden states of all
+blocks, and 4 bytes a weight.
 """
 
 from functools import partial
@@ -42,12 +44,13 @@ def write_gradients(
 ) -> None:
     """Writes one gradient file a block, tensors by layer name (out, in) float32, unless they are there already.
 
-    ids (samples, seq) token ids; norm "l1" or "l2". Raises UserError for sequences of one token and gradients that are not finite.
+    ids (samples, seq) token ids; norm "l1" or "l2". Raises UserError for sequences of one token and gradients that are
+    not finite.
     """
     if not model.causal:
         raise UserError(
-            f"{model.checkpoint.folder}: gradients are those of the next tokens' loss, which a model that is not a causal "
-            "language model does not have; use another method"
+            f"{model.checkpoint.folder}: gradients are those of the next tokens' loss, which a model that is not a "
+            "causal language model does not have; use another method"
         )
     if ids.shape[1] < 2:
         raise UserError("gradients need calibration sequences of at least 2 tokens; raise `seq_len`")
@@ -151,8 +154,8 @@ def _differentiate(
     for name, total in sums.items():
         if not bool(torch.isfinite(total).all()):
             raise UserError(
-                f"{name}: a gradient is NaN or Inf in {str(model.model.dtype).removeprefix('torch.')}; use `dtype=float32` "
-                "or bfloat16"
+                f"{name}: a gradient is NaN or Inf in {str(model.model.dtype).removeprefix('torch.')}; use "
+                "`dtype=float32` or bfloat16"
             )
     if norm == "l2":
         sums = {name: total.sqrt() for name, total in sums.items()}

@@ -1,6 +1,7 @@
 """Streaming sums over inputs: what each prunable matrix of a block receives while the block runs.
 
-A few sums a distinct input tensor are kept, never activations: matrices fed by the same tensor (q, k, v) share one object.
+A few sums a distinct input tensor are kept, never activations: matrices fed by the same tensor (q, k, v) share one
+object.
 """
 
 import copy
@@ -15,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from checkpoints.discovery import LinearRef
 
-# How inputs (first) are multiplied with a matrix or a stack of them (second); or, in some state-space blocks, a matrix (first)
-# with inputs that stand in its columns.
+# How inputs (first) are multiplied with a matrix or a stack of them (second); or, in some state-space blocks, a matrix
+# (first) with inputs that stand in its columns.
 PRODUCTS = (
     nn.functional.linear,
     torch.matmul,
@@ -29,8 +30,8 @@ PRODUCTS = (
 
 @dataclass
 class Moments:
-    """Sums over the tokens t of one input x (tokens, in_features): energy = sum_t x_tj^2 and absolute = sum_t |x_tj|, both
-    (in,) float64; hessian = sum_t x_t x_t^T, (in, in) float32 (methods 0.1). What was not asked for is None."""
+    """Sums over the tokens t of one input x (tokens, in_features): energy = sum_t x_tj^2 and absolute = sum_t |x_tj|,
+    both (in,) float64; hessian = sum_t x_t x_t^T, (in, in) float32 (methods 0.1). What was not asked for is None."""
 
     tokens: int
     energy: torch.Tensor
@@ -54,14 +55,15 @@ Sums = dict[str, Moments]
 
 @dataclass
 class InputMoments:
-    """The sums of a whole calibration set of `samples` sequences, by layer name; names of unreached experts are absent."""
+    """The sums of a whole calibration set of `samples` sequences, by layer name; names of unreached experts are
+    absent."""
 
     samples: int
     sums: Sums
 
     def feature_norm(self, name: str) -> torch.Tensor | None:
-        """(in,) float32 sqrt(a), a_j = mean over sequences of sum_t x_tj^2 (methods 0.5); None if nothing, or only zeros,
-        came in."""
+        """(in,) float32 sqrt(a), a_j = mean over sequences of sum_t x_tj^2 (methods 0.5); None if nothing, or only
+        zeros, came in."""
         moments = self.sums.get(name)
         if moments is None or not bool(moments.energy.any()):
             return None

@@ -21,8 +21,8 @@ GRADIENTS = frozenset({Need.GRADIENTS_L1, Need.GRADIENTS_L2})
 
 
 def check_needs(asked: Iterable[str], who: str) -> frozenset[Need]:
-    """`asked` as needs; methods from outside may name them by their text. Raises UserError, with the nearest name, for one that
-    nobody can gather."""
+    """`asked` as needs; methods from outside may name them by their text. Raises UserError, with the nearest name, for
+    one that nobody can gather."""
     names = [need.value for need in Need]
     for name in asked:
         if name not in names:

@@ -1,12 +1,14 @@
 """Runs a model one block at a time, so that a model larger than memory can be pruned and evaluated.
 
-The model's own forward is always what runs: to embed tokens its blocks are replaced by recorders, which note the arguments
-each block is called with and pass the hidden states through; to get logits the last recorder hands over the hidden states
-computed elsewhere. So masks, positions and caps of every family come from the model itself, never from arguments built by
-hand. What blocks return besides hidden states (T5's position biases) is what the first block of a stack really returns.
+The model's own forward is always what runs: to embed tokens its blocks are replaced by recorders, which note the
+arguments each block is called with and pass the hidden states through; to get logits the last recorder hands over the
+hidden states computed elsewhere. So masks, positions and caps of every family come from the model itself, never from
+arguments built by hand. What blocks return besides hidden states (T5's position biases) is what the first block of a
+stack really returns.
 
-Between the two stacks of an encoder-decoder `advance` takes the hidden states over. Where every block also reads states that none
-changes (a decoder those of the encoder, Zamba2's blocks the embedding), these are carried behind its own along the sequence.
+Between the two stacks of an encoder-decoder `advance` takes the hidden states over. Where every block also reads states
+that none changes (a decoder those of the encoder, Zamba2's blocks the embedding), these are carried behind its own
+along the sequence.
 """
 
 import threading
@@ -20,7 +22,7 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef, block_linears
 from checkpoints.families import Kind
-from pruning.forward.calls import BlockCall, read_call, same_call
+from pruning.forward.calls import BlockCall, first_output, read_call, same_call
 from pruning.forward.feeding import Batch, arguments
 from pruning.forward.guard import check_model
 from pruning.parallel import one_thread_per_operation
@@ -75,7 +77,8 @@ class BlockwiseModel:
         return max(stack for stack, start in enumerate(self.starts) if start <= number)
 
     def embed(self, batch: Batch) -> torch.Tensor:
-        """Hidden states (batch, seq, hidden) that enter block 0, for token ids (batch, seq) or what else the model reads.
+        """Hidden states (batch, seq, hidden) that enter block 0, for token ids (batch, seq) or what else the model
+        reads.
 
         Raises UserError for models whose blocks depend on the tokens by more than hidden states.
         """
@@ -98,8 +101,8 @@ class BlockwiseModel:
         return self.packed(first, self._pass.calls[0]).cpu()
 
     def advance(self, number: int, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
-        """What enters block `number` when the block before it gave `hidden` for `batch`: the same, except where the decoder of an
-        encoder-decoder begins."""
+        """What enters block `number` when the block before it gave `hidden` for `batch`: the same, except where the
+        decoder of an encoder-decoder begins."""
         if number not in self.starts[1:]:
             return hidden
         stack = self.starts.index(number)
@@ -132,8 +135,8 @@ class BlockwiseModel:
             yield
 
     def logits(self, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
-        """The model's output, logits (batch, seq, vocabulary) of a language model, for a batch whose last block gave `hidden`; only
-        within `heads`."""
+        """The model's output, logits (batch, seq, vocabulary) of a language model, for a batch whose last block gave
+        `hidden`; only within `heads`."""
         last = len(self.starts) - 1
         own = self._own[last, hidden.shape[1]]
         self._pass.begin({last: hidden[:, :own].to(self.device)})
@@ -211,12 +214,6 @@ class BlockwiseModel:
             f"{self.checkpoint.folder}: the blocks of {type(self.model).__name__} {reason}; it cannot be run block by "
             "block, use a method without calibration"
         )
-
-
-def first_output(output: Any) -> torch.Tensor:
-    """The logits of a model's output, or whatever comes first."""
-    logits = getattr(output, "logits", None)
-    return logits if logits is not None else output[0]
 
 
 def _holds_tensor(tail: tuple[Any, ...] | None) -> bool:

@@ -13,8 +13,8 @@ CARRIED = ("encoder_hidden_states", "original_hidden_states")
 
 @dataclass
 class BlockCall:
-    """How the model calls one block, besides the hidden states; `place` is that of the states it carries along: an index of args,
-    a key of kwargs, or None."""
+    """How the model calls one block, besides the hidden states; `place` is that of the states it carries along: an
+    index of args, a key of kwargs, or None."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -73,3 +73,9 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
     return True
+
+
+def first_output(output: Any) -> torch.Tensor:
+    """The logits of a model's output, or whatever comes first."""
+    logits = getattr(output, "logits", None)
+    return logits if logits is not None else output[0]

@@ -1,8 +1,8 @@
 """What a model is called with, from a batch of calibration data.
 
-A batch is token ids (batch, seq), or by name the tensors a model takes (pixel_values, input_features, ...). An encoder-decoder that
-reads tokens gets the same ids twice: as its input, and one place later, behind its start token, in its decoder. One that reads
-sounds or images needs decoder_input_ids in the data.
+A batch is token ids (batch, seq), or by name the tensors a model takes (pixel_values, input_features, ...). An
+encoder-decoder that reads tokens gets the same ids twice: as its input, and one place later, behind its start token, in
+its decoder. One that reads sounds or images needs decoder_input_ids in the data.
 """
 
 import inspect
@@ -19,7 +19,8 @@ Batch = torch.Tensor | dict[str, torch.Tensor]
 
 
 def arguments(checkpoint: Checkpoint, batch: Batch) -> dict[str, Any]:
-    """The keyword arguments of the model's forward, on its device. Raises UserError for data of another kind than it reads."""
+    """The keyword arguments of the model's forward, on its device. Raises UserError for data of another kind than it
+    reads."""
     given = batch if isinstance(batch, dict) else {"input_ids": batch}
     main, model = checkpoint.model.main_input_name, checkpoint.model
     if main not in given:
@@ -36,8 +37,8 @@ def arguments(checkpoint: Checkpoint, batch: Batch) -> dict[str, Any]:
     ):
         if main != "input_ids":
             raise UserError(
-                f"{checkpoint.folder}: the decoder of {type(model).__name__} reads tokens; add an array 'decoder_input_ids' "
-                f"(samples, seq_len) to the .npz with {main!r}"
+                f"{checkpoint.folder}: the decoder of {type(model).__name__} reads tokens; add an array "
+                f"'decoder_input_ids' (samples, seq_len) to the .npz with {main!r}"
             )
         made["decoder_input_ids"] = shifted(made["input_ids"], checkpoint.config)
     return made if checkpoint.family.kind is Kind.ENCODER else {"use_cache": False, **made}
@@ -102,8 +103,8 @@ def input_shape(checkpoint: Checkpoint) -> tuple[int, ...]:
     if main == "input_values":
         return (16000,)
     raise UserError(
-        f"{checkpoint.folder}: {type(checkpoint.model).__name__} reads {main}, whose size its config does not say; it can only be "
-        "pruned by a method without calibration (magnitude)"
+        f"{checkpoint.folder}: {type(checkpoint.model).__name__} reads {main}, whose size its config does not say; "
+        "it can only be pruned by a method without calibration (magnitude)"
     )
 
 

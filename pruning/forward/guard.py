@@ -1,31 +1,52 @@
-"""Whether running a model block by block gives what transformers' own forward gives: one short pass, compared block by block.
+"""Whether running a model block by block gives what transformers' own forward gives: one short pass, compared block by
+block.
 
-The model's forward runs as it is, except that each block is loaded when its turn comes. Every block then also runs the way
-pruning and evaluation run it, on the same hidden states; what enters it must be what the block before it returned, and the last
-step must give the model's own output. So a family whose model works on hidden states between its blocks, hands values from one
-block to another, or reads tokens inside a block is told before anything is made with it. One read of the weights, once a process.
+The model's forward runs as it is, except that each block is loaded when its turn comes. Every block then also runs the
+way pruning and evaluation run it, on the same hidden states; what enters it must be what the block before it returned,
+and the last step must give the model's own output. So a family whose model works on hidden states between its blocks,
+hands values from one block to another, or reads tokens inside a block is told before anything is made with it. One read
+of the weights, once a process.
 """
 
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
+from transformers import PreTrainedModel
 
-from pruning.forward.calls import read_call
+from checkpoints.checkpoint import Checkpoint
+from pruning.forward.calls import BlockCall, first_output, read_call
 from pruning.forward.feeding import arguments, small_batch
 from pruning.parallel import one_thread_per_operation
 from workloads.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    from pruning.forward.blockwise import BlockwiseModel
 
 TOKENS = 8
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # of the largest value; half precision: 0.02
 _checked: dict[tuple[Any, ...], bool] = {}
 
 
+class BlockByBlock(Protocol):
+    """What is compared with the model's own forward: pruning.forward.blockwise.BlockwiseModel."""
+
+    checkpoint: Checkpoint
+    model: PreTrainedModel
+    blocks: Any
+    starts: list[int]
+
+    def stack_of(self, number: int) -> int: ...
+    def embed(self, batch: Any) -> torch.Tensor: ...
+    def packed(self, hidden: torch.Tensor, call: BlockCall) -> torch.Tensor: ...
+    def run(self, number: int, hidden: torch.Tensor) -> torch.Tensor: ...
+    def advance(self, number: int, batch: Any, hidden: torch.Tensor) -> torch.Tensor: ...
+    def heads(self) -> AbstractContextManager[None]: ...
+    def logits(self, batch: Any, hidden: torch.Tensor) -> torch.Tensor: ...
+    def unfit(self, reason: str) -> UserError: ...
+
+
 @torch.no_grad()
-def check_model(model: "BlockwiseModel") -> bool:
-    """Whether no token of the model sees a later one. Raises UserError for a model that cannot be run block by block."""
+def check_model(model: BlockByBlock) -> bool:
+    """Whether no token of the model sees a later one. Raises UserError for a model that cannot be run block by
+    block."""
     checkpoint = model.checkpoint
     files = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in checkpoint.files)
     key = (files, str(checkpoint.model.dtype), str(checkpoint.device), type(checkpoint.model))
@@ -48,7 +69,7 @@ def check_model(model: "BlockwiseModel") -> bool:
 
 
 class _Comparison:
-    def __init__(self, model: "BlockwiseModel", batch: Any, first: torch.Tensor):
+    def __init__(self, model: BlockByBlock, batch: Any, first: torch.Tensor):
         self.model = model
         self.batch = batch
         self.first = first
@@ -58,8 +79,6 @@ class _Comparison:
 
     def run(self) -> bool:
         """Whether the model is causal."""
-        from pruning.forward.blockwise import first_output
-
         model = self.model
         for number, block in enumerate(model.blocks):
             block.forward = self._compared(number)  # type: ignore[assignment]

@@ -19,7 +19,8 @@ Streams = dict[str, list[torch.Tensor]]  # "inputs" and, in some runs, "dense": 
 
 
 def micro_batches(ids: Any) -> list[Any]:
-    """(batch, seq) pieces of about BATCH_TOKENS tokens; of other inputs, tensors by name, pieces of BATCH_SAMPLES samples."""
+    """(batch, seq) pieces of about BATCH_TOKENS tokens; of other inputs, tensors by name, pieces of BATCH_SAMPLES
+    samples."""
     if isinstance(ids, dict):
         pieces = {name: value.split(BATCH_SAMPLES) for name, value in ids.items()}
         return [dict(zip(pieces, piece, strict=True)) for piece in zip(*pieces.values(), strict=True)]
@@ -41,7 +42,8 @@ def write_hidden(folder: Path, number: int, streams: Streams) -> None:
 
 
 def read_hidden(folder: Path, number: int, names: Iterable[str]) -> Streams:
-    """The streams `names`; those that were not written are the inputs. Raises UserError if they are missing or damaged."""
+    """The streams `names`; those that were not written are the inputs. Raises UserError if they are missing or
+    damaged."""
     found: Streams = {}
     for key, batch in read_tensors(hidden_file(folder, number)).items():
         found.setdefault(key.partition(".")[0], []).append(batch)

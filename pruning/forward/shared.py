@@ -1,5 +1,5 @@
-"""Matrices that several blocks share (Zamba2's shared transformer): pruned once, where they are used first, and from then on
-pruned wherever they are used."""
+"""Matrices that several blocks share (Zamba2's shared transformer): pruned once, where they are used first, and from
+then on pruned wherever they are used."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ FILE = "shared.safetensors"
 
 
 class SharedWeights:
-    """The parameters that later blocks use too, as the run left them; in memory, and in `folder` while it is unfinished."""
+    """The parameters that later blocks use too, as the run left them; in memory, and in `folder` while it is
+    unfinished."""
 
     def __init__(self, checkpoint: Checkpoint, folder: Path):
         """Takes up what an unfinished run has left there."""

@@ -18,7 +18,8 @@ METHODS: dict[str, type[PruningMethod]] = {
 
 
 def find_method(name: str) -> type[PruningMethod]:
-    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known name."""
+    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known
+    name."""
     if name in METHODS:
         return METHODS[name]
     found: type[PruningMethod] = find(Wanted("methods", PruningMethod, METHODS, ("score", "decide")), name)

@@ -5,15 +5,15 @@
     S = |W| * sqrt(a) / (G + 1e-8)     the paper's ablation (form = "inverse")
     G = sum_k |alpha g_k| (norm = "l1") or sqrt(sum_k (alpha g_k)^2) ("l2"), alpha = 100,
 
-g_k = gradient of the mean token cross-entropy of calibration sequence k in the dense model, labels = inputs; a as in Wanda, from
-sequential-pruned propagation. Default rule: row. The published tables report both norms, a few hundredths apart; which of them
-a given published figure used is not always stated: l1, the paper's first form, is the default.
+g_k = gradient of the mean token cross-entropy of calibration sequence k in the dense model, labels = inputs; a as in
+Wanda, from sequential-pruned propagation. Default rule: row. The published tables report both norms, a few hundredths
+apart; which of them a given published figure used is not always stated: l1, the paper's first form, is the default.
 
-Deviations from the released program, all towards more precision: gradients in the model's own `dtype` and summed in float32 (it
-sums 16-bit values, where small gradients vanish). scaling = "invariant" (our default) multiplies l1 sums by 128 / N and l2 sums
-by sqrt(128 / N), so that alpha means the same for any number N of sequences; at the published N = 128 it equals "released".
-alpha is tied to the published 2048 tokens a sequence too: activations are summed over tokens, gradients are of a mean.
-A matrix that no token reached is scored by magnitude.
+Deviations from the released program, all towards more precision: gradients in the model's own `dtype` and summed in
+float32 (it sums 16-bit values, where small gradients vanish). scaling = "invariant" (our default) multiplies l1 sums by
+128 / N and l2 sums by sqrt(128 / N), so that alpha means the same for any number N of sequences; at the published N =
+128 it equals "released". alpha is tied to the published 2048 tokens a sequence too: activations are summed over tokens,
+gradients are of a mean. A matrix that no token reached is scored by magnitude.
 """
 
 import math

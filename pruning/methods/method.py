@@ -14,8 +14,8 @@ from workloads.patterns import NofM
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a matrix besides its weights, from `samples` sequences. feature_norm (in,) float32, sqrt(a) of methods
-    0.5; gradient (out, in) float32."""
+    """What is known of a matrix besides its weights, from `samples` sequences. feature_norm (in,) float32, sqrt(a) of
+    methods 0.5; gradient (out, in) float32."""
 
     samples: int
     feature_norm: torch.Tensor | None = None
@@ -26,8 +26,9 @@ class Evidence:
 class PruningMethod(Component):
     """A method gives either `score`, or `decide` for a whole block at once.
 
-    rules: what may be compared, the default first. joint: quantizers the method runs itself, inside its own optimisation; the
-    others come after it. changes_weights: surviving weights change too. prunes: False if it keeps everything.
+    rules: what may be compared, the default first. joint: quantizers the method runs itself, inside its own
+    optimisation; the others come after it. changes_weights: surviving weights change too. prunes: False if it keeps
+    everything.
     """
 
     rules: ClassVar[tuple[str, ...]] = ("row",)

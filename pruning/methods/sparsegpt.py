@@ -1,17 +1,18 @@
 """SparseGPT (Frantar and Alistarh, ICML 2023): the mask of a slab of columns by the optimal-brain-surgeon score
 (w_rj / U_jj)^2, and an update of all weights right of each pruned one that makes up for it.
 
-H = X^T X over all calibration tokens, damped by `damping` times its mean diagonal; U the upper Cholesky factor of its inverse.
-Unstructured masks share one threshold over all rows of a slab of `blocksize` columns, so sparsity is uniform over slabs, not rows;
-N:M masks are chosen from the current weights as the walk comes to each run. Surviving weights change: the bundle holds them.
-With `bits` and the quantizer "gptq" (its default) the same walk rounds each column after pruning it and makes up for both
-errors at once; grids are those of the dense weights (one a row), or of the current ones when a group is reached.
+H = X^T X over all calibration tokens, damped by `damping` times its mean diagonal; U the upper Cholesky factor of its
+inverse. Unstructured masks share one threshold over all rows of a slab of `blocksize` columns, so sparsity is uniform
+over slabs, not rows; N:M masks are chosen from the current weights as the walk comes to each run. Surviving weights
+change: the bundle holds them. With `bits` and the quantizer "gptq" (its default) the same walk rounds each column after
+pruning it and makes up for both errors at once; grids are those of the dense weights (one a row), or of the current
+ones when a group is reached.
 
-Deviations from the released program: counts are exact (it prunes "<= threshold"); a Cholesky that fails is tried again with ten
-times the damping, then in float64, then with the diagonal alone, and the log says so; N:M counts kept weights, not removed
-ones; an expert that fewer than 4 tokens an input reached uses the Hessian of all experts of its stack; a matrix that nothing
-reached is pruned by magnitude. Blocks after a pruned one see its outputs; inside a block all Hessians are of the dense block
-(true-sequential refinement, off by default in the release, is not offered).
+Deviations from the released program: counts are exact (it prunes "<= threshold"); a Cholesky that fails is tried again
+with ten times the damping, then in float64, then with the diagonal alone, and the log says so; N:M counts kept weights,
+not removed ones; an expert that fewer than 4 tokens an input reached uses the Hessian of all experts of its stack; a
+matrix that nothing reached is pruned by magnitude. Blocks after a pruned one see its outputs; inside a block all
+Hessians are of the dense block (true-sequential refinement, off by default in the release, is not offered).
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ from workloads.errors import UserError
 
 @dataclass(frozen=True)
 class SparseGpt(PruningMethod):
-    """blocksize: columns whose mask is chosen together, and that are worked on together. damping: share of the mean diagonal."""
+    """blocksize: columns whose mask is chosen together, and that are worked on together. damping: share of the mean
+    diagonal."""
 
     blocksize: Annotated[int, Field(ge=1)] = 128
     damping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01

@@ -1,7 +1,8 @@
 """Wanda (Sun et al., ICLR 2024, section 3): |weight| times the norm of its input feature, compared within each row.
 
 S_rj = |W_rj| * sqrt(a_j), a_j = mean over calibration sequences of sum_t x_tj^2. No weight update. Default rule: row.
-A matrix whose inputs nothing is known of (an expert never routed to; only zeros) is scored by magnitude, and the log says so.
+A matrix whose inputs nothing is known of (an expert never routed to; only zeros) is scored by magnitude, and the log
+says so.
 """
 
 from dataclasses import dataclass

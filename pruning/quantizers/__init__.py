@@ -11,7 +11,8 @@ QUANTIZERS: dict[str, type[Quantizer]] = {quantizer.name: quantizer for quantize
 
 
 def find_quantizer(name: str) -> type[Quantizer]:
-    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known name."""
+    """One of ours, of an installed package or of a file (workloads/plugins.py). Raises UserError with the nearest known
+    name."""
     if name in QUANTIZERS:
         return QUANTIZERS[name]
     found: type[Quantizer] = find(Wanted("quantizers", Quantizer, QUANTIZERS, ("apply",)), name)

@@ -83,7 +83,8 @@ class Linear:
 
 
 def sharing_inputs(job: BlockJob) -> list[tuple[list[LinearRef], Moments | None]]:
-    """The matrices by the tensor that feeds them, in module order; moments None where nothing, or only zeros, came in."""
+    """The matrices by the tensor that feeds them, in module order; moments None where nothing, or only zeros, came
+    in."""
     assert job.moments is not None
     groups: dict[int, tuple[list[LinearRef], Moments | None]] = {}
     for ref in job.refs:

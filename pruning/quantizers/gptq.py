@@ -1,11 +1,11 @@
 """GPTQ (Frantar et al., ICLR 2023): column after column is rounded, and the columns right of it make up for the
 error: SparseGPT's walk with nothing, or a given mask, pruned.
 
-Pruned weights stay 0, and grids are fitted to what pruning left. Where pruning only masked, the walk starts from the dense
-weights, so that the survivors make up for what the mask takes away as well as for rounding. `act_order` takes the inputs with the largest
-activations first; it implies `static_groups` (all groups fitted before the walk), which keeps groups contiguous in memory.
-Otherwise groups are fitted when the walk reaches them, to the weights as they are then, inside a slab too (the released
-program takes stale ones there). Damping and its remedies as in methods/sparsegpt.py.
+Pruned weights stay 0, and grids are fitted to what pruning left. Where pruning only masked, the walk starts from the
+dense weights, so that the survivors make up for what the mask takes away as well as for rounding. `act_order` takes the
+inputs with the largest activations first; it implies `static_groups` (all groups fitted before the walk), which keeps
+groups contiguous in memory. Otherwise groups are fitted when the walk reaches them, to the weights as they are then,
+inside a slab too (the released program takes stale ones there). Damping and its remedies as in methods/sparsegpt.py.
 """
 
 from dataclasses import dataclass

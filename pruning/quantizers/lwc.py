@@ -47,8 +47,8 @@ class Lwc(Quantizer):
         return frozenset({Need.DENSE if self.reference == "dense" else Need.OUTPUTS})
 
     def apply(self, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-        """The decisions with every matrix on grids of learned ranges. Raises UserError if an output or a gradient is not
-        finite."""
+        """The decisions with every matrix on grids of learned ranges. Raises UserError if an output or a gradient is
+        not finite."""
         wanted = job.dense_outputs if self.reference == "dense" else job.outputs
         pairs = list(zip(job.sequences(job.inputs), job.sequences(wanted), strict=True))
         clippings: dict[str, LearnableClipping] = {}
@@ -73,8 +73,8 @@ class Lwc(Quantizer):
             learned_error = mean_error(job, pairs)
         if not learned_error <= plain_error:
             job.warn(
-                f"block {job.number}: learned clipping ends with an output error of {learned_error:.3g}, round to nearest with "
-                f"{plain_error:.3g}; rounded to nearest (more epochs or another learning_rate may help)"
+                f"block {job.number}: learned clipping ends with an output error of {learned_error:.3g}, round to "
+                f"nearest with {plain_error:.3g}; rounded to nearest (more epochs or another learning_rate may help)"
             )
         chosen = learned if learned_error <= plain_error else plain
         return {name: on_grid(decision, chosen(name)) for name, decision in decisions.items()}

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quantizer(Component):
-    """What every quantizer can be told. symmetric: zero points in the middle of the codes. order: prune-first puts on the grid
-    what pruning left; quantize-first the dense weights, and prunes the result (methods 18.6)."""
+    """What every quantizer can be told. symmetric: zero points in the middle of the codes. order: prune-first puts on
+    the grid what pruning left; quantize-first the dense weights, and prunes the result (methods 18.6)."""
 
     symmetric: bool = False
     order: Literal["prune-first", "quantize-first"] = "prune-first"

@@ -1,8 +1,8 @@
-"""The sequential-pruned driver: block after block is run dense on what the pruned blocks before it produce, what its method needs
-is gathered, it is pruned (and quantized), and run again to feed the next block.
+"""The sequential-pruned driver: block after block is run dense on what the pruned blocks before it produce, what its
+method needs is gathered, it is pruned (and quantized), and run again to feed the next block.
 
-One block's weights and the hidden states of the calibration set are in memory. After every block its masks and the hidden
-states are on disk, so a killed run continues there, to identical bytes.
+One block's weights and the hidden states of the calibration set are in memory. After every block its masks and the
+hidden states are on disk, so a killed run continues there, to identical bytes.
 """
 
 from collections.abc import Callable, Iterator
@@ -64,8 +64,8 @@ class Run:
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
     """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
 
-    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and folders that cannot be
-    written or that another process writes to.
+    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and folders that
+    cannot be written or that another process writes to.
     """
     refs = all_refs(checkpoint)
     recipe.treatment([ref.layer for block in refs for ref in block])
@@ -93,7 +93,8 @@ def start(
     progress: Progress,
     warn: Warn,
 ) -> Run:
-    """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it fails."""
+    """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it
+    fails."""
     begun = bool(writer.written)
     treatment = recipe.treatment([ref.layer for block in refs for ref in block])
     treated = [[ref for ref in block if ref.layer.name in treatment.treated] for block in refs]

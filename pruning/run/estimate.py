@@ -33,8 +33,8 @@ class Estimate:
 
 
 def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
-    """From shapes alone; no weights are read. Activations are counted as 8 vectors of the widest layer a token, three times as
-    many where a method trains."""
+    """From shapes alone; no weights are read. Activations are counted as 8 vectors of the widest layer a token, three
+    times as many where a method trains."""
     refs = all_refs(checkpoint)
     layers = [ref.layer for block in refs for ref in block]
     treatment = recipe.treatment(layers)
@@ -72,8 +72,9 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
 
 
 def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
-    """Scores and sorting of the largest matrix (16 bytes a weight); Hessians in float32, summed up, one more a thread, and three
-    of the largest while it is factorised; copies, ranks and gradients of a block's weights in training; gradient sums."""
+    """Scores and sorting of the largest matrix (16 bytes a weight); Hessians in float32, summed up, one more a thread,
+    and three of the largest while it is factorised; copies, ranks and gradients of a block's weights in training;
+    gradient sums."""
     largest = max(layer.n_weights for layer in layers)
     total = 16 * largest
     if Need.HESSIAN in recipe.needs:
@@ -89,7 +90,8 @@ def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
 
 
 def values_bytes(recipe: Recipe, layers: list[Layer], itemsize: int) -> int:
-    """On disk, for weights the method makes: floats, or codes with a float32 scale and a zero point of a byte a group."""
+    """On disk, for weights the method makes: floats, or codes with a float32 scale and a zero point of a byte a
+    group."""
     weights = sum(layer.n_weights for layer in layers)
     if recipe.quantization is None:
         return weights * itemsize if recipe.method.changes_weights else 0

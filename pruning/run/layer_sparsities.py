@@ -24,8 +24,8 @@ from workloads.patterns import parse_pattern
 def layer_sparsities(
     checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
 ) -> LayerSparsities:
-    """For the matrices `refs` (treated ones, by block): the same for each without an allocation. What it said is kept in
-    `out` while the run is unfinished."""
+    """For the matrices `refs` (treated ones, by block): the same for each without an allocation. What it said is kept
+    in `out` while the run is unfinished."""
     layers = [ref.layer for block in refs for ref in block]
     if recipe.allocation is None:
         return LayerSparsities({layer.name: recipe.sparsity for layer in layers})
@@ -71,7 +71,8 @@ def dense_weights(
 def scored_weights(
     checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], progress: Progress
 ) -> Iterator[tuple[Layer, torch.Tensor, torch.Tensor | None]]:
-    """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods 0.3)."""
+    """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods
+    0.3)."""
     assert recipe.calibration is not None
     model = BlockwiseModel(checkpoint)
     batches = micro_batches(recipe.calibration.data)

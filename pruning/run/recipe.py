@@ -25,8 +25,8 @@ LOOKED_UP = frozenset(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was asked for, looked up and checked. allocation None = the same sparsity everywhere, quantization None = float
-    weights. Targets hold for the layers that were chosen."""
+    """What was asked for, looked up and checked. allocation None = the same sparsity everywhere, quantization None =
+    float weights. Targets hold for the layers that were chosen."""
 
     asked: PruneConfig
     method: PruningMethod

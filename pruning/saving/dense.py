@@ -47,13 +47,14 @@ def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None
         raise UserError(f"`save_model` {folder} is not empty; choose another folder")
     if stamp is not None and (folder / STAMP_FILE).exists() and read_stamp(folder)[0] != stamp:
         raise UserError(
-            f"`save_model` {folder} holds a checkpoint pruned with other masks or from other weights, or packed otherwise; "
-            "choose another folder or delete it"
+            f"`save_model` {folder} holds a checkpoint pruned with other masks or from other weights, or packed "
+            "otherwise; choose another folder or delete it"
         )
 
 
 def read_stamp(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """(what the checkpoint is made of, hashes of the shards written so far) of a folder of ours; both empty if it says neither."""
+    """(what the checkpoint is made of, hashes of the shards written so far) of a folder of ours; both empty if it says
+    neither."""
     try:
         said = read_json(folder / STAMP_FILE, "pruned checkpoint")
     except UserError:
@@ -76,7 +77,8 @@ def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progres
 
 
 def save_floats(source: Path, folder: Path, progress: Progress) -> None:
-    """Writes a model as it is, in plain floats: what a GGUF file or a packed checkpoint holds. Raises UserError as `check_target`."""
+    """Writes a model as it is, in plain floats: what a GGUF file or a packed checkpoint holds. Raises UserError as
+    `check_target`."""
     check_target(folder, source)
     checkpoint = Checkpoint(source)
     stamp = {"weights_sha256": checkpoint.sha256()}
@@ -120,8 +122,8 @@ def write_shards(
 
 
 def save_companions(checkpoint: Checkpoint, folder: Path, more: dict[str, Any]) -> None:
-    """Settings and tokenizer: copies of the source's files, or what a GGUF file says. `more` is added to config.json; what it said of
-    packed weights is not true of the new ones and is left out."""
+    """Settings and tokenizer: copies of the source's files, or what a GGUF file says. `more` is added to config.json;
+    what it said of packed weights is not true of the new ones and is left out."""
     source = checkpoint.folder
     if checkpoint.is_gguf:
         settings = checkpoint.config.to_dict() | {"architectures": [type(checkpoint.model).__name__], "use_cache": True}
@@ -160,8 +162,8 @@ def block_keys(checkpoint: Checkpoint) -> list[list[str]]:
 def shard_tensors(
     checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef], masks: MaskBundle
 ) -> dict[str, torch.Tensor]:
-    """The tensors of the files under `keys`, those of `refs` as the bundle has them: its weights where it holds some, exact
-    +0.0 where it prunes."""
+    """The tensors of the files under `keys`, those of `refs` as the bundle has them: its weights where it holds some,
+    exact +0.0 where it prunes."""
     tensors = checkpoint.raw(keys)
     kept, changed, weights = in_model_form(checkpoint, refs, masks)
     changed_in_files, weights_in_files = in_file_form(checkpoint, changed), in_file_form(checkpoint, weights)
@@ -178,8 +180,8 @@ def shard_tensors(
 def in_model_form(
     checkpoint: Checkpoint, refs: list[LinearRef], masks: MaskBundle
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """By parameter, in its shape: True = kept; True = the bundle holds the weight; those weights, in the type of the files.
-    The last two only of parameters with such weights."""
+    """By parameter, in its shape: True = kept; True = the bundle holds the weight; those weights, in the type of the
+    files. The last two only of parameters with such weights."""
     kept: dict[str, torch.Tensor] = {}
     changed: dict[str, torch.Tensor] = {}
     weights: dict[str, torch.Tensor] = {}
@@ -204,8 +206,8 @@ def in_model_form(
 
 
 def in_file_form(checkpoint: Checkpoint, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Parameters, or anything of their shapes, under the keys of the files. Experts that the files hold one by one, but the model
-    as one stack, take the way by which transformers saves such a stack."""
+    """Parameters, or anything of their shapes, under the keys of the files. Experts that the files hold one by one, but
+    the model as one stack, take the way by which transformers saves such a stack."""
     converted = {name: tensor for name, tensor in parameters.items() if name in checkpoint.converted}
     plain = {checkpoint.sources[name][0]: t for name, t in parameters.items() if name not in checkpoint.converted}
     return plain | (checkpoint.to_stored(converted) if converted else {})

@@ -12,8 +12,9 @@ FEW_TOKENS = 4  # times its inputs: below that an expert's own X^T X says little
 
 
 class Factors:
-    """`of(ref)` gives the factor of a matrix (pruning/second_order/obs.py) and, with `order`, the permutation of its inputs by falling
-    diagonal. `remedy` says what becomes of matrices whose inputs nothing is known of. A factor is kept until one of another input is asked for: q, k and v cost one factorisation."""
+    """`of(ref)` gives the factor of a matrix (pruning/second_order/obs.py) and, with `order`, the permutation of its
+    inputs by falling diagonal. `remedy` says what becomes of matrices whose inputs nothing is known of. A factor is
+    kept until one of another input is asked for: q, k and v cost one factorisation."""
 
     def __init__(self, job: BlockJob, damping: float, remedy: str, by_size: bool = False):
         self._job = job
@@ -38,8 +39,8 @@ class Factors:
         assert hessian is not None
         if moments.tokens < ref.layer.in_features:
             self._job.warn(
-                f"{ref.layer.name}: {moments.tokens} calibration tokens for {ref.layer.in_features} inputs: its Hessian has no "
-                "full rank, damping makes up for it; more `samples` are better"
+                f"{ref.layer.name}: {moments.tokens} calibration tokens for {ref.layer.in_features} inputs: its "
+                "Hessian has no full rank, damping makes up for it; more `samples` are better"
             )
         order = None
         if self._by_size:
@@ -55,8 +56,8 @@ class Factors:
         return factor, order
 
     def _moments(self, ref: LinearRef) -> Moments | None:
-        """The sums of a matrix's input; None where nothing, or only zeros, came in. Experts that few tokens reached use those
-        of all experts of their stack."""
+        """The sums of a matrix's input; None where nothing, or only zeros, came in. Experts that few tokens reached use
+        those of all experts of their stack."""
         assert self._job.moments is not None
         sums = self._job.moments.sums
         own = sums.get(ref.layer.name)

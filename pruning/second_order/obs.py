@@ -1,10 +1,11 @@
-"""The optimal-brain-surgeon walk that SparseGPT and GPTQ share (methods 2.1, 2.2, 18.3; Frantar and Alistarh 2022, 2023).
+"""The optimal-brain-surgeon walk that SparseGPT and GPTQ share (methods 2.1, 2.2, 18.3; Frantar and Alistarh 2022,
+2023).
 
-Columns go from left to right. What a column loses by pruning or rounding, e = (w - q) / U_jj, is made up for by the columns
-right of it, w_k -= e U_jk, where U is the upper Cholesky factor of the inverse of the damped H = X^T X.
+Columns go from left to right. What a column loses by pruning or rounding, e = (w - q) / U_jj, is made up for by the
+columns right of it, w_k -= e U_jk, where U is the upper Cholesky factor of the inverse of the damped H = X^T X.
 
-Given its mask every row is a problem of its own, so rows are worked on in chunks of fixed size, a slab of columns at a time: in a
-compiled loop over the slab that stays in the cache, then one matrix product for all columns right of it.
+Given its mask every row is a problem of its own, so rows are worked on in chunks of fixed size, a slab of columns at a
+time: in a compiled loop over the slab that stays in the cache, then one matrix product for all columns right of it.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ RETRIES = 4  # of ten times the damping each
 
 @dataclass(frozen=True)
 class Factor:
-    """upper (in, in) float32: U of above; dead (in,) bool: inputs that were always 0; remedy: what had to be done when the plain
-    factorisation failed, "" if nothing."""
+    """upper (in, in) float32: U of above; dead (in,) bool: inputs that were always 0; remedy: what had to be done when
+    the plain factorisation failed, "" if nothing."""
 
     upper: torch.Tensor
     dead: torch.Tensor
@@ -35,7 +36,8 @@ class Factor:
 
 
 def factorise(hessian: torch.Tensor, damping: float) -> Factor:
-    """H^-1 = U^T U of hessian (in, in) float32, which is left alone, damped by `damping` times its mean diagonal (methods 2.1).
+    """H^-1 = U^T U of hessian (in, in) float32, which is left alone, damped by `damping` times its mean diagonal
+    (methods 2.1).
 
     If that fails: damping ten times as large, up to four times; then float64; then the diagonal alone.
     """
@@ -67,8 +69,8 @@ def _upper(hessian: torch.Tensor, added: float) -> torch.Tensor | None:
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """How the walk comes by its mask: `keep` given; or an N:M pattern; or a share of every slab of columns, lowest scores
-    (w_rj / U_jj)^2 first."""
+    """How the walk comes by its mask: `keep` given; or an N:M pattern; or a share of every slab of columns, lowest
+    scores (w_rj / U_jj)^2 first."""
 
     keep: torch.Tensor | None = None
     pattern: NofM | None = None
@@ -95,10 +97,11 @@ def compensate(
 ) -> Compensated:
     """Prunes, or rounds, or both, a (rows, cols) float32 weight, which is left alone.
 
-    Masks of unstructured selections are chosen a slab of `blocksize` columns at a time, exact in count up to each slab's end. Grids:
-    one a row is fitted before the walk; groups are fitted when the walk comes to them, to the weights as they are then, or
-    all before it (static_groups). `order` permutes the columns (GPTQ's act-order; the factor must be of the permuted H); it
-    needs static groups where there are groups. N:M runs must not be split by blocksize or groups.
+    Masks of unstructured selections are chosen a slab of `blocksize` columns at a time, exact in count up to each
+    slab's end. Grids: one a row is fitted before the walk; groups are fitted when the walk comes to them, to the
+    weights as they are then, or all before it (static_groups). `order` permutes the columns (GPTQ's act-order; the
+    factor must be of the permuted H); it needs static groups where there are groups. N:M runs must not be split by
+    blocksize or groups.
     """
     work = weight.clone()
     work[:, factor.dead] = 0
@@ -138,8 +141,8 @@ def compensate(
 
 @dataclass(frozen=True)
 class RoundingPiece:
-    """Of some rows and columns: the highest code, codes to fill in (rows, width) uint8, and each weight's scale and zero point,
-    (rows, width) float32."""
+    """Of some rows and columns: the highest code, codes to fill in (rows, width) uint8, and each weight's scale and
+    zero point, (rows, width) float32."""
 
     top: int
     codes: torch.Tensor
@@ -195,8 +198,8 @@ def _advance(slab: _Slab, piece: tuple[torch.Tensor, torch.Tensor, RoundingPiece
 def walk_slab(
     work: torch.Tensor, upper: torch.Tensor, keep: torch.Tensor, pattern: NofM | None, rounding: RoundingPiece | None
 ) -> torch.Tensor:
-    """The compiled walk over the columns of a slab: work (rows, width) becomes the pruned and rounded weights, in place; keep
-    and the codes are filled in; returns the errors e (rows, width)."""
+    """The compiled walk over the columns of a slab: work (rows, width) becomes the pruned and rounded weights, in
+    place; keep and the codes are filled in; returns the errors e (rows, width)."""
     local = np.ascontiguousarray(work.numpy())
     mask = np.ascontiguousarray(keep.numpy())
     errors = np.zeros_like(local)

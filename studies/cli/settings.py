@@ -1,4 +1,5 @@
-"""A settings class (pruning/config.py) as options of a verb: an option a setting, spelled and explained as the class says."""
+"""A settings class (pruning/config.py) as options of a verb: an option a setting, spelled and explained as the class
+says."""
 
 from dataclasses import field, fields, make_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints

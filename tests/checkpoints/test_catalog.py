@@ -154,7 +154,8 @@ def test_layers_written_down_are_those_of_transformers(name: str) -> None:
 
 def test_catalog_layers_need_no_torch() -> None:
     code = (
-        "import sys; from checkpoints.catalog import catalog_config as c; from checkpoints.catalog_layers import linears_of;"
+        "import sys; from checkpoints.catalog import catalog_config as c;"
+        "from checkpoints.catalog_layers import linears_of;"
         "from checkpoints.expert_defaults import completed;"
         "linears_of(completed(c('llama-7b'))); print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )

@@ -170,7 +170,8 @@ def set_config(folder: Path, content: object) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", {}, {"model_type": "no-such"}, {"model_type": "vitmatte"}, {"model_type": "llama", "hidden_size": "many"},
+    ["{", "[]", {}, {"model_type": "no-such"}, {"model_type": "vitmatte"},
+    {"model_type": "llama", "hidden_size": "many"},
      {"model_type": "llama", **LLAMA, "num_attention_heads": 0}],
 )  # fmt: skip
 def test_unusable_config(tmp_path: Path, content: object) -> None:

@@ -115,7 +115,8 @@ def test_a_bitmask_that_keeps_another_number() -> None:
     ("bits", "group_size", "symmetric"), [(4, 16, True), (4, 0, False), (3, 16, False), (8, 0, True)]
 )
 def test_our_own_packed_checkpoints_are_read(bits: int, group_size: int, symmetric: bool, tmp_path: Path) -> None:
-    """To the weights of the dense checkpoint of the same bundle; and pruning it again gives a folder of plain floats."""
+    """To the weights of the dense checkpoint of the same bundle; and pruning it again gives a folder of plain
+    floats."""
     pytest.importorskip("compressed_tensors")
     from pruning.run.driver import prune
     from pruning.saving.dense import save_pruned
@@ -140,8 +141,16 @@ def test_our_own_packed_checkpoints_are_read(bits: int, group_size: int, symmetr
 
 
 @pytest.mark.parametrize(
-    "left", [{"sparsity_config": {"format": "dense"}}, {"quantization_config": {"quant_method": "gptq", "bits": 4}},
-             {"quantization_config": {"quant_method": "compressed-tensors", "format": "dense", "sparsity_config": {"format": "dense"}}}],
+    "left",
+    [
+        {"sparsity_config": {"format": "dense"}},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+        {
+            "quantization_config": {
+                "quant_method": "compressed-tensors", "format": "dense", "sparsity_config": {"format": "dense"},
+            }
+        },
+    ],
 )  # fmt: skip
 def test_floats_are_floats_whatever_the_config_says(left: dict, tmp_path: Path) -> None:
     save("llama", tmp_path)
@@ -151,10 +160,18 @@ def test_floats_are_floats_whatever_the_config_says(left: dict, tmp_path: Path) 
 
 CODES = {
     "gptq": ({"qweight": torch.zeros(4, 48, dtype=torch.int32), "scales": torch.zeros(1, 48)}, "GPTQ"),
-    "bitsandbytes": ({"weight": torch.zeros(768, 1, dtype=torch.uint8), "weight.absmax": torch.zeros(12)}, "bitsandbytes|uint8"),
-    "int8": ({"weight": torch.zeros(48, 32, dtype=torch.int8), "weight_scale": torch.zeros(48, 1)}, "one number a weight|int8"),
+    "bitsandbytes": (
+        {"weight": torch.zeros(768, 1, dtype=torch.uint8), "weight.absmax": torch.zeros(12)}, "bitsandbytes|uint8",
+    ),
+    "int8": (
+        {"weight": torch.zeros(48, 32, dtype=torch.int8), "weight_scale": torch.zeros(48, 1)},
+        "one number a weight|int8",
+    ),
     "fp8": ({"weight": torch.zeros(48, 32).to(torch.float8_e4m3fn), "weight_scale_inv": torch.zeros(1, 1)}, "fp8"),
-    "marlin": ({"weight_packed": torch.zeros(2, 96, dtype=torch.int32), "meta": torch.zeros(32, 3, dtype=torch.int16)}, "marlin"),
+    "marlin": (
+        {"weight_packed": torch.zeros(2, 96, dtype=torch.int32), "meta": torch.zeros(32, 3, dtype=torch.int16)},
+        "marlin",
+    ),
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Weights of every kind of file equal those transformers loads; what is damaged, foreign or unsafe is told in one line."""
+"""Weights of every kind of file equal those transformers loads; what is damaged, foreign or unsafe is told in one
+line."""
 
 import io
 import json

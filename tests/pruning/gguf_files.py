@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
 }  # fmt: skip
 
@@ -34,7 +35,8 @@ def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
 
 
 def write_gguf(model: PreTrainedModel, file: Path, kind: str = "F32") -> dict[str, np.ndarray]:
-    """A LLaMA as GGUF with a tokenizer of single bytes; matrices in `kind`. Gives the weights it holds, dequantized, by our names."""
+    """A LLaMA as GGUF with a tokenizer of single bytes; matrices in `kind`. Gives the weights it holds, dequantized, by
+    our names."""
     import gguf
     from gguf.quants import dequantize, quantize
 
@@ -71,7 +73,8 @@ def write_gguf(model: PreTrainedModel, file: Path, kind: str = "F32") -> dict[st
 
 
 def add_tokenizer(writer: Any, vocabulary: int) -> None:
-    """A byte-level BPE with one merge: <s>, </s>, <unk>, a space, AB and as many letters as the vocabulary has room for."""
+    """A byte-level BPE with one merge: <s>, </s>, <unk>, a space, AB and as many letters as the vocabulary has room
+    for."""
     letters = ["AB", *(chr(code) for code in range(33, 33 + vocabulary - 5))]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")

@@ -44,8 +44,9 @@ def learned(
 
 
 def dense_loss(layers: list[LearnedMatrix], logits: list[torch.Tensor], gradients: list[torch.Tensor], settings: Besa):
-    """The loss's linear part and penalty, through dense soft masks and nothing else: P_rj = 1 - sum of the coefficients whose
-    counts exceed the rank, M = hard mask - stop(P) + P, W_hat = W * M (methods 4.3), and (s_block - s) / s squared."""
+    """The loss's linear part and penalty, through dense soft masks and nothing else: P_rj = 1 - sum of the coefficients
+    whose counts exceed the rank, M = hard mask - stop(P) + P, W_hat = W * M (methods 4.3), and (s_block - s) / s
+    squared."""
     total, pruned, size = torch.zeros((), dtype=torch.float64), 0.0, 0
     for layer, theta, gradient in zip(layers, logits, gradients, strict=True):
         pi = torch.softmax(torch.sigmoid(theta) if layer.bounded else theta, dim=1)

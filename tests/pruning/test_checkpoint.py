@@ -171,8 +171,10 @@ def test_raw_tensors_can_be_written_into_without_touching_the_files(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}, "auto_map names is never run"), ({"model_type": "a\0b"}, "'a\\x00b'"),
-     ({"model_type": None}, "no model_type None"), ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000"), ({"hidden_size": 0}, "hidden_size is 0")],
+    [({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}, "auto_map names is never run"),
+     ({"model_type": "a\0b"}, "'a\\x00b'"),
+     ({"model_type": None}, "no model_type None"), ({"num_hidden_layers": 10**9},
+     "num_hidden_layers is 1,000,000,000"), ({"hidden_size": 0}, "hidden_size is 0")],
 )  # fmt: skip
 def test_configs_that_ask_for_what_is_not_done(change: dict, what: str, tmp_path: Path) -> None:
     save("llama", tmp_path)

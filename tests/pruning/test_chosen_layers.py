@@ -23,7 +23,8 @@ from workloads.selectors import Selection
 MLP = Selection(("*.mlp.*",))
 LAST = Selection(("gate,up,o", "blocks:1"))  # nothing of block 0
 # One of each kind of run that differs in what it does with a block's matrices.
-KINDS = [PLAIN[0], PLAIN[2], PLAIN[3], PLAIN[5], PLAIN[9], PLAIN[11], PATTERNS[3], QUANTIZED[0], QUANTIZED[3], QUANTIZED[8],
+KINDS = [PLAIN[0], PLAIN[2], PLAIN[3], PLAIN[5], PLAIN[9], PLAIN[11], PATTERNS[3], QUANTIZED[0], QUANTIZED[3],
+         QUANTIZED[8],
          QUANTIZED[9], QUANTIZED[12], ALLOCATED[1]]  # fmt: skip
 
 

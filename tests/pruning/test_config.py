@@ -38,7 +38,8 @@ def test_study_entries_have_every_setting_and_hand_each_on() -> None:
     assert names <= {each.name for each in dataclasses.fields(MethodEntry)}
     assert names <= {each.name for each in dataclasses.fields(StudyMethod)}
     given = dict(
-        method="wanda", sparsity=0.5, rule="layer", set={"a": 1}, bits=4, group_size=8, quantizer="gptq", allocation="owl",
+        method="wanda", sparsity=0.5, rule="layer", set={"a": 1}, bits=4, group_size=8, quantizer="gptq",
+        allocation="owl",
         only=("q",), skip=("o",), fallback="skip", seed=3,
     )  # fmt: skip
     (run,) = MethodEntry(**given).runs()

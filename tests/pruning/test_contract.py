@@ -80,7 +80,8 @@ def test_nothing_pruned_at_sparsity_zero(llama: Path, tmp_path: Path) -> None:
 
 
 def test_quantizing_first_wastes_levels_on_what_is_pruned(llama: Path, tmp_path: Path) -> None:
-    """Order quantize-first: the codes of the kept weights are those of the dense matrix; prune-first fits narrower ranges."""
+    """Order quantize-first: the codes of the kept weights are those of the dense matrix; prune-first fits narrower
+    ranges."""
     first, dense = (
         prune(Checkpoint(llama), chosen, tmp_path / name, quiet, quiet)
         for name, chosen in (
@@ -111,7 +112,8 @@ def test_a_bundle_without_values_says_so(llama: Path, tmp_path: Path) -> None:
 
 
 def test_gptq_after_a_mask_makes_up_for_the_mask_too(llama: Path, tmp_path: Path) -> None:
-    """At 8 bits, where rounding costs next to nothing: the output error of the first block's matrices, against masking alone."""
+    """At 8 bits, where rounding costs next to nothing: the output error of the first block's matrices, against masking
+    alone."""
     ids = token_ids(20, 12)
     bundle = prune(Checkpoint(llama), recipe("wanda", 0.5, ids=ids, bits=8, quantizer="gptq"), tmp_path, quiet, quiet)
     model, seen = load_whole(llama), {}

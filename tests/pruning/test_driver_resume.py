@@ -66,7 +66,8 @@ def test_killed_when_a_block_starts(case: Case, block: int, model: Path, whole, 
                          ids=lambda case: case.name)  # fmt: skip
 @pytest.mark.parametrize("step", range(2 * BLOCKS))
 def test_killed_before_the_first_block(case: Case, step: int, model: Path, whole, tmp_path: Path) -> None:
-    """While gradients are gathered or sparsity is allocated; the repeated run does not start those over from nothing."""
+    """While gradients are gathered or sparsity is allocated; the repeated run does not start those over from
+    nothing."""
     steps = []
 
     def kill(what: str, done: int, of: int) -> None:

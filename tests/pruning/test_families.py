@@ -1,4 +1,5 @@
-"""Families beyond causal language models of one stack: what runs, equals transformers' own model; what cannot, is told in a line."""
+"""Families beyond causal language models of one stack: what runs, equals transformers' own model; what cannot, is told
+in a line."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from checkpoints.prunable import all_refs, shared_refs
 from pruning.data.calibration import Calibration, read_calibration
 from pruning.evaluation.perplexity import apply_masks, perplexity
 from pruning.evidence.moments import InputWatch
-from pruning.forward.blockwise import BlockwiseModel, first_output
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.calls import first_output
 from pruning.forward.feeding import arguments
 from pruning.run.driver import prune
 from pruning.saving.dense import save_pruned

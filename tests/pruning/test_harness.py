@@ -128,7 +128,8 @@ def test_an_answer_of_the_likeliest_tokens_is_greedy(folder: Path) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, CONTEXT - 1, CONTEXT, CONTEXT + 1, 3 * CONTEXT, 3 * CONTEXT + 5])
 def test_every_token_of_a_text_is_predicted_once(length: int, folder: Path) -> None:
-    """The first window starts behind BOS; each later one has as much context as fits, for the tokens not yet predicted."""
+    """The first window starts behind BOS; each later one has as much context as fits, for the tokens not yet
+    predicted."""
     text = ("the cat sat on the mat and saw a dog. " * 3)[:length]
     ids, expected, done = ids_of(text), 0.0, 0
     while done < length:

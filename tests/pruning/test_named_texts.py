@@ -106,8 +106,10 @@ def test_a_name_with_configuration_and_split(
 
 @pytest.mark.parametrize(
     ("rows", "what"),
-    [([], "holds no documents"), ([{"content": "a"}], 'no column "text", only content'), ([{"text": 5}], 'string under "text"'),
-     (ValueError("BuilderConfig 'x' not found.\nAvailable: ['en']. Pass trust_remote_code=True to load it."), "Available: .'en'.")],
+    [([], "holds no documents"), ([{"content": "a"}], 'no column "text", only content'),
+     ([{"text": 5}], 'string under "text"'),
+     (ValueError("BuilderConfig 'x' not found.\nAvailable: ['en']. Pass trust_remote_code=True to load it."),
+     "Available: .'en'.")],
 )  # fmt: skip
 def test_data_sets_that_cannot_be_used(rows: Any, what: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, rows)

@@ -59,7 +59,8 @@ def test_pruning_the_first_columns_is_exact_least_squares(blocksize: int) -> Non
 @given(st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_fixed_mask_is_a_sequence_of_exact_updates(data: st.DataObject) -> None:
-    """Column j, if pruned, is made up for at best by the columns right of it, all left ones frozen: checked one by one."""
+    """Column j, if pruned, is made up for at best by the columns right of it, all left ones frozen: checked one by
+    one."""
     cols = data.draw(st.integers(2, 8))
     weight, _, hessian = problem(1, cols, data.draw(st.integers(0, 99)))
     keep = torch.tensor([data.draw(st.lists(st.booleans(), min_size=cols, max_size=cols))])
@@ -150,7 +151,8 @@ def test_the_walk_on_a_device_is_the_compiled_one(
 @pytest.mark.parametrize("group_size", [0, 8, 12, 24])
 @pytest.mark.parametrize("static", [False, True])
 def test_gptq_equals_the_plain_column_loop(group_size: int, static: bool) -> None:
-    """Every column rounded, errors carried on at once; groups fitted to the weights as they are when reached, or before."""
+    """Every column rounded, errors carried on at once; groups fitted to the weights as they are when reached, or
+    before."""
     weight, _, hessian = problem(6, 24)
     grid, factor = QuantizationGrid(4, group_size), factorise(hessian, 0.01)
     width = grid.width(24)

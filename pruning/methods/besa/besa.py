@@ -1,38 +1,43 @@
-"""BESA (Xu et al., ICLR 2024): a fixed ranking, and learned shares of it to prune, a share a row or a matrix, by gradient descent
-on the error of the block's output plus a penalty that ties the block's sparsity to the target.
+"""BESA (Xu et al., ICLR 2024): a fixed ranking, and learned shares of it to prune, a share a row or a matrix.
+
+They are learned by gradient descent on the error of the block's output plus a penalty that ties the block's sparsity to
+the target.
 
     ranking       wanda |W| sqrt(a); magnitude |W|; sparsegpt (W / U_jj)^2, sparsegpt-released W^2 / U_jj (the release's
                   first form): once, inside each row, of the dense block
-    budget        s_g = sum_d pi_d p_d over D = 101 candidates (pruning/methods/besa/coefficients.py), a group a row, or a matrix
-    mask          the floor(n s_g) lowest ranks of a row go; differentiated as if the mask were the soft keep probability
-                  P(k) = 1 - sum_{d: k < floor(n p_d)} pi_d (straight-through)
+    budget        s_g = sum_d pi_d p_d over D = 101 candidates (pruning/methods/besa/coefficients.py), a group a row, or
+                  a matrix
+    mask          the floor(n s_g) lowest ranks of a row go; differentiated as if the mask were the soft keep
+                  probability P(k) = 1 - sum_{d: k < floor(n p_d)} pi_d (straight-through)
     loss          alpha * output error (pruning/training.py) + beta * ((s_block - s) / s)^2
     optimizer     Prodigy (prodigyopt), lr 1, one step a calibration sequence, new for every block; d_coef as released
     finish        budgets are shifted by one constant and rounded so that the block prunes floor(weights * s), exactly
 
 Settings, with what paper and released program do:
   granularity     row (the paper's tables), or "layer": one budget a matrix.
-  d_coef          how far budgets travel, the knob the authors tuned. 0 = by granularity, coefficients and size of the block: rows
-                  as published from 7B models up (5, 10, 50); below 50 M weights 1, or 0.2 with softmax; matrices 0.5 (the median of
-                  the published 0.05 to 50, which show no trend), or 0.05 with softmax. What is not published was found on
-                  the two small models of benchmarks/quality.toml, where the published values overshoot.
-  coefficients    softmax; sigmoid = softmax(sigmoid(logits)), the released default, which cannot leave [0.376, 0.624]: auto takes
-                  it where the target is within 0.1 of 0.5 (there it is what reached the published figures) and softmax elsewhere;
-                  sigmoid elsewhere is refused.
-  reference       local: the dense block on what the pruned blocks give (released row-wise runs); dense: the unpruned model's own
-                  states (released layer-wise runs).
+  d_coef          how far budgets travel, the knob the authors tuned. 0 = by granularity, coefficients and size of the
+                  block: rows as published from 7B models up (5, 10, 50); below 50 M weights 1, or 0.2 with softmax;
+                  matrices 0.5 (the median of the published 0.05 to 50, which show no trend), or 0.05 with softmax. What
+                  is not published was found on the two small models of benchmarks/quality.toml, where the published
+                  values overshoot.
+  coefficients    softmax; sigmoid = softmax(sigmoid(logits)), the released default, which cannot leave [0.376, 0.624]:
+                  auto takes it where the target is within 0.1 of 0.5 (there it is what reached the published figures)
+                  and softmax elsewhere; sigmoid elsewhere is refused.
+  reference       local: the dense block on what the pruned blocks give (released row-wise runs); dense: the unpruned
+                  model's own states (released layer-wise runs).
   normalisation   channel (released), none (the paper's plain squared error).
   alpha, beta     1 and 5, as in every published command (the program's default beta is 1).
-  nm_budget       for N:M patterns: fixed (every run keeps N; nothing is left to learn but, with `bits`, the clipping) or row: row r
-                  keeps k_r of every M, k_r learned, with mean N in every matrix. Such masks are not N:M to hardware that wants the
-                  same N everywhere: the bundle calls them unstructured.
+  nm_budget       for N:M patterns: fixed (every run keeps N; nothing is left to learn but, with `bits`, the clipping)
+                  or row: row r keeps k_r of every M, k_r learned, with mean N in every matrix. Such masks are not N:M
+                  to hardware that wants the same N everywhere: the bundle calls them unstructured.
 
-With `bits` and the quantizer "lwc" (its default) clipping strengths are learned by the same loss (section 3.3 of the paper, not
-released): W_hat = Q(W) * M, ranks from the unquantized W, AdamW with lr clip_lr for the clipping beside Prodigy.
+With `bits` and the quantizer "lwc" (its default) clipping strengths are learned by the same loss (section 3.3 of the
+paper, not released): W_hat = Q(W) * M, ranks from the unquantized W, AdamW with lr clip_lr for the clipping beside
+Prodigy.
 
 The gradient for the coefficients is a prefix sum over ranks, not autograd through dense masks. The penalty counts
-in sparsity of the block (of every matrix with N:M budgets). The released low-rank delta (off by default) and ranking by columns
-are not offered.
+in sparsity of the block (of every matrix with N:M budgets). The released low-rank delta (off by default) and ranking by
+columns are not offered.
 """
 
 import math
@@ -59,7 +64,8 @@ from workloads.errors import UserError
 from workloads.patterns import NofM
 
 LAYER_D_COEF = {True: 0.5, False: 0.05}  # bounded coefficients or not
-# Row budgets: (weights of a block up to which, d_coef). Published: 5 (7B, 13B), 10 (30B), 50 (65B, 70B); 1 below that is ours.
+# Row budgets: (weights of a block up to which, d_coef). Published: 5 (7B, 13B), 10 (30B), 50 (65B, 70B); 1 below that
+# is ours.
 SMALL_BLOCK = 50e6
 SMALL_SOFTMAX_D_COEF = 0.2
 ROW_D_COEF = ((SMALL_BLOCK, 1.0), (400e6, 5.0), (700e6, 10.0), (math.inf, 50.0))
@@ -143,7 +149,8 @@ class LearnedMatrix:
     bounded: bool
     target: float
     clipping: LearnableClipping | None = None
-    # Of the running step: the weight before its mask, (rows,) ranks pruned, and (groups, D) dLoss/dpi without the penalty.
+    # Of the running step: the weight before its mask, (rows,) ranks pruned, and (groups, D) dLoss/dpi without the
+    # penalty.
     base: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     pruned: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     slope: torch.Tensor = field(default_factory=lambda: torch.empty(0))
@@ -161,7 +168,8 @@ class LearnedMatrix:
         return by_group if len(by_group) == len(self.weight) else by_group.expand(len(self.weight))
 
     def counts(self, by_row: torch.Tensor) -> torch.Tensor:
-        """(rows,) ranks pruned: rounded down, as released (short of float32 noise); to the nearest where a run has few."""
+        """(rows,) ranks pruned: rounded down, as released (short of float32 noise); to the nearest where a run has
+        few."""
         return (by_row * self.width + (0.5 if self.in_runs else 1e-3)).floor().long()
 
     @torch.no_grad()
@@ -271,7 +279,8 @@ def default_d_coef(granularity: str, bounded: bool, weights: int) -> float:
 
 
 def surrogate(settings: Besa, matrices: list[LearnedMatrix]) -> torch.Tensor:
-    """A scalar whose gradient with respect to the logits is the loss's: sum pi * dL_rec/dpi, plus the penalty as it is."""
+    """A scalar whose gradient with respect to the logits is the loss's: sum pi * dL_rec/dpi, plus the penalty as it
+    is."""
     with torch.enable_grad():
         total = torch.zeros((), device=matrices[0].weight.device)
         pis = [matrix.pi() for matrix in matrices]

@@ -1,8 +1,8 @@
 """How much each group of rows prunes, as something to learn (BESA, Xu et al., ICLR 2024, section 3; methods 4.1, 4.5).
 
-A group chooses among candidate sparsities p_0 = 0 < ... < p_{D-1} = 1 with coefficients pi = softmax(x); its sparsity is
-s_g = sum_d pi_d p_d. The exponents x are the learned logits themselves, or sigmoid(logits), which bounds them to (0, 1), so that s_g
-can only lie in about [0.376, 0.624] (D = 101).
+A group chooses among candidate sparsities p_0 = 0 < ... < p_{D-1} = 1 with coefficients pi = softmax(x); its sparsity
+is s_g = sum_d pi_d p_d. The exponents x are the learned logits themselves, or sigmoid(logits), which bounds them to (0,
+1), so that s_g can only lie in about [0.376, 0.624] (D = 101).
 """
 
 import math
@@ -25,8 +25,8 @@ def coefficients(logits: torch.Tensor, bounded: bool) -> torch.Tensor:
 
 
 def first_logits(sparsity: float, points: torch.Tensor, bounded: bool) -> torch.Tensor:
-    """(D,) float32 logits whose s_g is `sparsity`, which must be within `reach`: all 0 at 0.5, as released; elsewhere a bell
-    around it, or, bounded, rising (falling) evenly."""
+    """(D,) float32 logits whose s_g is `sparsity`, which must be within `reach`: all 0 at 0.5, as released; elsewhere a
+    bell around it, or, bounded, rising (falling) evenly."""
     exact = points.double()
 
     def tried(steepness: float) -> torch.Tensor:
@@ -59,10 +59,10 @@ def whole_counts(
 ) -> list[torch.Tensor]:
     """Pruning counts per row that sum to a block's target exactly (methods 4.5, exact projection).
 
-    wanted: (rows,) sparsities a matrix; a row of matrix i prunes counts[i][r] of levels[i] steps of units[i] weights each, and
-    sum_i units[i] * sum(counts[i]) = total if the units allow it (they do if one is 1 or all are equal and divide total), else
-    less by as little as they allow. All sparsities are shifted by one constant and clipped to [0, 1]; what rounding down leaves
-    over goes to the rows with the largest fractions, ties to the first.
+    wanted: (rows,) sparsities a matrix; a row of matrix i prunes counts[i][r] of levels[i] steps of units[i] weights
+    each, and sum_i units[i] * sum(counts[i]) = total if the units allow it (they do if one is 1 or all are equal and
+    divide total), else less by as little as they allow. All sparsities are shifted by one constant and clipped to [0,
+    1]; what rounding down leaves over goes to the rows with the largest fractions, ties to the first.
     """
 
     def shifted(shift: float) -> list[torch.Tensor]:

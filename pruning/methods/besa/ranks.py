@@ -1,9 +1,9 @@
 """Importance ranks of weights, masks from counts of them, and sums by rank: the inner loops of BESA.
 
-A weight's rank is its place among the entries it is compared with (its row, or its run of m inputs), the least important 0; ties
-go to the lower index. A mask keeps rank >= count[row]. BESA's gradient needs, for every row, sums of products over all ranks
-below each candidate count (methods 4.4): ranks are dropped into the bins between candidates, one pass over the matrix, instead of
-dense soft masks.
+A weight's rank is its place among the entries it is compared with (its row, or its run of m inputs), the least
+important 0; ties go to the lower index. A mask keeps rank >= count[row]. BESA's gradient needs, for every row, sums of
+products over all ranks below each candidate count (methods 4.4): ranks are dropped into the bins between candidates,
+one pass over the matrix, instead of dense soft masks.
 """
 
 import numba
@@ -17,8 +17,8 @@ PIECE = 1 << 21  # weights a thread works on
 
 
 def ranks_of(scores: torch.Tensor, width: int) -> torch.Tensor:
-    """(rows, cols) int16 (int32 for runs of 32,768 and more) ranks of (rows, cols) scores within runs of `width` inputs, which
-    must divide cols; width = cols compares whole rows."""
+    """(rows, cols) int16 (int32 for runs of 32,768 and more) ranks of (rows, cols) scores within runs of `width`
+    inputs, which must divide cols; width = cols compares whole rows."""
     rows, cols = scores.shape
     ranks = torch.empty((rows, cols), dtype=torch.int16 if width < 1 << 15 else torch.int32, device=scores.device)
     places = torch.arange(width, dtype=ranks.dtype, device=scores.device)
