@@ -11,9 +11,11 @@ from pruning.config import PruneConfig
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 from workloads.patterns import UNSTRUCTURED
+from workloads.plugins import located, shown
 from workloads.treatment import REFUSE
 
 GENERATED = "generated"
+CODE = ("method", "quantizer", "allocation")  # may be file.py:Name, beside the study
 NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 
 
@@ -41,10 +43,10 @@ class StudyMethod(PruneConfig):
         seeds, which the report shows on their own."""
         if self.label:
             return self.label
-        name = self.method or ""
+        name = shown(self.method or "")
         if self.method == GENERATED and self.pattern != UNSTRUCTURED and ":" not in self.pattern:
             name = f"{self.method} {self.pattern}"
-        asked = [self.rule, self.allocation, self.bits_text, self.selection.text]
+        asked = [self.rule, shown(self.allocation or ""), self.bits_text, self.selection.text]
         said = ", ".join(text for text in asked if text)
         return f"{name} ({said})" if said else name
 
@@ -54,7 +56,7 @@ class StudyMethod(PruneConfig):
         if self.bits is None:
             return ""
         grouped = f" in groups of {self.group_size}" if self.group_size else ""
-        return f"{self.bits} bits{grouped}" + (f", {self.quantizer}" if self.quantizer else "")
+        return f"{self.bits} bits{grouped}" + (f", {shown(self.quantizer)}" if self.quantizer else "")
 
     @property
     def target(self) -> tuple[str, float | None]:
@@ -94,15 +96,16 @@ class MethodEntry(PruneConfig):
         else:
             targets = [(t, None) if isinstance(t, str) else (UNSTRUCTURED, float(t)) for t in self.targets]
         seeds = self.seeds if self.seeds is not None else (self.seed or 0,)
-        return [self._run(pattern, sparsity, seed) for pattern, sparsity in targets for seed in seeds]
+        return [self._run(beside, pattern, sparsity, seed) for pattern, sparsity in targets for seed in seeds]
 
     def _sole_target(self) -> tuple[str, float | None]:
         if self.method == NOT_PRUNED and self.sparsity is None and self.pattern is None:
             return UNSTRUCTURED, 0.0
         return self.pattern or UNSTRUCTURED, self.sparsity
 
-    def _run(self, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
+    def _run(self, beside: Path, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
         asked = {each.name: getattr(self, each.name) for each in fields(PruneConfig)}
+        asked |= {name: located(asked[name], beside) for name in CODE if asked[name]}
         asked |= {"pattern": pattern, "sparsity": sparsity, "seed": seed, "fallback": self.fallback or REFUSE}
         return StudyMethod(**asked, label=self.label, models=self.models)
 

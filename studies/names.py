@@ -6,6 +6,7 @@ from studies.method_entry import StudyMethod
 from studies.study import StudyModel
 from workloads.bundle import MaskBundle
 from workloads.files import sha256_of
+from workloads.plugins import shown
 from workloads.treatment import REFUSE
 
 
@@ -16,7 +17,7 @@ def masks_name(model: StudyModel, method: StudyMethod) -> str:
     plain = selection.everything and method.fallback == REFUSE
     chosen = "" if plain else sha256_of([selection.only, selection.skip, method.fallback])[:8]
     quantized = slug(method.bits_text)
-    return slug(model.name, method.method, method.pattern, method.sparsity, method.rule, method.allocation, quantized,
+    return slug(model.name, shown(method.method or ""), method.pattern, method.sparsity, method.rule, shown(method.allocation or ""), quantized,
                 sets,
                 chosen, method.seed)  # fmt: skip
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from pruning.allocations import Allocation
+from pruning.component import Component
 from pruning.config import PruneConfig, is_setting
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
@@ -37,6 +38,12 @@ class Recipe:
     quantization: Quantization | None = None
     model_id: str = ""
     calibration: Calibration | None = None
+
+    @property
+    def parts(self) -> list[Component]:
+        """The code it runs."""
+        quantizer = None if self.quantization is None else self.quantization.quantizer
+        return [part for part in (self.method, quantizer, self.allocation) if part is not None]
 
     @property
     def seed(self) -> int:

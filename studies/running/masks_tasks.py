@@ -103,7 +103,8 @@ class PrunedMasks(BundleTask):
         model = self.model
         drawn = self.place.text_sha256(model.calibration or "")
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(self.method), "label": ""}]
-        return sha256_of([settings, drawn, model_files_sha256(self.place, model), code_sha256(PRUNING)])
+        code = [code_sha256(PRUNING), *foreign_code(self.method)]
+        return sha256_of([settings, drawn, model_files_sha256(self.place, model), *code])
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
         from studies.prune import open_checkpoint, recipe_for, run_prune
@@ -117,6 +118,13 @@ class PrunedMasks(BundleTask):
             return run_prune(checkpoint, recipe, folder, None, "dense", progress, warn)
 
         store.make_bundle(masks_name(model, self.method), key, prune)
+
+
+def foreign_code(method: StudyMethod) -> list[str]:
+    """Hashes of the files of what is not ours: a method, a quantizer, an allocation."""
+    from pruning.run.make_recipe import make_recipe
+
+    return [file_sha256(source) for part in make_recipe(method).parts if (source := part.foreign_source()) is not None]
 
 
 def model_files_sha256(place: Place, model: StudyModel) -> str:

@@ -22,6 +22,7 @@ from workloads.columns.layers import LAYER_COLUMNS
 from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.conditions import Conditions
 from workloads.files import sha256_of
+from workloads.plugins import shown
 from workloads.routing import Routing, parse_routing
 
 
@@ -54,7 +55,7 @@ class QualityTask(Task):
         return sha256_of([settings, [masks.sha256 for masks in inputs], texts, files, code_sha256(PRUNING)])
 
     def _name(self, inputs: Sequence[Masks]) -> str:
-        method = self.method.method if self.method else "dense"
+        method = shown(self.method.method or "") if self.method else "dense"
         return slug("quality", self.model.name, method, *(masks.name for masks in inputs))
 
     def find(self, store: Store, key: str, inputs: Sequence[Any]) -> pd.DataFrame | None:
