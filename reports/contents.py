@@ -1,51 +1,78 @@
-"""Everything a report shows, computed once; the pages only lay it out."""
+"""What all sections of a report are made from: rows and perplexities, checked, and the tables that several sections need, each
+computed when it is first asked for.
+"""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import pandas as pd
 
-from reports.tables import layers as tables
-from reports.tables.by_tokens import curves, token_tables
+from reports.tables import layers
 from reports.tables.compare import compare_tables
 from reports.tables.designs import design_tables, split
-from reports.tables.gemms import sources_table
 from reports.tables.quality import perplexity_table, quality_tables
 from reports.tables.sums import checked, known
+from reports.words.headings import by_name
+from workloads.columns.column import Column
 from workloads.errors import UserError
-
-_CONSTANT = {"name": "constant", "source": "constant_source"}  # other words than those of result rows
 
 
 @dataclass(frozen=True)
 class Contents:
     """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of them.
 
-    `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or one time alone,
-    which only `sources` can show; all other tables of rows are made of `plain`.
+    `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or one time alone;
+    all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
     """
 
     title: str
-    notes: list[str]
-    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
-    plain: pd.DataFrame = field(default_factory=pd.DataFrame)
-    quality: pd.DataFrame = field(default_factory=pd.DataFrame)
-    perplexities: pd.DataFrame = field(default_factory=pd.DataFrame)
-    quality_tables: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
-    headline: pd.DataFrame = field(default_factory=pd.DataFrame)
-    compared: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
-    roles: pd.DataFrame = field(default_factory=pd.DataFrame)
-    levels: pd.DataFrame = field(default_factory=pd.DataFrame)
-    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
-    infeasible: pd.DataFrame = field(default_factory=pd.DataFrame)
-    energy: pd.DataFrame = field(default_factory=pd.DataFrame)
-    designs: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
-    sources: pd.DataFrame = field(default_factory=pd.DataFrame)
-    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    by_tokens: list[tuple[dict, pd.DataFrame]] = field(default_factory=list)
-    spmm: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: Sequence[str]
+    rows: pd.DataFrame
+    quality: pd.DataFrame
+    perplexities: pd.DataFrame
+    quality_tables: list[tuple[dict, pd.DataFrame]]
     timelines: pd.DataFrame = field(default_factory=pd.DataFrame)
     constants: pd.DataFrame = field(default_factory=pd.DataFrame)
+    spmm: pd.DataFrame = field(default_factory=pd.DataFrame)
+    declared: Sequence[Column] = ()
+
+    @cached_property
+    def _split(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        if self.rows.empty:
+            return pd.DataFrame(), pd.DataFrame()
+        return split(self.rows[(self.rows["source"] != "published") | known(self.rows)])
+
+    @property
+    def plain(self) -> pd.DataFrame:
+        return self._split[0]
+
+    @cached_property
+    def designs(self) -> list[tuple[dict, pd.DataFrame]]:
+        swept = self._split[1]
+        return [] if swept.empty else list(design_tables(swept))
+
+    @cached_property
+    def headline(self) -> pd.DataFrame:
+        return pd.DataFrame() if self.plain.empty else layers.headline_table(self.plain, self.quality)
+
+    @property
+    def energy(self) -> pd.DataFrame:
+        """The lines of `headline` with energies."""
+        return self.headline if self.headline.empty else self.headline[self.headline["energy_pj"].notna()]
+
+    @cached_property
+    def compared(self) -> list[tuple[dict, pd.DataFrame]]:
+        return [] if self.plain.empty else list(compare_tables(self.plain, self.perplexities))
+
+    @cached_property
+    def roles(self) -> pd.DataFrame:
+        return pd.DataFrame() if self.plain.empty else layers.role_table(self.plain)
+
+    @cached_property
+    def known(self) -> Mapping[str, Column]:
+        """Every column by its name, those that targets have of their own among them."""
+        return by_name(self.declared)
 
 
 def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:
@@ -59,52 +86,31 @@ def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:
 def gather(
     rows: pd.DataFrame | None,
     quality: pd.DataFrame | None,
-    title: str,
-    notes: list[str],
+    title: str = "",
+    notes: Sequence[str] = (),
     timelines: pd.DataFrame | None = None,
     constants: pd.DataFrame | None = None,
     spmm: pd.DataFrame | None = None,
+    declared: Sequence[Column] = (),
 ) -> Contents:
-    """All tables of a report. Raises UserError as `check_any`, and where two perplexities stand for one thing."""
+    """Raises UserError as `check_any`, and where two perplexities stand for one thing."""
     check_any(rows, quality)
     perplexities = perplexity_table(quality)
-    evaluated = {
-        "quality": pd.DataFrame() if quality is None else quality,
-        "perplexities": perplexities,
-        "quality_tables": list(quality_tables(perplexities)),
-    }
+    evaluated = perplexities, list(quality_tables(perplexities))
+    nothing = pd.DataFrame()
+    quality = nothing if quality is None else quality
     if rows is None or rows.empty:
-        return Contents(title, list(notes), **evaluated)
+        return Contents(title, notes, nothing, quality, *evaluated)
     rows = checked(rows)
-    plain, swept = split(rows[(rows["source"] != "published") | known(rows)])
-    shown = {} if plain.empty else _tables(plain, quality, perplexities)
     powered = constants is not None and rows["energy_pj"].notna().any()
     return Contents(
         title,
-        list(notes),
+        notes,
         rows,
-        plain,
-        **evaluated,
-        **shown,
-        designs=[] if swept.empty else list(design_tables(swept)),
-        sources=sources_table(rows),
-        spmm=pd.DataFrame() if spmm is None else spmm,
-        timelines=pd.DataFrame() if timelines is None else timelines,
-        constants=constants.rename(columns=_CONSTANT) if powered and constants is not None else pd.DataFrame(),
+        quality,
+        *evaluated,
+        nothing if timelines is None else timelines,
+        constants if powered and constants is not None else nothing,
+        nothing if spmm is None else spmm,
+        declared,
     )
-
-
-def _tables(rows: pd.DataFrame, quality: pd.DataFrame | None, perplexities: pd.DataFrame) -> dict[str, Any]:
-    headline = tables.headline_table(rows, quality)
-    lines = curves(rows)
-    return {
-        "curves": lines,
-        "by_tokens": list(token_tables(lines)),
-        "headline": headline,
-        "compared": list(compare_tables(rows, perplexities)),
-        "roles": tables.role_table(rows),
-        "levels": tables.levels_table(rows),
-        "layers": tables.layer_table(rows),
-        "infeasible": tables.infeasible_table(rows),
-        "energy": headline[headline["energy_pj"].notna()],
-    }

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports.explain import config_text
 from reports.figures import drawing
 from reports.figures.drawing import safe
 from reports.limits import MOST_ROLES, MOST_SERIES
 from reports.tables.sums import CONFIG, MASKS, checked, counted, counted_mask, groups, ratios, sums, totals
+from reports.words.naming import config_text
 from reports.words.present import speedup_text, times_text
 from workloads.layers import role_rank
 

@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reports.explain import config_text
 from reports.figures import drawing
 from reports.figures.drawing import safe
 from reports.figures.layers import MARKERS, series
 from reports.tables.designs import COSTS
+from reports.words.naming import config_text
 from reports.words.units import in_units, unit_of
 
 _WHAT = "Designs: latency against energy and area"

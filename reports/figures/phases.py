@@ -50,8 +50,9 @@ class Bar:
         return "" if said == FASTER else said
 
 
-def phase_figures(rows: pd.DataFrame) -> Iterator[tuple[dict, Figure]]:
-    """({model, target, source, settings}, figure) for each GPU of checked rows that has quantized kernels or several token counts."""
+def phases_of(rows: pd.DataFrame) -> Iterator[tuple[dict, dict[int, list[Bar]], pd.DataFrame]]:
+    """({model, target, source, settings}, bars by tokens, their rows) for each GPU of checked rows that has quantized kernels or several
+    token counts."""
     kernels = rows[rows["level"] == KERNEL]
     kernels = kernels.assign(settings=[others(text, "kernel", "dtype", "published") for text in kernels["settings"]],
                              _settings=kernels["settings"])  # fmt: skip
@@ -61,7 +62,7 @@ def phase_figures(rows: pd.DataFrame) -> Iterator[tuple[dict, Figure]]:
         by_tokens = {count: by_tokens[count] for count in sorted(by_tokens) if _reference(by_tokens[count])}
         most = max(map(len, by_tokens.values()), default=0)
         if most > 2 or (most == 2 and len(by_tokens) > 1):
-            yield key, _figure(key, by_tokens)
+            yield key, by_tokens, same.drop(columns="_settings")
 
 
 def _bars(rows: pd.DataFrame) -> list[Bar]:
@@ -98,7 +99,8 @@ def _reference(bars: list[Bar]) -> Bar | None:
     return max(dense, key=_bits, default=None)
 
 
-def _figure(key: dict, by_tokens: dict[int, list[Bar]]) -> Figure:
+def phase_figure(key: dict, by_tokens: dict[int, list[Bar]]) -> Figure:
+    """Of what `phases_of` gives for one GPU."""
     phases = [
         ("decode", {n: bars for n, bars in by_tokens.items() if n <= DECODE_TOKENS}),
         ("prefill", {n: bars for n, bars in by_tokens.items() if n > DECODE_TOKENS}),

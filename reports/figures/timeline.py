@@ -18,8 +18,8 @@ _NAMES = ["method", "pattern", "target_sparsity", "seed"]  # of a panel, as far 
 _COLUMNS = 2
 
 
-def timeline_figures(timelines: pd.DataFrame) -> Iterator[tuple[dict, Figure]]:
-    """(PLACE and the layer's name, figure) for each model, target, settings and tokens in `timelines`.
+def timelines_of(timelines: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """(PLACE and the layer's name, its traces) for each model, target, settings and tokens in `timelines`.
 
     `timelines`: one or more traces below one another, each with begin_us from 0 in equal steps, the shares of a step (0..1)
     in which the array, loads and stores are busy, and in every line the layer, PLACE and the method.
@@ -27,8 +27,7 @@ def timeline_figures(timelines: pd.DataFrame) -> Iterator[tuple[dict, Figure]]:
     timelines = timelines.assign(settings=timelines["settings"].fillna(""))
     # Masks of one method have one name, but each trace begins at 0.
     timelines = timelines.assign(_trace=(timelines["begin_us"].diff().fillna(0) <= 0).cumsum())
-    for key, same in groups(timelines, [*PLACE, "layer"]):
-        yield key, _figure(key, list(_panels(same)))
+    yield from groups(timelines, [*PLACE, "layer"])
 
 
 def where_text(key: dict) -> str:
@@ -55,7 +54,9 @@ def _named(column: str, value: object) -> str:
     return f"{100 * float(str(value)):g} %" if column == "target_sparsity" else str(value)
 
 
-def _figure(key: dict, panels: list[tuple[str, pd.DataFrame]]) -> Figure:
+def timeline_figure(key: dict, traces: pd.DataFrame) -> Figure:
+    """Of what `timelines_of` gives for one layer."""
+    panels = list(_panels(traces))
     columns = min(_COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     figure = drawing.new_figure(7.2, 1.0 + 1.6 * lines, "Utilisation over time", where_text(key))

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reports.explain import config_text
 from reports.figures import drawing
 from reports.figures.drawing import safe
 from reports.figures.quality import COLOURS, MARKERS
 from reports.tables.quality import DENSE, target_name
 from reports.tables.sums import CONFIG, groups
+from reports.words.naming import config_text
 from reports.words.present import cell, times_text
 
 _WHAT = "Perplexity against speedup"
@@ -64,15 +64,20 @@ def on_front(speedup: np.ndarray, perplexity: np.ndarray) -> np.ndarray:
     return ~(faster & better & ~same).any(axis=1)
 
 
-def tradeoff_figures(points: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """(model, figure) of what `tradeoffs` returns, a panel a configuration, at most six to a figure."""
+Panels = list[tuple[dict, pd.DataFrame]]
+
+
+def tradeoffs_of(points: pd.DataFrame) -> Iterator[tuple[str, Panels]]:
+    """(model, panels of a figure) of what `tradeoffs` returns, a panel a configuration, at most six to a figure."""
     for key, of_model in groups(points, ["model"]) if len(points) else []:
         panels = list(groups(of_model, CONFIG))
         for first in range(0, len(panels), _PANELS):
-            yield key["model"], _figure(key["model"], of_model, panels[first : first + _PANELS])
+            yield key["model"], panels[first : first + _PANELS]
 
 
-def _figure(model: str, of_model: pd.DataFrame, panels: list[tuple[dict, pd.DataFrame]]) -> Figure:
+def tradeoff_figure(model: str, points: pd.DataFrame, panels: Panels) -> Figure:
+    """Of what `tradeoffs_of` gives; every figure of a model shows its methods alike."""
+    of_model = points[points["model"] == model]
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     methods = [name for name in dict.fromkeys(of_model["method"]) if name != DENSE]

@@ -131,6 +131,11 @@ def counted_mask(rows: pd.DataFrame) -> np.ndarray:
     return fine.to_numpy(dtype=bool)
 
 
+def by(table: pd.DataFrame, keys: list[str]) -> list[tuple[dict, pd.DataFrame]]:
+    """As `groups`; none of an empty table."""
+    return [] if table.empty else list(groups(table, keys))
+
+
 def groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
     """(key values, rows) in order of appearance, missing keys included."""
     for values, group in rows.groupby(keys, sort=False, dropna=False):

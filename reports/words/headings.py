@@ -22,6 +22,8 @@ class Heading:
     printed: Printed
     meaning: str = ""
     group: str = ""
+    narrow: str = ""  # the text where room is short
+    wraps: bool = False
 
     @property
     def flat(self) -> str:
@@ -46,7 +48,8 @@ def heading(column: str, known: Mapping[str, Column] = KNOWN) -> Heading:
     found = found or Column(name, "text")
     unit = unit or found.unit
     text = f"{found.title} ({unit})" if unit else found.title
-    return Heading(found.short or text if group else text, found.shown, found.meaning, group)
+    said = found.short or text if group else text
+    return Heading(said, found.shown, found.meaning, group, found.narrow or said, found.wraps)
 
 
 def spans(heads: Iterable[Heading]) -> list[tuple[str, int]]:

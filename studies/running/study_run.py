@@ -85,8 +85,7 @@ class StudyRun:
     def report(self, rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> dict[str, Path]:
         from rich.console import Console
 
-        from reports import write_report
-        from reports.render.terminal import print_report
+        from reports import print_report, write_report
 
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
         notes += [f"Left out: {text}." for text in self.left_out]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reports import write_report
 from reports.figures.by_tokens import tokens_figure
 from reports.figures.drawing import svg_bytes
-from reports.figures.phases import phase_figures
+from reports.figures.phases import phase_figure, phases_of
 from reports.tables.by_tokens import crossing_text, crossings, curves, token_tables
 from reports.tables.sums import checked
 from tests.reports.samples import barred, frame, kernel, row, timed
@@ -123,7 +123,8 @@ def test_phases_hold_every_kernel_against_the_dense_one_of_16_bits():
         kernel(100, 50, tokens=t), kernel(40, 20, tokens=t, settings="dtype=int8"),
         kernel(100, 150, tokens=t, layer="b", block=1), kernel(60, 20, tokens=t, layer="b", block=1, settings="dtype=int8"),
     )]  # fmt: skip
-    ((key, figure),) = phase_figures(checked(frame(rows)))
+    ((key, by_count, _),) = phases_of(checked(frame(rows)))
+    figure = phase_figure(key, by_count)
     ET.fromstring(svg_bytes(figure))
     # dense 200, 2:4 200, dense int8 100, 2:4 int8 40
     assert bars(figure) == {"decode": [1, 1, 0.5, 0.2], "prefill": [1, 1, 0.5, 0.2]}
@@ -135,7 +136,8 @@ def test_phases_hold_every_kernel_against_the_dense_one_of_16_bits():
 def test_measured_kernels_have_a_bar_each_and_say_what_cannot_run():
     rows = [timed(name, us) for name, us in (("dense", 100), ("cutlass24", 125), ("int4", 50))]
     rows.append({**timed("fp8", None), "feasible": False, "reason": "too old"})
-    ((_, figure),) = phase_figures(checked(frame(rows)))
+    ((key, by_count, _),) = phases_of(checked(frame(rows)))
+    figure = phase_figure(key, by_count)
     assert bars(figure) == {"decode": [1, 1.25, 0.5]}
     shown = [t.get_text() for t in figure.axes[0].texts]
     assert "125 µs, 0.80x (slower)" in shown
@@ -143,10 +145,10 @@ def test_measured_kernels_have_a_bar_each_and_say_what_cannot_run():
 
 
 def test_a_single_pair_of_bars_is_no_figure():
-    assert list(phase_figures(checked(frame([kernel(100, 50)])))) == []
-    assert list(phase_figures(checked(frame([row(100, 50)])))) == []
+    assert list(phases_of(checked(frame([kernel(100, 50)])))) == []
+    assert list(phases_of(checked(frame([row(100, 50)])))) == []
     dense = [kernel(100, 100, kernel="dense", tokens=t) for t in (1, 2, 3)]
-    assert list(phase_figures(checked(frame(dense)))) == []
+    assert list(phases_of(checked(frame(dense)))) == []
 
 
 def test_pages_show_both_in_sections_of_their_own(tmp_path):

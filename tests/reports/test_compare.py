@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from reports.explain import compared_text
+from reports.sections.compared import compared_text
 from reports.tables.compare import compare_columns, compare_csv, compare_tables, perplexity_line
 from reports.tables.quality import perplexity_table
 from tests.reports.samples import barred, dense, frame, measured, quality_frame, row, two_layers

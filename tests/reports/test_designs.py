@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from reports import write_report
-from reports.explain import designs_verdict
+from reports import print_report, write_report
 from reports.figures.drawing import svg_bytes
 from reports.figures.pareto import pareto_figure
-from reports.render.terminal import print_report
+from reports.sections.designs import designs_verdict
 from reports.tables.designs import design_tables, pareto, split
 from reports.tables.sums import checked
 from tests.reports.samples import barred, frame, powered, row, two_layers

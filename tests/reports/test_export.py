@@ -4,12 +4,21 @@ import re
 import pandas as pd
 import pytest
 
-from reports.render.export import latex_escape, latex_table, markdown_escape, markdown_table
+from reports.render import latex, markdown
+from reports.section import Table
 from reports.tables.compare import compare_columns, compare_tables, perplexity_line
 from reports.tables.layers import headline_table
 from reports.tables.quality import perplexity_table
 from tests.reports.samples import dense, frame, measured, quality_frame, row, two_layers
 from workloads.csv_text import csv_text
+
+
+def latex_table(table: pd.DataFrame, columns: list[str], **others) -> str:
+    return latex.latex_table(Table(table, columns, **others), "x")
+
+
+def markdown_table(table: pd.DataFrame, columns: list[str], **others) -> str:
+    return markdown.markdown_table(Table(table, columns, **others))
 
 
 @pytest.mark.parametrize(
@@ -25,16 +34,16 @@ from workloads.csv_text import csv_text
     ],
 )
 def test_latex_specials(raw, escaped):
-    assert latex_escape(raw) == escaped
+    assert latex.escaped(raw) == escaped
 
 
 def test_markdown_specials_cannot_break_a_row_or_start_html():
-    assert markdown_escape("a|b\n*c* <i>_&") == r"a\|b \*c\* &lt;i&gt;\_&amp;"
+    assert markdown.escaped("a|b\n*c* <i>_&") == r"a\|b \*c\* &lt;i&gt;\_&amp;"
 
 
 def test_latex_table_has_rules_units_and_as_many_cells_as_columns():
     table = headline_table(frame(two_layers(model="m_1")))
-    text = latex_table(table, ["model", "sparsity", "speedup", "perplexity"], "50 % cut", "x")
+    text = latex_table(table, ["model", "sparsity", "speedup", "perplexity"], paper_caption="50 % cut")
     assert [re.search(rf"\\{rule}", text) is not None for rule in ("toprule", "midrule", "bottomrule")] == [True] * 3
     assert r"\caption{50 \% cut}" in text
     # No perplexity is known, so it has no column.
@@ -45,7 +54,7 @@ def test_latex_table_has_rules_units_and_as_many_cells_as_columns():
 
 def test_slowdowns_are_marked_in_every_form():
     table = headline_table(frame([row(87, 100)]))
-    assert r"\textbf{0.87x (slower)}" in latex_table(table, ["speedup"], "", "x")
+    assert r"\textbf{0.87x (slower)}" in latex_table(table, ["speedup"])
     assert "**0.87x (slower)**" in markdown_table(table, ["speedup"])
 
 
@@ -80,7 +89,8 @@ def side_by_side() -> tuple[pd.DataFrame, list[str], list[tuple[str, int]]]:
 
 
 def test_latex_groups_span_their_columns_and_every_line_fills_the_table():
-    text = latex_table(*side_by_side()[:2], "c", "x", side_by_side()[2])
+    table, columns, below = side_by_side()
+    text = latex_table(table, columns, below=below)
     assert r"     &  & dense & \multicolumn{3}{c}{a\_1} & \multicolumn{3}{c}{b\textbar{}2} \\" in text
     assert r"\cmidrule(lr){3-3}\cmidrule(lr){4-6}\cmidrule(lr){7-9}" in text
     assert r"    perplexity &  & 10.00 & \multicolumn{3}{r}{20.00} & \multicolumn{3}{r}{30.00} \\" in text
@@ -92,7 +102,7 @@ def test_latex_groups_span_their_columns_and_every_line_fills_the_table():
 
 def test_markdown_names_the_method_in_every_heading():
     table, columns, below = side_by_side()
-    lines = markdown_table(table, columns, below).splitlines()
+    lines = markdown_table(table, columns, below=below).splitlines()
     assert lines[0] == (
         r"| Role | Shape (out x in) | dense cycles | a\_1 cycles | a\_1 sparsity (%) | a\_1 speedup | "
         r"b\|2 cycles | b\|2 sparsity (%) | b\|2 speedup |"

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from reports import headline_table, write_report
+from reports import headline_table, print_report, write_report
 from reports.contents import gather
-from reports.explain import provenance, verdict
-from reports.render.documents import headline_lines
-from reports.render.terminal import print_report
+from reports.sections.provenance import facts
+from reports.sections.sources import sources
+from reports.sections.verdict import verdict
+from reports.sections.whole_model import typed_table, what_cannot_run
 from reports.tables.compare import compare_columns, compare_tables
 from reports.tables.designs import split
 from reports.tables.layers import infeasible_table, layer_table, role_table
@@ -140,16 +141,16 @@ def test_the_type_of_a_quantizing_kernel_is_its_own_and_not_told_twice():
     rows = [kernel(30, 20), timed("int8", 10), timed("dense", 20)]
     table = headline_table(frame(rows))
     assert table["dtype"].tolist() == ["fp16", "int8", "fp16"]
-    shown, _ = headline_lines(table)
-    assert shown["settings"].tolist() == ["", "kernel=int8 dtype=fp16 l2=cold", "kernel=dense l2=cold"]
+    shown = typed_table(table)
+    assert shown.frame["settings"].tolist() == ["", "kernel=int8 dtype=fp16 l2=cold", "kernel=dense l2=cold"]
 
 
 def test_a_published_ratio_alone_is_in_no_sum_and_makes_no_line():
     ratio = published(None, None, speedup=1.5, **UP)
     contents = gather(frame([kernel(30, 20), kernel(60, 50, **UP), ratio]), None, "t", [])
     assert contents.headline["source"].tolist() == ["predicted"]
-    assert contents.infeasible.empty
-    assert contents.sources["given@speedup"].tolist() == [1.5]
+    assert what_cannot_run(contents) is None
+    assert sources(contents).files["sources.csv"]["given@speedup"].tolist() == [1.5]
 
 
 def test_a_report_of_nothing_but_kernels_is_whole(tmp_path):
@@ -176,7 +177,7 @@ def test_nothing_but_ratios_still_makes_a_report(tmp_path):
 
 
 def test_rows_of_simulated_masks_without_a_hash_are_not_excused():
-    lines = dict(provenance(gather(frame([row(10, 5, mask_sha256=""), kernel(3, 2)]), None, "t", [])))
+    lines = dict(facts(gather(frame([row(10, 5, mask_sha256=""), kernel(3, 2)]), None, "t", [])))
     assert lines["Masks"] == (
         "0 different hashes; 1 rows without one; none needed in 1 rows: a GPU's time depends on the shape and on being 2:4 alone"
     )

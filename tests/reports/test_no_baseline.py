@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from reports.explain import coverage, verdict
+from reports.sections.verdict import verdict
+from reports.sections.whole_model import coverage
 from reports.tables.by_tokens import curves
 from reports.tables.layers import headline_table, infeasible_table, role_table
 from reports.tables.sums import checked, sums

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from reports.explain import quality_text, quality_verdict
+from reports.sections.quality import quality_text, quality_verdict
 from reports.tables.quality import off_target, perplexity_table, quality_csv, quality_tables
 from tests.reports.samples import dense, measured, quality_frame
 from workloads.errors import UserError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.explain import coverage
+from reports.sections.whole_model import coverage
 from reports.tables.layers import headline_table, infeasible_table, layer_table, levels_table, role_table
 from reports.tables.sums import spread
 from tests.reports.samples import barred, dense, frame, measured, quality_frame, row, two_layers

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from reports import headline_table, write_report
-from reports.explain import config_text
 from reports.tables.sums import CONFIG, LATER, checked
+from reports.words.naming import config_text
 from reports.words.settings import common, parts_of, settings_tag, settings_text, shortened, swept_keys
 from studies.report import constants_for, read_rows
 from tests.reports.samples import frame, row, two_layers, two_powered

@@ -5,14 +5,14 @@ import pytest
 
 from reports import write_report
 from reports.figures.drawing import svg_bytes
-from reports.figures.timeline import timeline_figures
+from reports.figures.timeline import timeline_figure, timelines_of
 from tests.reports.samples import frame, trace, two_layers
 
 BUSY = [(0.5, 0.75, 0.25), (1.0, 0.5, 0.0)]
 
 
 def figures(*traces: pd.DataFrame) -> list:
-    return list(timeline_figures(pd.concat(traces, ignore_index=True)))
+    return [(key, timeline_figure(key, same)) for key, same in timelines_of(pd.concat(traces, ignore_index=True))]
 
 
 def titles(figure) -> list[str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.figures.drawing import svg_bytes
-from reports.figures.tradeoff import on_front, tradeoff_figures, tradeoffs
+from reports.figures.tradeoff import on_front, tradeoff_figure, tradeoffs, tradeoffs_of
 from reports.tables.layers import headline_table
 from reports.write import write_report
 from tests.reports.samples import dense, frame, measured, quality_frame, row
@@ -59,7 +59,7 @@ def test_the_front_is_what_a_loop_finds(pairs):
 def test_without_two_points_there_is_nothing_to_draw(rows, perplexities):
     points = points_of(rows, perplexities)
     assert points.empty
-    assert list(tradeoff_figures(points)) == []
+    assert list(tradeoffs_of(points)) == []
 
 
 def test_without_the_dense_perplexity_the_others_are_compared():
@@ -68,10 +68,14 @@ def test_without_the_dense_perplexity_the_others_are_compared():
     assert points["front"].sum() == 3
 
 
+def drawn(points: pd.DataFrame) -> list:
+    return [(model, tradeoff_figure(model, points, panels)) for model, panels in tradeoffs_of(points)]
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_panel_a_configuration_six_to_a_figure():
     many = [{**line, "tokens": tokens} for tokens in range(1, 9) for line in ROWS]
-    figures = list(tradeoff_figures(points_of(many, PERPLEXITIES)))
+    figures = drawn(points_of(many, PERPLEXITIES))
     assert [model for model, _ in figures] == ["tiny", "tiny"]
     assert [sum(axes.get_visible() for axes in figure.axes) for _, figure in figures] == [6, 2]
 
@@ -80,7 +84,7 @@ def test_a_panel_a_configuration_six_to_a_figure():
 def test_odd_names_and_many_methods():
     rows = [made(f"$m_{n}$<b>" * 4, 0.5, 50 + n) for n in range(30)]
     worse = [measured(f"$m_{n}$<b>" * 4, 0.5, 10.0**n) for n in range(30)]
-    ((_, figure),) = tradeoff_figures(points_of(rows, worse))
+    ((_, figure),) = drawn(points_of(rows, worse))
     looks = {(line.get_marker(), line.get_markeredgecolor()) for line in figure.legends[0].legend_handles}
     assert len(looks) == 30
     assert b"<svg" in svg_bytes(figure)

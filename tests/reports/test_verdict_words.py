@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from reports.explain import verdict
 from reports.figures.phases import Bar
+from reports.sections.verdict import verdict
 from reports.tables.layers import headline_table, layer_table
 from reports.tables.sums import checked, sums
 from reports.words.present import cells

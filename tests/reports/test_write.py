@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from reports import headline_table, write_report
-from reports.render.terminal import print_headline, print_report
+from reports import headline_table, print_report, write_report
+from reports.render.terminal import printed
+from reports.sections.whole_model import narrow
 from tests.reports.samples import barred, dense, frame, measured, quality, quality_frame, row, two_layers
 from workloads.errors import UserError
 
@@ -159,7 +160,7 @@ def test_the_rows_are_saved_even_if_the_tables_refuse_the_quality(tmp_path):
 
 def test_the_terminal_table_marks_slowdowns_and_prints_names_as_they_are():
     console = Console(record=True, width=200, file=io.StringIO())
-    print_headline(headline_table(frame([row(87, 100, model="[red]m[/red]")])), console)
+    console.print(printed(narrow(headline_table(frame([row(87, 100, model="[red]m[/red]")])))))
     text = console.export_text()
     assert "0.87x (slower)" in text
     assert "[red]m[/red]" in text

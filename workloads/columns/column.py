@@ -16,8 +16,9 @@ _AMOUNTS = ("cycles", "bytes")  # a name that ends in these is called so, and pr
 
 @dataclass(frozen=True)
 class Column:
-    """`heading`: without the unit; from the name where it is not given. `short`: instead of it, below the name of a group. `printed`:
-    how a value is told to a person; from the name and the type where it is not given. `nothing`: the value that needs no telling, as missing ones."""
+    """`heading`: without the unit; from the name where it is not given. `short`: instead of it, below the name of a group. `narrow`:
+    instead of it, where all columns are narrow. `printed`: how a value is told to a person; from the name and the type where it is not
+    given. `nothing`: the value that needs no telling, as missing ones. `wraps`: long texts, which may take several lines."""
 
     name: str
     kind: Literal["text", "int", "float", "bool"]
@@ -26,6 +27,8 @@ class Column:
     short: str = ""
     printed: Printed | None = None
     nothing: float | str | None = None
+    narrow: str = ""
+    wraps: bool = False
 
     @property
     def unit(self) -> str:

@@ -33,6 +33,7 @@ LAYER_COLUMNS = (
         "text",
         "what was set differently from the target's preset, as key=value; '' if nothing",
         printed="settings",
+        wraps=True,
     ),
     Column(
         "level",
@@ -62,6 +63,7 @@ LAYER_COLUMNS = (
         heading="Nonzero activations",
         printed="share",
         nothing=1,
+        narrow="Inputs (%)",
     ),
     Column("weight_bits", "int", "bits a stored weight value takes on the target", printed="number"),
     Column("cycles", "int", "total cycles of the layer = compute_cycles + stall_cycles"),
@@ -95,6 +97,7 @@ LAYER_COLUMNS = (
         "dense_compute_cycles / compute_cycles: what unlimited bandwidth would give",
         heading="Compute-only speedup",
         printed="speedup",
+        narrow="Compute only",
     ),
     Column(
         "published_speedup",
@@ -103,6 +106,7 @@ LAYER_COLUMNS = (
         heading="Against published baseline",
         printed="ratio",
         short="vs published",
+        narrow="vs published",
     ),
     Column("weight_bytes", "int", "kept weight values moved from DRAM"),
     Column("metadata_bytes", "int", "mask metadata moved from DRAM"),

@@ -1,0 +1,52 @@
+"""The sections of a report in their order. A new one is a file here, and its line."""
+
+from reports.contents import Contents
+from reports.section import Report, named_apart
+from reports.sections.by_tokens import by_tokens
+from reports.sections.compared import compared
+from reports.sections.designs import designs
+from reports.sections.energy import constants, energy
+from reports.sections.figures import figures
+from reports.sections.how_got import how_got
+from reports.sections.layers import layers
+from reports.sections.levels import levels
+from reports.sections.phases import phases
+from reports.sections.provenance import provenance
+from reports.sections.quality import perplexity
+from reports.sections.roles import roles
+from reports.sections.sources import sources
+from reports.sections.spmm import spmm
+from reports.sections.what_was_run import what_was_run
+from reports.sections.whole_model import what_cannot_run, whole_model
+
+SECTIONS = [
+    whole_model,
+    sources,
+    by_tokens,
+    phases,
+    spmm,
+    designs,
+    energy,
+    perplexity,
+    compared,
+    how_got,
+    what_cannot_run,
+    roles,
+    levels,
+    figures,
+    layers,
+    constants,
+    provenance,
+]
+# What is read first stands last, next to the prompt.
+IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity]
+
+
+def report_of(contents: Contents) -> Report:
+    made = [section for make in SECTIONS if (section := make(contents)) is not None]
+    return Report(contents.title, what_was_run(contents), named_apart(made))
+
+
+def in_terminal(contents: Contents) -> Report:
+    made = [section for make in IN_TERMINAL if (section := make(contents)) is not None]
+    return Report(contents.title, what_was_run(contents), made)

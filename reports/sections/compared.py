@@ -1,0 +1,41 @@
+"""Methods side by side at one target."""
+
+import pandas as pd
+
+from reports.contents import Contents
+from reports.section import PAPER, READ, TERMINAL, Section, Table, some_of
+from reports.tables.compare import compare_columns, compare_csv, perplexity_line
+from reports.tables.sums import KERNEL
+from reports.words.naming import config_text
+
+
+def compared(contents: Contents) -> Section | None:
+    tables = contents.compared
+    if not tables:
+        return None
+    read = some_of([_table(key, table) for key, table in tables], "compared.csv")
+    narrow = [_narrow(key, table) for key, table in tables]
+    files = {"compared.csv": compare_csv(tables)}
+    return Section("Methods side by side", [*read, *narrow], files=files, details=True)
+
+
+def _table(key: dict, table: pd.DataFrame) -> Table:
+    columns, said = compare_columns(table), compared_text(key)
+    below = perplexity_line(table, columns)
+    return Table(table, columns, said, label="compared-", paper_caption=f"{said}.", below=below, total_in="role",
+                 only=READ | PAPER)  # fmt: skip
+
+
+def _narrow(key: dict, table: pd.DataFrame) -> Table:
+    columns = [name for name in compare_columns(table) if name != "shapes" and "published" not in name]
+    return Table(table, columns, compared_text(key), below=perplexity_line(table, columns), only=TERMINAL)
+
+
+def compared_text(key: dict) -> str:
+    """The caption of a table of `compare_tables`."""
+    asked = key["target_sparsity"]
+    pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{key['pattern']} {100 * asked:g} %"
+    out = key["left_out"]
+    left = f"; {out} layers that not every method can run here are left out" if out else ""
+    what = "time" if key["level"] == KERNEL else "cycles"
+    return f"{config_text(key)}, {pattern}: mean {what} per layer{left}"

@@ -1,0 +1,43 @@
+"""What a report covers, said before all else."""
+
+import pandas as pd
+
+from reports.contents import Contents
+from reports.tables.quality import DENSE, EVALUATION
+from reports.tables.sums import groups
+from reports.words.naming import evaluation_text, few, listing
+from reports.words.settings import settings_text
+
+
+def what_was_run(contents: Contents) -> list[tuple[str, str]]:
+    """(name, value) lines that say what the report covers."""
+    rows, perplexities = contents.rows, contents.perplexities
+    lines = []
+    if not rows.empty:
+        targets = [f"{t} ({level} level)" for t, level in zip(rows["target"], rows["level"], strict=True)]
+        lines = [
+            ("Models", listing(rows["model"])),
+            ("Methods", listing(rows["method"])),
+            ("Patterns", listing(rows["pattern"])),
+            ("Targets", listing(targets)),
+            ("Settings", few(map(settings_text, rows["settings"]), "settings") or "as in the presets"),
+            ("Tokens", listing(sorted(rows["tokens"].dropna().unique()))),
+            *_activations(rows),
+            ("Layers", f"{rows[['model', 'layer']].drop_duplicates().shape[0]:,} in {len(rows):,} result rows"),
+        ]
+    elif not perplexities.empty:
+        pruned = perplexities[perplexities["method"] != DENSE]
+        lines = [
+            ("Models", listing(perplexities["model"])),
+            ("Methods", listing(pruned["method"])),
+            ("Sparsity", listing(pruned["target_name"])),
+        ]
+    if not perplexities.empty:
+        texts = [f"{key['model']}: {evaluation_text(key)}" for key, _ in groups(perplexities, EVALUATION)]
+        lines.append(("Perplexity on", "; ".join(texts)))
+    return lines
+
+
+def _activations(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    each = sorted(rows["activation_density"].unique())
+    return [("Nonzero activations", listing(f"{100 * density:g} %" for density in each))] if each != [1.0] else []
