@@ -2,10 +2,11 @@
 
     python benchmarks/besa_speed.py [--hidden 2048] [--ffn 5504] [--tokens 256] [--steps 3]
 
-The reference holds, for every matrix, 64-bit ranks, a soft and a hard mask in float32, and lets autograd differentiate through
-W * (hard - stop(soft) + soft). Ours is methods/besa.py on the same block, inputs, dtype (float32) and first logits. Both run every
-torch operation on one thread. The matrix products of forward and backward pass are the same in both: the fewer tokens
-a step has, the more the masks weigh. --hidden 4096 --ffn 11008 is the block of LLaMA-7B (the reference then takes about 12 GB).
+The reference holds, for every matrix, 64-bit ranks, a soft and a hard mask in float32, and lets autograd differentiate
+through W * (hard - stop(soft) + soft). Ours is methods/besa.py on the same block, inputs, dtype (float32) and first
+logits. Both run every torch operation on one thread. The matrix products of forward and backward pass are the same in
+both: the fewer tokens a step has, the more the masks weigh. --hidden 4096 --ffn 11008 is the block of LLaMA-7B (the
+reference then takes about 12 GB).
 """
 
 import argparse
@@ -138,7 +139,8 @@ def main() -> None:
     measure(ours, 128, 256, 8, 1)  # compiles
     weights = 4 * args.hidden**2 + 3 * args.hidden * args.ffn
     print(
-        f"LLaMA block of {weights / 1e6:.0f} M weights, float32, one thread an operation; seconds of one more training step"
+        f"LLaMA block of {weights / 1e6:.0f} M weights, float32, one thread an operation; seconds of one more training "
+        f"step"
     )
     for tokens in args.tokens:
         figures = {}

@@ -1,11 +1,13 @@
-"""One block of LLaMA-7B's shapes (random weights): time of every pruning method, beside the two forward passes it must do.
+"""One block of LLaMA-7B's shapes (random weights): time of every pruning method, beside the two forward passes it must
+do.
 
     python benchmarks/block_7b.py [--samples 8] [--seq-len 2048] [--methods wanda sparsegpt gblm besa] [--device cpu]
 
-A checkpoint of one block and a small vocabulary is made once under out/benchmarks. Every method runs as `prunesim prune` does, in
-a process of its own. Extrapolated: 32 such blocks, and 80 blocks of LLaMA-70B (4.2 times the weights, grouped attention ignored),
-at 128 sequences: time grows with sequences, except for the methods' work on weights, which is measured with them here; so these
-hours are upper bounds for the shown device. The BESA paper reports five hours for 70B on one 80 GB GPU.
+A checkpoint of one block and a small vocabulary is made once under out/benchmarks. Every method runs as `prunesim
+prune` does, in a process of its own. Extrapolated: 32 such blocks, and 80 blocks of LLaMA-70B (4.2 times the weights,
+grouped attention ignored), at 128 sequences: time grows with sequences, except for the methods' work on weights, which
+is measured with them here; so these hours are upper bounds for the shown device. The BESA paper reports five hours for
+70B on one 80 GB GPU.
 """
 
 import argparse

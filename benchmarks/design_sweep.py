@@ -2,7 +2,8 @@
 
     python benchmarks/design_sweep.py [ACCELERATOR ...]
 
-Ten array shapes x ten bandwidths x ten buffer sizes; the masks are generated at 50 %, statistics are gathered within the time.
+Ten array shapes x ten bandwidths x ten buffer sizes; the masks are generated at 50 %, statistics are gathered within
+the time.
 """
 
 import itertools

@@ -1,16 +1,16 @@
 """Fits the GPU presets to measured GEMM times and says what they are worth on points that were left out.
 
-    python benchmarks/fit_gpu.py                  cross-validation and the published comparison of the presets as they are
-    python benchmarks/fit_gpu.py --only b200      of one card
-    python benchmarks/fit_gpu.py --write          fits again and rewrites the presets of the cards and of their relatives
-    python benchmarks/fit_gpu.py --plots DIR      residuals of the left-out points
+    python benchmarks/fit_gpu.py                  cross-validation and the published comparison of the presets as they
+    are python benchmarks/fit_gpu.py --only b200      of one card
+    python benchmarks/fit_gpu.py --write          fits again and rewrites the presets of the cards and of their
+    relatives python benchmarks/fit_gpu.py --plots DIR      residuals of the left-out points
 
-Data: ../shared/data/gpu/dense_vs_24_gemm.csv (SlideSparse, arXiv 2603.05232; figures of the repository bcacdwk/vllmbench,
-not part of this one): best cuBLASLt and cuSPARSELt time over their algorithms, back to back, warm L2. Every error printed as
-"left out" is of points the fit did not see: whole models, then whole token counts. Fits without an end of the data (few or
-many tokens, wide layers, long inputs) say what an octave outside the data costs. The exponents of gemm.py were chosen
-by cross-validation with most types in view, which these errors do not cover. The published figures were not fitted. Four
-cards take about five minutes on one idle core. Needs scipy.
+Data: ../shared/data/gpu/dense_vs_24_gemm.csv (SlideSparse, arXiv 2603.05232; figures of the repository
+bcacdwk/vllmbench, not part of this one): best cuBLASLt and cuSPARSELt time over their algorithms, back to back, warm
+L2. Every error printed as "left out" is of points the fit did not see: whole models, then whole token counts. Fits
+without an end of the data (few or many tokens, wide layers, long inputs) say what an octave outside the data costs. The
+exponents of gemm.py were chosen by cross-validation with most types in view, which these errors do not cover. The
+published figures were not fitted. Four cards take about five minutes on one idle core. Needs scipy.
 """
 
 import argparse
@@ -58,7 +58,8 @@ def with_predictions(rows: pd.DataFrame, spec: GpuSpec, dtype: str) -> pd.DataFr
 
 
 def study(card: Card, section: str) -> tuple[GpuSpec, pd.DataFrame, pd.DataFrame]:
-    """(the card with this section fitted and its errors stated; left out by cross-validation; left out at the edges, outside)."""
+    """(the card with this section fitted and its errors stated; left out by cross-validation; left out at the edges,
+    outside)."""
     started = time.monotonic()
     rows = load_data(card, section)
     inner = pd.concat([without(card, section, rows, mask, kind) for kind, mask in folds(rows)])
@@ -67,7 +68,8 @@ def study(card: Card, section: str) -> tuple[GpuSpec, pd.DataFrame, pd.DataFrame
     types = " and ".join(card.sections[section])
     error = error_of(
         inner, outer,
-        f"cross-validated on {card.measured}, {types}: whole models or token counts left out; beyond the data: ends left out",
+        f"cross-validated on {card.measured}, {types}: whole models or token counts left out; beyond the data: ends "
+        f"left out",
     )  # fmt: skip
     precision = dataclasses.replace(getattr(spec, section), error=error)
     print(f"  {card.preset} {section}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
@@ -114,7 +116,8 @@ def published_table() -> pd.DataFrame:
         dense, sparse = got.dense.time_us[0], got.sparse24.time_us[0]
         rows.append(
             {
-                "source": one.source.split(":")[0], "gpu": one.gpu, "dtype": one.dtype, "m": one.m, "n": one.n, "k": one.k,
+                "source": one.source.split(":")[0], "gpu": one.gpu, "dtype": one.dtype, "m": one.m, "n": one.n,
+                "k": one.k,
                 "dense_us": one.dense_us, "predicted": dense, "error_%": percent(dense, one.dense_us),
                 "sparse24_us": one.sparse24_us, "predicted_": sparse, "error_%_": percent(sparse, one.sparse24_us),
                 "speedup": one.published_speedup, "predicted__": dense / sparse,

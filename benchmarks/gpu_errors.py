@@ -9,7 +9,8 @@ from simulator.gpu.spec import Coverage, Error
 NODES = (64, 256, 1024, 4096, 16384)
 WINDOW = 1.01  # octaves around a node whose residuals count for it
 WHAT = ("dense", "sparse24", "speedup")
-NEAR = 1.0  # octaves outside the fitted points up to which a point left out counts as inside: the distance between their sizes
+# octaves outside the fitted points up to which a point left out counts as inside: the distance between their sizes
+NEAR = 1.0
 LEAST_GROWTH = 0.02  # of the error an octave, where the data show less: assumed
 
 
@@ -35,8 +36,9 @@ def quantile_near(rows: pd.DataFrame, values: np.ndarray, tokens: int, share: fl
 
 
 def error_of(left_out: pd.DataFrame, at_edges: pd.DataFrame, basis: str) -> Error:
-    """left_out: of cross-validation; at_edges: of fits without an end of the data; both with `octaves` outside the fitted points.
-    Points far outside, as small cubes are once all cubes are left out, count for the growth by octaves alone."""
+    """left_out: of cross-validation; at_edges: of fits without an end of the data; both with `octaves` outside the
+    fitted points. Points far outside, as small cubes are once all cubes are left out, count for the growth by octaves
+    alone."""
     far = left_out["octaves"] > NEAR
     at_edges = pd.concat([at_edges[at_edges["octaves"] > 0], left_out[far]])
     left_out = left_out[~far]
@@ -51,7 +53,8 @@ def error_of(left_out: pd.DataFrame, at_edges: pd.DataFrame, basis: str) -> Erro
 
 
 def octave_growth(rows: pd.DataFrame, what: str, p90: tuple[float, ...]) -> float:
-    """The least growth an octave with which nine of ten of the points outside lie within the error stated for their tokens."""
+    """The least growth an octave with which nine of ten of the points outside lie within the error stated for their
+    tokens."""
     inside = np.interp(np.log2(rows["m"]), np.log2(NODES), p90)
     excess = (np.abs(log_residuals(rows)[what]) - inside) / rows["octaves"].to_numpy()
     return round(max(LEAST_GROWTH, float(np.quantile(excess, 0.9))), 3)
@@ -78,7 +81,8 @@ def error_table(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def verdict_table(rows: pd.DataFrame, band: np.ndarray) -> dict[str, float]:
-    """Of speedups with the band as rows get it: the share within, the share with a verdict, and of those the share that is right."""
+    """Of speedups with the band as rows get it: the share within, the share with a verdict, and of those the share that
+    is right."""
     measured = rows["dense_us"] / rows["sparse24_us"]
     predicted = rows["predicted_dense_us"] / rows["predicted_sparse24_us"]
     given = (predicted > 1 + band) | (predicted * (1 + band) < 1)

@@ -10,7 +10,7 @@ from scipy.optimize import OptimizeResult, least_squares
 from benchmarks.gpu_presets import Card, start_spec
 from simulator.gpu import GpuSpec
 from simulator.gpu.gemm import best_candidates
-from simulator.gpu.prediction import machine, sparse24_tokens, tiles_of
+from simulator.gpu.prediction import rates_of, sparse24_tokens, tiles_of
 from simulator.gpu.spec import KernelFamily
 
 # Bounds keep every parameter physical, the start is what a fit is drawn to where data say nothing.
@@ -72,7 +72,7 @@ class Fit:
         precision = getattr(spec, self.section)
         m, n, k = self.sizes
         m = sparse24_tokens(m, precision) if sparse else m
-        numbers, _ = best_candidates(m, n, k, machine(spec, precision, sparse), self.tiles[family])
+        numbers, _ = best_candidates(m, n, k, rates_of(spec, precision, sparse), self.tiles[family])
         return np.log(numbers[:, 0]) - self.measured[family]
 
     def residuals(self, vector: np.ndarray, errors: list[np.ndarray]) -> np.ndarray:
@@ -105,7 +105,8 @@ class Fit:
 
 
 def fit(card: Card, section: str, rows: pd.DataFrame, starts: int = STARTS, evaluations: int = 15) -> GpuSpec:
-    """The card with one section fitted: robust least squares in log space, from `starts` points, the most promising finished."""
+    """The card with one section fitted: robust least squares in log space, from `starts` points, the most promising
+    finished."""
     this = Fit(card, section, rows)
     rng = np.random.default_rng(0)
     points = [this.start] + [this.start + rng.normal(0, 0.5, len(this.start)) for _ in range(starts - 1)]

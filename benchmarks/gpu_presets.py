@@ -1,4 +1,5 @@
-"""Data sheets of the GPU presets, how a card without measurements takes over fitted efficiencies, and the TOML files."""
+"""Data sheets of the GPU presets, how a card without measurements takes over fitted efficiencies, and the TOML
+files."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -42,20 +43,24 @@ class Card:
 
 HALVES = ("bf16", "fp16")
 A100 = Card(
-    "a100-pcie", "NVIDIA A100 80GB PCIe", {"fp16": HALVES, "int8": ("int8",)}, Chip(108, 1410.0), 1935.0, 40.0, 300.0, 75.0,
+    "a100-pcie", "NVIDIA A100 80GB PCIe", {"fp16": HALVES, "int8": ("int8",)}, Chip(108, 1410.0), 1935.0, 40.0, 300.0,
+    75.0,
     AMPERE_TILES, {"fp16": 1024, "int8": 2048},
 )  # fmt: skip
 H100 = Card(
-    "h100-pcie", "NVIDIA H100 PCIe", {"fp16": ("bf16",), "int8": ("int8",), "fp8": ("fp8",)}, Chip(114, 1755.0), 2039.0, 50.0,
+    "h100-pcie", "NVIDIA H100 PCIe", {"fp16": ("bf16",), "int8": ("int8",), "fp8": ("fp8",)}, Chip(114, 1755.0), 2039.0,
+    50.0,
     350.0, 87.0, HOPPER_TILES, {"fp16": 2048, "int8": 4096, "fp8": 4096},
 )  # fmt: skip
 B200 = Card(
-    "b200", "NVIDIA B200", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(148, 1850.0), 8000.0, 126.0, 1000.0, 140.0,
+    "b200", "NVIDIA B200", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(148, 1850.0), 8000.0, 126.0,
+    1000.0, 140.0,
     HOPPER_TILES, {"fp16": 4096, "int8": 8192, "fp8": 8192},
 )  # fmt: skip
 # fp16 and fp8 with sums in fp32, as PyTorch asks for: half the rate of fp16 sums.
 RTX_4090 = Card(
-    "rtx-4090", "NVIDIA GeForce RTX 4090", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(128, 2520.0), 1008.0, 72.0,
+    "rtx-4090", "NVIDIA GeForce RTX 4090", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(128, 2520.0),
+    1008.0, 72.0,
     450.0, 60.0, AMPERE_TILES, {"fp16": 256, "int8": 1024, "fp8": 512},
 )  # fmt: skip
 CARDS = (A100, H100, B200, RTX_4090)

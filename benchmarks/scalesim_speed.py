@@ -3,9 +3,9 @@
     python -m benchmarks.scalesim_speed          # small GEMMs, three dataflows, five arrays, and 2:4
     python -m benchmarks.scalesim_speed --big    # one 4096 x 4096 layer too: minutes and gigabytes for scalesim
 
-scalesim's time is that of its run, without start and imports; ours that of one evaluation, the mapper's search for tiles
-included, with its compiled kernels loaded; memory is the peak of the whole process. Two programs that do different work:
-scalesim writes down every operand of every cycle, ours evaluates whole folds.
+scalesim's time is that of its run, without start and imports; ours that of one evaluation, the mapper's search for
+tiles included, with its compiled kernels loaded; memory is the peak of the whole process. Two programs that do
+different work: scalesim writes down every operand of every cycle, ours evaluates whole folds.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""LLaMA-7B, 224 layers, from a stored bundle to rows: seconds and peak memory of a design's first run, and of each further design.
+"""LLaMA-7B, 224 layers, from a stored bundle to rows: seconds and peak memory of a design's first run, and of each
+further design.
 
     python benchmarks/simulate_7b.py [ACCELERATOR ...]
 
-The bundle (0.8 GB of masks, generated at 50 %) is made once under out/benchmarks. Every line comes from a process of its own,
-after one that warms the JIT and file caches. "first" gathers the statistics from the masks and evaluates; "further" is the
-mean of ten more designs of the same tile geometry (other bandwidths) on the statistics in memory. The baseline reads
-every shard and popcounts its words, nothing else: no checksums, no rows.
+The bundle (0.8 GB of masks, generated at 50 %) is made once under out/benchmarks. Every line comes from a process of
+its own, after one that warms the JIT and file caches. "first" gathers the statistics from the masks and evaluates;
+"further" is the mean of ten more designs of the same tile geometry (other bandwidths) on the statistics in memory. The
+baseline reads every shard and popcounts its words, nothing else: no checksums, no rows.
 """
 
 import subprocess

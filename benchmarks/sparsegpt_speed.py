@@ -1,10 +1,12 @@
-"""SparseGPT of the matrices that share an input (q, k and v of a 7B block) against a plain reference, CPU: time and memory.
+"""SparseGPT of the matrices that share an input (q, k and v of a 7B block) against a plain reference, CPU: time and
+memory.
 
     python benchmarks/sparsegpt_speed.py [--size 4096] [--tokens 16384] [--sparsity 0.5]
 
-The reference is the method as it is usually written: one Hessian and one factorisation a matrix, then column after column in
-torch, a rank-one update of the 128-column slab each, lazy updates of the rest; torch may use all cores. Ours (the project's
-statistics, factors and sweep) runs under the project's rule of one thread an operation, rows side by side. The masks must agree.
+The reference is the method as it is usually written: one Hessian and one factorisation a matrix, then column after
+column in torch, a rank-one update of the 128-column slab each, lazy updates of the rest; torch may use all cores. Ours
+(the project's statistics, factors and sweep) runs under the project's rule of one thread an operation, rows side by
+side. The masks must agree.
 """
 
 import argparse

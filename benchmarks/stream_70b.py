@@ -1,10 +1,10 @@
-"""A bundle of LLaMA-2-70B's shapes (560 matrices, 8.6 GB of packed masks) streams through a design: seconds, peak memory, and the
-ratio to merely reading and popcounting the same files.
+"""A bundle of LLaMA-2-70B's shapes (560 matrices, 8.6 GB of packed masks) streams through a design: seconds, peak
+memory, and the ratio to merely reading and popcounting the same files.
 
     python benchmarks/stream_70b.py [--on sparten] [--tokens 1] [--keep]
 
-The masks are random bits (half of the weights kept), written under out/benchmarks and deleted afterwards unless --keep is given.
-Statistics are not cached: every run gathers them anew. Hashes are checked, as always when a bundle is read.
+The masks are random bits (half of the weights kept), written under out/benchmarks and deleted afterwards unless --keep
+is given. Statistics are not cached: every run gathers them anew. Hashes are checked, as always when a bundle is read.
 """
 
 import argparse
@@ -98,11 +98,13 @@ def main() -> None:
         if not arguments.keep:
             shutil.rmtree(FOLDER)
     print(
-        f"{'read and popcount':<22}{plain.seconds:8.1f} s  {size / 1e9 / plain.seconds:6.2f} GB/s  peak {plain.peak_gb:.2f} GB"
+        f"{'read and popcount':<22}{plain.seconds:8.1f} s  {size / 1e9 / plain.seconds:6.2f} GB/s  peak "
+        f"{plain.peak_gb:.2f} GB"
     )
     ratio = ours.seconds / plain.seconds
     print(
-        f"{arguments.on:<22}{ours.seconds:8.1f} s  {size / 1e9 / ours.seconds:6.2f} GB/s  peak {ours.peak_gb:.2f} GB  {ratio:.2f}x the time"
+        f"{arguments.on:<22}{ours.seconds:8.1f} s  {size / 1e9 / ours.seconds:6.2f} GB/s  peak {ours.peak_gb:.2f} GB  "
+        f"{ratio:.2f}x the time"
     )
 
 

@@ -1,9 +1,10 @@
-"""Wanda on a LLaMA of 1.1 B random weights, CPU: time and peak memory a block, against the two forward passes it must do.
+"""Wanda on a LLaMA of 1.1 B random weights, CPU: time and peak memory a block, against the two forward passes it must
+do.
 
     python benchmarks/wanda_1b.py [--samples 4] [--seq-len 1024]
 
-The baseline runs in the same process on the same blocks and hidden states: load the block, run it twice, no statistics, no
-selection, nothing written. The checkpoint (2.2 GB, bfloat16) is made once under out/benchmarks.
+The baseline runs in the same process on the same blocks and hidden states: load the block, run it twice, no statistics,
+no selection, nothing written. The checkpoint (2.2 GB, bfloat16) is made once under out/benchmarks.
 """
 
 import argparse

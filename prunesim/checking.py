@@ -19,7 +19,8 @@ class Checked(list[Result]):
 
 
 def check(what: Any) -> Checked:
-    """`what`: an accelerator or a pruning method, as a class, an object or a name (`my_chip.py:MyChip`), or a bundle's folder.
+    """`what`: an accelerator or a pruning method, as a class, an object or a name (`my_chip.py:MyChip`), or a bundle's
+    folder.
 
     Raises UserError for a bundle that is damaged, and for what has no laws.
     """

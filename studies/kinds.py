@@ -10,7 +10,8 @@ ENERGY = "energy"
 
 
 def kind_of(name: str) -> str:
-    """Which list of `ls` a name is of, or "attention"; what a file holds says so itself. Raises UserError for a name of nothing."""
+    """Which list of `ls` a name is of, or "attention"; what a file holds says so itself. Raises UserError for a name of
+    nothing."""
     from checkpoints.catalog import catalog_names
     from simulator.accelerators import ACCELERATORS
     from simulator.accelerators.vitcod.attention import ATTENTION_MODELS

@@ -1,4 +1,5 @@
-"""The generator of docs/validation.md on a tiny subset; the page itself; that a planted fault would be seen on it."""
+"""The generator of docs/validation on a tiny subset; the pages themselves; that a planted fault would be seen on
+them."""
 
 import dataclasses
 import json
@@ -9,56 +10,68 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks import validate
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.dstc.cycle import Dstc
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from studies.cli.main import main
+from validation import everything
 from validation.comparison import Comparison, NotRun, error_of, number, percent, table
-from validation.comparisons import closed_forms, draws, expectations, headlines, orderstats, programs
+from validation.comparisons import closed_forms, draws, expectations, gpus, headlines, laws, orderstats, programs
 from validation.comparisons import formula_twins as twins_of_formulas
 from validation.comparisons import functional_twins as twins
-from validation.page import OTHERS, models, page
+from validation.pages import INDEX, pages
 from validation.sources import scalesim as scalesim_package
+from validation.subjects import subjects
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "validation.md"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "validation"
 
 
 @pytest.fixture(scope="module")
-def text() -> str:
-    return PAGE.read_text(encoding="utf-8")
+def index() -> str:
+    return (FOLDER / INDEX).read_text(encoding="utf-8")
 
 
-# --- the page that ships
+def text_of(name: str) -> str:
+    (subject,) = (subject for subject in subjects() if subject.name == name)
+    return (FOLDER / subject.file).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [*ACCELERATORS, *ATTENTION_MODELS, *OTHERS])
-def test_the_page_has_every_model_in_its_summary_and_a_section(text, name):
-    assert f"\n## {name}\n" in text
-    assert re.search(rf"^\| {re.escape(name)} \| .* \| (own rule|statistics|program|paper) \| \d+ \| ", text, re.M)
+NAMES = [subject.name for subject in subjects()]
+
+# --- the pages that ship
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_index_has_every_model_and_its_page(index, name):
+    assert re.search(rf"^\| \[{re.escape(name)}\]\(\S+\) \| ", index, re.M)
+    text = text_of(name)
+    assert text.startswith(f"# Validation: {name}\n")
+    assert re.search(r"^\| .* \| (own rule|statistics|program|paper|silicon) \| \d+ \| ", text, re.M)
+
+
+def test_there_is_a_page_a_model_and_no_other():
+    assert {path.name for path in FOLDER.iterdir()} == {INDEX, *(subject.file for subject in subjects())}
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
-def test_every_cycle_model_has_a_second_program_and_closed_forms(text, name):
-    assert re.search(rf"^\| {re.escape(name)} \| [a-z ]*twin, .* \| own rule \| ", text, re.M)
-    assert f"| {name} | closed forms | own rule |" in text
+def test_every_model_has_a_second_program_closed_forms_and_laws(name):
+    text = text_of(name)
+    assert re.search(r"^\| [a-z ]*twin, .* \| own rule \| ", text, re.M)
+    for source in ("closed forms", "laws"):
+        assert re.search(rf"^\| {source} \| own rule \| \d+ \| 0 \| ", text, re.M)
+    assert "FAILED" not in text
 
 
-def test_the_page_says_how_it_was_made_and_nothing_of_the_machine(text):
-    for part in (
-        "python benchmarks/validate.py",
-        "prunesim ",
-        "Python 3.",
-        "numpy ",
-        "scipy ",
-        "What is not validated",
-    ):
-        assert part in text
-    assert not re.search(r"/(home|root|work|tmp|Users)/|\d\d:\d\d|\b20\d\d-\d\d-\d\d [0-9]|\bnan\b|\binf\b", text)
-    assert not re.search(r"\d seconds|\d s\b|\d ms\b", text)
+def test_the_index_says_how_it_was_made_and_nothing_of_the_machine(index):
+    for part in ("prunesim check --all", "prunesim ", "Python 3.", "numpy ", "scipy ", "What is not validated"):
+        assert part in index
+    for text in (index, *map(text_of, NAMES)):
+        assert not re.search(r"/(home|root|work|tmp|Users)/|\d\d:\d\d|\b20\d\d-\d\d-\d\d [0-9]|\bnan\b|\binf\b", text)
+        assert not re.search(r"\d seconds|\d s\b|\d ms\b", text)
 
 
-def test_the_page_has_whole_tables(text):
-    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
+def test_the_pages_have_whole_tables(path):
+    for block in re.findall(r"(?:^\|.*\n)+", path.read_text(encoding="utf-8"), re.M):
         cells = [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()]
         assert len(set(cells)) == 1, block[:200]
 
@@ -118,6 +131,20 @@ def test_headlines_run(name):
     assert len(found.points) == found.cases <= len(found.tables[0].rows)
 
 
+@pytest.mark.parametrize("piece", [gpus.left_out, gpus.published, gpus.medians])
+def test_gpus_run(piece):
+    found = piece()
+    assert found.model == "GPUs"
+    assert found.cases > 20
+    assert found.median_error < 0.2
+
+
+def test_laws_run():
+    found = laws.of_accelerator("dstc")
+    assert found.largest_error == 0
+    assert found.cases > 10
+
+
 def test_energy_runs():
     found = programs.energy()
     assert found.cases == len(found.points)
@@ -125,13 +152,13 @@ def test_energy_runs():
 
 def test_the_same_bytes_twice():
     once, again = (
-        page([twins.compare("dstc", 2), expectations.vegeta(512, 512), headlines.ALL["vegeta"]()]) for _ in range(2)
+        pages([twins.compare("dstc", 2), expectations.vegeta(512, 512), headlines.ALL["vegeta"]()]) for _ in range(2)
     )
     assert once == again
 
 
 def test_every_comparison_belongs_to_a_model_of_the_page():
-    assert set(twins.NAMES) | set(expectations.ALL) | set(headlines.ALL) <= set(models())
+    assert set(twins.NAMES) | set(expectations.ALL) | set(headlines.ALL) <= set(NAMES)
 
 
 # --- faults are seen
@@ -155,7 +182,7 @@ def test_a_planted_fault_is_counted(monkeypatch):
     assert all(error > 0 for error in by_twin.errors)
     assert [row[3] for row in by_twin.tables[0].rows] == [row[1] for row in by_twin.tables[0].rows]
     assert by_form.largest_error > 0
-    assert "| 0 | 0 |" not in page([by_twin]).split("## Figures")[0]
+    assert "| 0 | 0 |" not in pages([by_twin])["dstc.md"]
 
 
 def test_wrong_products_and_bytes_are_counted():
@@ -172,10 +199,11 @@ def test_wrong_products_and_bytes_are_counted():
 def test_without_scalesim_a_line_is_left():
     found = programs.scalesim(run=False)
     assert isinstance(found, NotRun)
-    written = page([found])
-    assert "not run here: left out by --without scalesim" in written
-    assert "| systolic | SCALE-Sim 3.0.0, side by side | program | not run here | - | - |" in written
-    assert "`python benchmarks/validate.py --without scalesim`" in written
+    written = pages([found])
+    assert "Not run here: left out by `without`" in written["systolic.md"]
+    assert "| SCALE-Sim 3.0.0, side by side | program | not run here | - | - |" in written["systolic.md"]
+    assert "`prunesim check --all --without scalesim`" in written[INDEX]
+    assert "| - | - | not run here | - | - |" in written[INDEX]
 
 
 def test_scalesim_that_cannot_be_installed_is_a_line_without_paths(monkeypatch):
@@ -185,33 +213,45 @@ def test_scalesim_that_cannot_be_installed_is_a_line_without_paths(monkeypatch):
     monkeypatch.setattr(scalesim_package, "rows", refuse)
     found = programs.scalesim()
     assert isinstance(found, NotRun)
-    assert "/somewhere" not in page([found])
+    assert not any("/somewhere" in text for text in pages([found]).values())
 
 
 def test_scalesim_rows_become_a_table_without_times(monkeypatch):
     row = {"array": "8x8", "dataflow": "ws", "nm": "dense", "m": 1, "n": 2, "k": 3, "scalesim_cycles": 20, "cycles": 21,
-           "error": 0.05, "scalesim_seconds": 1.234, "seconds": 0.5, "scalesim_peak_gb": 1.0, "peak_gb": 1.0}  # fmt: skip
+           "error": 0.05, "scalesim_seconds": 1.234, "seconds": 0.5, "scalesim_peak_gb": 1.0,
+           "peak_gb": 1.0}  # fmt: skip
     monkeypatch.setattr(scalesim_package, "rows", lambda: [row, row | {"m": 4, "error": 0.0}])
     found = programs.scalesim()
     assert isinstance(found, Comparison)
     assert found.errors == (0.05, 0.0)
     assert found.tables[0].rows == [("8x8", "ws", "dense", "1x2x3, 4x2x3", "1", "+5.0 %")]
-    assert "1.234" not in page([found])
+    assert "1.234" not in pages([found])["systolic.md"]
 
 
 def test_absent_logs_are_lines_without_paths(monkeypatch, tmp_path):
     monkeypatch.setattr(programs.vitcod_log, "rows", lambda: programs.vitcod_log.read_log(tmp_path))
     found = programs.attention_log()
     assert [type(each) for each in found] == [NotRun, NotRun]
-    assert str(tmp_path) not in page(found)
-    assert "not run here" in page(found)
+    for name in ("vitcod-attention.md", "vitcod-attention-paper.md"):
+        assert str(tmp_path) not in pages(found)[name]
+        assert "Not run here: data beside" in pages(found)[name]
 
 
-def test_the_command_writes_the_page(monkeypatch, tmp_path):
-    monkeypatch.setattr(validate, "comparisons", lambda cases, scalesim: [programs.scalesim(scalesim)])
-    monkeypatch.setattr(validate.sys, "argv", ["validate.py", "--without", "scalesim", "--out", str(tmp_path / "p.md")])
-    validate.main()
-    assert (tmp_path / "p.md").read_text(encoding="utf-8").startswith("# Validation")
+def test_the_command_writes_the_pages(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(everything, "comparisons", lambda scalesim: [programs.scalesim(scalesim)])
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--all", "--without", "scalesim", "--out", str(tmp_path / "pages")])
+    assert not ended.value.code
+    assert (tmp_path / "pages" / INDEX).read_text(encoding="utf-8").startswith("# Validation")
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(NAMES)
+
+
+@pytest.mark.parametrize(("given", "said"), [(["vitcod", "--all"], "either"), (["vitcod", "--out", "x"], "--all")])
+def test_the_command_refuses_what_has_no_meaning(given, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["check", *given])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 # --- words and numbers
@@ -219,7 +259,8 @@ def test_the_command_writes_the_page(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(0, "0"), (1e-9, "< 0.001 %"), (-0.0123, "-1.2 %"), (0.5, "50 %"), (4.35, "435 %"), (0.00017, "0.017 %"), (0.099, "9.9 %")],
+    [(0, "0"), (1e-9, "< 0.001 %"), (-0.0123, "-1.2 %"), (0.5, "50 %"), (4.35, "435 %"), (0.00017, "0.017 %"), (0.099,
+        "9.9 %")],
 )  # fmt: skip
 def test_errors_are_said_to_two_digits_and_zero_is_exact(error, said):
     assert percent(error) == said

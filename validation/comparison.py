@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
-# Who wrote what the model is compared with; see `page.KINDS` for what each can and cannot show.
-Kind = Literal["own rule", "statistics", "program", "paper"]
+# Who wrote what the model is compared with; see `index_page.KINDS` for what each can and cannot show.
+Kind = Literal["own rule", "statistics", "program", "paper", "silicon"]
 PERCENT_DIGITS = 2
 TINY = 1e-5  # a relative error below it is printed as this bound, not as 0
 
@@ -67,6 +67,9 @@ class NotRun:
     source: str
     kind: Kind
     reason: str
+
+
+Found = Comparison | NotRun
 
 
 def error_of(model: float, source: float) -> float:

@@ -1,12 +1,22 @@
-"""Every comparison there is, in the order of the page."""
+"""Every comparison there is, in the order of the pages."""
 
 from collections.abc import Iterator
 
-from validation.comparison import Comparison, NotRun
-from validation.comparisons import closed_forms, expectations, formula_twins, functional_twins, headlines, programs
+from simulator.accelerators import ACCELERATORS
+from validation.comparison import Found
+from validation.comparisons import (
+    closed_forms,
+    expectations,
+    formula_twins,
+    functional_twins,
+    gpus,
+    headlines,
+    laws,
+    programs,
+)
 
 
-def comparisons(cases: int, scalesim: bool) -> Iterator[Comparison | NotRun]:
+def comparisons(cases: int = 100, scalesim: bool = True) -> Iterator[Found]:
     """All of them. cases: random layers on every small machine of a functional twin."""
     for name in functional_twins.NAMES:
         yield closed_forms.compare(name)
@@ -23,3 +33,6 @@ def comparisons(cases: int, scalesim: bool) -> Iterator[Comparison | NotRun]:
     yield formula_twins.dram()
     yield from programs.dram()
     yield programs.energy()
+    yield from (gpus.left_out(), gpus.published(), gpus.medians())
+    yield from (laws.of_accelerator(name) for name in ACCELERATORS)
+    yield laws.of_methods()

@@ -2,28 +2,61 @@
 
 import sys
 from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from workloads.errors import UserError
 
 BROKEN = 1  # exit code where a law does not hold
+PAGES = Path("docs/validation")
 
 
-def check(what: str = "", /) -> None:
-    """Check that what you made obeys the laws that everything here obeys: a line for each, and exit code 1 if one is broken.
+def check(
+    what: str = "",
+    /,
+    *,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    out: Path | None = None,
+    without: Annotated[list[Literal["scalesim"]] | None, Parameter(negative="")] = None,
+) -> None:
+    """Check that what you made obeys the laws that everything here obeys: a line for each, and exit code 1 if one is
+    broken.
 
     Parameters
     ----------
     what
-        A mask bundle (every hash, count and pattern), an accelerator or a pruning method: one of ours (prunesim ls), of an
-        installed package, file.py:Name, or a machine file such as my_chip.toml.
+        A mask bundle (every hash, count and pattern), an accelerator or a pruning method: one of ours (prunesim ls), of
+        an installed package, file.py:Name, or a machine file such as my_chip.toml.
+    all_
+        Instead, compare every model of prunesim with its twin, closed forms, other programs and published figures, and
+        write the validation pages. Takes minutes.
+    out
+        Folder of the pages (docs/validation).
+    without
+        With --all: a comparison to leave out. scalesim is installed from the net on its first run.
     """
-    from studies.checking import check_bundle, check_laws, is_bundle
-
+    if all_:
+        if what:
+            raise UserError(f"give either something to check or `all`, not both; it is {what!r}")
+        check_everything(out or PAGES, without or [])
+        return
+    if out is not None or without:
+        raise UserError("`out` and `without` are of the pages, which `all` writes")
     if not what:
         raise UserError("say what to check: a bundle, an accelerator or a pruning method, such as my_chip.py:MyChip")
+    from studies.checking import check_bundle, is_bundle
+
     if is_bundle(what):
         print(check_bundle(what))
-        return
+    else:
+        print_laws(what)
+
+
+def print_laws(what: str) -> None:
+    from studies.checking import check_laws
+
     counted: Counter[str] = Counter()
     for result in check_laws(what):
         print(result, flush=True)
@@ -31,3 +64,17 @@ def check(what: str = "", /) -> None:
     print(f"{what}: " + ", ".join(f"{number} {status}" for status, number in counted.items()))
     if counted["FAILED"]:
         sys.exit(BROKEN)
+
+
+def check_everything(out: Path, without: list[Literal["scalesim"]]) -> None:
+    from validation.everything import comparisons
+    from validation.pages import write
+    from workloads.files import check_writable_folder
+
+    check_writable_folder(out)
+    found = []
+    for each in comparisons(scalesim="scalesim" not in without):
+        found.append(each)
+        print(f"{each.model}: {each.source}", file=sys.stderr, flush=True)
+    for path in write(found, out):
+        print(path)

@@ -20,7 +20,8 @@ from workloads.errors import UserError
 from workloads.rows import to_frame, to_records
 
 SMALL = (
-    "array.width=5", "array.height=3", "attention.head_features=7", "attention.global_above=9", "engines.softmax_per_cycle=4",
+    "array.width=5", "array.height=3", "attention.head_features=7", "attention.global_above=9",
+    "engines.softmax_per_cycle=4",
     "dram.bandwidth_gbps=2.5", "number.accumulator_bits=20", "buffers.query_kib=0.5", "buffers.key_kib=0.5",
     "buffers.value_kib=0.5", "buffers.index_kib=2", "buffers.output_kib=4",
 )  # fmt: skip

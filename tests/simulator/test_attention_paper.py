@@ -84,7 +84,8 @@ def agrees(spec: PaperSpec, kept: np.ndarray) -> None:
 @settings(max_examples=200, deadline=None)
 @given(
     seed=st.integers(0, 10**6), heads=st.integers(1, 5), tokens=st.integers(1, 30), density=st.floats(0, 1),
-    heavy=st.sampled_from([0.0, 0.2, 1.0]), above=st.integers(1, 20), width=st.integers(1, 20), features=st.integers(1, 40),
+    heavy=st.sampled_from([0.0, 0.2, 1.0]), above=st.integers(1, 20), width=st.integers(1, 20), features=st.integers(1,
+        40),
     ratio=st.sampled_from([0.25, 2 / 3, 1.0]), bandwidth=st.sampled_from([0.05, 1.0, 76.8]),
 )  # fmt: skip
 def test_small_masks_equal_the_literal_twin(

@@ -94,7 +94,8 @@ def with_value(value: float) -> np.ndarray:
 
 
 MISTAKES = {
-    "two dimensions": (np.ones((4, 4)), [], r"shape \(layers, heads, T, T\) or \(heads, T, T\); this array has shape \(4, 4\)"),
+    "two dimensions": (np.ones((4, 4)), [],
+        r"shape \(layers, heads, T, T\) or \(heads, T, T\); this array has shape \(4, 4\)"),
     "five dimensions": (np.ones((1, 1, 1, 4, 4)), [], r"this array has shape \(1, 1, 1, 4, 4\)"),
     "not square": (np.ones((2, 4, 5)), [], r"as many queries as keys; this array has shape \(2, 4, 5\)"),
     "empty": (np.ones((0, 2, 4, 4)), [], "is empty"),
@@ -105,8 +106,10 @@ MISTAKES = {
     "text": (np.full((1, 4, 4), "a"), [], "this array is of type <U1"),
     "objects": (np.full((1, 4, 4), None), [], "is not a readable .npy or .npz file"),
     "all pruned": (np.zeros((2, 4, 4)), [], "layer 0 keeps no position at all; .* with --pruned-is-one"),
-    "all pruned, other way": (np.ones((2, 4, 4)), ["--pruned-is-one"], "keeps no position at all; .* without --pruned-is-one"),
-    "unknown key": (np.ones((2, 4, 4)), ["--set", "array.depth=3"], "unknown key of vitcod-attention: 'array.depth'; did you mean 'array.width'"),
+    "all pruned, other way": (np.ones((2, 4, 4)), ["--pruned-is-one"], "keeps no position at all; .* without "
+        "--pruned-is-one"),
+    "unknown key": (np.ones((2, 4, 4)), ["--set", "array.depth=3"], "unknown key of vitcod-attention: 'array.depth'; "
+        "did you mean 'array.width'"),
     "bad value": (np.ones((2, 4, 4)), ["--set", "array.width=0"], "array.width = 0"),
     "bad choice": (np.ones((2, 4, 4)), ["--set", "engines.stationary=rows"], "engines.stationary = 'rows'"),
     "unknown format": (np.ones((2, 4, 4)), ["--format", "xml"], "unknown format 'xml'"),

@@ -108,7 +108,8 @@ def attention(cases: int = 60) -> Comparison:
         twin, right = run_attention_twin(spec, kept, found.mapping, rng)
         wrong += not right
         model = (found.sddmm_cycles, found.spmm_cycles, found.decoder_cycles, found.softmax_cycles, found.cycles,
-                 found.query_bytes, found.key_bytes, found.value_bytes, found.metadata_bytes, found.output_bytes)  # fmt: skip
+                 found.query_bytes, found.key_bytes, found.value_bytes, found.metadata_bytes,
+                 found.output_bytes)  # fmt: skip
         other = (twin.sddmm, twin.spmm, twin.decoder, twin.softmax, twin.cycles, *twin.bytes.values())
         errors.append(max((error_of(a, b) for a, b in zip(model, other, strict=True)), key=abs))
     says = (

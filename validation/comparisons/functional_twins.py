@@ -230,13 +230,15 @@ WHAT = {
     "sigma": "compute cycles, folds, distribution cycles; total cycles and bytes with a tile and an order prescribed",
     "bitwave": "compute cycles; weight and index bytes of a layer in one tile",
     "sparten": "compute cycles, of the division of the clusters that the search took; its memory is not in the twin",
-    "systolic": "compute cycles (tiles, bytes, spilled sums: tests/simulator/test_systolic.py, against loops over folds)",
+    "systolic": "compute cycles (tiles, bytes, spilled sums: tests/simulator/test_systolic.py, against loops over "
+    "folds)",
     "granules": "compute, total and transfer cycles and all bytes, in the mapping the model chose",
     "layer": "compute cycles; its memory is not in the twin",
 }
 SLOW = {"stripes": 5, "systolic": 2, "bitwave": 2}  # divides the number of cases
 NAMES = (
-    "vitcod", "systolic", "tpu-v4", "tpu-v5e", "stc", "sparten", "eie", "sigma", "dstc", "highlight", "vegeta", "bitwave",
+    "vitcod", "systolic", "tpu-v4", "tpu-v5e", "stc", "sparten", "eie", "sigma", "dstc", "highlight", "vegeta",
+    "bitwave",
     "stripes",
 )  # fmt: skip
 GRANULES = ("stc", "dstc", "highlight", "vegeta")

@@ -12,7 +12,7 @@ from workloads.errors import UserError
 def scalesim(run: bool = True) -> Comparison | NotRun:
     source = f"SCALE-Sim {scalesim_package.VERSION}, side by side"
     if not run:
-        return NotRun("systolic", source, "program", "left out by --without scalesim")
+        return NotRun("systolic", source, "program", "left out by `without`")
     try:
         found = scalesim_package.rows()
     except SystemExit as error:
@@ -124,7 +124,8 @@ def dram() -> list[Comparison]:
 def energy() -> Comparison:
     found: list[dict[str, Any]] = energy_tables.published_comparison()
     points = tuple(
-        Point(f"{r['machine']}: {r['quantity']}, {r['unit']}", number(r["published"]), number(r["modelled"]), r["ratio"] - 1,
+        Point(f"{r['machine']}: {r['quantity']}, {r['unit']}", number(r["published"]), number(r["modelled"]),
+            r["ratio"] - 1,
               r["note"])
         for r in found
     )  # fmt: skip

@@ -1,1 +1,2 @@
-"""What every design and every pruning method must obey, as plain functions: the command line, pytest and strangers run them."""
+"""What every design and every pruning method must obey, as plain functions: the command line, pytest and strangers run
+them."""

@@ -108,7 +108,8 @@ def _opened(name: str, *overrides: str) -> Accelerator:
 
 
 def twin_of(cls: type[Accelerator]) -> Twin | None:
-    """What the class states as `twin`, a Twin or the function that runs a layer; of ours, what lies in validation/twins."""
+    """What the class states as `twin`, a Twin or the function that runs a layer; of ours, what lies in
+    validation/twins."""
     stated = getattr(cls, "twin", None)
     if isinstance(stated, Twin):
         return stated
@@ -141,7 +142,8 @@ def quantized_layers(design: Design, seed: int, each: int) -> Iterator[Case]:
 def run(
     machine: Accelerator, layer: Layer, kept: np.ndarray | None = None, weights: np.ndarray | None = None
 ) -> Outcome:
-    """weights: integers, where the design reads values; VALUE everywhere otherwise. Raises Skipped for what does not fit."""
+    """weights: integers, where the design reads values; VALUE everywhere otherwise. Raises Skipped for what does not
+    fit."""
     try:
         return attempt(machine, layer, kept, weights)
     except Infeasible as error:

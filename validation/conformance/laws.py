@@ -16,9 +16,9 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Law:
-    """`check(subject, case)` raises Broken or Skipped. `cases(subject, seed, each)` are what it is checked on: `each` random
-    ones by `seed` for every kind there is, or always the same. `applies(subject)` says in words why the law cannot be
-    checked at all, "" where it can."""
+    """`check(subject, case)` raises Broken or Skipped. `cases(subject, seed, each)` are what it is checked on: `each`
+    random ones by `seed` for every kind there is, or always the same. `applies(subject)` says in words why the law
+    cannot be checked at all, "" where it can."""
 
     name: str
     check: Callable[[Any, Any], None]

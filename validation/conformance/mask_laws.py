@@ -17,7 +17,8 @@ from workloads.bundle import MaskBundle
 
 
 def counts_are_exact(subject: Subject | None, trial: Trial) -> None:
-    """Fused and grouped attention, biases, transposed storage, experts: every matrix has its mask, of the count asked for."""
+    """Fused and grouped attention, biases, transposed storage, experts: every matrix has its mask, of the count asked
+    for."""
     with TemporaryDirectory() as folder:
         bundle = trial.run(Path(folder))
         bundle.validate()

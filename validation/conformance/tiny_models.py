@@ -91,7 +91,8 @@ ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10_000
 EYE = {"hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
 FAMILIES |= {
     "falcon_h1": ("falcon_h1", GLU | {
-        "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "head_dim": 8,
+        "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8,
+        "head_dim": 8,
         "ssm_multipliers": [0.5, 2.0, 1.5, 0.7, 1.2], "mamba_chunk_size": 8,
     }),
     "mamba": ("mamba", {
@@ -131,7 +132,8 @@ ENCODING: dict[str, tuple[str, dict[str, Any]]] = {
                   "decoder_start_token_id": 0}),
     "bart": ("bart", TWO | {"max_position_embeddings": 64}),
     "whisper": ("whisper", TWO | {"num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 16,
-                                  "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}),
+                                  "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+                                  "decoder_start_token_id": 1}),
     "vit": ("vit", FAMILIES["gemma3"][1]["vision_config"] | {"num_hidden_layers": 2}),
     "xlnet": ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
     "rwkv": ("rwkv", {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48,

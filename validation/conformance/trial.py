@@ -30,7 +30,8 @@ EXACT = {"besa": "block"}  # methods of ours whose rule only orders what a block
 
 @dataclass(frozen=True)
 class Trial:
-    """exact: what holds the target exactly: every "row", "layer", "block", "run" of m inputs, the whole "model", "" nothing."""
+    """exact: what holds the target exactly: every "row", "layer", "block", "run" of m inputs, the whole "model", ""
+    nothing."""
 
     name: str
     recipe: Recipe

@@ -23,8 +23,8 @@ def closed_form(design: Design, case: Case) -> None:
 
 
 def agrees(design: Design, case: Case) -> None:
-    """To the cycle, and for designs made of granules to the byte; the twin's sums are X W^T, each kept weight used once a
-    token. What does not fit says what would help."""
+    """To the cycle, and for designs made of granules to the byte; the twin's sums are X W^T, each kept weight used once
+    a token. What does not fit says what would help."""
     twin, machine = twin_of(design), design.machine(*case.sets)
     kept, weights, inputs = numbers(design, case)
     try:

@@ -17,7 +17,8 @@ from workloads.bundle import MaskBundle
 
 
 def saved_as_held(subject: Subject | None, trial: Trial) -> None:
-    """Pruned entries exactly +0.0, everything outside the linears bit for bit the original, one perplexity for both ways."""
+    """Pruned entries exactly +0.0, everything outside the linears bit for bit the original, one perplexity for both
+    ways."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         bundle = trial.run(folder / "masks")

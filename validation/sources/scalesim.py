@@ -1,7 +1,7 @@
 """Array cycles of `systolic` beside the scalesim package 3.0.0, run side by side.
 
-scalesim needs numpy < 2, so it gets a virtual environment of its own in the cache folder (made on the first run, by pip,
-which needs a network). It runs with estimated bandwidth, so that it has no stalls, and without traces; its "Total
+scalesim needs numpy < 2, so it gets a virtual environment of its own in the cache folder (made on the first run, by
+pip, which needs a network). It runs with estimated bandwidth, so that it has no stalls, and without traces; its "Total
 Cycles" are then those of the array, our compute_cycles.
 """
 
@@ -58,8 +58,8 @@ from scalesim.scale_sim import scalesim
 config, *topologies = sys.argv[1:]
 seconds = []
 for topology in topologies:
-    layer = scalesim(save_disk_space=True, verbose=False, config=config, topology=topology, layout=topology + ".layout", input_type_gemm=True)
-    began = time.perf_counter()
+    layer = scalesim(save_disk_space=True, verbose=False, config=config, topology=topology, layout=topology + ".layout",
+    input_type_gemm=True) began = time.perf_counter()
     layer.run_scale(top_path=topology + ".out")
     seconds.append(time.perf_counter() - began)
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9]))

@@ -43,7 +43,8 @@ def threshold(spec, tokens):
 
 
 def published_log(spec, kept, walk=walked):
-    """The ten cycle lines of a layer in the log's order. ZeroDivisionError where the program has it and there is work."""
+    """The ten cycle lines of a layer in the log's order. ZeroDivisionError where the program has it and there is
+    work."""
     heads, tokens, _ = kept.shape
     g, n_sparse = walk(kept[0], threshold(spec, tokens))
     width, d, rho = spec.array.width, spec.attention.head_features, spec.attention.encoder_ratio
@@ -139,7 +140,8 @@ class TwinResult:
 
 
 class Machine:
-    """queries, keys: what is in DRAM, (T, c, d) with an encoder, else (T, H, d); decoders: (H, c) each, or None; values (T, H, d)."""
+    """queries, keys: what is in DRAM, (T, c, d) with an encoder, else (T, H, d); decoders: (H, c) each, or None; values
+    (T, H, d)."""
 
     def __init__(self, spec, kept, queries, keys, values, decoders, mapping):
         self.spec, self.kept, self.mapping = spec, kept, mapping
@@ -151,7 +153,8 @@ class Machine:
         shape = (self.heads, self.tokens, self.tokens)
         self.result = TwinResult(
             np.zeros(shape, dtype=np.int64), np.zeros((self.heads, self.tokens, self.d), dtype=np.int64),
-            np.zeros(shape, dtype=int), np.zeros((*shape, self.d), dtype=int), dict.fromkeys(["q", "k", "v", "index", "out"], 0),
+            np.zeros(shape, dtype=int), np.zeros((*shape, self.d), dtype=int), dict.fromkeys(["q", "k", "v", "index",
+                "out"], 0),
         )  # fmt: skip
         self.is_global = [
             [int(kept[h, :, k].sum()) > threshold(spec, self.tokens) for k in range(self.tokens)]

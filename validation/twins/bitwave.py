@@ -72,8 +72,10 @@ def dense_compute(spec: BitWaveSpec, rows: int, cols: int, tokens: int, mapping:
 TWIN = Twin(
     name="bitwave",
     machines=(
-        ("array.outputs=4", "array.tokens=4", "array.single_outputs=8", "array.depth=16", "buffers.weight_kib=1", "buffers.index_kib=0.5", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
-        ("array.group=16", "array.outputs=3", "array.tokens=2", "array.single_outputs=5", "array.depth=16", "buffers.weight_kib=2", "buffers.output_kib=0.25"),
+        ("array.outputs=4", "array.tokens=4", "array.single_outputs=8", "array.depth=16", "buffers.weight_kib=1",
+            "buffers.index_kib=0.5", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
+        ("array.group=16", "array.outputs=3", "array.tokens=2", "array.single_outputs=5", "array.depth=16",
+            "buffers.weight_kib=2", "buffers.output_kib=0.25"),
     ),
     full_mask_cycles=dense_compute,
     not_promised={"full mask is the baseline": "the baseline computes all magnitude columns, whatever the weights"},

@@ -1,4 +1,5 @@
-"""The slow, obvious engine: a clock steps cycle by cycle, one port works through its list, one array through its tiles."""
+"""The slow, obvious engine: a clock steps cycle by cycle, one port works through its list, one array through its
+tiles."""
 
 
 def stepped_clock(loads: list[int], computes: list[int], stores: list[int], double: bool) -> int:

@@ -1,6 +1,8 @@
-"""The slow, obvious engine: given the mapping that the mapper says it chose, it walks the tiles one by one with real numbers.
+"""The slow, obvious engine: given the mapping that the mapper says it chose, it walks the tiles one by one with real
+numbers.
 
-It recomputes loads, stores, buffer reads and the recurrence from their rules; the array itself is the design's `run_tile`.
+It recomputes loads, stores, buffer reads and the recurrence from their rules; the array itself is the design's
+`run_tile`.
 """
 
 import math

@@ -91,8 +91,10 @@ def follows(kept: np.ndarray) -> np.ndarray:
 TWIN = Twin(
     name="highlight",
     machines=(
-        ("array.rows=4", "array.runs=2", "buffers.weight_kib=1", "buffers.index_kib=0.5", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
-        ("array.rows=3", "array.runs=1", "array.inner_n=2", "array.inner_most=4", "array.outer_n=4", "array.outer_most=8", "buffers.weight_kib=1", "buffers.output_kib=0.25"),
+        ("array.rows=4", "array.runs=2", "buffers.weight_kib=1", "buffers.index_kib=0.5", "buffers.activation_kib=0.5",
+            "buffers.output_kib=0.25"),
+        ("array.rows=3", "array.runs=1", "array.inner_n=2", "array.inner_most=4", "array.outer_n=4",
+            "array.outer_most=8", "buffers.weight_kib=1", "buffers.output_kib=0.25"),
     ),
     full_mask_cycles=dense_compute,
     lane_rows=any_order,

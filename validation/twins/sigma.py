@@ -238,7 +238,8 @@ TWIN = Twin(
     ),
     full_mask_cycles=dense_compute,
     not_promised={
-        "more zeros": "with fewer ports than multipliers, later weights move to other ports, where inputs that met may part",
+        "more zeros": "with fewer ports than multipliers, later weights move to other ports, where inputs that met may "
+        "part",
     },
     run_layer=run_layer,
 )

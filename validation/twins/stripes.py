@@ -52,7 +52,8 @@ TWIN = Twin(
     name="stripes",
     weight_bits=((None, None),),  # cycles follow them: test_bitserial.py runs the twin at others
     machines=(
-        ("array.group=4", "array.outputs=4", "array.tokens=4", "array.single_outputs=16", "array.depth=8", "buffers.weight_kib=1", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
+        ("array.group=4", "array.outputs=4", "array.tokens=4", "array.single_outputs=16", "array.depth=8",
+            "buffers.weight_kib=1", "buffers.activation_kib=0.5", "buffers.output_kib=0.25"),
     ),
     full_mask_cycles=dense_compute,
     lane_rows=any_order,

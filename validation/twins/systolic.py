@@ -74,7 +74,8 @@ def weights_stay(spec: SystolicSpec, weights: np.ndarray, kept: np.ndarray, inpu
 def stream_through(values: np.ndarray, held: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, int]:
     """One fold whose operand `values` stays: what leaves at the bottom, (vectors, columns), and the cycles it took.
 
-    An element that holds a weight of input `held` picks that input out of the vector that passes, so vectors pass whole.
+    An element that holds a weight of input `held` picks that input out of the vector that passes, so vectors pass
+    whole.
     """
     rows, cols = values.shape
     cycles = 0
@@ -176,7 +177,8 @@ def dense_compute(spec: SystolicSpec, rows: int, cols: int, tokens: int) -> int:
     return -(-cols // r) * -(-tokens // wide) * (2 * r + c + rows - 2) - 1
 
 
-SMALL = ("array.rows=4", "array.cols=3", "buffers.weight_kib=0.25", "buffers.index_kib=0.0625", "buffers.activation_kib=0.25", "buffers.output_kib=0.25", "dram.bandwidth_gbps=8")  # fmt: skip
+SMALL = ("array.rows=4", "array.cols=3", "buffers.weight_kib=0.25", "buffers.index_kib=0.0625",
+    "buffers.activation_kib=0.25", "buffers.output_kib=0.25", "dram.bandwidth_gbps=8")  # fmt: skip
 
 TWIN = Twin(
     name="systolic",

@@ -1,4 +1,5 @@
-"""The buffer tiles of a plan by loops over folds, one buffer tile at a time: what systolic_stream.py does with whole arrays."""
+"""The buffer tiles of a plan by loops over folds, one buffer tile at a time: what systolic_stream.py does with whole
+arrays."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +9,8 @@ from simulator.accelerators.systolic.stream import Fabric, Gemm, Plan
 
 @dataclass
 class Slow:
-    """Per buffer tile in order: bytes loaded of weights, metadata, scales, inputs, sums; cycles; bytes stored; and totals of bits."""
+    """Per buffer tile in order: bytes loaded of weights, metadata, scales, inputs, sums; cycles; bytes stored; and
+    totals of bits."""
 
     loads: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     compute: list[int] = field(default_factory=list)

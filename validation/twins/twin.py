@@ -24,8 +24,8 @@ def arrangement(mapping: str) -> tuple[int, int]:
 class TileRun:
     """One visit of one tile, or one whole layer: what a slow, obvious machine did, cycle by cycle.
 
-    outputs: (tokens, rows) int64 sums. uses: (rows, cols), how often each weight was multiplied: `tokens` times, or never.
-    cycles: compute cycles.
+    outputs: (tokens, rows) int64 sums. uses: (rows, cols), how often each weight was multiplied: `tokens` times, or
+    never. cycles: compute cycles.
     """
 
     outputs: np.ndarray
@@ -38,17 +38,18 @@ class Twin:
     """A slow second program of a design, and what else is known of it.
 
     name: of the design, where it is one of ours. machines: small machines to compare on, each a tuple of "key=value".
-    run_layer(spec, weights, kept, inputs) computes a whole layer, weights and kept (rows, cols), inputs (tokens, cols), and
-    gives a TileRun, or the compute cycles alone. full_mask_cycles(spec, rows, cols, tokens): compute cycles of a full mask in
-    closed form. arranged: of several arrangements the search may take one of a few more cycles for its energy, so that both
-    get one argument more, the mapping in words that names the one taken.
-    follows: makes a random mask follow the design's pattern, if it has one. lane_rows(spec): how many neighbouring outputs
-    may change places without changing anything, 0 for none. weight_bits: with group sizes, to draw from.
+    run_layer(spec, weights, kept, inputs) computes a whole layer, weights and kept (rows, cols), inputs (tokens, cols),
+    and gives a TileRun, or the compute cycles alone. full_mask_cycles(spec, rows, cols, tokens): compute cycles of a
+    full mask in closed form. arranged: of several arrangements the search may take one of a few more cycles for its
+    energy, so that both get one argument more, the mapping in words that names the one taken.
+    follows: makes a random mask follow the design's pattern, if it has one. lane_rows(spec): how many neighbouring
+    outputs may change places without changing anything, 0 for none. weight_bits: with group sizes, to draw from.
     not_promised: laws that the design does not obey (by the names in conformance/accelerator_laws.py), and why.
 
-    Of a GranularAccelerator run_tile(spec, weights, kept, inputs, context) moves the integers of one tile; stored_bits(spec, kept, weight_bits, context) are the bits of values and of metadata of one
-    granule; layer_kept(spec, kept) gives both what they must know of the whole mask (a fallback, an order of rows) as
-    `context`. Their memory is compared too.
+    Of a GranularAccelerator run_tile(spec, weights, kept, inputs, context) moves the integers of one tile;
+    stored_bits(spec, kept, weight_bits, context) are the bits of values and of metadata of one granule;
+    layer_kept(spec, kept) gives both what they must know of the whole mask (a fallback, an order of rows) as `context`.
+    Their memory is compared too.
     """
 
     run_layer: Callable[..., TileRun | int] | None = None

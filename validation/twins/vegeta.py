@@ -65,8 +65,10 @@ def dense_compute(spec: VegetaSpec, rows: int, cols: int, tokens: int) -> int:
 TWIN = Twin(
     name="vegeta",
     machines=(
-        ("array.lanes=8", "array.blocks=4", "array.tokens=4", "array.group_rows=8", "buffers.weight_kib=1", "buffers.activation_kib=0.5", "buffers.output_kib=0.5", "buffers.index_kib=0.5"),
-        ("array.lanes=6", "array.blocks=17", "array.tokens=2", "array.group_rows=5", "buffers.weight_kib=4", "buffers.activation_kib=1", "buffers.output_kib=0.25", "buffers.index_kib=2"),
+        ("array.lanes=8", "array.blocks=4", "array.tokens=4", "array.group_rows=8", "buffers.weight_kib=1",
+            "buffers.activation_kib=0.5", "buffers.output_kib=0.5", "buffers.index_kib=0.5"),
+        ("array.lanes=6", "array.blocks=17", "array.tokens=2", "array.group_rows=5", "buffers.weight_kib=4",
+            "buffers.activation_kib=1", "buffers.output_kib=0.25", "buffers.index_kib=2"),
     ),
     full_mask_cycles=dense_compute,
     lane_rows=lambda spec: spec.array.group_rows,

@@ -165,7 +165,8 @@ def twin_of(spec: VitcodSpec, kept: np.ndarray, mapping: str, work: Work, bus: B
 
 
 def assert_agrees(found: LayerCycles, twin: TwinResult) -> None:
-    for name in ("cycles", "compute_cycles", "transfer_cycles", "buffer_cycles", "weight_bytes", "metadata_bytes", "scale_bytes",
+    for name in ("cycles", "compute_cycles", "transfer_cycles", "buffer_cycles", "weight_bytes", "metadata_bytes",
+        "scale_bytes",
                  "activation_bytes", "output_bytes"):  # fmt: skip
         assert getattr(found, name) == getattr(twin, name), name
     assert found.actions

@@ -1,0 +1,82 @@
+"""What there is a page of: every model, and what is known to be wrong with it."""
+
+from dataclasses import dataclass
+
+from simulator.accelerators import ACCELERATORS
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from simulator.gpu.layers import NOTES as GPU_NOTES
+
+DRAM_NOTES = (
+    "Forwarding of written data, ranks, power-down, per-bank and postponed refresh are left out.",
+    "Layers move their bytes at the efficiency of long streams: tiles that begin in the middle of a row and several "
+    "streams at a time are not told apart.",
+)
+ENERGY_NOTES = (
+    "Leakage, clock tree, interconnect, control, decoders and sorters of sparse formats and DRAM's background energy "
+    "are "
+    "left out, so absolute values are mostly below a chip's and sparse designs are flattered by what their control "
+    "costs.",
+    "Constants are from several sources at 45 nm, scaled to other nodes; below 8 (int) and 16 bits (float) they are "
+    "extrapolated.",
+)
+PRUNING_NOTES = (
+    "Perplexities of pruned models are held against no publication here: calibration data, sequence lengths and model "
+    "versions of papers differ; what they are on small models is in quality.md.",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`about` is one paragraph; `deviations` are sentences."""
+
+    name: str
+    about: str
+    deviations: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        return f"{self.name.lower().replace(' ', '-')}.md"
+
+
+def subjects() -> list[Subject]:
+    """In the order of the index."""
+    found = []
+    for name, model in ACCELERATORS.items():
+        found.append(of_model(name, model.level, model().documentation, model.notes))
+        if name == "vitcod":
+            found += [of_model(n, m.level, m.documentation, m.notes) for n, m in ATTENTION_MODELS.items()]
+    return [*found, *OTHERS]
+
+
+def of_model(name: str, level: str, documentation: str, notes: tuple[str, ...]) -> Subject:
+    first = documentation.strip().splitlines()[0]
+    return Subject(name, f'Level "{level}". {first} (`prunesim show {name}`)', notes)
+
+
+OTHERS = (
+    Subject(
+        "GPUs",
+        "Predicted times of dense and 2:4 GEMMs, fitted to measurements of four cards (`prunesim show h100-pcie`); how "
+        "they "
+        "were fitted and left out is in [gpu.md](../gpu.md).",
+        GPU_NOTES,
+    ),
+    Subject(
+        "DRAM",
+        "The channel model behind dram.device = DDR4-3200, LPDDR5-6400, GDDR6, HBM2, HBM3; with dram.device = generic, "
+        "the "
+        "default, bandwidth x efficiency stands for it.",
+        DRAM_NOTES,
+    ),
+    Subject(
+        "energy",
+        "Energy from counts of actions, area from parts; constants and their sources: `prunesim show energy`.",
+        ENERGY_NOTES,
+    ),
+    Subject(
+        "pruning methods",
+        "Masks and weights of magnitude, wanda, gblm, sparsegpt and besa, and of quantization after them or within "
+        "(`prunesim show wanda`).",
+        PRUNING_NOTES,
+    ),
+)
