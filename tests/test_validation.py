@@ -202,7 +202,7 @@ def test_without_scalesim_a_line_is_left():
     written = pages([found])
     assert "Not run here: left out by `without`" in written["systolic.md"]
     assert "| SCALE-Sim 3.0.0, side by side | program | not run here | - | - |" in written["systolic.md"]
-    assert "`prunesim check --all --without scalesim`" in written[INDEX]
+    assert "`prunesim check --all --data DATA --without scalesim`" in written[INDEX]
     assert "| - | - | not run here | - | - |" in written[INDEX]
 
 
@@ -229,16 +229,16 @@ def test_scalesim_rows_become_a_table_without_times(monkeypatch):
 
 
 def test_absent_logs_are_lines_without_paths(monkeypatch, tmp_path):
-    monkeypatch.setattr(programs.vitcod_log, "rows", lambda: programs.vitcod_log.read_log(tmp_path))
-    found = programs.attention_log()
-    assert [type(each) for each in found] == [NotRun, NotRun]
+    monkeypatch.setattr(programs.vitcod_log, "rows", programs.vitcod_log.read_log)
+    found = programs.attention_log(tmp_path)
+    assert [type(each) for each in (*found, *programs.attention_log(None))] == [NotRun] * 4
     for name in ("vitcod-attention.md", "vitcod-attention-paper.md"):
         assert str(tmp_path) not in pages(found)[name]
-        assert "Not run here: data beside" in pages(found)[name]
+        assert "Not run here: its data are absent" in pages(found)[name]
 
 
 def test_the_command_writes_the_pages(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(everything, "comparisons", lambda scalesim: [programs.scalesim(scalesim)])
+    monkeypatch.setattr(everything, "comparisons", lambda data, scalesim: [programs.scalesim(scalesim)])
     with pytest.raises(SystemExit) as ended:
         main(["check", "--all", "--without", "scalesim", "--out", str(tmp_path / "pages")])
     assert not ended.value.code

@@ -1,6 +1,7 @@
 """Every comparison there is, in the order of the pages."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from simulator.accelerators import ACCELERATORS
 from validation.comparison import Found
@@ -16,8 +17,9 @@ from validation.comparisons import (
 )
 
 
-def comparisons(cases: int = 100, scalesim: bool = True) -> Iterator[Found]:
-    """All of them. cases: random layers on every small machine of a functional twin."""
+def comparisons(data: Path | None = None, scalesim: bool = True, cases: int = 100) -> Iterator[Found]:
+    """All of them. data: a folder of what does not ship (vitcod/: GATECH-EIC/ViTCoD's masks and log); without it that
+    is not run. cases: random layers on every small machine of a functional twin."""
     for name in functional_twins.NAMES:
         yield closed_forms.compare(name)
         yield functional_twins.compare(name, cases)
@@ -29,7 +31,7 @@ def comparisons(cases: int = 100, scalesim: bool = True) -> Iterator[Found]:
     yield formula_twins.attention()
     yield from (expectation() for expectation in expectations.ALL.values())
     yield from (headline() for headline in headlines.ALL.values())
-    yield from programs.attention_log()
+    yield from programs.attention_log(data)
     yield formula_twins.dram()
     yield from programs.dram()
     yield programs.energy()

@@ -9,13 +9,10 @@ from validation.text import lines
 
 KINDS: dict[Kind, str] = {
     "own rule": "the design's rules as this project reads them, written a second time: a closed form, a slow program "
-    "that "
-    "moves integers, or a law. Zero is what has to come out. It shows that the model does what its documentation says, "
-    "and "
-    "nothing about whether a chip does.",
+    "that moves integers, or a law. Zero is what has to come out. It shows that the model does what its documentation "
+    "says, and nothing about whether a chip does.",
     "statistics": "the same rules on one random mask, beside the arithmetic of binomials, at full size and with the "
-    "preset. "
-    "Errors should be of the size of the standard error; again it tests the program, not the rules.",
+    "preset. Errors should be of the size of the standard error; again it tests the program, not the rules.",
     "program": "another group's program, or its log.",
     "paper": "figures that papers and vendors published: what evidence there is from outside, mostly averages over "
     "workloads that are not at hand.",
@@ -48,9 +45,8 @@ def head(command: str) -> list[str]:
         "# Validation",
         "",
         f"Written by `{command}`, one page a model: figures of the models are from that run, figures of papers are "
-        f"quoted. "
-        "An error is model / source - 1; a case that compares several counts has its worst one. What agreement is "
-        "worth:",
+        "quoted. An error is model / source - 1; a case that compares several counts has its worst one. What "
+        "agreement is worth:",
         "",
         *(f"* **{kind}**: {meaning}" for kind, meaning in KINDS.items()),
         "",
@@ -111,8 +107,7 @@ def limits() -> list[str]:
         (
             "RTL",
             "Nothing was held against RTL. STONNE was not run: the packing and distribution of its SIGMA-like "
-            "controller are "
-            "written a second time as the twin of sigma.",
+            "controller are written a second time as the twin of sigma.",
         ),
         (
             "silicon",
@@ -121,22 +116,19 @@ def limits() -> list[str]:
         ),
         (
             "memory of the sparse designs",
-            "Their papers mostly leave it out, so buffer sizes, tiling and bandwidth are ours. The tests hold the walk "
-            "of tiles "
-            "to a slow clock and every byte to the format, not the choice of tiles to any chip.",
+            "Their papers mostly leave it out, so buffer sizes, tiling and bandwidth are ours. The tests hold the "
+            "walk of tiles to a slow clock and every byte to the format, not the choice of tiles to any chip.",
         ),
         (
             "trained masks",
             "Expectations are of random ones. Real masks have uneven rows and columns, which is what the models are "
-            "for, and "
-            "which no closed form covers; there the functional twins, on small layers, are all there is.",
+            "for, and which no closed form covers; there the functional twins, on small layers, are all there is.",
         ),
         ("sparse activations", "Statistical in every design that has them, never real feature maps."),
         (
             "control",
-            "Instruction issue, decoders, permutation networks, bank conflicts take no cycles except where a page says "
-            "so, "
-            "which favours the sparse designs.",
+            "Instruction issue, decoders, permutation networks, bank conflicts take no cycles except where a page "
+            "says so, which favours the sparse designs.",
         ),
         (
             "accuracy of pruned models",

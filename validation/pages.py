@@ -12,7 +12,7 @@ from validation.text import count, lines
 from workloads import __version__
 
 INDEX = "index.md"
-COMMAND = "prunesim check --all"
+COMMAND = "prunesim check --all --data DATA"
 
 
 def pages(found: Sequence[Found]) -> dict[str, str]:
@@ -87,15 +87,12 @@ def provenance(found: Sequence[Found]) -> list[str]:
         "## Provenance",
         "",
         f"prunesim {__version__}; Python {platform.python_version()}, {libraries}. Masks and weights are drawn from "
-        f"fixed "
-        "seeds, so that the same versions write the same pages, where the data are at hand: SCALE-Sim is installed "
-        "from the "
-        "net, and the masks and the log of ViTCoD (GATECH-EIC/ViTCoD, Hardware/Simulator) do not ship here; without "
-        "them "
-        "those lines say that they were not run." + (f" Not run here: {'; '.join(absent)}." if absent else ""),
+        "fixed seeds, so that the same versions write the same pages, where the data are at hand: SCALE-Sim is "
+        "installed from the net, and the masks and the log of ViTCoD (GATECH-EIC/ViTCoD, Hardware/Simulator) do not "
+        "ship: `--data` is a folder with them in vitcod/. What is absent is said not to be run."
+        + (f" Not run here: {'; '.join(absent)}." if absent else ""),
         "",
         "The twins are in validation/twins, the comparisons in validation/comparisons, the laws in "
-        "validation/conformance; "
-        "the test suite runs the same twins and laws on other random cases.",
+        "validation/conformance; the test suite runs the same twins and laws on other random cases.",
         "",
     ]

@@ -19,6 +19,7 @@ def check(
     *,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     out: Path | None = None,
+    data: Path | None = None,
     without: Annotated[list[Literal["scalesim"]] | None, Parameter(negative="")] = None,
 ) -> None:
     """Check that what you made obeys the laws that everything here obeys: a line for each, and exit code 1 if one is
@@ -34,16 +35,18 @@ def check(
         write the validation pages. Takes minutes.
     out
         Folder of the pages (docs/validation).
+    data
+        With --all: a folder of data that do not ship, for comparisons that say else that they were not run.
     without
         With --all: a comparison to leave out. scalesim is installed from the net on its first run.
     """
     if all_:
         if what:
             raise UserError(f"give either something to check or `all`, not both; it is {what!r}")
-        check_everything(out or PAGES, without or [])
+        check_everything(out or PAGES, data, without or [])
         return
-    if out is not None or without:
-        raise UserError("`out` and `without` are of the pages, which `all` writes")
+    if out is not None or data is not None or without:
+        raise UserError("`out`, `data` and `without` are of the pages, which `all` writes")
     if not what:
         raise UserError("say what to check: a bundle, an accelerator or a pruning method, such as my_chip.py:MyChip")
     from studies.checking import check_bundle, is_bundle
@@ -66,14 +69,14 @@ def print_laws(what: str) -> None:
         sys.exit(BROKEN)
 
 
-def check_everything(out: Path, without: list[Literal["scalesim"]]) -> None:
+def check_everything(out: Path, data: Path | None, without: list[Literal["scalesim"]]) -> None:
     from validation.everything import comparisons
     from validation.pages import write
     from workloads.files import check_writable_folder
 
     check_writable_folder(out)
     found = []
-    for each in comparisons(scalesim="scalesim" not in without):
+    for each in comparisons(data, "scalesim" not in without):
         found.append(each)
         print(f"{each.model}: {each.source}", file=sys.stderr, flush=True)
     for path in write(found, out):

@@ -51,7 +51,7 @@ def test_every_line_of_the_published_log():
 
 @needs_deit
 def test_the_rows_and_the_benchmark_say_the_same():
-    rows = vitcod_log.rows()
+    rows = vitcod_log.rows(DEIT)
     assert len(rows) == 12 * 11 + 4
     assert all(row["difference"] == 0 for row in rows)
     masks = AttentionMasks.open(DEIT / "info_0.95.npy", pruned_is_one=True)

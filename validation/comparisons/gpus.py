@@ -33,9 +33,8 @@ def published() -> Comparison:
     by_kind = {what: [p.error for p in points if f": {what} (" in p.what] for what in ("dense us", "2:4 us", "speedup")}
     medians = ", ".join(f"{what} {percent(median(map(abs, errors)))}" for what, errors in by_kind.items())
     says = (
-        f"None of these was fitted; most are of other libraries and cards than the fit saw, as the notes say. Median "
-        f"errors: "
-        f"{medians}."
+        "None of these was fitted; most are of other libraries and cards than the fit saw, as the notes say. Median "
+        f"errors: {medians}."
     )
     head = (
         "source",
@@ -87,10 +86,8 @@ def left_out() -> Comparison:
                 rows.append((name, section, tokens, *(percent(each) for each in of_kind), within))
     says = (
         "Times of the best cuBLASLt and cuSPARSELt kernels (SlideSparse's measurements) of whole models or token "
-        "counts that "
-        "a fit was not shown: the median errors that the presets state, each of them a case here. Written into the "
-        "presets "
-        "when they were fitted (`benchmarks/fit_gpu.py`); the measurements do not ship."
+        "counts that a fit was not shown: the median errors that the presets state, each of them a case here. Written "
+        "into the presets when they were fitted (`benchmarks/fit_gpu.py`); the measurements do not ship."
     )
     head = ("card", "type", "tokens", "dense", "2:4", "speedup", "nine of ten speedups within")
     return Comparison(MODEL, "measured times left out of the fit", "silicon", tuple(errors), says, [table(head, rows)])

@@ -34,8 +34,7 @@ def of_methods() -> Comparison | NotRun:
     says = (
         "On tiny random models with tied weights and biases, transposed storage and experts, float and quantized; "
         "`prunesim check wanda` holds them again, and those of a method of your own. Against other programs: scores, "
-        "masks "
-        "and weights of each method are compared in tests/pruning with slow programs written from the papers."
+        "masks and weights of each method are compared in tests/pruning with slow programs written from the papers."
     )
     found = table(("law", *METHODS), rows)
     return Comparison("pruning methods", SOURCE, "own rule", errors_of(results), says, [found])

@@ -1,6 +1,7 @@
 """Other programs and their logs: SCALE-Sim, ViTCoD's attention simulator, Ramulator, tables of energies and areas."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from validation.comparison import Comparison, NotRun, Point, error_of, number, percent, table
@@ -39,17 +40,18 @@ def scalesim(run: bool = True) -> Comparison | NotRun:
     return Comparison("systolic", source, "program", tuple(r["error"] for r in found), says, [table(head, rows)])
 
 
-def attention_log() -> list[Comparison | NotRun]:
+def attention_log(data: Path | None) -> list[Comparison | NotRun]:
     """Level paper against the published log, line by line; the cycle level against the log's total."""
     paper, cycle = "vitcod-attention-paper", "vitcod-attention"
     log = "ViTCoD's published log, DeiT-Tiny at 95 %"
     try:
-        lines, moves = vitcod_log.rows(), vitcod_log.moves()
+        if data is None:
+            raise UserError("no folder of data was given")
+        folder = data / "vitcod" / vitcod_log.FOLDER
+        lines, moves = vitcod_log.rows(folder), vitcod_log.moves(folder)
     except UserError as error:
         reason = str(error).split("/")[-1]
-        return [
-            NotRun(name, log, "program", f"data beside the repository are absent: {reason}") for name in (paper, cycle)
-        ]
+        return [NotRun(name, log, "program", f"its data are absent: {reason}") for name in (paper, cycle)]
     totals = [(r["line"], r["log"], r["model"], r["difference"]) for r in lines if r["layer"] == "total"]
     by_line = []
     for name in dict.fromkeys(r["line"] for r in lines if r["layer"] != "total"):
@@ -75,7 +77,7 @@ def attention_log() -> list[Comparison | NotRun]:
     rows = [(m["what"], total, m["cycles"], percent(error_of(m["cycles"], total), sign=True),
              f"{m['dense_cycles'] / m['cycles']:.2f}x" if m["dense_cycles"] else "unpruned: no fit")
             for m in moves]  # fmt: skip
-    heads = ", ".join(f"{cycles:,}" for cycles in vitcod_log.head_totals())
+    heads = ", ".join(f"{cycles:,}" for cycles in vitcod_log.head_totals(folder))
     says = (
         "The cycle level is not meant to meet the log's total: the program counts 64 x 64 PEs where the paper's "
         "hardware has 512 MACs, loads Q once for both engines, takes head 0 for all heads (its decoding and computing "

@@ -1,9 +1,9 @@
 """ViTCoD's published attention log against `vitcod-attention-paper`, and how far `vitcod-attention` moves from it.
 
-    python -m validation.sources.vitcod_log
+    python -m validation.sources.vitcod_log FOLDER
 
 Reads ViTCoD's DeiT-Tiny masks at 95 % and the log of its simulator's run on them (GATECH-EIC/ViTCoD, Apache-2.0, not
-part of this repository) from ../shared/data/vitcod; compared is the last complete run in the file.
+part of this repository) from FOLDER; compared is the last complete run in the file.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
 from workloads.errors import UserError
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "vitcod" / "deit_tiny_0.95"
+FOLDER = "deit_tiny_0.95"  # within the folder of what does not ship
 
 # Columns of our rows in the order in which the log prints a layer's lines.
 LINES = (
@@ -39,7 +39,7 @@ MOVES = (  # what is set, and what it stands for
 )
 
 
-def rows(folder: Path = DATA) -> list[dict[str, Any]]:
+def rows(folder: Path) -> list[dict[str, Any]]:
     """Every line of the log as {"layer", "line", "log", "model", "difference"}, then the totals (layer "total").
 
     Raises UserError where the data are absent or the log has another form.
@@ -59,7 +59,7 @@ def rows(folder: Path = DATA) -> list[dict[str, Any]]:
     return compared + [_compared("total", f"{name} cycles", published[name], model[name]) for name in TOTALS]
 
 
-def moves(folder: Path = DATA) -> list[dict[str, Any]]:
+def moves(folder: Path) -> list[dict[str, Any]]:
     """Totals of the cycle level under several settings as {"settings", "what", "cycles", "dense_cycles", "ratio"}.
 
     `ratio` is to the published total, which always has its encoder.
@@ -78,7 +78,7 @@ def moves(folder: Path = DATA) -> list[dict[str, Any]]:
     return found
 
 
-def head_totals(folder: Path = DATA) -> list[int]:
+def head_totals(folder: Path) -> list[int]:
     """The published decoding + computation if head 0, 1, ... stood for all heads (preloading hardly depends on it)."""
     masks = open_masks(folder)
     totals = []
@@ -112,22 +112,22 @@ def _compared(layer: str, line: str, log: int, model: int) -> dict[str, Any]:
     return {"layer": layer, "line": line, "log": log, "model": model, "difference": model - log}
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     try:
-        compared = rows()
+        compared = rows(folder)
     except UserError as error:
         sys.exit(f"skipped: {error}")
     print(f"{'layer':<7}{'line':<26}{'log':>8}{'model':>8}{'difference':>12}")
     for row in compared:
         print(f"{row['layer']:<7}{row['line']:<26}{row['log']:>8}{row['model']:>8}{row['difference']:>12}")
     print(f"\n{sum(row['difference'] != 0 for row in compared)} of {len(compared)} lines differ")
-    by_head = ", ".join(f"{cycles:,}" for cycles in head_totals())
+    by_head = ", ".join(f"{cycles:,}" for cycles in head_totals(folder))
     print(f"\nIts processing + computation with head 0, 1, 2 standing for all heads: {by_head}")
     print(f"\n{'vitcod-attention':<68}{'cycles':>9}{'x paper':>9}{'dense':>10}")
-    for move in moves():
+    for move in moves(folder):
         dense = f"{move['dense_cycles']:,}" if move["dense_cycles"] else "no fit"
         print(f"{move['what']:<68}{move['cycles']:>9,}{move['ratio']:>9.2f}{dense:>10}")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
