@@ -1,6 +1,5 @@
-"""What all sections of a report are made from: rows and perplexities, checked, and the tables that several sections need, each
-computed when it is first asked for.
-"""
+"""What all sections of a report are made from: rows and perplexities, checked, and the tables that several sections
+need, each computed when it is first asked for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +19,11 @@ from workloads.errors import UserError
 
 @dataclass(frozen=True)
 class Contents:
-    """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of them.
+    """rows is empty where nothing was run on a target, quality where nothing was evaluated; so are the tables made of
+    them.
 
-    `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or one time alone;
-    all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
+    `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or
+    one time alone; all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
     """
 
     title: str

@@ -1,4 +1,5 @@
-"""How much of a long result a page shows: a page stays a few MB however many rows there are, and says what it leaves out.
+"""How much of a long result a page shows: a page stays a few MB however many rows there are, and says what it leaves
+out.
 
 Every number is in a .csv beside the page.
 """

@@ -1,6 +1,5 @@
-"""A report as values: sections of paragraphs, lists, tables and figures. What makes a section knows nothing of how it is laid out;
-what lays it out (reports/render/) knows nothing of what it is about.
-"""
+"""A report as values: sections of paragraphs, lists, tables and figures. What makes a section knows nothing of how it
+is laid out; what lays it out (reports/render/) knows nothing of what it is about."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,11 +72,11 @@ class Pairs(Block):
 class Table(Block):
     """`columns` of `frame` that hold anything, in this order, each as `known` says.
 
-    `name`: what the table is of, where a section has several. `caption`: what its numbers are. `label`, `paper_caption`: on paper; a
-    label that ends in "-" is numbered. `shared`: columns that a page names in the caption where all lines are alike in them. `below`: (text, columns
-    it spans) of a last line. `units`: turns the lines shown into units that suit them, (table, new names of its columns). `total_in`:
-    the column that says "all" in lines which sum up others.
-    """
+    `name`: what the table is of, where a section has several. `caption`: what its numbers are. `label`,
+    `paper_caption`: on paper; a label that ends in "-" is numbered. `shared`: columns that a page names in the caption
+    where all lines are alike in them. `below`: (text, columns it spans) of a last line. `units`: turns the lines shown
+    into units that suit them, (table, new names of its columns). `total_in`: the column that says "all" in lines which
+    sum up others."""
 
     frame: pd.DataFrame
     columns: Sequence[str]
@@ -108,8 +107,8 @@ class Drawing(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """`lead`: a paragraph on how to read it. `files`: tables with every line and digit, by the names of their .csv. `details`: left out
-    of a terminal that would have to show too many of its tables."""
+    """`lead`: a paragraph on how to read it. `files`: tables with every line and digit, by the names of their .csv.
+    `details`: left out of a terminal that would have to show too many of its tables."""
 
     title: str
     blocks: Sequence[Block] = ()

@@ -1,4 +1,5 @@
-"""Writes a report: one folder with a page to read, tables to compute with, and figures to cite; or prints what to see first."""
+"""Writes a report: one folder with a page to read, tables to compute with, and figures to cite; or prints what to see
+first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,17 +31,17 @@ def write_report(
     spmm: pd.DataFrame | None = None,
     declared: Sequence[Column] = (),
 ) -> dict[str, Path]:
-    """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv and quality.csv as given, and the tables of the
-    sections (whole-model.csv, roles.csv, designs.csv ...) where there is something to fill them. These tables have every line; pages
-    and figures stop where nobody reads on (reports/limits.py) and say so.
+    """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv and quality.csv as given, and the
+    tables of the sections (whole-model.csv, roles.csv, designs.csv ...) where there is something to fill them. These
+    tables have every line; pages and figures stop where nobody reads on (reports/limits.py) and say so.
 
-    `timelines`: traces as reports/figures/timeline.py takes them. `constants`: what energies rest on, columns name, value, unit,
-    node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks on GPUs, with the columns
-    of reports/sections/spmm.py. `declared`: columns that targets have of their own; others are shown by their names.
+    `timelines`: traces as reports/figures/timeline.py takes them. `constants`: what energies rest on, columns name,
+    value, unit, node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks
+    on GPUs, with the columns of reports/sections/spmm.py. `declared`: columns that targets have of their own; others
+    are shown by their names.
 
-    Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither rows
-    nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent.
-    """
+    Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither
+    rows nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent."""
     folder = Path(folder)
     check_any(rows, quality)
     written: dict[str, Path] = {}
@@ -71,6 +72,6 @@ def write_report(
 
 
 def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, console: Console, few: int) -> None:
-    """Prints what to see first: the fastest designs of each sweep, the whole models; then methods side by side or, of a single method,
-    its roles, if those are at most `few` tables; the perplexities of a report that has nothing else."""
+    """Prints what to see first: the fastest designs of each sweep, the whole models; then methods side by side or, of a
+    single method, its roles, if those are at most `few` tables; the perplexities of a report that has nothing else."""
     print_sections(in_terminal(gather(rows, quality)), console, few)

@@ -1,4 +1,5 @@
-""".npy and .npz files that somebody else wrote: never unpickled, and nothing is allocated before the file is seen to hold it."""
+""".npy and .npz files that somebody else wrote: never unpickled, and nothing is allocated before the file is seen to
+hold it."""
 
 import math
 import zipfile
@@ -15,15 +16,16 @@ MAX_INFLATION = 200  # a random 0/1 array of bytes packs 8:1, one of doubles abo
 ALWAYS_UNPACKED = 1 << 28  # bytes: archives that unpack to no more may be as empty as they like
 # What numpy raises on files that are damaged, cut off or of another kind.
 UNREADABLE = (
-    OSError, ValueError, EOFError, RuntimeError, KeyError, MemoryError, SyntaxError, TokenError, TypeError, OverflowError,
+    OSError, ValueError, EOFError, RuntimeError, KeyError, MemoryError, SyntaxError, TokenError, TypeError,
+    OverflowError,
     NotImplementedError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
 
 
 def load_arrays(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | np.lib.npyio.NpzFile:
-    """The array of an .npy file, or an open archive, decided by content. Raises UserError, one line, for anything else, for a file
-    that is shorter than its header says, and for an archive that unpacks to far more than it is."""
+    """The array of an .npy file, or an open archive, decided by content. Raises UserError, one line, for anything else,
+    for a file that is shorter than its header says, and for an archive that unpacks to far more than it is."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(_NPY))
@@ -79,6 +81,7 @@ def check_inflation(path: Path) -> None:
     size = path.stat().st_size
     if unpacked > ALWAYS_UNPACKED and unpacked > MAX_INFLATION * size:
         raise ValueError(
-            f"its {size:,} bytes unpack to {unpacked:,}, more than {MAX_INFLATION} times as many (if that is meant, save the "
+            f"its {size:,} bytes unpack to {unpacked:,}, more than {MAX_INFLATION} times as many (if that is meant, "
+            "save the "
             "arrays as .npy files)"
         )

@@ -152,7 +152,8 @@ def largest_run(words: np.ndarray, cols: int, m: int) -> int:
 
 @njit(cache=True, nogil=True)
 def field_exceeds(words: np.ndarray, n: int, m: int) -> bool:
-    """Whether any aligned run of m = 4, 8 or 16 columns keeps more than n; all runs of a word are counted side by side."""
+    """Whether any aligned run of m = 4, 8 or 16 columns keeps more than n; all runs of a word are counted side by
+    side."""
     pairs, fours = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
     bytes_, shorts = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x00FF00FF00FF00FF)
     ones = ~np.uint64(0) // ((np.uint64(1) << np.uint64(m)) - np.uint64(1))  # 1 in every field of m bits
@@ -193,8 +194,8 @@ def unpack(words: np.ndarray, cols: int) -> np.ndarray:
 def count_and_checksum(words: np.ndarray) -> tuple[int, int]:
     """(kept weights, a 64-bit checksum of the words and their order), in one pass at memory speed.
 
-    FNV-1a on whole words in four interleaved lanes: a step is a bijection of the lane, so that any change of a single word, and
-    almost any other damage, changes the result. It guards against accidents, not against intent; sha256 does.
+    FNV-1a on whole words in four interleaved lanes: a step is a bijection of the lane, so that any change of a single
+    word, and almost any other damage, changes the result. It guards against accidents, not against intent; sha256 does.
     """
     flat = words.ravel()
     prime = np.uint64(0x100000001B3)
@@ -226,8 +227,8 @@ def count_and_checksum(words: np.ndarray) -> tuple[int, int]:
 def run_extremes(words: np.ndarray, cols: int) -> np.ndarray:
     """(most, least) kept columns in any whole aligned run of 2, 4, 8, 16 and 32 columns of a row: (5, 2) int64.
 
-    Runs that a row cuts short are left out; where no whole run fits, the row says (0, m). Each level stops once both are reached.
-    """
+    Runs that a row cuts short are left out; where no whole run fits, the row says (0, m). Each level stops once both
+    are reached."""
     sides = np.array([2, 4, 8, 16, 32])
     most, least = np.zeros(5, dtype=np.int64), sides.copy()
     for r in range(words.shape[0]):

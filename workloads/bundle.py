@@ -3,12 +3,12 @@
     bundle.json            what the masks are: model, method, parameters, seed, one entry per layer
     masks-00000.safetensors ...   one uint8 tensor a layer, (out_features, 8 * ceil(in_features / 64)), the bytes of
                            PackedMask words in little-endian order
-    values-00000.safetensors ...  only of methods that change surviving weights, or quantize: the tensors of each such layer,
-                           named LAYER.KIND (kinds: see LayerEntry)
+    values-00000.safetensors ...  only of methods that change surviving weights, or quantize: the tensors of each
+                           such layer, named LAYER.KIND (kinds: see LayerEntry)
 
-Every layer carries the hashes of its mask and of its values. Reading checks values by their hash, masks by their checksum, which
-costs no more than counting them (by their hash in bundles that have none); `validate` checks every hash.
-"""
+Every layer carries the hashes of its mask and of its values. Reading checks values by their hash, masks by their
+checksum, which costs no more than counting them (by their hash in bundles that have none); `validate` checks every
+hash."""
 
 import dataclasses
 import hashlib
@@ -40,15 +40,15 @@ VALUES_KEYS = ("group_size", "values", "values_sha256")  # of LayerEntry, since 
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type; `group_size` is
-    the number of inputs that share a scale where they do not. `pattern` is "unstructured", "N:M", or "dense" for a layer that was
-    left alone: all of its weights are kept, and simulators run it as the unpruned layer.
+    """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type;
+    `group_size` is the number of inputs that share a scale where they do not. `pattern` is "unstructured", "N:M", or
+    "dense" for a layer that was left alone: all of its weights are kept, and simulators run it as the unpruned layer.
 
-    `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds of
-    tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or, quantized, codes
-    (uint8, two a byte along the inputs up to 4 bits, the lower half first), scale (float32, (out_features, groups)), zero (uint8,
-    likewise) and, if inputs were scaled, input_scale (float32, (in_features,)): weight = (code - zero) * scale / input_scale.
-    """
+    `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds
+    of tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or,
+    quantized, codes (uint8, two a byte along the inputs up to 4 bits, the lower half first), scale (float32,
+    (out_features, groups)), zero (uint8, likewise) and, if inputs were scaled, input_scale (float32, (in_features,)):
+    weight = (code - zero) * scale / input_scale."""
 
     name: str
     role: str
@@ -141,7 +141,8 @@ class MaskBundle:
 
     @classmethod
     def open(cls, folder: str | Path) -> "MaskBundle":
-        """Reads bundle.json only. Raises UserError if the folder is no bundle, is of a newer format or lacks a shard."""
+        """Reads bundle.json only. Raises UserError if the folder is no bundle, is of a newer format or lacks a
+        shard."""
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder} is not a mask bundle: no such folder")
@@ -214,8 +215,8 @@ class MaskBundle:
         return any(entry.values for entry in self.layers)
 
     def validate(self) -> None:
-        """Reads everything. Raises UserError at the first mask whose hash, count or pattern is not as stated, or values whose
-        hash is not."""
+        """Reads everything. Raises UserError at the first mask whose hash, count or pattern is not as stated, or values
+        whose hash is not."""
         for entry, mask in self:
             try:
                 pattern = None if entry.pattern == DENSE else parse_pattern(entry.pattern)
@@ -223,13 +224,15 @@ class MaskBundle:
                 raise UserError(f"{self.folder}: layer {entry.name}: {error}") from None
             if mask.sha256() != entry.sha256:
                 raise UserError(
-                    f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is damaged; make the "
+                    f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is "
+                    "damaged; make the "
                     "bundle again"
                 )
             whole = entry.pattern != DENSE or entry.nnz == entry.layer.n_weights
             if not whole or (pattern is not None and not mask.follows(pattern.n, pattern.m)):
                 raise UserError(
-                    f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {entry.pattern}; make the bundle again"
+                    f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {entry.pattern}; make "
+                    "the bundle again"
                 )
             self.values(entry.name)
 
@@ -292,7 +295,8 @@ def _read_header(path: Path) -> BundleFile:
         raise UserError(f"{path} does not describe a mask bundle (its 'format' is not {FORMAT!r})")
     if raw.get("version") not in READABLE or type(raw["version"]) is not int:
         raise UserError(
-            f"{path} has format version {raw.get('version')!r}; this prunesim reads {READABLE[-1]} and older: upgrade prunesim"
+            f"{path} has format version {raw.get('version')!r}; this prunesim reads {READABLE[-1]} and older: upgrade "
+            "prunesim"
         )
     try:
         content = TypeAdapter(BundleFile).validate_python(raw, extra="forbid")

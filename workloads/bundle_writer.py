@@ -93,7 +93,8 @@ class BundleWriter:
             check_writable_folder(self.folder)
 
     def _check_written(self) -> None:
-        """Raises UserError if a mask, or values, of the unfinished run are not what they were when they were written."""
+        """Raises UserError if a mask, or values, of the unfinished run are not what they were when they were
+        written."""
         if self._progress.layers:
             content = BundleFile(FORMAT, VERSION, self.header, self._progress.layers)
             try:
@@ -114,8 +115,8 @@ class BundleWriter:
         group_size: int | None = None,
         values: dict[str, np.ndarray] | None = None,
     ) -> None:
-        """`values`: tensors by kind, see LayerEntry. Raises UserError if the mask's shape is not the layer's or the name was
-        added before."""
+        """`values`: tensors by kind, see LayerEntry. Raises UserError if the mask's shape is not the layer's or the
+        name was added before."""
         if mask.shape != layer.shape:
             raise UserError(f"{layer.name}: a mask of shape {mask.shape} does not fit weights of shape {layer.shape}")
         if layer.name in self._pending or layer.name in self.written:

@@ -1,8 +1,9 @@
-"""Quantized weights of a bundle as the integers that bit-level hardware sees: code - zero point, 0 where the mask prunes.
+"""Quantized weights of a bundle as the integers that bit-level hardware sees: code - zero point, 0 where the mask
+prunes.
 
-A layer's values (bundle.LayerEntry) hold codes of up to 8 bits, those of up to 4 two a byte. An integer is within -255..255. Scales
-play no part. Rows are decoded one at a time into a buffer, so that a pass over a layer copies nothing of its size.
-"""
+A layer's values (bundle.LayerEntry) hold codes of up to 8 bits, those of up to 4 two a byte. An integer is within
+-255..255. Scales play no part. Rows are decoded one at a time into a buffer, so that a pass over a layer copies nothing
+of its size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from workloads.mask import PackedMask
 
 @dataclass(frozen=True)
 class Coded:
-    """codes (rows, cols) uint8, or (rows, ceil(cols / 2)) where `packed`, the lower half first; zero (rows, groups) uint8, a
-    group `width` inputs wide; words (rows, ceil(cols / 64)) of the mask."""
+    """codes (rows, cols) uint8, or (rows, ceil(cols / 2)) where `packed`, the lower half first; zero (rows, groups)
+    uint8, a group `width` inputs wide; words (rows, ceil(cols / 64)) of the mask."""
 
     codes: np.ndarray
     zero: np.ndarray

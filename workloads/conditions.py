@@ -1,4 +1,5 @@
-"""What every operation of a run meets: how many tokens pass together, how many of them are zeros, who sends them to which expert."""
+"""What every operation of a run meets: how many tokens pass together, how many of them are zeros, who sends them to
+which expert."""
 
 from dataclasses import dataclass
 

@@ -11,8 +11,8 @@ MOVED = ("weight_bytes", "metadata_bytes", "scale_bytes", "activation_bytes", "o
 
 @dataclass(frozen=True)
 class Cost:
-    """`energy_pj` and `moved_bytes` (over the chip's border) are None where the target does not count them. Costs add up, and a part
-    that is not counted leaves the sum uncounted."""
+    """`energy_pj` and `moved_bytes` (over the chip's border) are None where the target does not count them. Costs add
+    up, and a part that is not counted leaves the sum uncounted."""
 
     latency_us: float
     energy_pj: float | None = None

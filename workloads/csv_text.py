@@ -1,9 +1,8 @@
 """Tables as CSV text that a spreadsheet shows and does not run, and back.
 
-A text that begins with = + - @, a tab or a line's end is taken for a formula by spreadsheets, and names of models, layers and methods come
-from files of others. Such a text gets an apostrophe in front; so does one that has apostrophes in front of such a character, so
-that `read_back` takes off exactly what was put on. Numbers stay as they are.
-"""
+A text that begins with = + - @, a tab or a line's end is taken for a formula by spreadsheets, and names of models,
+layers and methods come from files of others. Such a text gets an apostrophe in front; so does one that has apostrophes
+in front of such a character, so that `read_back` takes off exactly what was put on. Numbers stay as they are."""
 
 import csv
 import io
@@ -18,8 +17,8 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """Every row and column, floats with all their digits, missing values empty; a carriage return, which ends a line of CSV, becomes
-    a newline."""
+    """Every row and column, floats with all their digits, missing values empty; a carriage return, which ends a line of
+    CSV, becomes a newline."""
     safe = {name: column.map(found) for name, column in table.items() if (found := _changed(column, _neutral))}
     names = [_neutral(str(name)) for name in table.columns]
     return table.assign(**safe).to_csv(index=False, header=names, lineterminator="\n")

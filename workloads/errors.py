@@ -31,7 +31,8 @@ class NothingRan(UserError):
 
 
 def one_line(error: Exception | str) -> str:
-    """What a foreign exception says, on one line and at most 300 characters, cut between words; its kind when it says nothing.
+    """What a foreign exception says, on one line and at most 300 characters, cut between words; its kind when it says
+    nothing.
 
     Sentences that advise to run foreign code or to load a file unsafely are left out: nobody shall follow them.
     """

@@ -7,7 +7,8 @@ from typing import Any
 # The families' words for the same two numbers. Shared experts see every token: they are in neither.
 COUNT = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts", "num_moe_experts")
 PER_TOKEN = (
-    "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_top_k", "moe_topk", "moe_k", "top_k_experts",
+    "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_top_k", "moe_topk", "moe_k",
+    "top_k_experts",
 )  # fmt: skip
 IDLE = "zero_expert_num"  # experts without weights that the router may choose, too (LongCat)
 _NOT_TEXT = ("vision", "audio", "speech")

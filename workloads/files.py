@@ -38,11 +38,11 @@ def is_leftover(name: str) -> bool:
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise.
 
-    The temporary name is nobody else's, so that of two writers the last one's file stays, whole. durable: the content is on the
-    disk before the name is, so that a power cut leaves the old file or the new one; of a file that readers check and can do
-    without it may be left out. The file gets the usual permissions, whatever wrote it (safetensors makes files only their owner
-    can read). Raises UserError naming the file when the folder cannot be written or the disk is full.
-    """
+    The temporary name is nobody else's, so that of two writers the last one's file stays, whole. durable: the content
+    is on the disk before the name is, so that a power cut leaves the old file or the new one; of a file that readers
+    check and can do without it may be left out. The file gets the usual permissions, whatever wrote it (safetensors
+    makes files only their owner can read). Raises UserError naming the file when the folder cannot be written or the
+    disk is full."""
     if path.is_symlink():
         path = path.resolve()
     if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe: nothing to replace
@@ -72,8 +72,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def unfinished_name(path: Path) -> Path:
-    """A name beside `path` that no other writer has, for a file until it is whole: the host, the process and a number of its own,
-    in hexadecimal; long names are cut, so that it still fits."""
+    """A name beside `path` that no other writer has, for a file until it is whole: the host, the process and a number
+    of its own, in hexadecimal; long names are cut, so that it still fits."""
     return path.with_name(f"{_part_start(path)}{_host()}{os.getpid() & 0xFFFFFF:06x}{next(_NUMBERS) & 0xFF:02x}.part")
 
 

@@ -15,9 +15,9 @@ from workloads.mask import PackedMask
 
 @dataclass(frozen=True)
 class Matrix:
-    """One matrix of a source: its name there, and what is not zero. `told`: the source itself says what is kept, as weights and
-    bitmaps do; zeros and ones do not. `layer`: where the source is a model, which of its layers this is. `grid`: (bits, inputs that
-    share a scale) of weights that are stored in codes."""
+    """One matrix of a source: its name there, and what is not zero. `told`: the source itself says what is kept, as
+    weights and bitmaps do; zeros and ones do not. `layer`: where the source is a model, which of its layers this is.
+    `grid`: (bits, inputs that share a scale) of weights that are stored in codes."""
 
     name: str
     mask: PackedMask
@@ -36,7 +36,8 @@ def read_mask(path: Path) -> PackedMask:
 
 
 def read_arrays(files: Sequence[Path]) -> Iterator[Matrix]:
-    """The matrices of .npy files (file stem = name) and .npz archives (key = name), each in natural order, one in memory at a time.
+    """The matrices of .npy files (file stem = name) and .npz archives (key = name), each in natural order, one in
+    memory at a time.
 
     Raises UserError for what `matrices_of` refuses, for empty archives and for unreadable files.
     """
@@ -53,8 +54,8 @@ def read_arrays(files: Sequence[Path]) -> Iterator[Matrix]:
 
 
 def matrices_of(name: str, array: np.ndarray, where: str) -> Iterator[Matrix]:
-    """A matrix of 0 and 1, or of weights, of which those that are not zero are kept. A stack (experts, out, in) is its matrices,
-    NAME.0 and so on. Raises UserError for other shapes and values, and for weights that are no numbers."""
+    """A matrix of 0 and 1, or of weights, of which those that are not zero are kept. A stack (experts, out, in) is its
+    matrices, NAME.0 and so on. Raises UserError for other shapes and values, and for weights that are no numbers."""
     if array.ndim == 3 and "experts" in name.split("."):
         for number, matrix in enumerate(array):
             yield from matrices_of(f"{name}.{number}", matrix, f"{where}[{number}]")

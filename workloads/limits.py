@@ -20,7 +20,8 @@ def check_seed(seed: int, what: str = "seed") -> int:
 
 
 def check_config(config: Mapping[str, Any], where: object) -> None:
-    """Raises UserError for a config whose counts of layers or experts would take hours to build, or whose sizes no matrix has.
+    """Raises UserError for a config whose counts of layers or experts would take hours to build, or whose sizes no
+    matrix has.
 
     Values of another kind are left for transformers to refuse.
     """
@@ -34,8 +35,8 @@ def check_config(config: Mapping[str, Any], where: object) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Raises UserError where a file of a model folder is a link that leads out of it, except into the blobs of the hub cache that
-    the folder is a snapshot of."""
+    """Raises UserError where a file of a model folder is a link that leads out of it, except into the blobs of the hub
+    cache that the folder is a snapshot of."""
     inside = folder.resolve()
     blobs = inside.parent.parent / "blobs"
     for file in sorted(folder.iterdir()):
@@ -46,7 +47,8 @@ def check_links(folder: Path) -> None:
                 raise UserError(f"{file} is a link that leads nowhere; put the file itself there") from None
             if not target.is_relative_to(inside) and target.parent != blobs:
                 raise UserError(
-                    f"{file} is a link that leads out of its folder, to {target}; put the file itself there, or give the folder "
+                    f"{file} is a link that leads out of its folder, to {target}; put the file itself there, or give "
+                    "the folder "
                     "it lies in"
                 )
 

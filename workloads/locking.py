@@ -1,10 +1,9 @@
 """One writer a folder: a lock file in it, held while a command writes there.
 
-The kernel's lock on the file counts (flock): a killed process loses it at once, whatever the file says, so that repeating a
-killed command needs no cleaning up. The file's text only tells who the owner is. Where a file system has no such locks the
-text is all there is: an owner that still runs on this host is obeyed, one that has ended is taken over, one on another host
-cannot be looked up and is told.
-"""
+The kernel's lock on the file counts (flock): a killed process loses it at once, whatever the file says, so that
+repeating a killed command needs no cleaning up. The file's text only tells who the owner is. Where a file system has no
+such locks the text is all there is: an owner that still runs on this host is obeyed, one that has ended is taken over,
+one on another host cannot be looked up and is told."""
 
 import errno
 import json
@@ -33,11 +32,11 @@ _held = threading.local()  # .folders: those this thread has locked, so that wha
 @contextmanager
 def writing(folder: str | Path) -> Iterator[None]:
     """Within this context nobody else who asks writes to `folder`, which is made if absent; what killed writers left of
-    unfinished files is removed first. An empty folder that was made here is removed at the end. Nested contexts of a thread
-    are one. A folder in which this user can create no files is not locked: nothing can be written there either.
+    unfinished files is removed first. An empty folder that was made here is removed at the end. Nested contexts of a
+    thread are one. A folder in which this user can create no files is not locked: nothing can be written there either.
 
-    Raises UserError naming the owner when another process, or thread, is writing there; and when the folder cannot be made.
-    """
+    Raises UserError naming the owner when another process, or thread, is writing there; and when the folder cannot be
+    made."""
     folder = Path(folder).absolute()
     mine: set[Path] = _held.__dict__.setdefault("folders", set())
     key = folder.resolve()

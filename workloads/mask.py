@@ -83,7 +83,8 @@ class PackedMask:
         return bits.column_counts(self.words)[: self.cols]
 
     def tile_counts(self, tile_rows: int, tile_cols: int) -> np.ndarray:
-        """Kept weights of every tile: (ceil(rows / tile_rows), ceil(cols / tile_cols)) int64; edge tiles are smaller."""
+        """Kept weights of every tile: (ceil(rows / tile_rows), ceil(cols / tile_cols)) int64; edge tiles are
+        smaller."""
         if tile_rows < 1 or tile_cols < 1:
             raise UserError(f"a tile needs at least one row and one column, not {tile_rows}x{tile_cols}")
         if tile_cols % 64 == 0:

@@ -1,5 +1,5 @@
-"""Whose mask is it? The names that others give their masks become layers: by the name itself, a pattern or a table of patterns,
-and, where a model is given, by its own layers."""
+"""Whose mask is it? The names that others give their masks become layers: by the name itself, a pattern or a table of
+patterns, and, where a model is given, by its own layers."""
 
 import difflib
 import re
@@ -23,8 +23,8 @@ _EXAMPLE = '--names \'l{block}_{role}\' for names like l0_q_proj, or a .toml or 
 
 @dataclass(frozen=True)
 class NameRule:
-    """`pattern`: their names, with {block} and other holes; `template`: the layer's name made of them, "" where block and role
-    alone say which layer it is."""
+    """`pattern`: their names, with {block} and other holes; `template`: the layer's name made of them, "" where block
+    and role alone say which layer it is."""
 
     pattern: str
     template: str = ""
@@ -66,7 +66,8 @@ def read_rules(names: str) -> list[NameRule]:
         holes = _HOLE.findall(rule.pattern)
         if len(set(holes)) < len(holes) or not set(_HOLE.findall(rule.template)) <= set(holes):
             raise UserError(
-                f"--names: {rule.pattern!r} = {rule.template!r}: every {{hole}} stands once on the left, and only those on the right"
+                f"--names: {rule.pattern!r} = {rule.template!r}: every {{hole}} stands once on the left, and only "
+                f"those on the right"
             )
     return rules
 
@@ -139,7 +140,8 @@ class ModelLayers:
             return found[0]
         if found:
             raise UserError(
-                f"{where} could be of {len(found)} layers of {self.model_id}, {found[0].name} and {found[1].name} among "
+                f"{where} could be of {len(found)} layers of {self.model_id}, {found[0].name} and {found[1].name} "
+                "among "
                 f"them; say which: {_EXAMPLE}"
             )
         near = difflib.get_close_matches(mask.name, self.layers, n=1, cutoff=0)

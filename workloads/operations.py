@@ -30,9 +30,8 @@ class Operation:
 class Weights:
     """A masked weight matrix: what is known of it without reading it, and how it is read.
 
-    `pattern` is "unstructured", "N:M", or "dense" where it was left alone. `weight_bits` is None where the weights are floats,
-    else `group_size` is the number of inputs that share a scale, None: a whole row does.
-    """
+    `pattern` is "unstructured", "N:M", or "dense" where it was left alone. `weight_bits` is None where the weights are
+    floats, else `group_size` is the number of inputs that share a scale, None: a whole row does."""
 
     pattern: str
     nnz: int
@@ -59,10 +58,11 @@ class Linear(Operation):
 
 @dataclass(frozen=True)
 class Convolution(Operation):
-    """`filters` windows of `channels` x `window` slide over an image. Pairs are (height, width); `padding` goes to both sides.
+    """`filters` windows of `channels` x `window` slide over an image. Pairs are (height, width); `padding` goes to both
+    sides.
 
-    `weights` are those of the lowered matrix, (filters, channels * window height * window width), columns channel by channel.
-    """
+    `weights` are those of the lowered matrix, (filters, channels * window height * window width), columns channel by
+    channel."""
 
     filters: int
     channels: int

@@ -1,8 +1,7 @@
 """JSON and TOML that somebody else wrote: whatever is wrong with the text is a ValueError of one line.
 
-Beside syntax that is: lone surrogates, which no file can hold; numbers of more digits than Python turns into an int; and
-brackets nested deeper than the parsers go.
-"""
+Beside syntax that is: lone surrogates, which no file can hold; numbers of more digits than Python turns into an int;
+and brackets nested deeper than the parsers go."""
 
 import json
 import re

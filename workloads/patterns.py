@@ -1,4 +1,5 @@
-"""Sparsity patterns as users write them: "unstructured" or "N:M"; and "dense", which a bundle calls what was left alone."""
+"""Sparsity patterns as users write them: "unstructured" or "N:M"; and "dense", which a bundle calls what was left
+alone."""
 
 import re
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ _FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that
 
 @dataclass(frozen=True)
 class Runs:
-    """What the runs of a mask (or of several, `+`) keep: for every M of RUNS the most and the least of any run, None where M does
-    not divide the inputs or a row has but one run. `kept` of `weights` are kept."""
+    """What the runs of a mask (or of several, `+`) keep: for every M of RUNS the most and the least of any run, None
+    where M does not divide the inputs or a row has but one run. `kept` of `weights` are kept."""
 
     extremes: tuple[tuple[int, int] | None, ...]
     kept: int

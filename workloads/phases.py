@@ -22,7 +22,8 @@ class Phase:
     def __post_init__(self) -> None:
         if self.batch < 1 or self.new < 1 or self.past < 0:
             raise UserError(
-                f"{self.name}: batch {self.batch}, {self.new} new tokens after {self.past}; at least 1, 1 and 0 are needed"
+                f"{self.name}: batch {self.batch}, {self.new} new tokens after {self.past}; at least 1, 1 and 0 are "
+                "needed"
             )
 
     @property
@@ -36,8 +37,8 @@ class Phase:
         return self.past + self.new
 
     def operations(self, bundle: MaskBundle, attention: Iterable[Attention] = ()) -> Iterator[Operation]:
-        """Linears as the bundle has them, and behind those of its block the attention whose masks are given. Raises UserError
-        where a mask is of other queries and keys than the phase."""
+        """Linears as the bundle has them, and behind those of its block the attention whose masks are given. Raises
+        UserError where a mask is of other queries and keys than the phase."""
         by_block: dict[int, list[Attention]] = {}
         for one in attention:
             if (one.queries, one.keys) != (self.new, self.context):

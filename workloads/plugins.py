@@ -1,4 +1,5 @@
-"""What others add: a class by an installed package's entry point, or by file and name. Either is code, and runs when it is named.
+"""What others add: a class by an installed package's entry point, or by file and name. Either is code, and runs when it
+is named.
 
     my_chip.py:MyChip    the class MyChip of a file; what the file imports may lie beside it
     mychip               of an installed package: the entry point `mychip` in the group prunesim.accelerators
@@ -28,8 +29,8 @@ KINDS = ("accelerators", "gpus", "methods", "quantizers", "allocations", "famili
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a plugin of a kind must be: a subclass of `base` with one of the methods `one_of` its own and a `name` that is none of
-    `known`; or, where `instances` says so, an object of such a class."""
+    """What a plugin of a kind must be: a subclass of `base` with one of the methods `one_of` its own and a `name` that
+    is none of `known`; or, where `instances` says so, an object of such a class."""
 
     kind: str
     base: type
@@ -78,8 +79,8 @@ def shown(text: str) -> str:
 
 
 def find(wanted: Wanted, name: str) -> Any:
-    """What `name`, which is none of ours, stands for. Raises UserError in one line: unknown name, no such file, no such class in it,
-    not of that kind, or code that fails."""
+    """What `name`, which is none of ours, stands for. Raises UserError in one line: unknown name, no such file, no such
+    class in it, not of that kind, or code that fails."""
     if is_file_name(name):
         return _of_file(wanted, name)
     added = installed(wanted.kind)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Refusal:
-    """`where` (the smallest tile, a layer's name) needs `need` of `resource`, which holds `bound`, both in `unit`. Numbers, or words
-    where a kind of thing is asked for; a need that is "" is the resource as a whole."""
+    """`where` (the smallest tile, a layer's name) needs `need` of `resource`, which holds `bound`, both in `unit`.
+    Numbers, or words where a kind of thing is asked for; a need that is "" is the resource as a whole."""
 
     resource: str
     need: float | str = ""

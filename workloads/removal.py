@@ -1,9 +1,8 @@
 """What structured pruning takes out of a decoder, and the shapes that are left.
 
-Axes are coupled: a kv group is its rows of k and v, its query heads' rows of q and their columns of o; an FFN neuron is its row of
-gate and up and its column of down; a block is everything in it. The model's output without them is that with their part of o's or
-down's input at zero.
-"""
+Axes are coupled: a kv group is its rows of k and v, its query heads' rows of q and their columns of o; an FFN neuron is
+its row of gate and up and its column of down; a block is everything in it. The model's output without them is that with
+their part of o's or down's input at zero."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,8 +40,8 @@ class Removal:
     neurons: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     def kept(self, layer: Layer, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
-        """(out_features,) and (in_features,) bool, True = stays. Raises UserError for a matrix that the heads do not fit, numbers that
-        the block does not have, and nothing that would stay."""
+        """(out_features,) and (in_features,) bool, True = stays. Raises UserError for a matrix that the heads do not
+        fit, numbers that the block does not have, and nothing that would stay."""
         rows, cols = np.ones(layer.out_features, dtype=bool), np.ones(layer.in_features, dtype=bool)
         if layer.block in self.blocks:
             return ~rows, ~cols

@@ -13,7 +13,8 @@ _ROLE_OF_NAME = {
 _ONLY_IN_ATTENTION = ("out_proj", "dense")
 # Names that mean something inside attention alone, as BERT, T5 and older LLaMA code have them.
 _OF_ATTENTION = {
-    "query": "q", "key": "k", "value": "v", "q": "q", "k": "k", "v": "v", "o": "o", "wq": "q", "wk": "k", "wv": "v", "wo": "o",
+    "query": "q", "key": "k", "value": "v", "q": "q", "k": "k", "v": "v", "o": "o", "wq": "q", "wk": "k", "wv": "v",
+    "wo": "o",
 }  # fmt: skip
 _OF_T5 = {"wi": "fc1", "wi_0": "gate", "wi_1": "up", "wo": "fc2"}
 

@@ -1,14 +1,15 @@
 """How many tokens an expert gets, by an assumption on what the router does.
 
     uniform    every token visits k of E experts, each choice alike and independent of other tokens: an expert is hit by
-               1 - (1 - k/E)^T of the steps of T tokens, E times that many experts are hit, and a hit one has T k / (E hit) tokens
+               1 - (1 - k/E)^T of the steps of T tokens, E times that many experts are hit, and a hit one has T k / (E
+               hit) tokens
     balanced   as few collisions as can be: min(E, k T) experts are hit, with k T tokens spread over them evenly
-    counts     tokens seen by each expert, as measured: exactly those where they add up to k T, else their shares take the place
+    counts     tokens seen by each expert, as measured: exactly those where they add up to k T, else their shares take
+    the place
                of 1 / E in the first line
 
-A layer's time is an expectation: `executions`, the probability of being hit, times the time with the tokens it then has. Between two
-whole numbers of tokens times are interpolated.
-"""
+A layer's time is an expectation: `executions`, the probability of being hit, times the time with the tokens it then
+has. Between two whole numbers of tokens times are interpolated."""
 
 import json
 import math
@@ -31,8 +32,9 @@ UNKNOWN = "not known: all tokens to every expert"
 
 @dataclass(frozen=True)
 class Load:
-    """What a layer gets of a step: it runs `executions` times, 0..1 on average, with `tokens` each time. `rounding` is what is
-    added to expected cycles and bytes before they are cut to whole numbers: spread over the experts of a block, so that these sum right."""
+    """What a layer gets of a step: it runs `executions` times, 0..1 on average, with `tokens` each time. `rounding` is
+    what is added to expected cycles and bytes before they are cut to whole numbers: spread over the experts of a block,
+    so that these sum right."""
 
     tokens: float
     executions: float = 1.0
@@ -94,7 +96,8 @@ class Routing:
         share = experts.per_token * counts[number] / whole
         if share > 1:
             raise UserError(
-                f"--routing: expert {number} has {counts[number]:g} of {whole:g} visits, more than one a token with {experts.text}"
+                f"--routing: expert {number} has {counts[number]:g} of {whole:g} visits, more than one a token with "
+                f"{experts.text}"
             )
         return binomial(share, tokens) if share else (0.0, 1.0)
 
@@ -116,7 +119,8 @@ def has_experts(header: BundleHeader) -> bool:
 
 
 def binomial(share: float, tokens: int) -> tuple[float, float]:
-    """(probability that any of `tokens` comes, mean of those that come if any does), each coming with probability `share`."""
+    """(probability that any of `tokens` comes, mean of those that come if any does), each coming with probability
+    `share`."""
     hit = 1.0 if share >= 1 else -math.expm1(tokens * math.log1p(-share))
     return hit, max(tokens * share / hit, 1.0)
 
@@ -127,8 +131,8 @@ def _experts(config: str, block: int) -> Experts | None:
 
 
 def parse_routing(text: str, beside: Path = Path()) -> Routing:
-    """ "uniform", "balanced", or a JSON file of counts: a list with the tokens of each expert, or an object of such lists by block
-    number. Raises UserError for anything else."""
+    """ "uniform", "balanced", or a JSON file of counts: a list with the tokens of each expert, or an object of such
+    lists by block number. Raises UserError for anything else."""
     if text in KINDS:
         return Routing(text)
     if not text.endswith(".json"):

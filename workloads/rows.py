@@ -1,6 +1,5 @@
-"""Result rows as frames: every room that produces figures fills the columns of workloads/columns/ and nothing else; every table,
-figure and page is made from them.
-"""
+"""Result rows as frames: every room that produces figures fills the columns of workloads/columns/ and nothing else;
+every table, figure and page is made from them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,8 +18,8 @@ _DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool"}
 def to_frame(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[Column] = LAYER_COLUMNS, extra: Sequence[Column] = ()
 ) -> pd.DataFrame:
-    """A frame with exactly the schema's columns and dtypes, in the schema's order, and behind them those that a target declares of
-    its own, `extra`.
+    """A frame with exactly the schema's columns and dtypes, in the schema's order, and behind them those that a target
+    declares of its own, `extra`.
 
     Raises UserError for a column outside of both or an unknown `source`.
     """

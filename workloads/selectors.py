@@ -1,11 +1,11 @@
 """Which layers of a model are meant: one language for the command line, studies and generators.
 
     q              a role                       blocks:0-15   decoder blocks 0 to 15      *.mlp.*   names, by * ? [abc]
-    gate,up        any of these                 blocks:2-     from block 2 on             a name with a dot is taken whole
+    gate,up        any of these                 blocks:2-     from block 2 on             a name with a dot is taken
+    whole
 
-`only` chooses and `skip` takes away. Several `only` narrow: "gate,up" and "blocks:0-15" are gate and up of the blocks 0 to 15.
-Several `skip` each take away. Nothing given: every layer.
-"""
+`only` chooses and `skip` takes away. Several `only` narrow: "gate,up" and "blocks:0-15" are gate and up of the blocks 0
+to 15. Several `skip` each take away. Nothing given: every layer."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -38,11 +38,13 @@ class Term:
         return any(character in self.text for character in "*?[.")
 
     def check(self, option: str, layers: Sequence[Layer]) -> None:
-        """Raises NotForThisModel, telling what there is, unless some layer matches and the range ends within the model."""
+        """Raises NotForThisModel, telling what there is, unless some layer matches and the range ends within the
+        model."""
         deepest = max((layer.block for layer in layers), default=-1)
         if self.last is not None and self.last > deepest >= (self.first or 0):
             raise NotForThisModel(
-                f"{option} {self.text} reaches beyond the last block; {what_there_is(layers)}; write blocks:{self.first}- for "
+                f"{option} {self.text} reaches beyond the last block; {what_there_is(layers)}; write "
+                f"blocks:{self.first}- for "
                 f"all from {self.first} on"
             )
         if not any(map(self.matches, layers)):
@@ -74,8 +76,8 @@ class Selection:
         return ", ".join(parts + ([f"without {', '.join(self.skip)}"] if self.skip else []))
 
     def names(self, layers: Iterable[Layer]) -> frozenset[str]:
-        """Of the layers that are meant. Raises NotForThisModel, which says what there is, for a part that no layer of the model
-        matches, and where nothing is left."""
+        """Of the layers that are meant. Raises NotForThisModel, which says what there is, for a part that no layer of
+        the model matches, and where nothing is left."""
         layers = list(layers)
         chosen = layers
         for option, texts in (("only", self.only), ("skip", self.skip)):
@@ -87,7 +89,8 @@ class Selection:
                 chosen = [layer for layer in chosen if any(part.matches(layer) for part in parts) == wanted]
         if not chosen:
             raise NotForThisModel(
-                f"no layer is left by {self.text!r}; {what_there_is(layers)}; several `only` narrow, commas widen: q,k is both"
+                f"no layer is left by {self.text!r}; {what_there_is(layers)}; several `only` narrow, commas widen: q,k "
+                "is both"
             )
         return frozenset(layer.name for layer in chosen)
 
@@ -96,7 +99,8 @@ EVERYTHING = Selection()
 
 
 def terms(option: str, text: str) -> list[Term]:
-    """The parts of a selector that stand between commas. Raises UserError for one that is empty or no range of blocks."""
+    """The parts of a selector that stand between commas. Raises UserError for one that is empty or no range of
+    blocks."""
     return [_term(option, text, part.strip()) for part in text.split(",")]
 
 

@@ -1,5 +1,5 @@
-"""What masks from elsewhere say about themselves, before any of them is believed: how much is pruned, whether they are N:M, and
-whether anything tells 1 = kept from 1 = pruned, or rows from columns."""
+"""What masks from elsewhere say about themselves, before any of them is believed: how much is pruned, whether they are
+N:M, and whether anything tells 1 = kept from 1 = pruned, or rows from columns."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ _SQUARES = 4  # square layers that are also looked at along their outputs
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one mask. `told`: its source says what is kept; `across`: the runs along the outputs, of a few square masks; `fits`: whether
-    it follows the pattern that the user claims."""
+    """Of one mask. `told`: its source says what is kept; `across`: the runs along the outputs, of a few square masks;
+    `fits`: whether it follows the pattern that the user claims."""
 
     layer: Layer
     runs: Runs
@@ -67,7 +67,8 @@ class Survey:
         wrong = [fact.layer.name for fact in self.treated if not fact.fits]
         if wrong:
             raise UserError(
-                f"{where}: {len(wrong)} of {len(self.facts)} masks do not follow {self.claimed}, the first is {wrong[0]}; leave "
+                f"{where}: {len(wrong)} of {len(self.facts)} masks do not follow {self.claimed}, the first is "
+                f"{wrong[0]}; leave "
                 "--pattern out to find out what they follow"
             )
 
@@ -111,7 +112,8 @@ def check_pruned(survey: Survey, where: str, allow_dense: bool) -> None:
         what = "a dense checkpoint holds no masks" if survey.told else "masks that keep everything prune nothing"
         other = "" if survey.told or kept < weights else flipped
         raise UserError(
-            f"{where}: {weights - kept:,} of {weights:,} weights are zero, so nothing is pruned: {what}; give what was made by "
+            f"{where}: {weights - kept:,} of {weights:,} weights are zero, so nothing is pruned: {what}; give what was "
+            "made by "
             f"pruning, or say --allow-dense{other}"
         )
 
@@ -119,10 +121,9 @@ def check_pruned(survey: Survey, where: str, allow_dense: bool) -> None:
 def polarity(survey: Survey) -> str:
     """What the masks themselves say about 1 = kept: "kept", "pruned" or "open".
 
-    N:M tells where it holds one way only: runs of four in which two are kept at most, some of them fewer, prune more than two
-    somewhere. Where every run has just N, both ways are patterns, and that which keeps the smaller part is meant; halves (2:4) tell
-    nothing. A density tells nothing at all.
-    """
+    N:M tells where it holds one way only: runs of four in which two are kept at most, some of them fewer, prune more
+    than two somewhere. Where every run has just N, both ways are patterns, and that which keeps the smaller part is
+    meant; halves (2:4) tell nothing. A density tells nothing at all."""
     one = survey.pattern()
     other = survey.complement_pattern()
     if one is None and other is None:

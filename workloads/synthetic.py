@@ -130,8 +130,8 @@ def generate(
     role_density: dict[str, float] | None = None,
     patterns: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Layer, PackedMask]]:
-    """One mask per layer, in order; `pattern` is a key of GENERATORS or "N:M" (whose density is n/m, for every role). `patterns`, by
-    layer name: "dense" or "unstructured" in its place.
+    """One mask per layer, in order; `pattern` is a key of GENERATORS or "N:M" (whose density is n/m, for every role).
+    `patterns`, by layer name: "dense" or "unstructured" in its place.
 
     Raises UserError, before the first mask is asked for, for an unknown pattern or role, a density outside (0, 1], N:M
     that does not divide in_features, and role densities beside N:M.

@@ -9,7 +9,8 @@ VARIABLE = "PRUNESIM_THREADS"
 
 
 def worker_count() -> int:
-    """PRUNESIM_THREADS (0 counts as 1), else the cores this process may use. Raises UserError unless it is a whole number."""
+    """PRUNESIM_THREADS (0 counts as 1), else the cores this process may use. Raises UserError unless it is a whole
+    number."""
     asked = os.environ.get(VARIABLE, "").strip()
     if asked:
         if not re.fullmatch(r"[0-9]{1,4}", asked):

@@ -1,9 +1,9 @@
-"""What each layer of a model gets: the pattern and the groups asked for, what stands in where they do not divide, or nothing.
+"""What each layer of a model gets: the pattern and the groups asked for, what stands in where they do not divide, or
+nothing.
 
-A layer that is not chosen, or whose fallback is "skip", is left dense: it is an entry of the bundle all the same, with every
-weight kept and the pattern "dense", so that a whole model's sparsity and speedup count it. Targets (sparsity, bits,
-allocations) hold for the layers that are treated.
-"""
+A layer that is not chosen, or whose fallback is "skip", is left dense: it is an entry of the bundle all the same, with
+every weight kept and the pattern "dense", so that a whole model's sparsity and speedup count it. Targets (sparsity,
+bits, allocations) hold for the layers that are treated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ from workloads.selectors import Selection
 REFUSE = "refuse"
 FALLBACKS = {
     REFUSE: "the model is refused",
-    "unstructured": "such a matrix is pruned to the same sparsity without runs, and has one scale a row in place of groups",
+    "unstructured": "such a matrix is pruned to the same sparsity without runs, and has one scale a row in place of "
+    "groups",
     "skip": "such a matrix is left dense",
 }
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """Names of layers: `treated`, and of those `loose`, which take no N:M pattern, and `ungrouped`, one scale a row. The others
-    stay dense: `unfit` are those that were chosen, but for which something does not divide."""
+    """Names of layers: `treated`, and of those `loose`, which take no N:M pattern, and `ungrouped`, one scale a row.
+    The others stay dense: `unfit` are those that were chosen, but for which something does not divide."""
 
     treated: frozenset[str]
     loose: frozenset[str] = frozenset()
@@ -61,8 +62,8 @@ def check_fallback(fallback: str, may_not_divide: bool) -> None:
 def treatment_of(
     layers: Sequence[Layer], selection: Selection, pattern: NofM | None, group_size: int, fallback: str
 ) -> Treatment:
-    """Raises NotForThisModel for a selection that does not match the model, where something does not divide and the fallback is
-    "refuse", and where everything would be skipped."""
+    """Raises NotForThisModel for a selection that does not match the model, where something does not divide and the
+    fallback is "refuse", and where everything would be skipped."""
     chosen = selection.names(layers)
     odd_runs = {layer.name for layer in layers if pattern is not None and layer.in_features % pattern.m}
     odd_groups = {layer.name for layer in layers if group_size and layer.in_features % group_size}
@@ -90,6 +91,7 @@ def _refuse(
         assert pattern is not None
         pattern.check_divides(layer.in_features, layer.name)
     raise NotForThisModel(
-        f"{layer.name}: `group_size={group_size}` does not divide its {layer.in_features} inputs; choose a divisor, 0 for one "
+        f"{layer.name}: `group_size={group_size}` does not divide its {layer.in_features} inputs; choose a divisor, 0 "
+        "for one "
         "scale a row, or a `fallback` (unstructured, skip)"
     )

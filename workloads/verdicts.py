@@ -6,7 +6,8 @@ FASTER, SLOWER, UNCLEAR = "faster", "slower", "not distinguishable"
 
 
 def verdict(speedup: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """(n,) words from (n,) speedups and errors, both as shares of 1: the true speedup lies between speedup / (1 + e) and speedup x (1 + e).
+    """(n,) words from (n,) speedups and errors, both as shares of 1: the true speedup lies between speedup / (1 + e)
+    and speedup x (1 + e).
 
     Faster or slower only where the whole band is; else not distinguishable. "" where there is no speedup.
     """

@@ -18,8 +18,8 @@ _PANELS_A_LINE = 2
 
 
 def tokens_figure(lines: pd.DataFrame, title: str) -> Figure:
-    """Of the lines that `curves` gives for one model and its masks. Shaded: what a predicted line becomes where its 2:4 times are off
-    by the stated error, the dense ones by nothing."""
+    """Of the lines that `curves` gives for one model and its masks. Shaded: what a predicted line becomes where its 2:4
+    times are off by the stated error, the dense ones by nothing."""
     panels = list(groups(lines, PLACE))
     columns = min(_PANELS_A_LINE, len(panels))
     rows = -(-len(panels) // columns)

@@ -1,4 +1,5 @@
-"""Speedup of one configuration (model, target, settings, level, source, tokens, activations): by place, and against sparsity.
+"""Speedup of one configuration (model, target, settings, level, source, tokens, activations): by place, and against
+sparsity.
 
 Each takes the result rows of that configuration and returns a Figure. Layers that are not counted (the target
 cannot run them) are drawn as such, never as zero.

@@ -19,7 +19,8 @@ _APART = 0.05  # of the axes' width and height, between two numbers
 
 
 def pareto_figure(key: dict, table: pd.DataFrame) -> Figure:
-    """Of one table of `design_tables`. A full mark is on its front, a hollow one is not; numbers are the designs of the table."""
+    """Of one table of `design_tables`. A full mark is on its front, a hollow one is not; numbers are the designs of the
+    table."""
     whole = table[table["infeasible_layers"] == 0]
     costs = [cost for cost in COSTS if whole[cost].nunique() > 1]
     if whole.empty or not costs:

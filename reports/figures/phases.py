@@ -27,8 +27,9 @@ _LIGHT = {16: drawing.GREY, 8: drawing.ORANGE, 4: drawing.YELLOW}
 
 @dataclass(frozen=True)
 class Bar:
-    """The summed time of all layers by one kernel; latency_us is NaN where a layer cannot run. error: of a predicted time, the share
-    that nine of ten stay within; speedup_error: of a 2:4 time against the dense time of the same type."""
+    """The summed time of all layers by one kernel; latency_us is NaN where a layer cannot run. error: of a predicted
+    time, the share that nine of ten stay within; speedup_error: of a 2:4 time against the dense time of the same
+    type."""
 
     tokens: int
     dtype: str
@@ -51,8 +52,8 @@ class Bar:
 
 
 def phases_of(rows: pd.DataFrame) -> Iterator[tuple[dict, dict[int, list[Bar]], pd.DataFrame]]:
-    """({model, target, source, settings}, bars by tokens, their rows) for each GPU of checked rows that has quantized kernels or several
-    token counts."""
+    """({model, target, source, settings}, bars by tokens, their rows) for each GPU of checked rows that has quantized
+    kernels or several token counts."""
     kernels = rows[rows["level"] == KERNEL]
     kernels = kernels.assign(settings=[others(text, "kernel", "dtype", "published") for text in kernels["settings"]],
                              _settings=kernels["settings"])  # fmt: skip
@@ -162,4 +163,5 @@ def _draw(axes: Axes, y: float, bar: Bar, length: float, reference: Bar) -> None
         said += f", {times_text(1 / length)}" + (f" ({verdict})" if verdict else "")
     card = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     axes.annotate(said, (max(length, 1.0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5,
-                  color=drawing.SLOW_INK if slow else drawing.INK, fontweight="bold" if slow else "normal", bbox=card)  # fmt: skip
+                  color=drawing.SLOW_INK if slow else drawing.INK, fontweight="bold" if slow else "normal",
+                  bbox=card)  # fmt: skip

@@ -1,8 +1,7 @@
 """matplotlib as it comes: a matplotlibrc in the folder where the command runs, or of the user, changes no figure.
 
-Imported before anything else of matplotlib. It looks for that file in the current folder first, so it is imported in the folder
-of its own defaults. Where a program has imported it before, its settings stay that program's.
-"""
+Imported before anything else of matplotlib. It looks for that file in the current folder first, so it is imported in
+the folder of its own defaults. Where a program has imported it before, its settings stay that program's."""
 
 import os
 import sys

@@ -1,8 +1,8 @@
-"""Perplexity over the target, a line per method: sparsities on an axis of their own, N:M patterns and what is not pruned beside it.
+"""Perplexity over the target, a line per method: sparsities on an axis of their own, N:M patterns and what is not
+pruned beside it.
 
-Family resemblance: a method with quantized weights has the colour of the method whose name its own begins with, a broken
-line and a hollow mark; no two methods share both mark and colour.
-"""
+Family resemblance: a method with quantized weights has the colour of the method whose name its own begins with, a
+broken line and a hollow mark; no two methods share both mark and colour."""
 
 import itertools
 import math
@@ -23,7 +23,8 @@ from reports.tables.sums import groups
 from reports.words.present import cell
 
 COLOURS = (
-    drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.PURPLE, drawing.ORANGE, drawing.BLACK, drawing.SKY, drawing.GREY,
+    drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.PURPLE, drawing.ORANGE, drawing.BLACK, drawing.SKY,
+    drawing.GREY,
     drawing.BROWN, drawing.VIOLET,
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "h", ">", "*")
@@ -51,8 +52,8 @@ class _Series:
 
 
 def quality_figure(perplexities: pd.DataFrame) -> Figure:
-    """`perplexities`: lines of `perplexity_table`, of one evaluation. Marks are means over the seeds, bars reach from the
-    lowest to the highest seed."""
+    """`perplexities`: lines of `perplexity_table`, of one evaluation. Marks are means over the seeds, bars reach from
+    the lowest to the highest seed."""
     keys = [key for key, _ in groups(perplexities, EVALUATION)]
     if len(keys) != 1:
         raise ValueError(f"one figure holds one evaluation, not {len(keys)}")
@@ -127,7 +128,8 @@ def _pattern_panel(axes: Axes, series: list[_Series], names: list[str], ceiling:
 
 
 def _draw(axes: Axes, x: np.ndarray, cells: pd.DataFrame, each: _Series, ceiling: float) -> None:
-    """A mark a cell with a bar over its seeds; at the upper edge what is beyond it, where its line leaves the figure."""
+    """A mark a cell with a bar over its seeds; at the upper edge what is beyond it, where its line leaves the
+    figure."""
     beyond = (cells["perplexity"] > ceiling).to_numpy()
     means, low, high = (
         np.minimum(cells[name].to_numpy(), 100 * ceiling)

@@ -21,9 +21,8 @@ _COLUMNS = 2
 def timelines_of(timelines: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """(PLACE and the layer's name, its traces) for each model, target, settings and tokens in `timelines`.
 
-    `timelines`: one or more traces below one another, each with begin_us from 0 in equal steps, the shares of a step (0..1)
-    in which the array, loads and stores are busy, and in every line the layer, PLACE and the method.
-    """
+    `timelines`: one or more traces below one another, each with begin_us from 0 in equal steps, the shares of a step
+    (0..1) in which the array, loads and stores are busy, and in every line the layer, PLACE and the method."""
     timelines = timelines.assign(settings=timelines["settings"].fillna(""))
     # Masks of one method have one name, but each trace begins at 0.
     timelines = timelines.assign(_trace=(timelines["begin_us"].diff().fillna(0) <= 0).cumsum())

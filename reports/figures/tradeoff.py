@@ -26,8 +26,9 @@ _POINT = ["method", "target_name", "speedup", "perplexity"]
 
 
 def tradeoffs(headline: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `headline_table` whose speedup and perplexity are known, and the unpruned model (1x) beside them on every
-    configuration, with `target_name` and `front`: nothing there is as fast and as good, and better in one of the two.
+    """The lines of `headline_table` whose speedup and perplexity are known, and the unpruned model (1x) beside them on
+    every configuration, with `target_name` and `front`: nothing there is as fast and as good, and better in one of the
+    two.
 
     Only models are kept that have two such lines on a configuration; empty where there is none.
     """
@@ -102,7 +103,8 @@ def tradeoff_figure(model: str, points: pd.DataFrame, panels: Panels) -> Figure:
     ]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False, title_fontsize=7.5,
-        title="full marks, joined: the Pareto front (right and down is better); hollow: something is as fast and better, or as good and faster",
+        title="full marks, joined: the Pareto front (right and down is better); hollow: something is as fast and "
+              "better, or as good and faster",
     )  # fmt: skip
     return figure
 
@@ -118,7 +120,8 @@ def _panel(axes: Axes, lines: pd.DataFrame, looks: dict[str, tuple[str, str]]) -
         fill = colour if line.front else "white"
         axes.plot(line.speedup, line.perplexity, marker, mec=colour, mfc=fill, mew=1, ms=size, zorder=4)
         text = str(line.target_name) or f"dense {cell('perplexity', line.perplexity).text}"
-        axes.annotate(safe(text, 18, lines=1), (line.speedup, line.perplexity), xytext=(5, 4), textcoords="offset points",
+        axes.annotate(safe(text, 18, lines=1), (line.speedup, line.perplexity), xytext=(5, 4),
+                      textcoords="offset points",
                       fontsize=6.5, color=drawing.INK)  # fmt: skip
     axes.set_xlabel("speedup over dense")
     axes.set_ylabel("perplexity")

@@ -10,7 +10,8 @@ from reports.words.present import MISSING
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "±": r"$\pm$", "µ": r"$\mu$", "²": r"\textsuperscript{2}", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", MISSING: "--",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
+    MISSING: "--",
     # After a line's end, LaTeX takes these two for arguments of that end.
     "[": "{[}", "*": "{*}",
 }  # fmt: skip

@@ -17,7 +17,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """`above`: (heading, columns it spans) above the headings, [] for one row of headings; `below`: the same of a line at the end.
+    """`above`: (heading, columns it spans) above the headings, [] for one row of headings; `below`: the same of a line
+    at the end.
     `more`: lines left out."""
 
     heads: list[Heading]

@@ -28,8 +28,15 @@ def by_tokens(contents: Contents) -> Section | None:
 def _table(key: dict, table: pd.DataFrame) -> Table:
     said = masks_text(key)
     caption = f"{said}: dense time / time by tokens."
-    return Table(table, table_columns(table), said, label="tokens-", paper_caption=caption, shared=("settings", "source"),
-                 only=READ | PAPER)  # fmt: skip
+    return Table(
+        table,
+        table_columns(table),
+        said,
+        label="tokens-",
+        paper_caption=caption,
+        shared=("settings", "source"),
+        only=READ | PAPER,
+    )
 
 
 def _figure(key: dict, lines: pd.DataFrame) -> Drawing:

@@ -1,6 +1,5 @@
-"""Figures of every configuration: where cycles and energy go, speedup by place and against sparsity, busy shares over time; and
-perplexities of every model.
-"""
+"""Figures of every configuration: where cycles and energy go, speedup by place and against sparsity, busy shares over
+time; and perplexities of every model."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -47,7 +47,8 @@ def configurations(table: pd.DataFrame) -> list[tuple[dict, pd.DataFrame]]:
 
 
 def several_tokens(lines: pd.DataFrame) -> bool | None:
-    """Whether a GPU's table starts folded: the section of speedups against tokens says it shorter. Else it does where it is long."""
+    """Whether a GPU's table starts folded: the section of speedups against tokens says it shorter. Else it does where
+    it is long."""
     return True if lines["tokens"].nunique() > 1 else None
 
 

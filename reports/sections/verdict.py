@@ -12,8 +12,8 @@ WITHOUT_TOKENS = [name for name in CONFIG if name != "tokens"]
 
 
 def verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
-    """What a reader must not miss: (sentence, is a warning) per configuration, slowdowns and more energy by name. A GPU at several token
-    counts has one sentence for all of them."""
+    """What a reader must not miss: (sentence, is a warning) per configuration, slowdowns and more energy by name. A GPU
+    at several token counts has one sentence for all of them."""
     lines = []
     for key, group in groups(headline, WITHOUT_TOKENS):
         together = key["level"] == KERNEL and group["tokens"].nunique() > 1
@@ -39,7 +39,8 @@ def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
     bare = int(group["no_baseline_layers"].sum())
     if bare:
         parts.append(
-            f"{bare} of {int(group['layers'].sum())} layer results have no dense baseline, which does not fit: no speedup"
+            f"{bare} of {int(group['layers'].sum())} layer results have no dense baseline, which does not fit: no "
+            "speedup"
         )
     return "; ".join(parts) or "the dense time is not known", bool(slow or hungry or left_out or bare)
 

@@ -1,4 +1,5 @@
-"""The whole model: a sentence on each configuration, its speedup and what it is made of; what could not be counted, and why."""
+"""The whole model: a sentence on each configuration, its speedup and what it is made of; what could not be counted, and
+why."""
 
 import pandas as pd
 
@@ -52,7 +53,8 @@ def whole_model(contents: Contents) -> Section | None:
 
 
 def what_cannot_run(contents: Contents) -> Section | None:
-    """What running text shows only behind the sections that all readers want; a page shows it folded below the whole model."""
+    """What running text shows only behind the sections that all readers want; a page shows it folded below the whole
+    model."""
     blocks = [] if contents.plain.empty else _left_out(contents, TEXT)
     return Section("What cannot run", blocks) if blocks else None
 
@@ -115,7 +117,10 @@ def coverage(rows: pd.DataFrame) -> str:
     """How many rows the sums leave out; empty when none."""
     barred, others = int((~known(rows)).sum()), int(known(rows).sum()) - len(counted(rows))
     bare = int(no_baseline(rows).sum())
-    without = f"{bare:,} of {len(rows):,} result rows have no dense baseline, as it does not fit: sums with them have no speedup."
+    without = (
+        f"{bare:,} of {len(rows):,} result rows have no dense baseline, as it does not fit: "
+        "sums with them have no speedup."
+    )
     if not barred:
         return without if bare else ""
     also = f" {others:,} rows of the same layers with other seeds are left out with them." if others else ""

@@ -16,8 +16,8 @@ AT = "@at_tokens"  # ends the names of the columns of a token count
 
 
 def curves(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per masks (MASKED), target (PLACE), shape and token count, where a target has at least FEWEST of them: `speedup`,
-    `latency_us`, `dense_latency_us` (of all layers of the shape), `error_p90`. rows: checked."""
+    """One line per masks (MASKED), target (PLACE), shape and token count, where a target has at least FEWEST of them:
+    `speedup`, `latency_us`, `dense_latency_us` (of all layers of the shape), `error_p90`. rows: checked."""
     used = counted(rows[(rows["source"] != "measured") | (rows["kernel"] != "dense")])  # dense over dense is 1
     used = used[~no_baseline(used)]
     used = used[used.groupby([*MASKED, *PLACE], dropna=False)["tokens"].transform("nunique") >= FEWEST]
@@ -31,8 +31,8 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def token_tables(lines: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """(MASKED, table) of what `curves` gives: one line per target and shape, a column "N tokens@at_tokens" per token count, and
-    `crossing`."""
+    """(MASKED, table) of what `curves` gives: one line per target and shape, a column "N tokens@at_tokens" per token
+    count, and `crossing`."""
     for key, same in [] if lines.empty else groups(lines, MASKED):
         counts = sorted(same["tokens"].unique())
         made = []
@@ -58,8 +58,8 @@ def _tokens(count: int) -> str:
 
 
 def crossings(tokens: Sequence[float], speedups: Sequence[float]) -> list[tuple[float, bool]]:
-    """(tokens, rises) wherever the speedup passes 1.0, linear in log(tokens) between two counts. A speedup that touches 1.0 and turns
-    back does not pass it; one that stays at 1.0 for several counts passes at the first of them."""
+    """(tokens, rises) wherever the speedup passes 1.0, linear in log(tokens) between two counts. A speedup that touches
+    1.0 and turns back does not pass it; one that stays at 1.0 for several counts passes at the first of them."""
     points = sorted((t, s) for t, s in zip(tokens, speedups, strict=True) if not math.isnan(s))
     found: list[tuple[float, bool]] = []
     before: tuple[float, float] | None = None  # the last point off 1.0

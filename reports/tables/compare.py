@@ -1,4 +1,5 @@
-"""Methods side by side at one target: a line per role, cycles, sparsity and speedup of each method, perplexity below."""
+"""Methods side by side at one target: a line per role, cycles, sparsity and speedup of each method, perplexity
+below."""
 
 from collections.abc import Iterator
 
@@ -26,11 +27,10 @@ _SIDE_BY_SIDE = 4  # methods a page is wide enough for
 def compare_tables(rows: pd.DataFrame, perplexities: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """(what the methods share: SAME, and `left_out` layers; table) wherever several methods were run at one target.
 
-    Lines are the roles and then all of them; columns role, layers, shapes, OF_DENSE, and for each method OF_METHOD with their
-    spreads over seeds. The line of all roles also has dense@perplexity and METHOD@perplexity with its spread, from what
-    `perplexity_table` returns. Only layers that every one of the methods can run enter, so that all are held against the same dense cycles. More
-    methods than fit side by side fill several tables.
-    """
+    Lines are the roles and then all of them; columns role, layers, shapes, OF_DENSE, and for each method OF_METHOD with
+    their spreads over seeds. The line of all roles also has dense@perplexity and METHOD@perplexity with its spread,
+    from what `perplexity_table` returns. Only layers that every one of the methods can run enter, so that all are held
+    against the same dense cycles. More methods than fit side by side fill several tables."""
     rows = checked(rows)
     place, each = numbered(rows, SAME)
     layers, methods = (rows[name].groupby(place).transform("nunique") for name in ("layer", "method"))
@@ -88,7 +88,8 @@ def compare_columns(table: pd.DataFrame) -> list[str]:
 
 
 def perplexity_line(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, int]]:
-    """(text, columns it spans) from left to right: the line to print below the table; [] where no perplexity is known."""
+    """(text, columns it spans) from left to right: the line to print below the table; [] where no perplexity is
+    known."""
     whole = table.iloc[-1]
     if whole[[name for name in table.columns if name.endswith("@perplexity")]].isna().all():
         return []

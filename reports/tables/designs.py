@@ -23,12 +23,10 @@ def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def design_tables(rows: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """(what the designs share: SHARED and `settings`, the ones all have; table) for each sweep in checked rows.
 
-    One line per design and mask, fastest first: `design`, its number in that order, the same for all masks; `design_settings`,
-    where it differs from the others; MASKS; what `sums` gives; `front`: the Pareto fronts of latency it is on, among the designs
-    of the same masks.
-    Designs that cannot run all layers sum fewer of them than the others: they stand last, with a `reason`, without a number,
-    and on no front.
-    """
+    One line per design and mask, fastest first: `design`, its number in that order, the same for all masks;
+    `design_settings`, where it differs from the others; MASKS; what `sums` gives; `front`: the Pareto fronts of latency
+    it is on, among the designs of the same masks. Designs that cannot run all layers sum fewer of them than the others:
+    they stand last, with a `reason`, without a number, and on no front."""
     for key, group in groups(rows, SHARED):
         named = shortened(list(dict.fromkeys(group["settings"])))
         barred = group[~known(group)].drop_duplicates(KEYS)[[*KEYS, "reason"]]
@@ -57,7 +55,8 @@ def _fronts(table: pd.DataFrame) -> pd.Series:
 
 
 def pareto(latency: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Which designs no other one dominates: at least as good in both and better in one. (n,) bool; missing values are on no front."""
+    """Which designs no other one dominates: at least as good in both and better in one. (n,) bool; missing values are
+    on no front."""
     front = np.zeros(len(latency), dtype=bool)
     least = last = np.inf  # the lowest cost of all faster designs, and the latency it was found at
     for place in np.lexsort((cost, latency)):

@@ -30,8 +30,9 @@ def is_24(kernel: str) -> bool:
 
 
 def gemm_times(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per GEMM (the preset's name of its card, type, tokens, shape), source and `reference`, which names the source in
-    words: dense_us, sparse24_us (of the fastest 2:4 kernel), speedup, error_p90 (of predicted 2:4 times). NaN where not given.
+    """One line per GEMM (the preset's name of its card, type, tokens, shape), source and `reference`, which names the
+    source in words: dense_us, sparse24_us (of the fastest 2:4 kernel), speedup, error_p90 (of predicted 2:4 times). NaN
+    where not given.
 
     rows: checked; only feasible ones of level "kernel" count.
     """
@@ -74,11 +75,11 @@ def _line(row: dict) -> dict:
 
 
 def sources_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per GEMM that has at least two sources, for each source that is no prediction and each prediction beside it.
+    """One line per GEMM that has at least two sources, for each source that is no prediction and each prediction beside
+    it.
 
-    GEMM; `where` it occurs; `reference`: whose figures "given@..." are; "predicted@..."; "error (%)@...": predicted / given - 1;
-    `stated_p90`, of the predicted 2:4 time. Empty where nothing has two sources.
-    """
+    GEMM; `where` it occurs; `reference`: whose figures "given@..." are; "predicted@..."; "error (%)@...": predicted /
+    given - 1; `stated_p90`, of the predicted 2:4 time. Empty where nothing has two sources."""
     times = gemm_times(rows)
     where = _where(rows)
     lines = []

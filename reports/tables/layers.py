@@ -37,12 +37,13 @@ KERNEL_BOUNDS = ("tensor", "dram", "l2", "launch", "wave_tail")  # of a GPU kern
 
 
 def headline_table(rows: pd.DataFrame, quality: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One line per configuration (sums.CONFIG), method, pattern and target sparsity: the whole model, with its perplexity where
-    known.
+    """One line per configuration (sums.CONFIG), method, pattern and target sparsity: the whole model, with its
+    perplexity where known.
 
-    `bound_*_share`: share of the time spent in layers that are bound by it, 0..1; NaN for what cannot bound such a target.
-    `dtype`: the number type of a GPU's kernels. `slowest_role`: the role that takes most of the time, `slowest_role_share` its share, 0..1.
-    """
+    `bound_*_share`: share of the time spent in layers that are bound by it, 0..1; NaN for what cannot bound such a
+    target.
+    `dtype`: the number type of a GPU's kernels. `slowest_role`: the role that takes most of the time,
+    `slowest_role_share` its share, 0..1."""
     rows = checked(rows)
     table = sums_by(rows, KEYS)
     told = [_of_time(counted(group)) for _, group in groups(rows, KEYS)]
@@ -84,8 +85,8 @@ def role_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per role, then one for all of them, for each configuration, method, pattern and target sparsity.
 
     `mean_*` are cycles or us per layer of that role; the line "all" is the mean over every layer of the model.
-    `time_share`: the role's share of the model's time, 0..1. `kernel` and `bound`: those of its layers, the most time first.
-    """
+    `time_share`: the role's share of the model's time, 0..1. `kernel` and `bound`: those of its layers, the most time
+    first."""
     rows = checked(rows)
     whole, roles = [*KEYS], [*KEYS, "role"]
     parts = [_role_lines(rows, whole).assign(role=ALL_ROLES, shapes=""), _role_lines(rows, roles)]
@@ -153,8 +154,8 @@ def _shapes(rows: pd.DataFrame, keys: list[str]) -> list[str]:
 
 
 def layer_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per layer: what it is, where its time goes, what it gains, why it cannot run. Layers of one role and shape that a GPU
-    runs alike are one line, the first's, with their number in `layers_alike`."""
+    """One line per layer: what it is, where its time goes, what it gains, why it cannot run. Layers of one role and
+    shape that a GPU runs alike are one line, the first's, with their number in `layers_alike`."""
     rows = checked(rows)
     shapes = [f"{o} x {i}" for o, i in zip(rows["out_features"], rows["in_features"], strict=True)]
     before, after = [*KEYS, "seed", "block", "role", "layer"], ["sparsity", "dense_cycles", "cycles", "speedup"]
@@ -195,9 +196,8 @@ def infeasible_table(rows: pd.DataFrame) -> pd.DataFrame:
 def levels_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The two levels side by side per role: a publication's own formula against our cycle model.
 
-    NAME-paper is held against NAME, and no other design. Only layers that both levels count enter, with the same mask and the
-    same tokens. Cycles are means per layer. Empty when no layer was run at both levels.
-    """
+    NAME-paper is held against NAME, and no other design. Only layers that both levels count enter, with the same mask
+    and the same tokens. Cycles are means per layer. Empty when no layer was run at both levels."""
     used = counted(checked(rows))
     same = ["model", *MASKS, "seed", "tokens", "activation_density", "role", "block", "layer", "mask_sha256"]
     same += ["out_features", "in_features", "nnz"]

@@ -21,10 +21,10 @@ _OFF_TARGET = 0.0005  # a reached sparsity that prints differently from the targ
 def perplexity_table(quality: pd.DataFrame | None) -> pd.DataFrame:
     """One line per model, evaluation, method, weight bits and target, in that order of appearance.
 
-    perplexity: mean over the `seeds`; perplexity_spread: sample standard deviation, NaN with one seed; perplexity_low and
-    _high: the extremes; sparsity: mean of what was reached; dense_perplexity: the unpruned model's in the same evaluation;
-    target_name: "50 %", "2:4", "not pruned". Empty without perplexities. Raises UserError where one seed has two.
-    """
+    perplexity: mean over the `seeds`; perplexity_spread: sample standard deviation, NaN with one seed; perplexity_low
+    and _high: the extremes; sparsity: mean of what was reached; dense_perplexity: the unpruned model's in the same
+    evaluation; target_name: "50 %", "2:4", "not pruned". Empty without perplexities. Raises UserError where one seed
+    has two."""
     lines: list[dict] = []
     if quality is None or quality.empty:
         return pd.DataFrame(lines)
@@ -50,7 +50,8 @@ def target_name(key: dict) -> str:
 def _over_seeds(key: dict, part: pd.DataFrame) -> dict[str, float]:
     if part.duplicated("seed").any():
         raise UserError(
-            f"{key['model']}: {len(part)} perplexities for {key['method']} {key['pattern']} with one seed on the same text; "
+            f"{key['model']}: {len(part)} perplexities for {key['method']} {key['pattern']} with one seed on the same "
+            "text; "
             "name them apart"
         )
     values = part["perplexity"]
@@ -65,8 +66,8 @@ def _over_seeds(key: dict, part: pd.DataFrame) -> dict[str, float]:
 
 
 def quality_tables(perplexities: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """(evaluation and dense perplexity, table) for each evaluation of what `perplexity_table` returns: one line per method
-    and weight bits, a column "TARGET@target_perplexity" and one that ends in "_spread" per target.
+    """(evaluation and dense perplexity, table) for each evaluation of what `perplexity_table` returns: one line per
+    method and weight bits, a column "TARGET@target_perplexity" and one that ends in "_spread" per target.
 
     `seed_range`: over how many seeds the means of the line run, "3" or "1 to 3".
     """
@@ -125,8 +126,8 @@ def off_target(perplexities: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside(key: dict, perplexities: pd.DataFrame) -> dict[str, object]:
-    """Perplexity of the method of `key` (model, method, pattern, target_sparsity) and of the dense model, both on the model's
-    first evaluation text. Raises UserError where two could be meant."""
+    """Perplexity of the method of `key` (model, method, pattern, target_sparsity) and of the dense model, both on the
+    model's first evaluation text. Raises UserError where two could be meant."""
     unknown = {"perplexity": float("nan"), "perplexity_spread": float("nan"), "dense_perplexity": float("nan")}
     if perplexities.empty or not (perplexities["model"] == key["model"]).any():
         return {**unknown, "evaluation_text": ""}
@@ -138,7 +139,8 @@ def beside(key: dict, perplexities: pd.DataFrame) -> dict[str, object]:
         found = found[found["target_sparsity"].isna() if pd.isna(asked) else found["target_sparsity"] == asked]
     if len(found) > 1:
         raise UserError(
-            f"{key['model']}: {len(found)} perplexities for {key['method']} {key['pattern']} on the same text; name the "
+            f"{key['model']}: {len(found)} perplexities for {key['method']} {key['pattern']} on the same text; name "
+            "the "
             "methods apart"
         )
     line = found.iloc[0] if len(found) else unknown

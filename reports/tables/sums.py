@@ -1,18 +1,22 @@
 """How result rows add up. The rules that hold in every table:
 
 * A speedup of several layers is sum of dense times / sum of times, never a mean of ratios: a tiny layer that
-  triples its pace must not hide a big one that loses. Times are cycles where rows have them, else latencies (level "kernel").
+  triples its pace must not hide a big one that loses. Times are cycles where rows have them, else latencies (level
+  "kernel").
 * Both sums run over the same layers. A layer that the target cannot run counts in `infeasible_layers` and enters
-  no sum; a value missing in one layer makes the sum missing, not smaller. So a layer that runs but has no dense baseline
-  (`no_baseline_layers`: it fits compressed alone) leaves cycles, latency and energy as they are and takes the speedup of the whole away.
+  no sum; a value missing in one layer makes the sum missing, not smaller. So a layer that runs but has no dense
+  baseline (`no_baseline_layers`: it fits compressed alone) leaves cycles, latency and energy as they are and takes the
+  speedup of the whole away.
 * Masks that differ in their seed alone are one method: cycles are means over the seeds, ratios those of the means, a
   `*_spread` is the sample standard deviation of what each seed gives. A layer that cannot run with one seed is left out
   with all of them.
 * `sparsity` is weighted by weights: zeros / weights over the counted layers, 0..1.
-* One target with other settings, or with other activations, is another configuration: its rows are never added to these. A
-  kernel that was asked for (measured and published rows) is such a setting; the one that a prediction finds fastest is not: a layer
-  that falls back to the dense kernel is part of the model's time.
-* Energy adds up as cycles do, and an energy ratio is sum of dense energies / sum of energies. Layers run one after another, so
+* One target with other settings, or with other activations, is another configuration: its rows are never added to
+these. A
+  kernel that was asked for (measured and published rows) is such a setting; the one that a prediction finds fastest is
+  not: a layer that falls back to the dense kernel is part of the model's time.
+* Energy adds up as cycles do, and an energy ratio is sum of dense energies / sum of energies. Layers run one after
+another, so
   the energy-delay product of several is their summed energy x their summed latency, not a sum of products.
 """
 
@@ -47,9 +51,9 @@ LATER = {
 def checked(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, sorted for reading. Raises UserError when they are empty, incomplete or ambiguous.
 
-    Models, targets, settings, methods and patterns keep the order in which they first occur. Columns that rows of earlier
-    versions lack are there, empty; an activation density that is not given is 1; latencies that are not given are cycles / clock.
-    """
+    Models, targets, settings, methods and patterns keep the order in which they first occur. Columns that rows of
+    earlier versions lack are there, empty; an activation density that is not given is 1; latencies that are not given
+    are cycles / clock."""
     if rows.empty:
         raise UserError("there are no result rows to report on; run a study that simulates at least one layer")
     missing = [c.name for c in LAYER_COLUMNS if c.name not in rows]
@@ -72,7 +76,8 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
         on = f"{row.target} {row.settings}".strip()
         where = f"{row.model}, {row.method} {row.pattern} on {on}, {row.tokens} tokens"
         raise UserError(
-            f"layer {row.layer!r} has more than one row for {where}, seed {row.seed} ({len(double)} such rows), and adding "
+            f"layer {row.layer!r} has more than one row for {where}, seed {row.seed} ({len(double)} such rows), and "
+            "adding "
             "them up would mean nothing; write one report per hardware description, or name them apart"
         )
     order = pd.DataFrame(
@@ -97,7 +102,8 @@ def _with_kernel(rows: pd.DataFrame) -> pd.Series:
 
 
 def known(rows: pd.DataFrame) -> pd.Series:
-    """Which rows are feasible, with their time known: cycles or latency, and the unpruned layer's unless `reason` says why it has none."""
+    """Which rows are feasible, with their time known: cycles or latency, and the unpruned layer's unless `reason` says
+    why it has none."""
     cycles = rows["cycles"].notna() & rows["dense_cycles"].notna()
     return rows["feasible"] & (
         cycles | rows["latency_us"].notna() & rows["dense_latency_us"].notna() | no_baseline(rows)
@@ -111,7 +117,8 @@ def no_baseline(rows: pd.DataFrame) -> pd.Series:
 
 
 def durations(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """(dense, own) time of each row: cycles where all of them have any, else us. For ratios and shares of rows of one KEYS."""
+    """(dense, own) time of each row: cycles where all of them have any, else us. For ratios and shares of rows of one
+    KEYS."""
     if rows[["cycles", "dense_cycles"]].notna().all(axis=None):
         return rows["dense_cycles"], rows["cycles"]
     return rows["dense_latency_us"], rows["latency_us"]
@@ -170,14 +177,15 @@ def sparsity_of(rows: pd.DataFrame) -> float:
 
 
 def sums(rows: pd.DataFrame) -> dict[str, float]:
-    """Cycles, latency, energy and their ratios over the counted ones of `rows` (checked, one method's), as the module's head says;
-    counts of layers and seeds beside them. Cycles, pJ and us are those of one pass through all the layers. `latency_error_p90` is
-    the largest of any layer; errors of layers need not add up to it."""
+    """Cycles, latency, energy and their ratios over the counted ones of `rows` (checked, one method's), as the module's
+    head says; counts of layers and seeds beside them. Cycles, pJ and us are those of one pass through all the layers.
+    `latency_error_p90` is the largest of any layer; errors of layers need not add up to it."""
     return {name: values[0] for name, values in _sums(rows, np.zeros(len(rows), dtype=np.intp), 1).items()}
 
 
 def sums_by(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """`keys` and what `sums` gives of each group, in order of appearance. `keys` hold KEYS, or `rows` are of one KEYS."""
+    """`keys` and what `sums` gives of each group, in order of appearance. `keys` hold KEYS, or `rows` are of one
+    KEYS."""
     found, each = numbered(rows, keys)
     return each.assign(**_sums(rows, found, len(each)))
 
@@ -249,7 +257,8 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
 
 
 def _verdicts(speedup: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """(groups,) "not distinguishable" where the band of a predicted speedup's error, the largest of any layer, holds 1.0; else ""."""
+    """(groups,) "not distinguishable" where the band of a predicted speedup's error, the largest of any layer, holds
+    1.0; else ""."""
     unclear = (verdict(speedup, error) == UNCLEAR) & np.isfinite(error) & (speedup != 1)
     return np.where(unclear, UNCLEAR, "")
 

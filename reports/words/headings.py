@@ -1,8 +1,7 @@
 """The heading of a column in a table, made from what the column says of itself.
 
-A column "X@name" is the column `name` of X, a method or a target, and stands below X where headings have two rows. A column in
-another unit (dram_mj) is that of its base unit (dram_pj) with the unit in its heading.
-"""
+A column "X@name" is the column `name` of X, a method or a target, and stands below X where headings have two rows. A
+column in another unit (dram_mj) is that of its base unit (dram_pj) with the unit in its heading."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

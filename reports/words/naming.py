@@ -41,8 +41,8 @@ def tokens_text(tokens: object) -> str:
 
 
 def config_text(key: dict) -> str:
-    """ "model, target with key=value (cycle level), 512 tokens": the heading of everything that may be compared; without tokens
-    where the key has none."""
+    """ "model, target with key=value (cycle level), 512 tokens": the heading of everything that may be compared;
+    without tokens where the key has none."""
     settings = f" with {settings_text(key['settings'])}" if key["settings"] else ""
     dense = key["activation_density"]
     activations = f", {100 * dense:g} % of activations nonzero" if dense < 1 else ""

@@ -1,8 +1,8 @@
 """How a value is printed for a person. A column "name_spread" beside "name" is printed behind it: 1.59x ± 0.02.
 
 Rounding never changes the verdict: 0.9996 is not printed as 1.00x, nor a sparsity of 99.98 % as 100.0. What is
-slower than dense, or takes more energy, says so in words, because colour does not survive a printer or a colour-blind reader.
-"""
+slower than dense, or takes more energy, says so in words, because colour does not survive a printer or a colour-blind
+reader."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,8 +68,8 @@ def cells(table: pd.DataFrame, columns: Iterable[str], known: Mapping[str, Colum
 
 
 def _words(table: pd.DataFrame, column: str) -> list[str]:
-    """What is said of each line's speedup in place of slower or faster; "" where the number speaks for itself. A speedup of a part of
-    the line, NAME, has its verdict in NAME_verdict."""
+    """What is said of each line's speedup in place of slower or faster; "" where the number speaks for itself. A
+    speedup of a part of the line, NAME, has its verdict in NAME_verdict."""
     if column != "speedup":
         verdicts = table.get(f"{column}_verdict", pd.Series("", table.index))
         return [UNCLEAR if said == UNCLEAR else "" for said in verdicts]

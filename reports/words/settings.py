@@ -30,8 +30,8 @@ def others(settings: str, *keys: str) -> str:
 
 
 def type_of(settings: str) -> str:
-    """The number type that a GPU's kernel multiplies; "" on accelerators. `dtype` of a measured kernel that quantizes is that of its
-    inputs and outputs."""
+    """The number type that a GPU's kernel multiplies; "" on accelerators. `dtype` of a measured kernel that quantizes
+    is that of its inputs and outputs."""
     return QUANTIZED.get(setting(settings, "kernel"), setting(settings, "dtype"))
 
 
@@ -46,7 +46,8 @@ def settings_tag(settings: str) -> str:
 
 
 def settings_text(settings: str, width: int = 60) -> str:
-    """Settings in at most about `width` letters: as many parts as fit, then how many more and the tag of all of them."""
+    """Settings in at most about `width` letters: as many parts as fit, then how many more and the tag of all of
+    them."""
     parts = parts_of(settings)
     fitting = [n for n in range(1, len(parts) + 1) if len(" ".join(parts[:n])) <= width]
     if len(fitting) == len(parts):
@@ -67,8 +68,8 @@ def common(settings: pd.Series) -> str:
 
 
 def shortened(settings: list[str]) -> dict[str, str]:
-    """Each without the parts that all of them have, and without sections of keys where that leaves them different; "preset" for
-    nothing."""
+    """Each without the parts that all of them have, and without sections of keys where that leaves them different;
+    "preset" for nothing."""
     shared = parts_of(common(pd.Series(settings, dtype=object)))
     own = {text: [part for part in parts_of(text) if part not in shared] for text in settings}
     keys = {part.partition("=")[0] for parts in own.values() for part in parts}

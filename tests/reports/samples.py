@@ -67,7 +67,8 @@ def kernel(dense_us: float | None, us: float | None, **others) -> dict:
     """A predicted row of a GPU; its kernel is the 2:4 one. `others` may make it measured or published."""
     known = dense_us is not None and us is not None
     return {
-        **CELL, "target": "a100-pcie", "settings": "dtype=fp16", "level": "kernel", "source": "predicted", "kernel": "sparse24",
+        **CELL, "target": "a100-pcie", "settings": "dtype=fp16", "level": "kernel", "source": "predicted",
+        "kernel": "sparse24",
         "bound": "tensor", "clock_mhz": None, "weight_bits": None, "mask_sha256": "", "latency_us": us,
         "dense_latency_us": dense_us, "speedup": dense_us / us if known else None, "latency_error_p90": 0.2, **others,
     }  # fmt: skip

@@ -54,7 +54,8 @@ def test_as_many_crossings_as_changes_of_side(speedups):
 
 
 def grown(**others) -> list[dict]:
-    """1x at 4 tokens, in two layers of one shape: (60 + 20) / (30 + 10), (60 + 20) / (60 + 20), (60 + 20) / (100 + 60)."""
+    """1x at 4 tokens, in two layers of one shape: (60 + 20) / (30 + 10), (60 + 20) / (60 + 20), (60 + 20) / (100 +
+    60)."""
     both = [({"layer": "a"}, 60), ({"layer": "b", "block": 1}, 20)]
     own = {1: (100, 60), 4: (60, 20), 16: (30, 10)}
     return [
@@ -121,7 +122,8 @@ def bars(figure) -> dict[str, list[float]]:
 def test_phases_hold_every_kernel_against_the_dense_one_of_16_bits():
     rows = [r for t in (64, 65) for r in (
         kernel(100, 50, tokens=t), kernel(40, 20, tokens=t, settings="dtype=int8"),
-        kernel(100, 150, tokens=t, layer="b", block=1), kernel(60, 20, tokens=t, layer="b", block=1, settings="dtype=int8"),
+        kernel(100, 150, tokens=t, layer="b", block=1),
+        kernel(60, 20, tokens=t, layer="b", block=1, settings="dtype=int8"),
     )]  # fmt: skip
     ((key, by_count, _),) = phases_of(checked(frame(rows)))
     figure = phase_figure(key, by_count)

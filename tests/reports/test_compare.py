@@ -64,7 +64,8 @@ def test_perplexities_stand_below_their_methods():
     ((_, table),) = compared(rows, perplexity_table(known))
     columns = compare_columns(table)
     assert columns == [
-        "role", "shapes", "dense@mean_cycles", "a@mean_cycles", "a@sparsity", "a@speedup", "b@mean_cycles", "b@sparsity",
+        "role", "shapes", "dense@mean_cycles", "a@mean_cycles", "a@sparsity", "a@speedup", "b@mean_cycles",
+        "b@sparsity",
         "b@speedup",
     ]  # fmt: skip
     assert perplexity_line(table, columns) == [

@@ -19,7 +19,8 @@ def table(rows: list[dict]):
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
-        ("NVIDIA A100 80GB PCIe", "a100-pcie"), ("NVIDIA A100-SXM4-80GB", "a100-sxm"), ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie"), ("NVIDIA A100-SXM4-80GB", "a100-sxm"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
         ("NVIDIA H100 80GB HBM3", "h100-sxm"), ("NVIDIA H200", "h200"), ("a100-pcie", "a100-pcie"),
         # Other memory or another chip: no preset describes them.
         ("NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM4-40GB"), ("NVIDIA A100-PCIE-40GB", "NVIDIA A100-PCIE-40GB"),

@@ -131,7 +131,8 @@ def test_methods_side_by_side_show_times():
 def test_many_token_counts_of_a_gpu_are_one_sentence_with_its_slowdowns():
     rows = [kernel(30, us, tokens=t) for t, us in ((1, 40), (16, 30), (64, 20), (256, 15))]
     assert verdict(headline_table(frame(rows))) == [
-        ("tiny, a100-pcie with dtype=fp16 (kernel level), predicted: slower than dense: wanda 2:4 at 1 token 0.75x; the other 3: "
+        ("tiny, a100-pcie with dtype=fp16 (kernel level), predicted: slower than dense: wanda 2:4 at 1 token 0.75x; "
+         "the other 3: "
          "1.00x to 2.00x.", True),
     ]  # fmt: skip
     assert len(verdict(headline_table(frame([*rows, *two_layers(), *two_layers(tokens=2)])))) == 3
@@ -179,5 +180,6 @@ def test_nothing_but_ratios_still_makes_a_report(tmp_path):
 def test_rows_of_simulated_masks_without_a_hash_are_not_excused():
     lines = dict(facts(gather(frame([row(10, 5, mask_sha256=""), kernel(3, 2)]), None, "t", [])))
     assert lines["Masks"] == (
-        "0 different hashes; 1 rows without one; none needed in 1 rows: a GPU's time depends on the shape and on being 2:4 alone"
+        "0 different hashes; 1 rows without one; none needed in 1 rows: a GPU's time depends on the shape and on being "
+        "2:4 alone"
     )

@@ -26,7 +26,8 @@ def bare(row: dict) -> dict:
 
 @pytest.fixture
 def rows() -> pd.DataFrame:
-    """The small layer (50 cycles, 450 pJ) without a baseline, the big one (300 cycles, 150 pJ) with, a third that cannot run."""
+    """The small layer (50 cycles, 450 pJ) without a baseline, the big one (300 cycles, 150 pJ) with, a third that
+    cannot run."""
     small, big = two_powered()
     return checked(to_frame([bare(small), big, barred()]))
 

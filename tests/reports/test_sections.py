@@ -46,7 +46,8 @@ def leakage(contents: Contents) -> Section:
             Verdicts([("buffers leak & more", True)]),
             Points(["of all parts"]),
             Heading("Parts"),
-            Table(lines, ["part", "leak_pj"], caption="Leakage by part", label="leaks", paper_caption="Leakage of parts",
+            Table(lines, ["part", "leak_pj"], caption="Leakage by part", label="leaks",
+                  paper_caption="Leakage of parts",
                   known=known, only=EVERYWHERE, file="leaks.csv"),
             Pairs([("models", f"{contents.plain['model'].nunique()}")]),
             Text("nothing else leaks", only=READ | TERMINAL),
@@ -68,13 +69,17 @@ def test_a_section_of_one_file_is_in_every_form(tmp_path):
     files = write_report(rows_frame(two_layers()), None, tmp_path, "T", [])
     page, text, paper = (files[f"report.{ending}"].read_text() for ending in ("html", "md", "tex"))
     for part in (
-        "<h2>What leaks</h2>", "<p>Power that flows while nothing works.</p>", "buffers leak &amp; more", "<h3>Parts</h3>",
-        "<li>of all parts</li>", "<dt>models</dt><dd>1</dd>", '<p class="caption">Leakage by part</p>', "array &lt;b&gt;",
-        'title="what leaks">Leakage (pJ)</th>', 'data-v="1.5">1.50</td>', 'alt="Leakage drawn"', "<p>nothing else leaks</p>",
+        "<h2>What leaks</h2>", "<p>Power that flows while nothing "
+                               "works.</p>", "buffers leak &amp; more", "<h3>Parts</h3>",
+        "<li>of all parts</li>", "<dt>models</dt><dd>1</dd>", '<p class="caption">Leakage by '
+                                                              'part</p>', "array &lt;b&gt;",
+        'title="what leaks">Leakage '
+        '(pJ)</th>', 'data-v="1.5">1.50</td>', 'alt="Leakage drawn"', "<p>nothing else leaks</p>",
     ):  # fmt: skip
         assert part in page
     assert text[text.index("## What leaks") :] == (
-        "## What leaks\n\nPower that flows while nothing works.\n\n- buffers leak &amp; more\n- of all parts\n\n### Parts\n\n"
+        "## What leaks\n\nPower that flows while nothing works.\n\n- buffers leak &amp; more\n- of all parts\n\n### "
+        "Parts\n\n"
         "| Part | Leakage (pJ) |\n| --- | ---: |\n| array &lt;b&gt; | 1.50 |\n| buffers | 20.0 |\n\n- **models**: 1\n\n"
         "nothing else leaks\n\n![Leakage drawn](figures/leaks.svg)\n"
     )

@@ -44,7 +44,8 @@ def test_a_layer_that_cannot_run_with_one_seed_is_left_out_with_all():
     assert (line.layers, line.infeasible_layers, line.dense_cycles, line.cycles) == (2, 1, 400, 350)
     assert infeasible_table(rows)[["reason", "infeasible_layers"]].values.tolist() == [["no room", 1]]
     assert coverage(rows) == (
-        "1 of 6 result rows cannot run on their target and are in no sum. 1 rows of the same layers with other seeds are "
+        "1 of 6 result rows cannot run on their target and are in no sum. 1 rows of the same layers with other seeds "
+        "are "
         "left out with them."
     )
 

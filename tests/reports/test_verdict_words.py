@@ -1,4 +1,5 @@
-"""What is said of a speedup that its error does not tell from 1.0, of one that is extrapolated, and of one that does not exist."""
+"""What is said of a speedup that its error does not tell from 1.0, of one that is extrapolated, and of one that does
+not exist."""
 
 import pandas as pd
 import pytest
@@ -52,7 +53,8 @@ def test_without_a_dense_baseline_the_speedup_is_words():
 
 
 def test_bars_of_a_phase_figure_say_slower_only_beyond_the_error():
-    """The 2:4 bar against its own type by the speedup's error; another type's by both times' errors, (1 + a)(1 + b) - 1."""
+    """The 2:4 bar against its own type by the speedup's error; another type's by both times' errors, (1 + a)(1 + b) -
+    1."""
     dense = Bar(64, "fp16", False, "dense fp16", 100.0, error=0.1)
     for latency_us, said in (
         (106.0, "not distinguishable"),

@@ -101,7 +101,8 @@ def test_the_files_are_what_the_format_says(tmp_path: Path) -> None:
     [(1, ("group_size", "values", "values_sha256", "checksum")), (2, ("checksum",))],
 )
 def test_bundles_of_older_versions_are_still_read(tmp_path: Path, version: int, unknown: tuple[str, ...]) -> None:
-    """As they were written: no keys for what they did not know, and a hash over what there is; masks are checked by sha256."""
+    """As they were written: no keys for what they did not know, and a hash over what there is; masks are checked by
+    sha256."""
     make(tmp_path / "b")
     file = tmp_path / "b" / "bundle.json"
     raw = json.loads(file.read_text())

@@ -160,7 +160,8 @@ def test_shards_outside_the_folder_are_never_opened(folder: Path, shard: str) ->
     [
         (lambda raw: raw.update(version=4), "has format version 4; this prunesim reads 3 and older: upgrade prunesim"),
         (lambda raw: raw.update(version="1"), "version '1'"), (lambda raw: raw.pop("version"), "version None"),
-        (lambda raw: raw.update(format="zip"), "does not describe a mask bundle"), (lambda raw: raw.clear(), "describe"),
+        (lambda raw: raw.update(format="zip"), "does not describe a mask bundle"),
+        (lambda raw: raw.clear(), "describe"),
         (lambda raw: raw.update(layers=[]), "lists no layers"), (lambda raw: raw.update(more=1), "more: "),
         (lambda raw: raw["header"].pop("method"), "header.method: "), (lambda raw: raw.update(layers=3), "layers: "),
         (lambda raw: raw["header"].update(seed="x"), "header.seed: "), (set_layer(nnz=None), r"layers\.1\.nnz: "),

@@ -11,7 +11,8 @@ from workloads.costs import Cost, cost_of, dense_cost_of
 from workloads.errors import UserError
 
 ROW = {
-    "layer": "l", "target": "t", "feasible": True, "reason": "", "latency_us": 2.0, "energy_pj": 5.0, "weight_bytes": 10,
+    "layer": "l", "target": "t", "feasible": True, "reason": "", "latency_us": 2.0, "energy_pj": 5.0,
+    "weight_bytes": 10,
     "metadata_bytes": 1, "scale_bytes": 0, "activation_bytes": 4, "output_bytes": 2, "dense_latency_us": 4.0,
     "dense_energy_pj": 9.0, "dense_bytes": 26,
 }  # fmt: skip

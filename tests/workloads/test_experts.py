@@ -23,7 +23,8 @@ NAMES = {
 CONFIGS = {
     "mixtral": ({"num_local_experts": 8, "num_experts_per_tok": 2}, Experts(8, 2)),
     "qwen3_moe": ({"num_experts": 128, "num_experts_per_tok": 8}, Experts(128, 8)),
-    "deepseek_v3": ({"n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "topk_group": 4}, Experts(256, 8)),
+    "deepseek_v3": ({"n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "topk_group": 4},
+                    Experts(256, 8)),
     "gpt_oss": ({"num_local_experts": 32, "experts_per_token": 4, "num_experts_per_tok": 4}, Experts(32, 4)),
     "dbrx": ({"ffn_config": {"moe_num_experts": 16, "moe_top_k": 4}}, Experts(16, 4)),
     "ernie": ({"moe_num_experts": 64, "moe_k": 6}, Experts(64, 6)),

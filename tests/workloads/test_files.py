@@ -73,8 +73,8 @@ def test_a_failing_rename_is_a_user_error_and_the_old_file_stays(tmp_path: Path,
 
 @contextmanager
 def small_disk() -> Iterator[None]:
-    """Files of this process end at 4096 bytes, as on a disk that runs full; only while the test itself runs, because the
-    test runner's own output may be a longer file."""
+    """Files of this process end at 4096 bytes, as on a disk that runs full; only while the test itself runs, because
+    the test runner's own output may be a longer file."""
     old, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))
     try:

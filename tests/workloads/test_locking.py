@@ -177,9 +177,11 @@ def test_places_that_are_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        (LOCK_FILE, True), (".prunesim-probe", True), (".rows.csv.0123456789ab.part", True), (".bundle.json.part", True),
+        (LOCK_FILE, True), (".prunesim-probe", True), (".rows.csv.0123456789ab.part", True),
+        (".bundle.json.part", True),
         (".pruned-from.json.part", True), (".hidden-00002.safetensors.part", True), ("bundle.json", False),
-        (".model-00001-of-00003.safetensors.part", True), (".notes.part", False), ("thesis.part", False), (".git", False),
+        (".model-00001-of-00003.safetensors.part", True), (".notes.part", False), ("thesis.part", False),
+        (".git", False),
     ],
 )  # fmt: skip
 def test_leftovers_are_known_by_name(name: str, ours: bool) -> None:

@@ -163,7 +163,8 @@ def test_words_that_do_not_hold_the_columns(words: np.ndarray, cols: int) -> Non
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.ones(4), r"2-D .* shape \(4,\)"), (np.ones((2, 3, 4)), r"shape \(2, 3, 4\)"), (np.bool_(True), r"shape \(\)"),
+        (np.ones(4), r"2-D .* shape \(4,\)"), (np.ones((2, 3, 4)), r"shape \(2, 3, 4\)"),
+        (np.bool_(True), r"shape \(\)"),
         (np.ones((0, 4)), r"empty: shape \(0, 4\)"), (np.ones((4, 0), bool), r"empty: shape \(4, 0\)"),
         (np.array([[0, 1, 2, 3]]), "2 other values, the first is 2"), (np.array([[0, -1]]), "the first is -1"),
         (np.array([[1.0, float("nan")]]), "1 other values, the first is nan"), (np.array([[0.5]]), "first is 0.5"),

@@ -64,7 +64,8 @@ def test_without_a_model_a_pattern_gives_block_and_role() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("layers.2.self_attn.q_proj", "is of no layer of tiny, whose model.layers"), ("q_proj", "could be of 3 layers of tiny"),
+        ("layers.2.self_attn.q_proj", "is of no layer of tiny, whose model.layers"),
+        ("q_proj", "could be of 3 layers of tiny"),
         ("l0_q_proj", "--names 'l{block}_{role}'"),
     ],
 )  # fmt: skip
@@ -78,8 +79,10 @@ def test_names_that_say_no_layer(given: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("l{block}", "neither a file nor a pattern"), ("nowhere.toml", "neither a file"), ("{block}{block}{role}", "stands once"),
-        ({"a{block}": "b{blok}"}, "only those on the right"), ({}, "hold at least one"), ({"a": 1}, "table of texts"), ([], "table"),
+        ("l{block}", "neither a file nor a pattern"), ("nowhere.toml", "neither a file"),
+        ("{block}{block}{role}", "stands once"),
+        ({"a{block}": "b{blok}"}, "only those on the right"), ({}, "hold at least one"), ({"a": 1}, "table of texts"),
+        ([], "table"),
         ("{", "JSON"),
     ],
 )  # fmt: skip

@@ -46,10 +46,12 @@ def test_what_is_chosen(only: tuple[str, ...], skip: tuple[str, ...], chosen: se
 @pytest.mark.parametrize(
     ("only", "skip", "message"),
     [
-        (("qq",), (), r"only: no layer has the role 'qq'; there are the roles q o gate down and the blocks 0-3, names are like"),
+        (("qq",), (),
+         r"only: no layer has the role 'qq'; there are the roles q o gate down and the blocks 0-3, names are like"),
         (("q,blocks:7",), (), r"only: no layer is in 'blocks:7'; .*blocks 0-3"),
         (("blocks:9-12",), (), r"no layer is in 'blocks:9-12'"),
-        (("blocks:2-9",), (), r"only blocks:2-9 reaches beyond the last block; .*blocks 0-3.*; write blocks:2- for all"),
+        (("blocks:2-9",), (),
+         r"only blocks:2-9 reaches beyond the last block; .*blocks 0-3.*; write blocks:2- for all"),
         ((), ("*.attn.*",), r"skip: no name is like '\*\.attn\.\*'; .* model\.layers\.0\.self_attn\.q_proj"),
         ((), ("x",), r"skip: no layer has the role 'x'"),
         (("q", "o"), (), r"no layer is left by 'only q in o'.*q,k is both"),
@@ -65,7 +67,8 @@ def test_what_no_layer_matches_is_told_with_what_there_is(only: tuple, skip: tup
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names nothing between its commas"), ("q,,k", "names nothing"), (",", "names nothing"), ("blocks:", "no range of blocks"),
+        ("", "names nothing between its commas"), ("q,,k", "names nothing"), (",", "names nothing"),
+        ("blocks:", "no range of blocks"),
         ("blocks:a", "no range"), ("blocks:-3", "no range"), ("blocks:1-2-3", "no range"), ("blocks", "no range"),
         ("blocks:5-2", "ends before it begins; write blocks:2-5"), ("blocks:99999999999999999999", "no range"),
     ],

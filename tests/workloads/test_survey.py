@@ -80,7 +80,8 @@ def test_widths_that_no_run_divides_and_mixtures() -> None:
 
 
 def test_polarity() -> None:
-    """What can be told: N:M that holds one way only, or prunes the larger part. A density and exact halves tell nothing."""
+    """What can be told: N:M that holds one way only, or prunes the larger part. A density and exact halves tell
+    nothing."""
     fewer = n_of_m(64, 128, 2, 4)
     fewer[0, :8] = False
     assert polarity(survey_of(fewer)) == "kept"

@@ -9,16 +9,18 @@ Printed = Literal[
 ]  # fmt: skip
 # Longest first: a name has the unit of the first of these that it ends in.
 UNITS = {
-    "_pj_us": "pJ µs", "_gbps": "GB/s", "_mhz": "MHz", "_mm2": "mm²", "_pj": "pJ", "_us": "µs", "_ns": "ns", "_nm": "nm",
+    "_pj_us": "pJ µs", "_gbps": "GB/s", "_mhz": "MHz", "_mm2": "mm²", "_pj": "pJ", "_us": "µs", "_ns": "ns",
+    "_nm": "nm",
 }  # fmt: skip
 _AMOUNTS = ("cycles", "bytes")  # a name that ends in these is called so, and printed with all its digits
 
 
 @dataclass(frozen=True)
 class Column:
-    """`heading`: without the unit; from the name where it is not given. `short`: instead of it, below the name of a group. `narrow`:
-    instead of it, where all columns are narrow. `printed`: how a value is told to a person; from the name and the type where it is not
-    given. `nothing`: the value that needs no telling, as missing ones. `wraps`: long texts, which may take several lines."""
+    """`heading`: without the unit; from the name where it is not given. `short`: instead of it, below the name of a
+    group. `narrow`: instead of it, where all columns are narrow. `printed`: how a value is told to a person; from the
+    name and the type where it is not given. `nothing`: the value that needs no telling, as missing ones. `wraps`: long
+    texts, which may take several lines."""
 
     name: str
     kind: Literal["text", "int", "float", "bool"]

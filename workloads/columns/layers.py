@@ -23,7 +23,8 @@ LAYER_COLUMNS = (
     Column(
         "layer_pattern",
         "text",
-        "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', or 'dense' (left alone: it runs as "
+        "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', or 'dense' (left alone: "
+        "it runs as "
         "the unpruned layer does); else ''",
         heading="Its own pattern",
     ),
@@ -38,7 +39,8 @@ LAYER_COLUMNS = (
     Column(
         "level",
         "text",
-        "'paper' (a publication's own formula), 'cycle' (tiles, lanes, buffers, DRAM) or 'kernel' (a GPU library's GEMM)",
+        "'paper' (a publication's own formula), 'cycle' (tiles, lanes, buffers, DRAM) or 'kernel' (a GPU library's "
+        "GEMM)",
     ),
     Column("kernel", "text", "level kernel: the library kernel that ran, or is predicted to be the fastest; else ''"),
     Column("source", "text", "simulated | predicted | measured | published"),
@@ -52,7 +54,8 @@ LAYER_COLUMNS = (
     Column(
         "executions",
         "float",
-        "how often a step runs it, on average: 1, or the probability that an expert gets a token; in cycles, bytes, times, energies",
+        "how often a step runs it, on average: 1, or the probability that an expert gets a token; in cycles, bytes, "
+        "times, energies",
         heading="Runs a step",
     ),
     Column("routing", "text", "experts: what is assumed of the router, and how many of them see a token; else ''"),
@@ -87,7 +90,8 @@ LAYER_COLUMNS = (
     Column(
         "speedup",
         "float",
-        "dense time / time on the same target, same tokens: cycles, or latencies where it has none; below 1 is a slowdown",
+        "dense time / time on the same target, same tokens: cycles, or latencies where it has none; below 1 is a "
+        "slowdown",
         printed="speedup",
         short="speedup",
     ),
@@ -142,7 +146,8 @@ LAYER_COLUMNS = (
     Column(
         "verdict",
         "text",
-        "predicted rows: faster | slower, where the whole band of the speedup's error is; else not distinguishable; same kernel "
+        "predicted rows: faster | slower, where the whole band of the speedup's error is; else not distinguishable; "
+        "same kernel "
         "where the dense kernel runs",
         heading="Against dense",
     ),
