@@ -1,11 +1,11 @@
 """A whole decoder block or model of Hugging Face, dense against 2:4: what is left of a kernel's gain end to end.
 
-Linears become PyTorch's semi-structured tensors, as its tutorial does it; attention, norms and everything else stay. Two phases:
-prefill (all tokens of a batch at once) and decode (one token a sequence, after `seq` tokens in a static KV cache). Weights are the
-model's initial random ones, pruned by magnitude: time does not depend on which two of four are kept. Every 2:4 linear is
-checked against float32 before anything is timed. Each phase is timed twice:
-`eager`, as it runs when called (launches from the host included where they are slower than the GPU), and in a CUDA graph where it can be
-captured. In decode, setting back the cache's position is one small kernel a layer, included.
+Linears become PyTorch's semi-structured tensors, as its tutorial does it; attention, norms and everything else stay.
+Two phases: prefill (all tokens of a batch at once) and decode (one token a sequence, after `seq` tokens in a static KV
+cache). Weights are the model's initial random ones, pruned by magnitude: time does not depend on which two of four are
+kept. Every 2:4 linear is checked against float32 before anything is timed. Each phase is timed twice:
+`eager`, as it runs when called (launches from the host included where they are slower than the GPU), and in a CUDA
+graph where it can be captured. In decode, setting back the cache's position is one small kernel a layer, included.
 """
 
 import copy
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from measurement.kernels import float_tolerance
-from measurement.measure import Machine, quiet
+from measurement.measure import Device, quiet
 from measurement.problem import DTYPES, keep_of_four
 from measurement.timing import RUNS, Samples
 from workloads.errors import UserError, one_line
@@ -28,8 +28,9 @@ Convert = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """`blocks` 0: the whole model; else so many blocks are built, and one of them is timed. `roles`: linears made 2:4, () all."""
+class Scenario:
+    """`blocks` 0: the whole model; else so many blocks are built, and one of them is timed. `roles`: linears made 2:4,
+    () all."""
 
     dtype: str
     phase: str
@@ -54,27 +55,27 @@ def converter(backend: str) -> Convert:
 
 
 def end_to_end(
-    machine: Machine, config: dict[str, Any], conditions: Conditions, backends: dict[str, Convert], runs: int = RUNS
+    device: Device, config: dict[str, Any], scenario: Scenario, backends: dict[str, Convert], runs: int = RUNS
 ) -> Iterator[dict[str, Any]]:
     """Rows: the dense model, then each backend: times in us, speedups over dense, error, or why it did not run.
 
     Raises UserError when transformers cannot build the model or it does not fit the device.
     """
     facts = {
-        "what": "block" if conditions.blocks else "model",
-        "phase": conditions.phase,
-        "batch": conditions.batch,
-        "seq": conditions.seq,
-        "dtype": conditions.dtype,
-        "roles": list(conditions.roles),
+        "what": "block" if scenario.blocks else "model",
+        "phase": scenario.phase,
+        "batch": scenario.batch,
+        "seq": scenario.seq,
+        "dtype": scenario.dtype,
+        "roles": list(scenario.roles),
     }
     with torch.inference_mode(), quiet():
-        model = build(config, conditions, machine.device)
-        dense = _timed(machine, _call(model, conditions, machine.device), runs)
+        model = build(config, scenario, device.name)
+        dense = _timed(device, _call(model, scenario, device.name), runs)
         yield {**facts, "kernel": "dense", "feasible": True, "reason": "", **dense}
-        pruned = {name: keep_of_four(linear.weight, 2) for name, linear in linears(model, conditions.roles)}
+        pruned = {name: keep_of_four(linear.weight, 2) for name, linear in linears(model, scenario.roles)}
         if not pruned:
-            raise UserError(f"end to end: no linear of the roles {' '.join(conditions.roles)} is left to make 2:4")
+            raise UserError(f"end to end: no linear of the roles {' '.join(scenario.roles)} is left to make 2:4")
         for backend, convert in backends.items():
             row = {**facts, "kernel": backend, "linears": len(pruned)}
             try:
@@ -83,22 +84,23 @@ def end_to_end(
                     sparse = nn.Parameter(convert(weight.contiguous()), requires_grad=False)
                     model.get_submodule(name).weight = sparse
                     error = max(error, linear_error(model.get_submodule(name), weight))
-                machine.settle()
-                if not error <= float_tolerance(DTYPES[conditions.dtype]):
+                device.settle()
+                if not error <= float_tolerance(DTYPES[scenario.dtype]):
                     reason = f"wrong result, not timed: a linear is off by {error:.3g} of its output's root mean square"
                     yield {**row, "feasible": False, "reason": reason}
                     continue
-                times = _timed(machine, _call(model, conditions, machine.device), runs)
+                times = _timed(device, _call(model, scenario, device.name), runs)
             except (RuntimeError, NotImplementedError) as failure:
-                machine.settle()
+                device.settle()
                 yield {**row, "feasible": False, "reason": f"does not run: {one_line(failure)}"}
                 continue
             gains = {f"{kind}_speedup": dense[f"{kind}_us"] / times[f"{kind}_us"] for kind in ("eager", "graph")}
             yield {**row, "feasible": True, "reason": "", "error": error, **times, **gains}
 
 
-def build(config: dict[str, Any], conditions: Conditions, device: str) -> Any:
-    """The causal LM of a config with random weights on the device, cut to `conditions.blocks` blocks. Raises UserError."""
+def build(config: dict[str, Any], scenario: Scenario, device: str) -> Any:
+    """The causal LM of a config with random weights on the device, cut to `scenario.blocks` blocks. Raises
+    UserError."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from checkpoints.discovery import BAD_CONFIG
@@ -107,15 +109,15 @@ def build(config: dict[str, Any], conditions: Conditions, device: str) -> Any:
         key: value for key, value in copy.deepcopy(config).items() if key not in ("auto_map", "quantization_config")
     }
     kind = settings.pop("model_type")
-    if conditions.blocks:
-        settings["num_hidden_layers"] = conditions.blocks
+    if scenario.blocks:
+        settings["num_hidden_layers"] = scenario.blocks
         if isinstance(settings.get("layer_types"), list):
-            settings["layer_types"] = settings["layer_types"][: conditions.blocks]
+            settings["layer_types"] = settings["layer_types"][: scenario.blocks]
     try:
         with torch.device(device):
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(kind, **settings), dtype=DTYPES[conditions.dtype]
+                AutoConfig.for_model(kind, **settings), dtype=DTYPES[scenario.dtype]
             )
     except torch.OutOfMemoryError as error:
         raise UserError(f"end to end: the model does not fit the GPU ({one_line(error)}); measure a block") from None
@@ -146,18 +148,16 @@ def linear_error(linear: Any, weight: Tensor, tokens: int = 32) -> float:
     return float(torch.nan_to_num(worst, nan=float("inf")))
 
 
-def _call(model: Any, conditions: Conditions, device: str) -> Callable[[], Tensor]:
+def _call(model: Any, scenario: Scenario, device: str) -> Callable[[], Tensor]:
     """One phase of the model, or of its first block with the arguments the model gives it."""
-    ids = torch.randint(
-        0, model.config.get_text_config().vocab_size, (conditions.batch, conditions.seq + 1), device=device
-    )
-    reset, arguments = _phase(model, conditions, ids)
+    ids = torch.randint(0, model.config.get_text_config().vocab_size, (scenario.batch, scenario.seq + 1), device=device)
+    reset, arguments = _phase(model, scenario, ids)
 
     def whole() -> Tensor:
         reset()
         return model(**arguments).logits
 
-    if not conditions.blocks:
+    if not scenario.blocks:
         return whole
     from checkpoints.discovery import find_blocks
 
@@ -178,31 +178,31 @@ def _call(model: Any, conditions: Conditions, device: str) -> Callable[[], Tenso
     return one_block
 
 
-def _phase(model: Any, conditions: Conditions, ids: Tensor) -> tuple[Callable[[], None], dict[str, Any]]:
+def _phase(model: Any, scenario: Scenario, ids: Tensor) -> tuple[Callable[[], None], dict[str, Any]]:
     """(what to do before each call, the model's arguments)."""
-    if conditions.phase == "prefill":
-        return lambda: None, {"input_ids": ids[:, : conditions.seq], "use_cache": False, "logits_to_keep": 1}
+    if scenario.phase == "prefill":
+        return lambda: None, {"input_ids": ids[:, : scenario.seq], "use_cache": False, "logits_to_keep": 1}
     from transformers import StaticCache
 
-    cache = StaticCache(config=model.config, max_cache_len=conditions.seq + 1)
-    model(input_ids=ids[:, : conditions.seq], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache = StaticCache(config=model.config, max_cache_len=scenario.seq + 1)
+    model(input_ids=ids[:, : scenario.seq], past_key_values=cache, use_cache=True, logits_to_keep=1)
     lengths: list[Any] = [getattr(layer, "cumulative_length", None) for layer in cache.layers]
     positions = [length for length in lengths if isinstance(length, Tensor)]
 
     def reset() -> None:
         for position in positions:
-            position.fill_(conditions.seq)
+            position.fill_(scenario.seq)
 
     return reset, {
-        "input_ids": ids[:, conditions.seq :],
+        "input_ids": ids[:, scenario.seq :],
         "past_key_values": cache,
         "use_cache": True,
         "logits_to_keep": 1,
     }
 
 
-def _timed(machine: Machine, call: Callable[[], Tensor], runs: int) -> dict[str, Any]:
-    eager, graph = machine.clock.cold(call, runs), machine.clock.warm(call, runs)
+def _timed(device: Device, call: Callable[[], Tensor], runs: int) -> dict[str, Any]:
+    eager, graph = device.clock.cold(call, runs), device.clock.warm(call, runs)
     return {**_columns("eager", eager), **_columns("graph", graph), "graph_how": graph.how}
 
 

@@ -1,7 +1,7 @@
 """The card a record was made on: what it says of itself, and two yardsticks measured on it.
 
-Datasheet numbers are not what a card gives: power limits, clocks and drivers differ. So each record carries the copy bandwidth and
-the dense matrix rate of the same card, by the same clock.
+Datasheet numbers are not what a card gives: power limits, clocks and drivers differ. So each record carries the copy
+bandwidth and the dense matrix rate of the same card, by the same clock.
 """
 
 import platform
@@ -28,7 +28,7 @@ def check_gpu() -> None:
     """Raises UserError where there is no CUDA GPU to measure on."""
     if not torch.cuda.is_available():
         raise UserError(
-            "measure: no CUDA GPU here; use `prunesim predict` for predicted latency, or --replay FILE for a record "
+            "no CUDA GPU here to measure on; use `prunesim predict` for predicted latency, or give `replay`, a record "
             "(measurement/records/, or published rows)"
         )
 
@@ -65,7 +65,8 @@ def cache_bytes() -> int:
 def yardsticks(
     clock: Clock, device: str = "cuda", copy_bytes: int = COPY_BYTES, size: int = PEAK_SIZE
 ) -> dict[str, Any]:
-    """copy_gbps (bytes read plus written), matrix_tflops of a square dense GEMM per type, and the floor of the clock."""
+    """copy_gbps (bytes read plus written), matrix_tflops of a square dense GEMM per type, and the floor of the
+    clock."""
     source = torch.randint(0, 255, (copy_bytes,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy_us = clock.cold(partial(target.copy_, source), 20).median_us
@@ -86,7 +87,8 @@ def yardsticks(
 
 
 def smi(fields: tuple[str, ...]) -> dict[str, str]:
-    """nvidia-smi's answers for the current device, as it words them; empty where it is not installed or does not answer."""
+    """nvidia-smi's answers for the current device, as it words them; empty where it is not installed or does not
+    answer."""
     uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
     device = f"GPU-{uuid}" if uuid is not None and not str(uuid).startswith("GPU-") else str(uuid or 0)
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader", f"--id={device}"]

@@ -1,9 +1,11 @@
-"""PyTorch's kernels for one linear layer: dense, 2:4 sparse, quantized. Each says what it cannot take, and runs the rest.
+"""PyTorch's kernels for one linear layer: dense, 2:4 sparse, quantized. Each says what it cannot take, and runs the
+rest.
 
 Sources: torch 2.13's torch/sparse/semi_structured.py (shape constraints, class attributes _DTYPE_SHAPE_CONSTRAINTS),
 torch/_meta_registrations.py (_int_mm, _scaled_mm, _weight_int4pack_mm, _cslt_sparse_mm) and the CUDA sources of these
 operators. A 2:4 matrix is the first operand of the hardware's multiplication, so a layer runs as (W x^T)^T; cuSPARSELt
-writes the result transposed at no cost, PyTorch's CUTLASS path copies it, and that copy is timed because a user pays it.
+writes the result transposed at no cost, PyTorch's CUTLASS path copies it, and that copy is timed because a user pays
+it.
 
 What is timed: the multiplication with operands that are ready. Padding of tokens, quantization of inputs and scaling of
 integer results are not in the time; `variant` says what was padded and which output type was written.
@@ -17,13 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from measurement.problem import Operands, Problem, kept_of_four, pad_rows, to_int8
+from measurement.problem import Operands, Problem, pad_rows, to_int8
 from workloads.errors import unknown
+from workloads.patterns import kept_of_four
 
 Capability = tuple[int, int]
 NO_UNSTRUCTURED = (
     "PyTorch has no kernel faster than its dense one for unstructured masks; sparse tensor cores take 2:4 only. "
-    "Outside PyTorch, Flash-LLM (PVLDB 17, 2023) publishes 1.4x, 1.7x and 2.1x over cuBLAS at 70, 80 and 90 % zeros, 8 to 32 tokens, A100"
+    "Outside PyTorch, Flash-LLM (PVLDB 17, 2023) publishes 1.4x, 1.7x and 2.1x over cuBLAS at 70, 80 and 90 % zeros, 8 "
+    "to 32 tokens, A100"
 )
 
 
@@ -31,7 +35,8 @@ NO_UNSTRUCTURED = (
 class Prepared:
     """A kernel with operands on the device.
 
-    `call()` runs it; `result(call())` is (tokens, out_features). `inputs` and `weight` are what it multiplies, in values
+    `call()` runs it; `result(call())` is (tokens, out_features). `inputs` and `weight` are what it multiplies, in
+    values
     exactly: y should be inputs W^T up to `tolerance` x the root mean square of y. `alternatives` are calls of the same
     result by other algorithms of the library, by name; the quickest is timed.
     """
@@ -140,7 +145,8 @@ class Cutlass24:
 
 
 class _CuSparseLt:
-    """What the three cuSPARSELt kernels share: compression once, then the library's default and its searched algorithm."""
+    """What the three cuSPARSELt kernels share: compression once, then the library's default and its searched
+    algorithm."""
 
     sparse: ClassVar[bool] = True
     what: ClassVar[str]
@@ -258,7 +264,8 @@ class Fp8Sparse24(_CuSparseLt):
 
 
 class Int8:
-    """torch._int_mm: int8 operands, int32 results. On CUDA it takes no fewer than 17 tokens, so fewer are padded to 32."""
+    """torch._int_mm: int8 operands, int32 results. On CUDA it takes no fewer than 17 tokens, so fewer are padded to
+    32."""
 
     name: ClassVar[str] = "int8"
     sparse: ClassVar[bool] = False
@@ -305,7 +312,7 @@ class Int4:
 
     def refuses(self, problem: Problem, capability: Capability) -> str:
         if problem.dtype != "bf16":
-            return f"_weight_int4pack_mm takes bf16 inputs only, not {problem.dtype}; give --dtype bf16"
+            return f"_weight_int4pack_mm takes bf16 inputs only, not {problem.dtype}; give `dtype` bf16"
         return too_old(capability, (8, 0), "_weight_int4pack_mm") or not_multiple(
             problem, 8, max(self.group, self.tiles * 16), "_weight_int4pack_mm"
         )
@@ -330,7 +337,8 @@ class Int4:
 def quantize_int4(weight: Tensor, group: int) -> tuple[Tensor, Tensor, Tensor]:
     """(codes int32 (rows, cols) 0..15, scales and zeros bf16 (cols / group, rows, 2), weights they stand for, float32).
 
-    weight = (code - 8) scale + zero, scale and zero from the minimum and maximum of each group, as the kernel reads them.
+    weight = (code - 8) scale + zero, scale and zero from the minimum and maximum of each group, as the kernel reads
+    them.
     """
     rows, cols = weight.shape
     groups = weight.reshape(rows, cols // group, group)
@@ -357,10 +365,11 @@ def find_kernels(names: Sequence[str]) -> list[Kernel]:
 
 
 def reference_error(prepared: Prepared, output: Tensor, most_tokens: int = 256) -> float:
-    """Largest deviation from the reference, over the reference's root mean square; inf where shapes differ or NaN occurs.
+    """Largest deviation from the reference, over the reference's root mean square; inf where shapes differ or NaN
+    occurs.
 
-    Float32 reference with float32 sums, float64 for exact kernels (tolerance 0); on at most `most_tokens` tokens, evenly
-    spread, every output of each.
+    Float32 reference with float32 sums, float64 for exact kernels (tolerance 0); on at most `most_tokens` tokens,
+    evenly spread, every output of each.
     """
     result = prepared.result(output)
     if result.shape != (prepared.inputs.shape[0], prepared.weight.shape[0]):

@@ -1,7 +1,8 @@
 """Shapes x tokens x kernels, one after the other: check the result, then time it.
 
-A case that cannot run is a row with the reason; so is a kernel whose result is wrong, which is never timed. Every shape and token count
-starts with the dense kernel, the time all others are held against. What a record holds already is not measured again.
+A case that cannot run is a row with the reason; so is a kernel whose result is wrong, which is never timed. Every shape
+and token count starts with the dense kernel, the time all others are held against. What a record holds already is not
+measured again.
 """
 
 import warnings
@@ -22,22 +23,22 @@ DIGITS = 3  # of a us; events resolve far less
 
 
 @dataclass(frozen=True)
-class Machine:
+class Device:
     """Where kernels run: the GPU, or a stand-in of a test."""
 
-    device: str
+    name: str  # torch's
     capability: Capability
     clock: Clock
     telemetry: Callable[[], dict[str, float]]
 
     def settle(self) -> None:
         """Raises RuntimeError if something went wrong on the device since the last call."""
-        if self.device == "cuda":
+        if self.name == "cuda":
             torch.cuda.synchronize()
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Procedure:
     """What holds for every case. Raises UserError for fewer runs than 50 (a median of fewer says little)."""
 
     dtype: str
@@ -47,9 +48,9 @@ class Conditions:
 
     def __post_init__(self) -> None:
         if self.dtype not in ("fp16", "bf16"):
-            raise UserError(f"--dtype {self.dtype!r}: fp16 or bf16")
+            raise UserError(f"`dtype` {self.dtype!r}: fp16 or bf16")
         if self.runs < RUNS:
-            raise UserError(f"--runs {self.runs}: at least {RUNS}, so that a median and its spread say something")
+            raise UserError(f"`runs` {self.runs}: at least {RUNS}, so that a median and its spread say something")
 
     @property
     def compiled(self) -> str:
@@ -66,75 +67,78 @@ class Shape:
 
 
 def measure(
-    machine: Machine,
+    device: Device,
     shapes: Sequence[tuple[Shape, Sequence[int]]],
     kernels: Sequence[Kernel],
-    conditions: Conditions,
+    procedure: Procedure,
     done: Collection[tuple[Any, ...]] = (),
     progress: Progress = lambda what, done, of: None,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of each shape and token count (records.COLUMNS), in order, as they are measured.
 
-    `shapes` pairs each shape with its tokens; `done` holds keys (records.KEY) that are there already. The dense kernel is measured even
-    where it is not among `kernels`. Raises UserError when the device itself fails: what was yielded before stands.
+    `shapes` pairs each shape with its tokens; `done` holds keys (records.KEY) that are there already. The dense kernel
+    is measured even where it is not among `kernels`. Raises UserError when the device itself fails: what was yielded
+    before stands.
     """
     everyone = [Dense(), *(kernel for kernel in kernels if kernel.name != "dense")]
     total = sum(len(tokens) for _, tokens in shapes) * len(everyone)
     count = 0
     for shape, tokens_list in shapes:
         for tokens in tokens_list:
-            problem = Problem(shape.out_features, shape.in_features, tokens, conditions.dtype, shape.pattern)
+            problem = Problem(shape.out_features, shape.in_features, tokens, procedure.dtype, shape.pattern)
             rows = []
             for kernel in everyone:
                 progress(f"measuring {problem}", count, total)
                 count += 1
-                if (*_facts(problem, kernel, conditions).values(),) not in done:
-                    rows.append(case(machine, problem, kernel, conditions))
+                if (*_facts(problem, kernel, procedure).values(),) not in done:
+                    rows.append(case(device, problem, kernel, procedure))
             if rows:
                 yield rows
     progress("measuring", total, total)
 
 
-def case(machine: Machine, problem: Problem, kernel: Kernel, conditions: Conditions) -> dict[str, Any]:
+def case(device: Device, problem: Problem, kernel: Kernel, procedure: Procedure) -> dict[str, Any]:
     """One row. Raises UserError when the device fails."""
-    facts = _facts(problem, kernel, conditions)
-    reason = kernel.refuses(problem, machine.capability)
+    facts = _facts(problem, kernel, procedure)
+    reason = kernel.refuses(problem, device.capability)
     if reason:
         return {**facts, "feasible": False, "reason": reason}
     try:
         with torch.inference_mode(), quiet():
-            return {**facts, **_timed(machine, problem, kernel, conditions)}
+            return {**facts, **_timed(device, problem, kernel, procedure)}
     except (RuntimeError, NotImplementedError) as error:  # torch's words for what a build or a card cannot do
         try:
-            machine.settle()
+            device.settle()
         except RuntimeError as broken:
             raise UserError(
-                f"{kernel.name}, {problem}: the GPU failed ({one_line(broken)}); repeat the command, or leave out this kernel"
+                f"{kernel.name}, {problem}: the GPU failed ({one_line(broken)}); repeat the command, or leave out this "
+                f"kernel"
             ) from None
         return {**facts, "feasible": False, "reason": f"does not run: {one_line(error)}"}
     finally:
-        if machine.device == "cuda":
+        if device.name == "cuda":
             torch.cuda.empty_cache()
 
 
-def _facts(problem: Problem, kernel: Kernel, conditions: Conditions) -> dict[str, Any]:
-    """The key of a row (records.KEY, in its order). A dense kernel takes no mask, so patterns share its row only by shape."""
+def _facts(problem: Problem, kernel: Kernel, procedure: Procedure) -> dict[str, Any]:
+    """The key of a row (records.KEY, in its order). A dense kernel takes no mask, so patterns share its row only by
+    shape."""
     return {
         "out_features": problem.out_features,
         "in_features": problem.in_features,
         "tokens": problem.tokens,
         "kernel": kernel.name,
-        "dtype": conditions.dtype,
+        "dtype": procedure.dtype,
         "pattern": problem.pattern,
-        "compiled": conditions.compiled,
+        "compiled": procedure.compiled,
     }
 
 
-def _timed(machine: Machine, problem: Problem, kernel: Kernel, conditions: Conditions) -> dict[str, Any]:
-    prepared = kernel.prepare(problem, draw(problem, machine.device, conditions.seed))
-    call, variant = choose(machine.clock, prepared, conditions.compile)
+def _timed(device: Device, problem: Problem, kernel: Kernel, procedure: Procedure) -> dict[str, Any]:
+    prepared = kernel.prepare(problem, draw(problem, device.name, procedure.seed))
+    call, variant = choose(device.clock, prepared, procedure.compile)
     error = reference_error(prepared, call())
-    machine.settle()
+    device.settle()
     if not error <= prepared.tolerance:
         return {
             "feasible": False,
@@ -142,8 +146,8 @@ def _timed(machine: Machine, problem: Problem, kernel: Kernel, conditions: Condi
             "variant": variant,
             "error": error if error < float("inf") else float("nan"),
         }
-    cold = machine.clock.cold(call, conditions.runs)
-    warm = machine.clock.warm(call, conditions.runs)
+    cold = device.clock.cold(call, procedure.runs)
+    warm = device.clock.warm(call, procedure.runs)
     return {
         "feasible": True,
         "reason": "",
@@ -152,7 +156,7 @@ def _timed(machine: Machine, problem: Problem, kernel: Kernel, conditions: Condi
         **_columns("cold", cold),
         **_columns("warm", warm),
         "warm_how": warm.how,
-        **machine.telemetry(),
+        **device.telemetry(),
     }
 
 
@@ -178,15 +182,16 @@ def _columns(situation: str, samples: Samples) -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """PyTorch warns that its 2:4 tensors are a prototype and that cuSPARSELt made a plan; a table of rows needs neither."""
+    """PyTorch warns that its 2:4 tensors are a prototype and that cuSPARSELt made a plan; a table of rows needs
+    neither."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def cuda_machine() -> Machine:
+def cuda_device() -> Device:
     """This machine's GPU. Raises UserError where there is none."""
     from measurement.environment import check_gpu, cuda_clock, telemetry
 
     check_gpu()
-    return Machine("cuda", torch.cuda.get_device_capability(), cuda_clock(), telemetry)
+    return Device("cuda", torch.cuda.get_device_capability(), cuda_clock(), telemetry)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workloads.patterns import kept_of_four
+
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 INT8_SPREAD = 32.0  # standard deviation of int8 operands: nearly the whole range is used, few values clip
 
@@ -34,7 +36,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Operands:
-    """Float32 numbers on the device: `inputs` (tokens, in_features), `weight` and its 2:4 version (out_features, in_features)."""
+    """Float32 numbers on the device: `inputs` (tokens, in_features), `weight` and its 2:4 version (out_features,
+    in_features)."""
 
     inputs: Tensor
     weight: Tensor
@@ -44,8 +47,8 @@ class Operands:
 def draw(problem: Problem, device: str, seed: int = 0) -> Operands:
     """Standard normal operands; `pruned` keeps the two largest of every four weights along the inputs.
 
-    Where the mask's own pattern is sparser (1:4), it keeps as many as that allows. Time does not depend on which weights
-    are kept: the sparse tensor core fetches by two-bit index whatever it says.
+    Where the mask's own pattern is sparser (1:4), it keeps as many as that allows. Time does not depend on which
+    weights are kept: the sparse tensor core fetches by two-bit index whatever it says.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
     shape = (problem.out_features, problem.in_features)
@@ -53,18 +56,6 @@ def draw(problem: Problem, device: str, seed: int = 0) -> Operands:
     inputs = torch.randn((problem.tokens, problem.in_features), generator=generator, device=device)
     pruned = keep_of_four(weight, kept_of_four(problem.pattern) or 2) if problem.in_features % 4 == 0 else weight
     return Operands(inputs, weight, pruned)
-
-
-def kept_of_four(pattern: str) -> int | None:
-    """How many of four weights a mask of this pattern keeps at most, None where it may break 2:4.
-
-    "2:4" -> 2, "1:4" -> 1, "1:2" -> 2; "unstructured", "4:8", "3:4" and "2:8" do not fit in general.
-    """
-    n, separator, m = pattern.partition(":")
-    if not separator or not n.isdigit() or not m.isdigit() or int(m) not in (2, 4):
-        return None
-    kept = int(n) * 4 // int(m)
-    return kept if 1 <= kept <= 2 else None
 
 
 def keep_of_four(weight: Tensor, kept: int) -> Tensor:

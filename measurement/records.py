@@ -1,9 +1,9 @@
 """A record: what was measured on one card, with what it takes to believe it. One CSV or Parquet file.
 
-CSV: the first line is "# " and a JSON object, the header; then one line a case. Parquet (needs pyarrow): the same JSON in the file's
-metadata under "prunesim". The header holds `format`, `version`, `rows`, `sha256` of the table (so a cut or edited file shows),
-`environment` (environment.py), `model`, `layers` (name, role, block, shape and pattern of every linear the shapes stand for) and
-`conditions`. Times are raw: every sample is kept, in us, separated by spaces.
+CSV: the first line is "# " and a JSON object, the header; then one line a case. Parquet (needs pyarrow): the same JSON
+in the file's metadata under "prunesim". The header holds `format`, `version`, `rows`, `sha256` of the table (so a cut
+or edited file shows), `environment` (environment.py), `model`, `layers` (name, role, block, shape and pattern of every
+linear the shapes stand for) and `conditions`. Times are raw: every sample is kept, in us, separated by spaces.
 """
 
 import hashlib
@@ -102,7 +102,8 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_record(path: Path) -> Record:
-    """Raises UserError, one line, for a file that is absent, cut, edited, of another format, or holds impossible numbers."""
+    """Raises UserError, one line, for a file that is absent, cut, edited, of another format, or holds impossible
+    numbers."""
     if not path.exists():
         raise UserError(f"no such record: {path}")
     try:

@@ -1,15 +1,16 @@
 """How long a call takes on the GPU, in two situations.
 
-* cold: the second-level cache is overwritten before every run, so weights come from DRAM, as in a model whose other layers ran in
-  between. Two CUDA events stand around the call; the overwriting before it takes longer than the host needs to launch the call, so
-  launches are hidden and the time is the GPU's. What the overwriting leaves in the cache must be written back; part of that falls
-  into the timed call.
-* warm: the call many times in a row in one CUDA graph, so that small kernels are not timed by the host's launches; weights that
-  fit the cache stay there, and long runs heat the card. The time is that of the graph over its repeats, the gap between kernels
-  included. Where a call cannot be captured, a loop without a graph takes its place, and `how` says so.
+* cold: the second-level cache is overwritten before every run, so weights come from DRAM, as in a model whose other
+  layers ran in between. Two CUDA events stand around the call; the overwriting before it takes longer than the host
+  needs to launch the call, so launches are hidden and the time is the GPU's. What the overwriting leaves in the cache
+  must be written back; part of that falls into the timed call.
+* warm: the call many times in a row in one CUDA graph, so that small kernels are not timed by the host's launches;
+  weights that fit the cache stay there, and long runs heat the card. The time is that of the graph over its repeats,
+  the gap between kernels included. Where a call cannot be captured, a loop without a graph takes its place, and `how`
+  says so.
 
-Events resolve about 0.5 us, and a pair of them with nothing between is not 0: environment.py records that floor; it is not
-subtracted.
+Events resolve about 0.5 us, and a pair of them with nothing between is not 0: environment.py records that floor; it is
+not subtracted.
 """
 
 import math
@@ -122,7 +123,8 @@ def _times_us(pairs: Sequence[tuple[torch.cuda.Event, torch.cuda.Event]]) -> tup
 
 
 def quickest(clock: Clock, named: Sequence[tuple[str, Call]]) -> tuple[str, Call]:
-    """The alternative with the least median of five cold runs; one that fails to run loses. Raises RuntimeError if all fail."""
+    """The alternative with the least median of five cold runs; one that fails to run loses. Raises RuntimeError if all
+    fail."""
     if len(named) == 1:
         return named[0]
     best: tuple[float, str, Call] | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from prunesim.results import Result, Rows
 from pruning.config import CalibrationConfig, EvaluationConfig, PruneConfig, split_settings
-from studies.cli.output import TABLE_COLUMNS
+from simulator.simulate import ACCELERATOR_TABLE
 from studies.masks import generated, write_bundle
 from studies.progress import ProgressLine, warn
 from studies.report import read_rows
@@ -72,7 +72,7 @@ def load(path: str | Path) -> MaskBundle | Rows:
 
 
 def rows_at(path: Path) -> Rows:
-    return Rows(read_rows(path), TABLE_COLUMNS)
+    return Rows(read_rows(path), ACCELERATOR_TABLE)
 
 
 def evaluate(

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from prunesim.results import Gemms, Report, Rows
-from studies.cli.output import GPU_COLUMNS, TABLE_COLUMNS
 from studies.entries import overrides
 from studies.progress import ProgressLine
 from studies.report import read_rows
-from studies.simulate import bundle_source, open_any, open_source, simulate_frame
+from studies.simulate import bundle_source, open_source, open_targets, simulate_frame, table_of
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -46,14 +45,12 @@ def simulate(
 
     conditions = Conditions(tokens, activation_density, parse_routing(routing))
     swept = [f"{key}={','.join(_value(value) for value in values)}" for key, values in (sweep or {}).items()]
-    targets = open_any(on, overrides(dict(set or {})), swept, dtype)
+    targets = open_targets(on, overrides(dict(set or {})), swept, dtype)
     source = _source(masks, model, pattern, density, seed, fresh)
     progress = ProgressLine(terminal_only=True)
     frame = simulate_frame(source, targets, conditions, progress)
     progress.close()
-    if not isinstance(targets, list):
-        return Rows(frame, GPU_COLUMNS)
-    return Rows(frame, TABLE_COLUMNS if len(targets) == 1 else ("settings", *TABLE_COLUMNS))
+    return Rows(frame, table_of(frame, targets))
 
 
 def _value(value: Any) -> str:

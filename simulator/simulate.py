@@ -1,25 +1,109 @@
-"""Masks in, result rows out: any accelerator of the table over a bundle or single masks."""
+"""Operations in, result rows out: any targets, operation by operation."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from simulator.accelerators import Accelerator
 from simulator.accelerators.named import open_accelerator
-from simulator.cycles import Infeasible, LayerCycles, Outcome
-from simulator.energy import Energy, area_mm2, layer_energy
-from simulator.expected import expected
-from simulator.facts import load_facts, operation_facts
-from simulator.machine.parts import Machine
-from simulator.statistics import Statistics, StatisticsStore
-from simulator.tiling.search import MOST_CYCLES
-from simulator.work import Work
+from simulator.cycles import Infeasible
+from simulator.layer_rows import evaluate, layer_row
+from simulator.statistics import StatisticsStore
+from simulator.trace import Timeline, timeline
 from workloads.bundle import BundleHeader
+from workloads.columns.column import Column
 from workloads.conditions import Conditions
 from workloads.errors import UserError
-from workloads.operations import Linear
-from workloads.patterns import DENSE
+from workloads.operations import Linear, Operation
+from workloads.refusals import Refusal
+from workloads.targets import Gathered, Row, Target, other_kind
+
+ACCELERATOR_TABLE = (
+    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "cycles", "compute_cycles",
+    "stall_cycles", "dense_cycles", "speedup", "bound",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AcceleratorTarget:
+    """A design, as whoever runs operations sees it."""
+
+    accelerator: Accelerator
+
+    source = "simulated"
+    executes: ClassVar[tuple[type[Operation], ...]] = (Linear,)
+    table = ACCELERATOR_TABLE
+
+    @property
+    def name(self) -> str:
+        return self.accelerator.name
+
+    @property
+    def settings(self) -> str:
+        return self.accelerator.settings
+
+    @property
+    def level(self) -> str:
+        return self.accelerator.level
+
+    @property
+    def sha256(self) -> str:
+        return self.accelerator.sha256
+
+    @property
+    def key(self) -> list[Any]:
+        return [self.sha256, self.accelerator.source_sha256]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}: {note}" for note in self.accelerator.notes)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.accelerator.columns
+
+    @property
+    def untraceable(self) -> str:
+        return "" if self.level == "cycle" else f"is a formula of level {self.level!r} without tiles"
+
+    @property
+    def clock_mhz(self) -> float:
+        return float(self.accelerator.spec.clock.mhz)
+
+    def check(self, conditions: Conditions) -> None:
+        only = self.accelerator.only_tokens
+        if only is not None and conditions.tokens != only:
+            raise UserError(
+                f"{self.name} models {only} token, not {conditions.tokens:,}; give `tokens` {only}, or another "
+                f"accelerator for more"
+            )
+
+    def supports(self, operation: Operation) -> Refusal | None:
+        """What does not fit the machine is known from the mask alone, so a row says it."""
+        return None if isinstance(operation, Linear) else other_kind(self, operation)
+
+    def rows(
+        self, header: BundleHeader, operation: Operation, conditions: Conditions, gathered: Gathered
+    ) -> Sequence[Row]:
+        assert isinstance(operation, Linear)
+        return [layer_row(self.accelerator, header, operation, conditions, gathered)]
+
+    def timeline(
+        self, header: BundleHeader, operation: Operation, conditions: Conditions, gathered: Gathered
+    ) -> Timeline:
+        """Of an expert's one run, with the tokens it then has. Raises UserError where the layer cannot run."""
+        assert isinstance(operation, Linear)
+        load = conditions.routing.load(header, operation, conditions.tokens)
+        try:
+            outcome = evaluate(self.accelerator, operation, replace(conditions, tokens=load.parts[-1][0]), gathered)
+        except Infeasible as error:
+            raise UserError(
+                f"{operation.name} cannot run on {self.name}, so there is nothing to trace: {error}"
+            ) from None
+        if outcome.sparse.stream is None:
+            raise UserError(f"{self.name} gives no tiles of its layers; there is nothing to trace")
+        return timeline(outcome.sparse.stream, self.accelerator.spec.buffers.double)
 
 
 def open_target(name: str, overrides: Sequence[str] = ()) -> Accelerator:
@@ -29,37 +113,51 @@ def open_target(name: str, overrides: Sequence[str] = ()) -> Accelerator:
 
 
 def simulate_layers(
-    targets: Sequence[Accelerator],
+    accelerators: Sequence[Accelerator],
     header: BundleHeader,
     layers: Iterable[Linear],
     conditions: Conditions,
     store: StatisticsStore | None = None,
     threads: int = 2,
-) -> Iterator[dict[str, Any]]:
-    """One result row per layer and target, layer by layer; a layer a target cannot run is a row with its reason.
-    Statistics are gathered once for all targets of a geometry. At most `threads` + 1 masks are in memory; rows do not
-    depend on `threads`."""
+) -> Iterator[Row]:
+    """`rows_on` of designs."""
+    return rows_on([AcceleratorTarget(each) for each in accelerators], header, layers, conditions, store, threads)
+
+
+def rows_on(
+    targets: Sequence[Target],
+    header: BundleHeader,
+    operations: Iterable[Operation],
+    conditions: Conditions,
+    store: StatisticsStore | None = None,
+    threads: int = 2,
+) -> Iterator[Row]:
+    """Result rows, operation by operation and for each by every target that executes its kind; what a target cannot run
+    is a row with its reason. Statistics are gathered once for all designs of a geometry. At most `threads` + 1 masks
+    are in memory; rows do not depend on `threads`. Raises UserError for conditions that a target does not have, and for
+    what it does not support."""
     kept = store or StatisticsStore()
     for target in targets:
-        only = target.only_tokens
-        if only is not None and conditions.tokens != only:
-            raise UserError(
-                f"{target.name} models {only} token, not {conditions.tokens:,}; use --tokens {only}, or another "
-                f"accelerator for more"
-            )
+        target.check(conditions)
 
-    def job(layer: Linear) -> list[dict[str, Any]]:
+    def job(operation: Operation) -> list[Row]:
         within = kept.within()
+        rows: list[Row] = []
         try:
-            return [_row(target, header, layer, conditions, within) for target in targets]
+            for target in targets:
+                if isinstance(operation, target.executes):
+                    if refusal := target.supports(operation):
+                        raise UserError(f"{target.name}: {refusal}")
+                    rows += target.rows(header, operation, conditions, within)
         except UserError as error:
-            raise UserError(f"{layer.name}: {error}") from None
+            raise UserError(f"{operation.name}: {error}") from None
+        return rows
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        pending: list[Future[list[dict[str, Any]]]] = []
+        pending: list[Future[list[Row]]] = []
         try:
-            for layer in layers:
-                pending.append(pool.submit(job, layer))
+            for operation in operations:
+                pending.append(pool.submit(job, operation))
                 if len(pending) > threads:
                     yield from pending.pop(0).result()
             for future in pending:
@@ -67,154 +165,3 @@ def simulate_layers(
         finally:
             for future in pending:
                 future.cancel()
-
-
-def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: StatisticsStore) -> Outcome:
-    """Raises Infeasible where the target cannot run the layer."""
-    weights = layer.weights
-    left = weights.pattern == DENSE
-    content = weights.sha256 + (weights.values_sha256 if target.reads_values else "")
-    key = [*target.statistics_key, target.geometry()]
-    if left and target.reads_values:  # it has none, and needs none
-        statistics = Statistics({})
-    else:
-        statistics = store.get(
-            content, key, lambda: target.gather(weights.mask(), weights.values), keep=target.source_sha256 is not None
-        )
-    work = Work(
-        layer.out_features,
-        layer.in_features,
-        weights.nnz,
-        conditions.tokens,
-        weights.weight_bits,
-        weights.group_size,
-        conditions.activation_density if target.skips_zero_inputs else 1.0,
-        left,
-    )
-    outcome = target.evaluate(work, statistics)
-    return left_dense(outcome) if left else outcome
-
-
-def left_dense(outcome: Outcome) -> Outcome:
-    """Of a layer that was not pruned: it runs as the unpruned layer does, so that a whole model's figures count it as
-    it is."""
-    dense = replace(outcome.dense, mapping=f"left dense, {outcome.dense.mapping}".rstrip(", "))
-    return replace(outcome, sparse=dense)
-
-
-def _row(
-    target: Accelerator, header: BundleHeader, layer: Linear, conditions: Conditions, store: StatisticsStore
-) -> dict[str, Any]:
-    load = conditions.routing.load(header, layer, conditions.tokens)
-    facts = {
-        **operation_facts(header, layer),
-        **load_facts(load),
-        "target": target.name,
-        "settings": f"{target.settings} {conditions.routing.settings(header)}".strip(),
-        "level": target.level,
-        "source": "simulated",
-        "tokens": conditions.tokens,
-        "activation_density": conditions.activation_density,
-        "clock_mhz": target.spec.clock.mhz,
-        "spec_sha256": target.sha256,
-    }
-    try:
-        outcome = expected(load, lambda tokens: evaluate(target, layer, replace(conditions, tokens=tokens), store))
-    except Infeasible as error:
-        return {**facts, "feasible": False, "reason": str(error)}
-    if any(layer and not 0 <= layer.cycles < MOST_CYCLES for layer in (outcome.sparse, outcome.unpruned)):
-        raise UserError(
-            f"{target.name} takes more than {MOST_CYCLES:.0e} cycles; give fewer tokens, or look at clock.mhz and "
-            f"dram.*"
-        )
-    return {
-        **facts,
-        **_figures(target, outcome),
-        **_energies(target, outcome),
-        "feasible": True,
-        "reason": outcome.no_baseline,
-    }
-
-
-def _figures(target: Accelerator, outcome: Outcome) -> dict[str, Any]:
-    """The columns that hold cycles, bytes and what follows from them."""
-    sparse, published = outcome.sparse, outcome.published_dense_cycles
-    return {
-        "weight_bits": outcome.weight_bits,
-        "cycles": sparse.cycles,
-        "compute_cycles": sparse.compute_cycles,
-        "ideal_cycles": sparse.ideal_cycles,
-        "imbalance_cycles": sparse.imbalance_cycles,
-        "stall_cycles": sparse.stall_cycles,
-        "buffer_stall_cycles": sparse.buffer_cycles,
-        "transfer_cycles": sparse.transfer_cycles,
-        **sparse.extra,
-        "published_dense_cycles": published,
-        "published_speedup": _ratio(published, sparse.cycles),
-        "weight_bytes": sparse.weight_bytes,
-        "metadata_bytes": sparse.metadata_bytes,
-        "scale_bytes": sparse.scale_bytes,
-        "activation_bytes": sparse.activation_bytes,
-        "output_bytes": sparse.output_bytes,
-        "utilisation": _ratio(sparse.ideal_cycles, sparse.cycles),
-        "bound": sparse.bound,
-        "mapping": sparse.mapping,
-        "latency_us": sparse.cycles / target.spec.clock.mhz,
-        **_against_dense(target, sparse, outcome.unpruned),
-    }
-
-
-def _against_dense(target: Accelerator, sparse: LayerCycles, dense: LayerCycles | None) -> dict[str, Any]:
-    """Nothing where there is no baseline."""
-    if dense is None:
-        return {}
-    return {
-        "dense_cycles": dense.cycles,
-        "dense_compute_cycles": dense.compute_cycles,
-        "speedup": _ratio(dense.cycles, sparse.cycles),
-        "compute_speedup": _ratio(dense.compute_cycles, sparse.compute_cycles),
-        "dense_bytes": dense.total_bytes,
-        "dense_latency_us": dense.cycles / target.spec.clock.mhz,
-    }
-
-
-def _energies(target: Accelerator, outcome: Outcome) -> dict[str, Any]:
-    """Energy, energy-delay product and area; nothing where the level counts no actions."""
-    spec = target.spec
-    if not isinstance(spec, Machine) or outcome.sparse.actions is None:
-        return {}
-    width = outcome.weight_bits or spec.number.weight_bits
-    area = area_mm2(spec.energy, spec.macs, spec.bits(spec.number.weight_bits), spec.buffers.capacities)
-    energy = energy_of(spec, outcome.sparse, width)
-    return {
-        "energy_pj": energy.total_pj,
-        "mac_pj": energy.mac_pj,
-        "idle_pj": energy.idle_pj,
-        "register_pj": energy.register_pj,
-        "buffer_pj": energy.buffer_pj,
-        "dram_pj": energy.dram_pj,
-        "edp_pj_us": energy.total_pj * outcome.sparse.cycles / spec.clock.mhz,
-        "area_mm2": area.total_mm2,
-        **_dense_energies(spec, energy, outcome.unpruned, width),
-    }
-
-
-def _dense_energies(spec: Machine, energy: Energy, dense: LayerCycles | None, width: int) -> dict[str, Any]:
-    if dense is None or dense.actions is None:
-        return {}
-    dense_pj = energy_of(spec, dense, width).total_pj
-    return {
-        "dense_energy_pj": dense_pj,
-        "energy_ratio": _ratio(dense_pj, energy.total_pj),
-        "dense_edp_pj_us": dense_pj * dense.cycles / spec.clock.mhz,
-    }
-
-
-def energy_of(spec: Machine, layer: LayerCycles, weight_bits: int) -> Energy:
-    assert layer.actions is not None
-    return layer_energy(spec.energy_spec, layer.actions, spec.bits(weight_bits), spec.buffers.bank_bytes)
-
-
-def _ratio(over: float | None, under: float) -> float | None:
-    """None where there is nothing to divide by: a layer with no kept weight takes no cycles."""
-    return over / under if over is not None and under else None

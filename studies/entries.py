@@ -2,56 +2,46 @@
 
 from typing import Any
 
-from simulator.accelerators import Accelerator
-from simulator.gpu import GPUS
-from simulator.gpu.layers import GpuTarget
-from simulator.gpu.prediction import MAX_SIZE
-from simulator.machine.spec import flat, spec_sha256
+from simulator.machine.spec import flat
 from studies.method_entry import GENERATED, StudyMethod
 from studies.settings import density_of
-from studies.simulate import combined, open_any
+from studies.simulate import check_traceable, combined
 from studies.study import StudyAccelerator
+from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.files import pretty_json
+from workloads.operations import Attention, Linear, Operation
+from workloads.targets import Target
 from workloads.treatment import check_fallback
 
 
-def targets_of(accelerator: StudyAccelerator) -> list[Accelerator] | GpuTarget:
-    """The accelerator, once for every combination of the values it sweeps; or the GPU."""
-    if accelerator.name in GPUS or not accelerator.sweep:
-        return open_any(accelerator.name, overrides(accelerator.set), [], accelerator.dtype)
+def targets_of(accelerator: StudyAccelerator) -> list[Target]:
+    """The accelerator or GPU, once for every combination of the values it sweeps. Raises UserError for what it does not
+    have."""
     sweeps = [
         [f"{key}={pretty_json(value).strip()}" for value in values] for key, values in flat(accelerator.sweep).items()
     ]
-    return combined(accelerator.name, overrides(accelerator.set), sweeps)
+    return combined(accelerator.name, overrides(accelerator.set), sweeps, accelerator.dtype)
 
 
-def described_by(targets: list[Accelerator] | GpuTarget) -> tuple[str, list[Any]]:
+def described_by(targets: list[Target]) -> tuple[str, list[Any]]:
     """("cycles" or "times", all that tells these targets apart from others)."""
-    if isinstance(targets, GpuTarget):
-        return "times", [spec_sha256(targets.name, targets.spec), targets.dtype]
-    return "cycles", [[target.sha256, target.source_sha256] for target in targets]
+    return "cycles" if targets[0].source == "simulated" else "times", [target.key for target in targets]
 
 
-def check_place(accelerator: StudyAccelerator, tokens: int) -> None:
-    """Raises UserError for what the accelerator or GPU does not have, or cannot run."""
-    if accelerator.name in GPUS:
-        density = accelerator.activation_density != 1
-        asked = {"trace": bool(accelerator.trace), "sweep": bool(accelerator.sweep), "activation_density": density}
-        for key in (key for key, given in asked.items() if given):
-            raise UserError(f"a GPU, whose times are predicted, has no `{key}`; leave it out")
-        targets_of(accelerator)
-        if not 1 <= tokens <= MAX_SIZE:
-            raise UserError(f"cannot run tokens = {tokens}; 1 to {MAX_SIZE:,}")
-        return
-    for key in (key for key in ("dtype", "published") if getattr(accelerator, key)):
-        raise UserError(f"`{key}` is for GPUs ({', '.join(GPUS)}); leave it out")
-    targets = targets_of(accelerator)
-    assert isinstance(targets, list)
-    if tokens < 1 or targets[0].only_tokens not in (None, tokens):
-        raise UserError(f"cannot run tokens = {tokens}")
-    if accelerator.trace and len(targets) > 1:
-        raise UserError("`trace` shows one design; leave `sweep` out")
+def check_place(accelerator: StudyAccelerator, targets: list[Target], conditions: Conditions) -> None:
+    """Raises UserError for what the targets cannot run, and what they cannot show."""
+    for target in targets:
+        target.check(conditions)
+    if accelerator.trace:
+        check_traceable(targets)
+    if accelerator.published and targets[0].source != "predicted":
+        raise UserError("`published` is for GPUs, whose rows are predicted; leave it out")
+
+
+def executed(method: StudyMethod) -> type[Operation]:
+    """The kind of operation that a method's masks are of."""
+    return Attention if method.of_attention else Linear
 
 
 def check_method(method: StudyMethod) -> None:

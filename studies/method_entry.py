@@ -34,6 +34,11 @@ class StudyMethod(PruneConfig):
     masks: str | None = None
     models: tuple[str, ...] | None = None
 
+    @property
+    def of_attention(self) -> bool:
+        """Whether its masks are of attention, in a file of arrays."""
+        return of_attention(self.masks)
+
     def runs_for(self, model: str) -> bool:
         return self.models is None or model in self.models
 
@@ -116,6 +121,10 @@ class MethodEntry(PruneConfig):
             raise UserError(f"takes its masks as they are: leave `{key}` out")
         assert self.masks is not None
         folder = beside / self.masks
+        if folder.suffix == ".npy":
+            if not folder.is_file():
+                raise UserError(f"`masks`: no such file of attention masks: {folder}")
+            return StudyMethod(label=self.label or folder.stem, masks=self.masks, models=self.models)
         if not folder.is_dir():
             raise UserError(
                 f"`masks`: no such folder: {folder}; prunesim import makes a bundle of masks from elsewhere"
@@ -127,6 +136,11 @@ class MethodEntry(PruneConfig):
             pattern=header.pattern, sparsity=header.target_sparsity, seed=header.seed, label=label, masks=self.masks,
             models=self.models,
         )  # fmt: skip
+
+
+def of_attention(masks: str | None) -> bool:
+    """Whether `masks` are of attention: a file of arrays, not the folder of a bundle."""
+    return masks is not None and masks.endswith(".npy")
 
 
 def check_titles(entries: list[list[StudyMethod]]) -> None:

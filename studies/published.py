@@ -1,4 +1,5 @@
-"""Published GPU figures as result rows beside the predictions of the same GEMMs, and what unstructured masks are reported to cost."""
+"""Published GPU figures as result rows beside the predictions of the same GEMMs, and what unstructured masks are
+reported to cost."""
 
 import re
 from collections.abc import Iterator
@@ -31,9 +32,9 @@ def dtype_of(settings: str) -> str:
 
 
 def published_rows(predicted: pd.DataFrame) -> pd.DataFrame:
-    """A row of source "published" for every publication's figure of a GEMM that a predicted row is of: same GPU preset, type, tokens and
-    shape, a 2:4 mask. `settings` names the publication, `mapping` cites it and says how its card or kernel differs. A figure of one
-    kernel alone, or a ratio alone, leaves the latencies empty that it does not have.
+    """A row of source "published" for every publication's figure of a GEMM that a predicted row is of: same GPU preset,
+    type, tokens and shape, a 2:4 mask. `settings` names the publication, `mapping` cites it and says how its card or
+    kernel differs. A figure of one kernel alone, or a ratio alone, leaves the latencies empty that it does not have.
     """
     rows = [row for record in predicted.to_dict("records") for row in _of_layer(record)]
     return to_frame(rows)
@@ -78,9 +79,9 @@ def unmatched_notes(gpus: list[str], rows: pd.DataFrame) -> list[str]:
 
 
 def spmm_table(rows: pd.DataFrame) -> pd.DataFrame | None:
-    """One line per model, GPU, tokens and unstructured mask among the predicted rows: its `sparsity`, the predicted `speedup` (1: it runs
-    dense), and the speedups over cuBLAS, `published_low` to `published_high`, of kernels published elsewhere. None where there are no such
-    masks, or nothing is published of their sparsity and tokens.
+    """One line per model, GPU, tokens and unstructured mask among the predicted rows: its `sparsity`, the predicted
+    `speedup` (1: it runs dense), and the speedups over cuBLAS, `published_low` to `published_high`, of kernels
+    published elsewhere. None where there are no such masks, or nothing is published of their sparsity and tokens.
     """
     keys = ["model", "target", "settings", "tokens", "method", "pattern", "target_sparsity"]
     chosen = (rows["source"] == "predicted") & (rows["pattern"] == "unstructured") & (rows["kernel"] != SPARSE24)

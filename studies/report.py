@@ -2,39 +2,41 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from simulator.accelerators import ACCELERATORS
+from measurement.rows import NOTES as MEASURED_NOTES
+from simulator.accelerators.vitcod.attention.target import TOTAL
 from simulator.energy import sources
-from simulator.gpu import GPUS, load_gpu
-from simulator.gpu.confidence import stated
-from simulator.gpu.layers import NOTES as GPU_NOTES
-from simulator.gpu.prediction import precision_of
+from simulator.targets import known_target
 from studies.left_dense import left_dense_notes
 from studies.published import dtype_of, published_notes
 from workloads.columns.column import Column
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
+from workloads.layers import ATTENTION_ROLE
 from workloads.parsing import parse_json
 from workloads.routing import UNKNOWN
 from workloads.rows import in_schema, to_frame, undeclared
+from workloads.targets import Target
 
 ROUTED = (
-    "Experts ({text}): rows hold what a step takes on average, the probability that an expert gets any token (executions) times its time "
+    "Experts ({text}): rows hold what a step takes on average, the probability that an expert gets any token "
+    "(executions) times its time "
     "with the tokens it then has (layer_tokens); dense baselines likewise."
 )
 NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
 _WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False"}
 _LARGEST = 2**63 - 1024  # the largest float below 2^63
-ATTENTION = "head_features"  # a column that rows of `prunesim attention` have, and rows of layers have not
+ATTENTION = "masks"  # a column that rows of attention had in earlier versions
 
 
 def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
     """Rows written by simulate, eval or run as CSV or JSON, those of earlier versions too: what they lack is empty.
-    Columns that none of the schema is (a target's own) stay. Raises UserError if the file is not one."""
+    Columns that none of the schema is (a target's own) stay; the sum of a model's attention, which its verb adds, does not. Raises UserError if the file is not one."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -45,11 +47,14 @@ def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.Dat
     if not json:
         check_fields(path, text)
     try:
-        return _from_json(text, columns) if json else _from_csv(text, columns)
+        frame = _from_json(text, columns) if json else _from_csv(text, columns)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, csv.Error) as error:
         raise UserError(f"{path} does not hold result rows: {one_line(error)}") from None
+    if columns is LAYER_COLUMNS:  # a report has sums of its own
+        frame = frame[(frame["role"] != ATTENTION_ROLE) | (frame["layer"] != TOTAL)].reset_index(drop=True)
+    return frame
 
 
 def _from_json(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
@@ -76,13 +81,14 @@ def _check_names(names: list[str], columns: tuple[Column, ...]) -> None:
     if columns is not LAYER_COLUMNS:
         return
     if ATTENTION in names:
-        raise UserError("it holds rows of attention, not of layers; a report has no place for them")
+        raise UserError("it holds rows of attention of an earlier version; make them anew with `prunesim attention`")
     if missing := [name for name in NEEDED if name not in names]:
         raise UserError(f"it lacks the column {missing[0]!r}; give a file written by simulate or run")
 
 
 def _typed(texts: pd.Series, kind: str) -> pd.Series:
-    """The column as numbers or as yes and no; texts stay. Raises UserError naming the line of the first that is neither."""
+    """The column as numbers or as yes and no; texts stay. Raises UserError naming the line of the first that is
+    neither."""
     if kind == "text":
         return texts
     if kind == "bool":
@@ -115,17 +121,26 @@ def constants_for(rows: pd.DataFrame | None) -> pd.DataFrame | None:
     return pd.DataFrame(sources())
 
 
-def notes_for(rows: pd.DataFrame) -> list[str]:
-    """The approximations of every accelerator and GPU in the rows, and of what the rows leave out."""
-    notes = [
-        f"{name}: {note}"
-        for name in dict.fromkeys(rows["target"])
-        if name in ACCELERATORS
-        for note in ACCELERATORS[name].notes
+def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
+    """The approximations of every target in the rows, and of what the rows leave out. `targets`: those that are at
+    hand; others are known by the names and types that rows have."""
+    named = set(rows["target"])
+    known = [target for target in targets if target.name in named]
+    others = rows[
+        ~rows["target"].isin({target.name for target in known}) & rows["source"].isin(["simulated", "predicted"])
     ]
-    notes += left_dense_notes(rows) + gpu_notes(rows) + published_notes(rows)
-    notes += routing_notes(rows)
-    notes.append("Only the pruned linear layers are timed: no attention, norms, embeddings or output head.")
+    pairs = dict.fromkeys(zip(others["target"], others["settings"].map(dtype_of), strict=True))
+    found = (known_target(name, dtype) for name, dtype in pairs)
+    known += [target for target in found if target is not None]
+    notes = list(dict.fromkeys(note for target in known for note in target.notes))
+    notes += left_dense_notes(rows) + unmasked_notes(rows) + published_notes(rows) + routing_notes(rows)
+    timed = (
+        "pruned linear layers and attention under masks"
+        if (rows["role"] == ATTENTION_ROLE).any()
+        else "the pruned linear layers"
+    )
+    rest = "norms" if timed.endswith("masks") else "attention, norms"
+    notes.append(f"Only {timed} are timed: no {rest}, embeddings or output head.")
     return notes
 
 
@@ -136,26 +151,17 @@ def routing_notes(rows: pd.DataFrame) -> list[str]:
     if without.any():
         names = ", ".join(dict.fromkeys(rows.loc[without, "target"]))
         notes.append(
-            f"{names}: every expert is timed with all tokens, as no router is known; whole-model sums overstate experts."
+            f"{names}: every expert is timed with all tokens, as no router is known; whole-model sums overstate "
+            f"experts."
         )
     return notes
 
 
-def gpu_notes(rows: pd.DataFrame) -> list[str]:
-    """What predictions leave out, and what their stated errors rest on; where masks were not needed, that; what timings leave out."""
-    notes = []
-    predicted = rows[(rows["source"] == "predicted") & rows["target"].isin(GPUS)]
-    if len(predicted):
-        notes += [f"GPUs: {note}" for note in GPU_NOTES]
-        for name, dtype in dict.fromkeys(zip(predicted["target"], predicted["settings"].map(dtype_of), strict=True)):
-            error = precision_of(load_gpu(name), dtype).error
-            notes.append(f"{name}, {dtype}: of ten predictions nine are within {stated(error)} ({error.basis}).")
-        if (predicted["mask_sha256"].fillna("") == "").any():
-            notes.append("Masks: none needed, none generated where GPUs alone are asked for generated 2:4 masks.")
+def unmasked_notes(rows: pd.DataFrame) -> list[str]:
+    """Where masks were not needed, that; what timings leave out."""
+    predicted, notes = rows[rows["source"] == "predicted"], []
+    if (predicted["mask_sha256"].fillna("") == "").any():
+        notes.append("Masks: none needed, none generated where GPUs alone are asked for generated 2:4 masks.")
     if (rows["source"] == "measured").any():
-        notes.append(
-            "Measured: the multiplication with operands that are ready; padding of tokens, quantizing of inputs and scaling of integer "
-            "results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; predicted ones over the dense "
-            "kernel of their own type."
-        )
+        notes += MEASURED_NOTES
     return notes

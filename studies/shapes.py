@@ -12,8 +12,8 @@ NEEDS_NO_MASK = "2:4"  # predictions take entries of this pattern at their word 
 
 
 def shapes_source(model: str, seed: int) -> Source:
-    """Every linear of a catalog name, a config file or a model folder, with the 2:4 pattern and no mask: `mask_sha256` of its rows is
-    empty. Raises UserError for an unknown model, NotForThisModel where 4 does not divide in_features."""
+    """Every linear of a catalog name, a config file or a model folder, with the 2:4 pattern and no mask: `mask_sha256`
+    of its rows is empty. Raises UserError for an unknown model, NotForThisModel where 4 does not divide in_features."""
     model_id, config = resolve_config(model)
     pattern = parse_pattern(NEEDS_NO_MASK)
     assert pattern is not None

@@ -1,51 +1,63 @@
-"""Masks from anywhere onto accelerators: a frame of result rows, and the trace of one layer."""
+"""Operations from anywhere onto targets: a frame of result rows, and the trace of one operation."""
 
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
 from checkpoints.expert_defaults import completed
-from simulator.accelerators import ACCELERATORS, Accelerator
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
-from simulator.cycles import Infeasible
-from simulator.gpu import GPUS
-from simulator.gpu.layers import GpuTarget, open_gpu, predict_layers
-from simulator.simulate import evaluate, open_target, simulate_layers
+from simulator.accelerators.vitcod.attention import AttentionMasks
+from simulator.simulate import rows_on
 from simulator.statistics import StatisticsStore
-from simulator.trace import busy_shares, timeline, trace_events
+from simulator.targets import Traceable, find_target
+from simulator.trace import Timeline, busy_shares, trace_events
 from studies.masks import generated, in_memory
 from studies.progress import ProgressLine
 from studies.settings import density_of
+from workloads.arrays import dimensions
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
+from workloads.columns.column import Column
 from workloads.conditions import Conditions
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError
 from workloads.experts import expert_of
 from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
 from workloads.limits import shortened
-from workloads.operations import Linear, linears_in_memory, linears_of
+from workloads.operations import Linear, Operation, linears_in_memory, linears_of
 from workloads.patterns import DENSE
 from workloads.rows import to_frame
+from workloads.targets import Target, other_kind
 
 MAX_DESIGNS = 100_000  # of a sweep: some minutes
 
 
 @dataclass(frozen=True)
 class Source:
-    """Masks to simulate, read when needed; statistics of a bundle's masks are kept in its folder, and gathered anew if `fresh`."""
+    """Operations to run, their masks read when needed; statistics of a bundle's masks are kept in its folder, and gathered anew if
+    `fresh`."""
 
     header: BundleHeader
     count: int
-    layers: Iterable[Linear]
+    operations: Iterable[Operation]
     folder: Path | None = None
     fresh: bool = False
+
+    @property
+    def linears(self) -> Iterator[Linear]:
+        """Raises UserError where an operation is none."""
+        for operation in self.operations:
+            if not isinstance(operation, Linear):
+                raise UserError(
+                    f"{operation.name} of {self.header.model_id} has no weights; give the mask of a layer, of two dimensions"
+                )
+            yield operation
 
     @property
     def store(self) -> StatisticsStore:
@@ -64,6 +76,20 @@ def with_experts(header: BundleHeader) -> BundleHeader:
     return replace(header, model_config=completed(header.model_config))
 
 
+def mask_source(path: Path) -> Source:
+    """A mask of a layer, (out_features, in_features), or of attention, (heads, T, T) or (layers, heads, T, T). Raises UserError."""
+    if dimensions(path) > 2:
+        return attention_source(AttentionMasks.open(path))
+    packed = read_mask(path)
+    header = BundleHeader(path.stem, "imported-arrays")
+    layer = Layer(path.stem, "other", -1, packed.rows, packed.cols)
+    return Source(header, 1, list(linears_in_memory(in_memory(header, [(layer, packed)]))))
+
+
+def attention_source(masks: AttentionMasks) -> Source:
+    return Source(masks.header, masks.layers, list(masks.operations()))
+
+
 def open_source(
     bundle: Path | None,
     mask: Path | None,
@@ -75,58 +101,39 @@ def open_source(
 ) -> Source:
     """Exactly one of bundle, mask and model must be given (UserError otherwise)."""
     if sum(given is not None for given in (bundle, mask, model)) != 1:
-        raise UserError("simulate: give exactly one of BUNDLE, --mask FILE.npy and --model CONFIG")
+        raise UserError("give exactly one of `bundle`, `mask` (a file) and `model` (a config)")
     if density is not None and model is None:
-        raise UserError("--density is for masks generated for --model; the masks given have their own")
+        raise UserError("`density` is for masks generated for a `model`; the masks given have their own")
     if bundle is not None and bundle.suffix in (".npy", ".npz") and bundle.is_file():
         raise UserError(
-            f"{bundle} is a file of arrays, not a bundle: give --mask {bundle} (.npy), or prunesim import it"
+            f"{bundle} is a file of arrays, not a bundle: give it as `mask` (.npy), or `prunesim import` it"
         )
     if bundle is not None:
         return bundle_source(MaskBundle.open(bundle), fresh)
     if mask is not None:
-        packed = read_mask(mask)
-        header = BundleHeader(mask.stem, "imported-arrays")
-        layer = Layer(mask.stem, "other", -1, packed.rows, packed.cols)
-        return Source(header, 1, list(linears_in_memory(in_memory(header, [(layer, packed)]))))
+        return mask_source(mask)
     assert model is not None
     made = generated(model, pattern, density_of(pattern, density), seed, {})
     return Source(with_experts(made.header), made.count, linears_in_memory(in_memory(made.header, made.masks)))
 
 
 def find_layer(source: Source, name: str) -> str:
-    """The layer of that name, or the first of that role. Raises UserError if there is none."""
-    for layer in source.layers:
-        if name in (layer.name, layer.role):
-            return layer.name
-    first = next(iter(source.layers)).name
+    """The operation of that name, or the first of that role. Raises UserError if there is none."""
+    for operation in source.operations:
+        if name in (operation.name, operation.role):
+            return operation.name
+    first = next(iter(source.operations)).name
     raise UserError(f"no layer or role {name!r} to trace; there are {source.count} layers, the first is {first!r}")
 
 
-def open_any(on: str, sets: Sequence[str], sweeps: Sequence[str], dtype: str) -> list[Accelerator] | GpuTarget:
-    """An accelerator's designs, or a GPU. Raises UserError for unknown names and keys, and for what a GPU cannot do."""
-    if on not in GPUS:
-        if dtype:
-            raise UserError(
-                f"--dtype is for GPUs ({', '.join(GPUS)}); {on} has number.weight_bits and number.activation_bits"
-            )
-        if on in ATTENTION_MODELS:
-            raise UserError(f"{on} runs attention masks: prunesim attention MASKS.npy --on {on}")
-        if on not in ACCELERATORS:
-            raise unknown("accelerator or GPU", on, [*ACCELERATORS, *GPUS])
-        return open_targets(on, sets, sweeps)
-    if sweeps:
-        raise UserError(f"--sweep is for accelerators; run {on} once for each --set")
-    return open_gpu(on, list(sets), dtype or "fp16")
+def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str] = (), dtype: str = "") -> list[Target]:
+    """The target with `sets`, once for every combination of the swept values ("key=v1,v2,..."). Raises UserError."""
+    return combined(on, sets, [parse_sweep(sweep) for sweep in sweeps], dtype)
 
 
-def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str]) -> list[Accelerator]:
-    """The accelerator with `sets`, once for every combination of the swept values ("key=v1,v2,..."). Raises UserError."""
-    return combined(on, sets, [parse_sweep(sweep) for sweep in sweeps])
-
-
-def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Accelerator]:
-    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice or without values."""
+def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:
+    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice or without
+    values."""
     seen: set[str] = set()
     for choice in choices:
         if not choice:
@@ -142,7 +149,7 @@ def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]]) -> 
         raise UserError(
             f"{on}: the sweep asks for {shortened(count)} designs; at most {MAX_DESIGNS:,} at a time, so sweep fewer values"
         )
-    return [open_target(on, [*sets, *chosen]) for chosen in itertools.product(*choices)]
+    return [find_target(on, [*sets, *chosen], dtype) for chosen in itertools.product(*choices)]
 
 
 def parse_sweep(text: str) -> list[str]:
@@ -150,69 +157,91 @@ def parse_sweep(text: str) -> list[str]:
     key, separator, values = text.partition("=")
     parts = [part.strip() for part in re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,\["])+', values)]
     if not separator or not key.strip() or not parts or not all(parts):
-        raise UserError(f"--sweep {text!r}: expected key=value,value,... such as dram.bandwidth_gbps=25.6,51.2")
+        raise UserError(f"`sweep` {text!r}: expected key=value,value,... such as dram.bandwidth_gbps=25.6,51.2")
     return [f"{key.strip()}={part}" for part in parts]
 
 
-def gpu_frame(source: Source, target: GpuTarget, conditions: Conditions, progress: ProgressLine) -> pd.DataFrame:
-    """Predicted rows of every layer, in order."""
-    rows = []
-    for row in predict_layers(target, source.header, source.layers, conditions.tokens, conditions.routing):
-        rows.append(row)
-        progress(f"predicting on {target.name}", len(rows), source.count)
-    return to_frame(rows)
+def check_kinds(source: Source, targets: Sequence[Target]) -> None:
+    """Raises UserError where a target has no figures for any of the operations that are listed."""
+    if not isinstance(source.operations, list):
+        return
+    for target in targets:
+        if not any(isinstance(operation, target.executes) for operation in source.operations):
+            raise UserError(f"{target.name}: {other_kind(target, source.operations[0])}")
 
 
 def simulate_frame(
-    source: Source, targets: Sequence[Accelerator] | GpuTarget, conditions: Conditions, progress: ProgressLine
+    source: Source, targets: Sequence[Target], conditions: Conditions, progress: ProgressLine
 ) -> pd.DataFrame:
-    """Result rows of every layer on every target, in order."""
-    if isinstance(targets, GpuTarget):
-        return gpu_frame(source, targets, conditions, progress)
-    rows = []
+    """Result rows of every operation on every target, in order."""
+    check_kinds(source, targets)
+    verb = "simulating" if targets[0].source == "simulated" else "predicting"
     name = targets[0].name if len(targets) == 1 else f"{len(targets):,} designs of {targets[0].name}"
-    for row in simulate_layers(targets, source.header, source.layers, conditions, source.store):
+    rows = []
+    for row in rows_on(targets, source.header, source.operations, conditions, source.store):
         rows.append(row)
-        progress(f"simulating on {name}", len(rows), source.count * len(targets))
+        progress(f"{verb} on {name}", len(rows), source.count * len(targets))
     progress.close()
-    return to_frame(rows, extra=[column for target in targets for column in target.columns])
+    return to_frame(rows, extra=extra_columns(targets))
 
 
-def layer_timeline(source: Source, target: Accelerator, conditions: Conditions, name: str):
-    """(Linear, Timeline) of a masked layer, given by name or role; "": the first; of an expert's one run, with the tokens it then has.
-    Raises UserError for an unknown layer, a level
-    without tiles, and a layer that cannot run."""
-    layers = {layer.name: layer for layer in source.layers}
-    masked = [layer.name for layer in layers.values() if layer.weights.pattern != DENSE]
-    name = find_layer(source, name) if name else next(iter([*masked, *layers]))
-    if layers[name].weights.pattern == DENSE:
+def extra_columns(targets: Sequence[Target]) -> tuple[Column, ...]:
+    """What the targets' rows have beyond the schema."""
+    return tuple({column.name: column for target in targets for column in target.columns}.values())
+
+
+def table_of(frame: pd.DataFrame, targets: Sequence[Target]) -> tuple[str, ...]:
+    """The columns a terminal shows of the targets' rows; settings tell designs apart, and experts have shares of the tokens."""
+    columns = tuple(dict.fromkeys(name for target in targets for name in target.table))
+    if len(targets) > 1:
+        columns = ("settings", *columns)
+    if (frame["routing"] != "").any() and "tokens" in columns:
+        place = columns.index("tokens") + 1
+        columns = (*columns[:place], "layer_tokens", "executions", *columns[place:])
+    return columns
+
+
+def layer_timeline(
+    source: Source, target: Target, conditions: Conditions, name: str
+) -> tuple[Operation, Traceable, Timeline]:
+    """Of a masked operation, given by name or role; "": the first; of an expert's one run, with the tokens it then has. Raises
+    UserError for an unknown one, a target without tiles, and an operation that cannot run."""
+    check_traceable([target])
+    operations = {operation.name: operation for operation in source.operations}
+    masked = [name for name, operation in operations.items() if not left_dense(operation)]
+    name = find_layer(source, name) if name else next(iter([*masked, *operations]))
+    if left_dense(operations[name]):
         raise UserError(
             f"{name} was left dense and runs as the unpruned layer; there is nothing to trace, name another"
         )
-    load = conditions.routing.load(source.header, layers[name], conditions.tokens)
-    try:
-        outcome = evaluate(target, layers[name], replace(conditions, tokens=load.parts[-1][0]), source.store)
-    except Infeasible as error:
-        raise UserError(f"{name} cannot run on {target.name}, so there is nothing to trace: {error}") from None
-    if outcome.sparse.stream is None:
-        raise UserError(
-            f"{target.name} is a formula of level {target.level!r} without tiles; there is nothing to trace"
-        )
-    return layers[name], timeline(outcome.sparse.stream, target.spec.buffers.double)
+    traceable = cast(Traceable, target)
+    return operations[name], traceable, traceable.timeline(source.header, operations[name], conditions, source.store)
 
 
-def write_trace(source: Source, target: Accelerator, conditions: Conditions, layer: str, path: Path) -> None:
+def left_dense(operation: Operation) -> bool:
+    return isinstance(operation, Linear) and operation.weights.pattern == DENSE
+
+
+def check_traceable(targets: Sequence[Target]) -> None:
+    """Raises UserError for several designs, and one that has no tiles."""
+    if len(targets) > 1:
+        raise UserError("`trace` shows one design; leave `sweep` out")
+    if targets[0].untraceable:
+        raise UserError(f"{targets[0].name} {targets[0].untraceable}; there is nothing to `trace`")
+
+
+def write_trace(source: Source, target: Target, conditions: Conditions, layer: str, path: Path) -> None:
     """Perfetto reads the file (ui.perfetto.dev), and chrome://tracing."""
-    traced, line = layer_timeline(source, target, conditions, layer)
+    traced, machine, line = layer_timeline(source, target, conditions, layer)
     title = f"{traced.name} on {target.name}, {conditions.tokens} tokens"
-    write_text(path, canonical_json(trace_events(line, target.spec.clock.mhz, title)) + "\n")
+    write_text(path, canonical_json(trace_events(line, machine.clock_mhz, title)) + "\n")
 
 
-def utilisation_frame(source: Source, target: Accelerator, conditions: Conditions, layer: str) -> pd.DataFrame:
-    """busy_shares of a layer as a frame for reports, with what it holds for in every line."""
-    traced, line = layer_timeline(source, target, conditions, layer)
+def utilisation_frame(source: Source, target: Target, conditions: Conditions, layer: str) -> pd.DataFrame:
+    """busy_shares of an operation as a frame for reports, with what it holds for in every line."""
+    traced, machine, line = layer_timeline(source, target, conditions, layer)
     frame = pd.DataFrame(busy_shares(line))
-    frame.insert(0, "begin_us", frame.pop("begin_cycles") / target.spec.clock.mhz)
+    frame.insert(0, "begin_us", frame.pop("begin_cycles") / machine.clock_mhz)
     facts = {
         "layer": traced.name,
         "target": target.name,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pruning.config import CalibrationConfig
-from studies.method_entry import MethodEntry, StudyMethod, check_titles
+from studies.method_entry import MethodEntry, StudyMethod, check_titles, of_attention
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
 
@@ -101,7 +101,9 @@ def read_study(path: Path) -> Study:
     for model in content.models:
         if names.count(model.name) > 1:
             raise UserError(f"{path}: two models are called {model.name!r}")
-        if bool(model.path) == bool(model.shapes):
+        methods = [entry for entry in content.methods if entry.models is None or model.name in entry.models]
+        masked = bool(methods) and all(of_attention(entry.masks) for entry in methods)  # attention masks need no layers
+        if bool(model.path) == bool(model.shapes) and not (masked and not model.path):
             raise UserError(f"{path}: model {model.name!r} needs either `path` (weights) or `shapes` (a config)")
         if not content.accelerators and not model.evaluated:
             raise UserError(f"{path}: without [[accelerators]] perplexity is all there is to report: give model "

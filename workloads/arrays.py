@@ -43,6 +43,15 @@ def load_arrays(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray
         raise UserError(f"{path} is not a readable .npy or .npz file: {one_line(error)}; save it again") from None
 
 
+def dimensions(path: Path) -> int:
+    """Of the array of an .npy file, 2 for an archive. Raises UserError as load_arrays."""
+    array = load_arrays(path, "r")
+    if isinstance(array, np.ndarray):
+        return array.ndim
+    array.close()
+    return 2
+
+
 def load_member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
     """One array of an archive. Raises UserError as load_arrays."""
     try:

@@ -6,8 +6,9 @@ from workloads.errors import UserError
 from workloads.files import utf8
 
 # Roles in the order a table shows them. Fused matrices keep one role of their own: they run as one GEMM.
+ATTENTION_ROLE = "attention"
 ROLES = (
-    "q", "k", "v", "qkv", "o",
+    "q", "k", "v", "qkv", ATTENTION_ROLE, "o",
     "gate", "up", "gate_up", "down", "fc1", "fc2",
     "shared_gate", "shared_up", "shared_gate_up", "shared_down",
     "expert_gate", "expert_up", "expert_gate_up", "expert_down",

@@ -102,3 +102,15 @@ def check_sparsity(sparsity: float) -> float:
     if not 0 <= sparsity < 1:
         raise UserError(f"sparsity is a fraction in [0, 1), not {sparsity}; 0.5 prunes half of the weights")
     return sparsity
+
+
+def kept_of_four(pattern: str) -> int | None:
+    """How many of four weights a mask of this pattern keeps at most, None where it may break 2:4.
+
+    "2:4" -> 2, "1:4" -> 1, "1:2" -> 2; "unstructured", "4:8", "3:4" and "2:8" do not fit in general.
+    """
+    n, separator, m = pattern.partition(":")
+    if not separator or not n.isdigit() or not m.isdigit() or int(m) not in (2, 4):
+        return None
+    kept = int(n) * 4 // int(m)
+    return kept if 1 <= kept <= 2 else None

@@ -1,33 +1,45 @@
-"""Result rows of a bundle's layers on a GPU: predicted times of the library kernels that would run them."""
+"""Layers on a GPU: predicted times of the library kernels that would run them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 
-from simulator.facts import load_facts, operation_facts
+from simulator.gpu.confidence import stated
 from simulator.gpu.named import find_gpu
-from simulator.gpu.prediction import Prediction, precision_of, predict
+from simulator.gpu.prediction import MAX_SIZE, Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec
 from simulator.machine.spec import spec_sha256
 from workloads.bundle import BundleHeader
+from workloads.columns.column import Column
+from workloads.conditions import Conditions
 from workloads.errors import UserError
-from workloads.operations import Linear
+from workloads.facts import linear_facts, load_facts
+from workloads.operations import Linear, Operation
 from workloads.patterns import DENSE
-from workloads.routing import UNIFORM, Routing
+from workloads.refusals import Refusal
+from workloads.targets import Gathered, Row, other_kind
 from workloads.verdicts import verdict
 
 NOTES = (
-    "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; latency_error_p90 is what nine "
-    "of ten stayed within on shapes outside the fit; it grows below and above the data's sizes, where `extrapolated` names what lies "
-    "outside. Where the band of the speedup's error holds 1.0 the verdict is `not distinguishable`.",
-    "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so those layers are "
+    "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; "
+    "latency_error_p90 is what "
+    "nine of ten stayed within on shapes outside the fit; it grows below and above the data's sizes, where "
+    "`extrapolated` names what "
+    "lies outside. Where the band of the speedup's error holds 1.0 the verdict is `not distinguishable`.",
+    "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so "
+    "those layers are "
     "predicted dense.",
-    "A GEMM of the type --dtype on both sides; weights of fewer bits are not predicted. Launch overhead of the framework, activations' "
+    "A GEMM of the type `dtype` on both sides; weights of fewer bits are not predicted. Launch overhead of the "
+    "framework, activations' "
     "quantization and everything between the layers come on top.",
 )
+GPU_TABLE = (
+    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us", "dense_latency_us",
+    "speedup", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated", "bound",
+)  # fmt: skip
 N, M = 2, 4
 NOT_24 = "the mask is not 2:4, and there is no faster kernel for it"
 ERRORS = ("latency_error_p90", "speedup_error_p90")
@@ -42,52 +54,86 @@ class GpuTarget:
     dtype: str
     settings: str = ""
 
+    source = "predicted"
+    level = "kernel"
+    executes: ClassVar[tuple[type[Operation], ...]] = (Linear,)
+    columns: ClassVar[tuple[Column, ...]] = ()
+    table = GPU_TABLE
+    untraceable = "is a GPU, whose times are predicted, kernel by kernel, without tiles"
 
-def open_gpu(name: str, overrides: list[str], dtype: str) -> GpuTarget:
+    @cached_property
+    def sha256(self) -> str:
+        return spec_sha256(self.name, self.spec)
+
+    @property
+    def key(self) -> list[Any]:
+        return [self.sha256, self.dtype]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        error = precision_of(self.spec, self.dtype).error
+        basis = f"{self.name}, {self.dtype}: of ten predictions nine are within {stated(error)} ({error.basis})."
+        return (*(f"GPUs: {note}" for note in NOTES), basis)
+
+    def check(self, conditions: Conditions) -> None:
+        if conditions.activation_density != 1:
+            raise UserError(
+                f"{self.name} is a GPU, whose times are predicted: it gains nothing from `activation_density`; leave "
+                f"it out"
+            )
+        if conditions.tokens > MAX_SIZE:
+            raise UserError(f"{self.name} cannot run tokens = {conditions.tokens}; 1 to {MAX_SIZE:,}")
+
+    def supports(self, operation: Operation) -> Refusal | None:
+        return None if isinstance(operation, Linear) else other_kind(self, operation)
+
+    def rows(
+        self, header: BundleHeader, operation: Operation, conditions: Conditions, gathered: Gathered
+    ) -> Sequence[Row]:
+        """A shape that no 2:4 kernel takes runs dense, and `mapping` says so. The mask is read only where its pattern
+        is not stated to be 2:4."""
+        assert isinstance(operation, Linear)
+        weights, routing = operation.weights, conditions.routing
+        load = routing.load(header, operation, conditions.tokens)
+        parts = [(weight, self.predicted(n, operation.out_features, operation.in_features)) for n, weight in load.parts]
+        left = weights.pattern == DENSE
+        follows = not left and (weights.pattern == f"{N}:{M}" or weights.mask().follows(N, M))
+        otherwise = "the layer was left dense" if left else NOT_24
+        row = {
+            **linear_facts(header, operation),
+            **load_facts(load),
+            "target": self.name,
+            "settings": f"{self.settings} {routing.settings(header)}".strip(),
+            "level": self.level,
+            "source": self.source,
+            "tokens": conditions.tokens,
+            "activation_density": 1.0,
+            "spec_sha256": self.sha256,
+            **expected_figures([(weight, figures(found, follows, otherwise)) for weight, found in parts]),
+        }
+        return [row]
+
+    @cached_property
+    def predicted(self) -> Any:
+        """The prediction of (tokens, out_features, in_features), made once for the layers of a shape."""
+
+        @lru_cache
+        def of(tokens: int, rows: int, cols: int) -> Prediction:
+            return predict(self.spec, tokens, rows, cols, self.dtype)
+
+        return of
+
+
+def open_gpu(name: str, overrides: Sequence[str] = (), dtype: str = "fp16") -> GpuTarget:
     """Raises UserError for an unknown GPU, key or a type that its tensor cores lack."""
     label, spec = find_gpu(name, overrides)
     precision_of(spec, dtype)
     return GpuTarget(label, spec, dtype, " ".join([f"dtype={dtype}", *overrides]))
 
 
-def predict_layers(
-    target: GpuTarget, header: BundleHeader, layers: Iterable[Linear], tokens: int, routing: Routing = UNIFORM
-) -> Iterator[dict[str, Any]]:
-    """One row a layer, source "predicted", in order; a shape that no 2:4 kernel takes runs dense, and `mapping` says so. Masks are
-    read only where their pattern is not stated to be 2:4. Experts get tokens as `routing` says. Raises UserError
-    for tokens out of range."""
-    sha256 = spec_sha256(target.name, target.spec)
-
-    @lru_cache
-    def predicted(count: int, rows: int, cols: int) -> Prediction:
-        return predict(target.spec, count, rows, cols, target.dtype)
-
-    for layer in layers:
-        try:
-            load = routing.load(header, layer, tokens)
-            parts = [(weight, predicted(n, layer.out_features, layer.in_features)) for n, weight in load.parts]
-            left = layer.weights.pattern == DENSE
-            follows = not left and (layer.weights.pattern == f"{N}:{M}" or layer.weights.mask().follows(N, M))
-        except UserError as error:
-            raise UserError(f"{layer.name}: {error}") from None
-        otherwise = "the layer was left dense" if left else NOT_24
-        yield {
-            **operation_facts(header, layer),
-            **load_facts(load),
-            "target": target.name,
-            "settings": f"{target.settings} {routing.settings(header)}".strip(),
-            "level": "kernel",
-            "source": "predicted",
-            "tokens": tokens,
-            "activation_density": 1.0,
-            "spec_sha256": sha256,
-            **expected_figures([(weight, figures(found, follows, otherwise)) for weight, found in parts]),
-        }
-
-
 def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:
-    """Of (weight, figures) runs that may happen: mean times, the larger error and the verdict on those; what cannot be averaged is
-    the first's."""
+    """Of (weight, figures) runs that may happen: mean times, the larger error and the verdict on those; what cannot be
+    averaged is the first's."""
     first = runs[0][1]
     if len(runs) == 1 and runs[0][0] == 1:
         return first
@@ -103,7 +149,8 @@ def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]
 
 
 def figures(found: Prediction, follows: bool, otherwise: str = NOT_24) -> dict[str, Any]:
-    """The 2:4 kernel where the mask and the shape allow it, else the dense one, for the reason `otherwise` if not the shape's."""
+    """The 2:4 kernel where the mask and the shape allow it, else the dense one, for the reason `otherwise` if not the
+    shape's."""
     dense_us = float(found.dense.time_us[0])
     sparse = follows and not found.reason[0]
     kernel = found.sparse24 if sparse else found.dense

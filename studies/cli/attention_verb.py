@@ -7,18 +7,6 @@ from cyclopts import Parameter
 
 from studies.cli.output import check_format, emit
 
-SHOWN = {
-    "paper": (
-        "layer", "global_keys", "dense_preload_cycles", "dense_decoder_cycles", "sparse_preload_cycles", "sparse_decoder_cycles",
-        "dense_sddmm_cycles", "sparse_sddmm_cycles", "dense_value_cycles", "dense_spmm_cycles", "sparse_value_cycles",
-        "sparse_spmm_cycles", "cycles", "dense_cycles", "speedup",
-    ),
-    "cycle": (
-        "layer", "global_keys", "sparsity", "cycles", "sddmm_cycles", "spmm_cycles", "decoder_cycles", "softmax_cycles",
-        "stall_cycles", "ideal_cycles", "dense_cycles", "speedup", "paper_cycles", "paper_ratio",
-    ),
-}  # fmt: skip
-
 
 def attention(
     masks: Path,
@@ -43,18 +31,19 @@ def attention(
     set_
         key=value of the accelerator, e.g. array.height=64.
     format
-        json, csv or table; the table shows some of the columns in workloads/attention_rows.py.
+        json, csv or table; the table shows some of the columns.
     out
         Write to this file instead of stdout.
     """
     check_format(format)
-    from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionMasks, simulate_attention
+    from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
     from studies.progress import warn
-    from workloads.attention_rows import ATTENTION_COLUMNS
+    from studies.simulate import extra_columns
     from workloads.rows import to_frame
 
     opened = AttentionMasks.open(masks, pruned_is_one)
-    frame = to_frame(simulate_attention(opened, on, set_ or []), ATTENTION_COLUMNS)
+    target = open_attention(on, set_ or [])
+    frame = to_frame(model_rows(target, opened), extra=extra_columns([target]))
     for reason in frame.loc[(frame["reason"] != "") & frame["feasible"].any(), "reason"].drop_duplicates():
         warn(reason)
-    emit(frame, format, out, SHOWN[ATTENTION_MODELS[on].level])
+    emit(frame, format, out, target.table)

@@ -54,7 +54,7 @@ def formats(
     names = [name.strip() for name in formats.split(",") if name.strip()]
     if not names:
         raise UserError("--formats names no format; such as dense,bitmap")
-    rows = storage_rows(source.header, source.layers, names, parse_block(block), bits)
+    rows = storage_rows(source.header, source.linears, names, parse_block(block), bits)
     emit(to_frame(rows, FORMAT_COLUMNS), format, out, COLUMNS)
 
 

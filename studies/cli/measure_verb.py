@@ -10,10 +10,6 @@ from studies.cli.output import Whole, check_format, emit
 from studies.progress import ProgressLine
 from workloads.errors import UserError, unknown
 
-COLUMNS = (
-    "layer", "role", "out_features", "in_features", "tokens", "kernel", "latency_us", "dense_latency_us", "speedup", "feasible",
-    "reason",
-)  # fmt: skip
 TOKENS = "1,16,64,256,1024,2048,8192"
 KERNELS = "dense,cusparselt24,cutlass24,int8,int8-24,fp8,fp8-24,int4"
 
@@ -80,14 +76,15 @@ def measure(
         json, csv or table: what is printed.
     """
     check_format(format)
+    from measurement.rows import MEASURED_COLUMNS, SITUATIONS
     from studies import measure as glue
 
-    if l2 not in glue.SITUATIONS:
-        raise unknown("--l2", l2, glue.SITUATIONS)
+    if l2 not in SITUATIONS:
+        raise unknown("--l2", l2, SITUATIONS)
     if replay is not None:
         if bundle is not None or model is not None or shapes or out is not None or end_to_end:
             raise UserError("--replay FILE reads a record and takes only --l2 and --format beside it")
-        emit(glue.replay(replay, l2), format, None, COLUMNS)
+        emit(glue.replay(replay, l2), format, None, MEASURED_COLUMNS)
         return
     if out is None:
         raise UserError("measure: give --out DIR, the folder of the record; or --replay FILE")
@@ -104,23 +101,25 @@ def _layers(
     compile: bool, l2: str, seed: int, out: Path, format: str,
 ) -> None:  # fmt: skip
     from measurement.environment import check_gpu, describe
-    from measurement.measure import Conditions, cuda_machine
+    from measurement.measure import Procedure, cuda_device
+    from measurement.rows import MEASURED_COLUMNS, RecordTarget
     from studies import measure as glue
     from workloads.files import check_writable_folder
     from workloads.locking import writing
+    from workloads.rows import to_frame
 
-    conditions = Conditions(dtype, runs, compile, seed)
+    procedure = Procedure(dtype, runs, compile, seed)
     chosen = glue.open_kernels(kernels)
     check_gpu()
-    work = glue.open_work(bundle, model, shapes, pattern, tokens)
+    job = glue.open_job(bundle, model, shapes, pattern, tokens)
     check_writable_folder(out)
-    machine = cuda_machine()
-    environment = describe(machine.clock)
+    device = cuda_device()
+    environment = describe(device.clock)
     with writing(out):
-        record = glue.extend_record(out / glue.RECORD, work, chosen, conditions, machine, environment, ProgressLine())
-        frame = glue.rows_of(record, l2)
-        emit(frame, "csv", out / "rows.csv")
-    emit(frame, format, None, COLUMNS)
+        record = glue.extend_record(out / glue.RECORD, job, chosen, procedure, device, environment, ProgressLine())
+        frame = to_frame(RecordTarget(record, l2).every_row())
+        emit(frame, "csv", out / "rows.csv", MEASURED_COLUMNS)
+    emit(frame, format, None, MEASURED_COLUMNS)
 
 
 def _end_to_end(model: str, what: str, dtype: str, batch: int, seq: int, runs: int, out: Path) -> None:
@@ -131,17 +130,17 @@ def _end_to_end(model: str, what: str, dtype: str, batch: int, seq: int, runs: i
     from checkpoints.catalog import resolve_config
     from measurement import blocks
     from measurement.environment import check_gpu, describe
-    from measurement.measure import Conditions, cuda_machine
+    from measurement.measure import Procedure, cuda_device
     from studies.measure import write_end_to_end
     from workloads.locking import writing
 
-    Conditions(dtype, runs)
-    cases = [blocks.Conditions(dtype, phase, batch, seq, 1 if what == "block" else 0) for phase in blocks.PHASES]
+    Procedure(dtype, runs)
+    cases = [blocks.Scenario(dtype, phase, batch, seq, 1 if what == "block" else 0) for phase in blocks.PHASES]
     check_gpu()
     name, config = resolve_config(model)
-    machine = cuda_machine()
+    device = cuda_device()
     backends = {backend: blocks.converter(backend) for backend in blocks.BACKENDS}
-    rows = itertools.chain.from_iterable(blocks.end_to_end(machine, config, case, backends, runs) for case in cases)
+    rows = itertools.chain.from_iterable(blocks.end_to_end(device, config, case, backends, runs) for case in cases)
     with writing(out):
-        write_end_to_end(out / f"end-to-end-{what}-{dtype}.json", describe(machine.clock), name, rows)
+        write_end_to_end(out / f"end-to-end-{what}-{dtype}.json", describe(device.clock), name, rows)
     sys.stderr.write(f"wrote {out / f'end-to-end-{what}-{dtype}.json'}\n")

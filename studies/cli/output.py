@@ -23,14 +23,6 @@ def whole(kind: type, tokens: Sequence[Any]) -> int:
 
 Whole = Annotated[int, Parameter(converter=whole)]
 FORMATS = ("json", "csv", "table")
-TABLE_COLUMNS = (
-    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "cycles", "compute_cycles",
-    "stall_cycles", "dense_cycles", "speedup", "bound",
-)  # fmt: skip
-GPU_COLUMNS = (
-    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us", "dense_latency_us",
-    "speedup", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated", "bound",
-)  # fmt: skip
 
 
 def check_format(name: str) -> None:
@@ -38,7 +30,7 @@ def check_format(name: str) -> None:
         raise unknown("format", name, FORMATS)
 
 
-def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...] = TABLE_COLUMNS) -> None:
+def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...]) -> None:
     """Prints the rows, or writes them to `out`; the table shows only `columns`. Raises NothingRan, once they are written, where every
     row is infeasible."""
     if form == "json":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from studies.cli.output import GPU_COLUMNS, TABLE_COLUMNS, Whole, check_format, emit
+from studies.cli.output import Whole, check_format, emit
 from studies.progress import ProgressLine
 from workloads.errors import UserError
 
@@ -68,19 +68,23 @@ def simulate(
     """
     check_format(format)
     from studies.gaps import warn_of_gaps
-    from studies.simulate import find_layer, open_any, open_source, simulate_frame, write_trace
+    from studies.simulate import (
+        check_traceable,
+        find_layer,
+        open_source,
+        open_targets,
+        simulate_frame,
+        table_of,
+        write_trace,
+    )
     from workloads.conditions import Conditions
     from workloads.routing import has_experts, parse_routing
 
     conditions = Conditions(tokens, activation_density, parse_routing(routing))
-    targets = open_any(on, set_ or [], sweep or [], dtype)
-    gpu = not isinstance(targets, list)
-    if gpu and (trace is not None or activation_density != 1):
-        raise UserError(
-            f"{on} is a GPU, whose times are predicted: it has no --trace and gains nothing from --activation-density"
-        )
-    if isinstance(targets, list) and trace is not None and len(targets) > 1:
-        raise UserError("--trace shows one design; leave --sweep out")
+    targets = open_targets(on, set_ or [], sweep or [], dtype)
+    targets[0].check(conditions)
+    if trace is not None:
+        check_traceable(targets)
     if trace is not None and model is not None:
         raise UserError("--trace needs a BUNDLE or --mask; prunesim generate makes a bundle of generated masks")
     if layer and trace is None:
@@ -97,13 +101,6 @@ def simulate(
     progress.close()
     if frame["feasible"].any():
         warn_of_gaps(frame)
-    if trace is not None and isinstance(targets, list):
+    if trace is not None:
         write_trace(source, targets[0], conditions, layer, trace)
-    if isinstance(targets, list):
-        columns: tuple[str, ...] = TABLE_COLUMNS if len(targets) == 1 else ("settings", *TABLE_COLUMNS)
-    else:
-        columns = GPU_COLUMNS
-    if (frame["routing"] != "").any():
-        place = columns.index("tokens") + 1
-        columns = (*columns[:place], "layer_tokens", "executions", *columns[place:])
-    emit(frame, format, out, columns)
+    emit(frame, format, out, table_of(frame, targets))

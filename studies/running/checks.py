@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from studies.entries import check_method, check_place, needs_calibration
+from simulator.accelerators.vitcod.attention import AttentionMasks
+from studies.entries import check_method, check_place, needs_calibration, targets_of
 from studies.masks import check_model, model_layers
 from studies.measure import replay
 from studies.method_entry import GENERATED, StudyMethod
@@ -10,6 +11,7 @@ from studies.names import described
 from studies.running.plan import Plan
 from studies.running.rows_tasks import routing_of
 from studies.study import StudyModel
+from workloads.conditions import Conditions
 from workloads.errors import NotForThisModel, UserError
 
 
@@ -19,8 +21,8 @@ def check_study(plan: Plan) -> None:
     for on in study.file.accelerators:
         for tokens in on.tokens:
             try:
-                check_place(on, tokens)
-                routing_of(plan.place, on)
+                conditions = Conditions(tokens, on.activation_density, routing_of(plan.place, on))
+                check_place(on, targets_of(on), conditions)
             except UserError as error:
                 raise UserError(f"{study.path}: {on.name}: {error}") from None
     for record in study.file.measured:
@@ -71,9 +73,14 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
 
 
 def _check_masks(plan: Plan, model: StudyModel, method: StudyMethod) -> None:
-    """Raises UserError where a bundle that was given is not of this model."""
+    """Raises UserError where masks that were given are not of this model, and where nothing runs masks of attention."""
     study = plan.study
     try:
+        if method.of_attention:
+            AttentionMasks.open(study.beside(method.masks or ""))
+            if not plan.places_of(model, method):
+                raise UserError("no accelerator of the study runs masks of attention; add vitcod-attention")
+            return
         check_model(study.beside(method.masks or ""), plan.place.beside_or_name(model.path or model.shapes))
     except UserError as error:
         raise UserError(f"{study.path}: {method.title} for model {model.name!r}: {error}") from None

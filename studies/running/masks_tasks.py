@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from simulator.accelerators.vitcod.attention import AttentionMasks
 from studies.masks import generated, write_bundle
 from studies.method_entry import StudyMethod
-from studies.names import described, given_name, masks_name
+from studies.names import described, given_name, masks_name, slug
 from studies.progress import ProgressLine, warn
 from studies.running.code import PRUNING, code_sha256
 from studies.running.store import Store
 from studies.running.task import FreeTask, Place, Task, file_sha256
 from studies.settings import density_of
 from studies.shapes import shapes_source
-from studies.simulate import Source, bundle_source
+from studies.simulate import Source, attention_source, bundle_source
 from studies.study import StudyModel
 from workloads.bundle import MaskBundle
 from workloads.files import sha256_of
@@ -23,19 +24,22 @@ from workloads.files import sha256_of
 @dataclass(frozen=True)
 class Masks:
     """What the rows of a run are made of; `name` tells it apart from the other runs of the study. Without a folder it is the shapes
-    of `shapes` alone."""
+    of `shapes` alone, or the masks of attention in a file."""
 
     sha256: str
     name: str
     folder: Path | None = None
     shapes: str = ""
     seed: int = 0
+    attention: Path | None = None
 
     @property
     def bundle(self) -> MaskBundle | None:
         return MaskBundle.open(self.folder) if self.folder is not None else None
 
     def source(self, fresh: bool = False) -> Source:
+        if self.attention is not None:
+            return attention_source(AttentionMasks.open(self.attention))
         bundle = self.bundle
         return shapes_source(self.shapes, self.seed) if bundle is None else bundle_source(bundle, fresh)
 
@@ -68,6 +72,15 @@ class GivenMasks(MasksTask, FreeTask):
     def result(self, inputs: Sequence[Any]) -> Masks:
         bundle = MaskBundle.open(self.place.beside(self.method.masks or ""))
         return Masks(bundle.sha256, given_name(self.model, self.method, bundle), bundle.folder)
+
+
+class AttentionGiven(MasksTask, FreeTask):
+    """A file of attention masks that is there."""
+
+    def result(self, inputs: Sequence[Any]) -> Masks:
+        file = self.place.beside(self.method.masks or "")
+        sha256 = file_sha256(file)
+        return Masks(sha256, slug(self.model.name, file.stem, sha256[:8]), attention=file)
 
 
 class BundleTask(MasksTask):

@@ -1,14 +1,16 @@
 """The tasks of a study, in the order in which one process makes them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from simulator.gpu import GPUS
+from studies.entries import executed, targets_of
 from studies.method_entry import GENERATED, StudyMethod
-from studies.running.masks_tasks import GeneratedMasks, GivenMasks, MasksTask, PrunedMasks, ShapesAlone
+from studies.running.masks_tasks import AttentionGiven, GeneratedMasks, GivenMasks, MasksTask, PrunedMasks, ShapesAlone
 from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.task import Place, Task
 from studies.shapes import NEEDS_NO_MASK
 from studies.study import Study, StudyAccelerator, StudyModel
+from workloads.targets import Target
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,18 @@ class Plan:
     def methods_of(self, model: StudyModel) -> list[StudyMethod]:
         return [method for method in self.study.methods if method.runs_for(model.name)]
 
-    def places_of(self, model: StudyModel) -> list[tuple[StudyAccelerator, int]]:
-        runs = [on for on in self.study.file.accelerators if on.runs(model)]
+    def places_of(self, model: StudyModel, method: StudyMethod) -> list[tuple[StudyAccelerator, int]]:
+        """Where a method's masks run: on the targets that execute their kind of operation."""
+        runs = [on for on in self.study.file.accelerators if on.runs(model) and self.executes(on, method)]
         return [(on, tokens) for on in runs for tokens in on.tokens]
+
+    def executes(self, on: StudyAccelerator, method: StudyMethod) -> bool:
+        return executed(method) in self.targets[id(on)][0].executes
+
+    @cached_property
+    def targets(self) -> dict[int, list[Target]]:
+        """Of every entry of [[accelerators]], by its id."""
+        return {id(on): targets_of(on) for on in self.study.file.accelerators}
 
     def tasks(self) -> list[Task]:
         tasks: list[Task] = []
@@ -37,9 +48,9 @@ class Plan:
             for method in self.methods_of(model):
                 masks = self.masks_task(model, method)
                 tasks.append(masks)
-                if model.evaluated:
+                if model.evaluated and not method.of_attention:
                     tasks.append(QualityTask(self.place, model, method, (masks,)))
-                for on, tokens in self.places_of(model):
+                for on, tokens in self.places_of(model, method):
                     run = (self.place, model, method, on, tokens, (masks,))
                     tasks += [UtilisationTask(*run)] if on.trace else []
                     tasks.append(LayersTask(*run, self.fresh))
@@ -47,11 +58,14 @@ class Plan:
 
     def masks_task(self, model: StudyModel, method: StudyMethod) -> MasksTask:
         kind: type[MasksTask] = GivenMasks if method.masks else PrunedMasks
-        if method.method == GENERATED:
+        if method.of_attention:
+            kind = AttentionGiven
+        elif method.method == GENERATED:
             kind = ShapesAlone if self._shapes_suffice(model, method) else GeneratedMasks
         return kind(self.place, model, method)
 
     def _shapes_suffice(self, model: StudyModel, method: StudyMethod) -> bool:
-        names = {on.name for on, _ in self.places_of(model)}
+        targets = [target for on, _ in self.places_of(model, method) for target in self.targets[id(on)]]
+        predicted = bool(targets) and all(target.source == "predicted" for target in targets)
         plain = method.pattern == NEEDS_NO_MASK and method.selection.everything and method.fallback == "refuse"
-        return bool(names) and names <= set(GPUS) and plain and not model.evaluated
+        return predicted and plain and not model.evaluated

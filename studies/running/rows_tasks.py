@@ -151,7 +151,6 @@ class UtilisationTask(FreeTask):
         on, source = self.accelerator, inputs[0].source()
         conditions = Conditions(self.tokens, on.activation_density, routing_of(self.place, on))
         targets = targets_of(on)
-        assert isinstance(targets, list)
         frame = utilisation_frame(source, targets[0], conditions, on.trace)
         header = source.header
         facts = {"pattern": header.pattern, "target_sparsity": header.target_sparsity, "seed": header.seed}

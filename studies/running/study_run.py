@@ -90,7 +90,8 @@ class StudyRun:
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
         notes += [f"Left out: {text}." for text in self.left_out]
         asked = [accelerator.name for accelerator in self.study.file.accelerators if accelerator.published]
-        notes += [] if rows is None else unmatched_notes(asked, rows) + notes_for(rows)
+        targets = [target for some in self.plan.targets.values() for target in some]
+        notes += [] if rows is None else unmatched_notes(asked, rows) + notes_for(rows, targets)
         constants = None if rows is None else constants_for(rows)
         spmm = None if rows is None else spmm_table(rows)
         timelines = joined(self.timelines)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from measurement.measure import Machine
+from measurement.measure import Device
 from measurement.timing import Samples
 
 
@@ -60,6 +60,6 @@ class FakeCuSparseLt:
         return result
 
 
-def machine(clock: FakeClock | None = None, capability: tuple[int, int] = (9, 0)) -> Machine:
+def machine(clock: FakeClock | None = None, capability: tuple[int, int] = (9, 0)) -> Device:
     readings = {"sm_mhz": 1755.0, "power_w": 300.0, "temperature_c": 50.0}
-    return Machine("cpu", capability, clock or FakeClock(), lambda: readings)
+    return Device("cpu", capability, clock or FakeClock(), lambda: readings)

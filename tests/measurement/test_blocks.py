@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from measurement.blocks import Conditions, build, converter, end_to_end, linears
+from measurement.blocks import Scenario, build, converter, end_to_end, linears
 from tests.measurement.stand_ins import FakeClock, machine
 from workloads.errors import UserError
 
@@ -23,8 +23,8 @@ def test_dense_and_24(phase, blocks, what, count):
         return 4.0
 
     conversions = {"same": lambda w: w, "wrong": lambda w: w * 0.5, "refused": converter("cusparselt24")}
-    conditions = Conditions("bf16", phase, 2, 16, blocks)
-    rows = list(end_to_end(machine(FakeClock(shape_of)), CONFIG, conditions, conversions))
+    scenario = Scenario("bf16", phase, 2, 16, blocks)
+    rows = list(end_to_end(machine(FakeClock(shape_of)), CONFIG, scenario, conversions))
     assert [(row["kernel"], row["feasible"]) for row in rows] == [
         ("dense", True), ("same", True), ("wrong", False), ("refused", False),
     ]  # fmt: skip
@@ -46,14 +46,14 @@ def test_decode_repeats_the_same_step():
             outputs.append((call().clone(), call().clone(), call().clone()))
             return super().cold(call, runs)
 
-    list(end_to_end(machine(Twice()), CONFIG, Conditions("fp16", "decode", 1, 8), {}))
+    list(end_to_end(machine(Twice()), CONFIG, Scenario("fp16", "decode", 1, 8), {}))
     first, second, third = outputs[0]
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     torch.testing.assert_close(first, third, rtol=0, atol=0)
 
 
 def test_roles_choose_linears():
-    model = build(CONFIG, Conditions("fp16", "prefill", 1, 8), "cpu")
+    model = build(CONFIG, Scenario("fp16", "prefill", 1, 8), "cpu")
     assert len(model.model.layers) == 1
     names = [name for name, _ in linears(model, ("q", "down"))]
     assert names == ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj"]
@@ -62,10 +62,10 @@ def test_roles_choose_linears():
 
 def test_mistakes():
     with pytest.raises(UserError, match="phase prefill or decode"):
-        Conditions("fp16", "training", 1, 8)
+        Scenario("fp16", "training", 1, 8)
     with pytest.raises(UserError, match="seq 2 at least"):
-        Conditions("fp16", "decode", 1, 1)
+        Scenario("fp16", "decode", 1, 1)
     with pytest.raises(UserError, match="no linear of the roles fc1"):
-        list(end_to_end(machine(), CONFIG, Conditions("fp16", "prefill", 1, 8, roles=("fc1",)), {}))
+        list(end_to_end(machine(), CONFIG, Scenario("fp16", "prefill", 1, 8, roles=("fc1",)), {}))
     with pytest.raises(UserError, match="correct its config"):
-        build({**CONFIG, "num_attention_heads": 0}, Conditions("fp16", "prefill", 1, 8), "cpu")
+        build({**CONFIG, "num_attention_heads": 0}, Scenario("fp16", "prefill", 1, 8), "cpu")

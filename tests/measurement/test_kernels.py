@@ -1,4 +1,5 @@
-"""Shape rules against torch's own tables, and every kernel's arithmetic against its reference, where a CPU can run it."""
+"""Shape rules against torch's own tables, and every kernel's arithmetic against its reference, where a CPU can run
+it."""
 
 import itertools
 
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from torch.sparse import SparseSemiStructuredTensorCUSPARSELT, SparseSemiStructuredTensorCUTLASS
 
 from measurement import kernels as k
-from measurement.problem import Problem, draw, follows_24, keep_of_four, kept_of_four, pad_rows
+from measurement.problem import Problem, draw, follows_24, keep_of_four, pad_rows
 from tests.measurement.stand_ins import FakeCuSparseLt
 from workloads.errors import UserError
+from workloads.patterns import kept_of_four
 
 H100 = (9, 0)
 
@@ -67,7 +69,7 @@ def test_cards_too_old_are_told():
 
 
 def test_int4_wants_bf16():
-    assert "--dtype bf16" in k.Int4().refuses(Problem(256, 256, 1, "fp16"), H100)
+    assert "`dtype` bf16" in k.Int4().refuses(Problem(256, 256, 1, "fp16"), H100)
 
 
 @pytest.mark.parametrize("name", ["cutlass24", "cusparselt24", "int8-24", "fp8-24"])

@@ -5,14 +5,14 @@ import torch
 
 from measurement import kernels as k
 from measurement.environment import number, yardsticks
-from measurement.measure import Conditions, Machine, Shape, case, measure
+from measurement.measure import Device, Procedure, Shape, case, measure
 from measurement.problem import Problem
 from measurement.records import KEY, to_frame
 from measurement.timing import Samples, quickest
 from tests.measurement.stand_ins import FakeClock, FakeCuSparseLt, machine
 from workloads.errors import UserError
 
-FP16 = Conditions("fp16")
+FP16 = Procedure("fp16")
 
 
 def rows_of(*args, **kwargs):
@@ -65,12 +65,12 @@ def test_unstructured_masks_are_told_that_nothing_is_faster():
 
 
 def test_a_device_that_failed_stops_the_loop_and_keeps_what_was_measured():
-    class Broken(Machine):
+    class Broken(Device):
         def settle(self):
             raise RuntimeError("illegal memory access")
 
     good = machine()
-    broken = Broken(good.device, good.capability, good.clock, good.telemetry)
+    broken = Broken(good.name, good.capability, good.clock, good.telemetry)
     with pytest.raises(UserError, match="the GPU failed"):
         case(broken, Problem(64, 64, 8, "fp16"), k.CuSparseLt24(FakeCuSparseLt("refuses")), FP16)
 
@@ -107,7 +107,7 @@ def test_what_is_done_is_not_measured_again():
     assert [(row["tokens"], row["kernel"]) for row in again] == [(16, "int8")]
     everything = {tuple(row[key] for key in KEY) for row in first}
     assert rows_of(machine(), shapes, [k.Int8()], FP16, everything) == []
-    assert len(rows_of(machine(), shapes, [k.Int8()], Conditions("bf16"), everything)) == 4
+    assert len(rows_of(machine(), shapes, [k.Int8()], Procedure("bf16"), everything)) == 4
 
 
 def test_progress_ends_at_its_total():
@@ -120,7 +120,7 @@ def test_progress_ends_at_its_total():
 @pytest.mark.parametrize(("arguments", "word"), [(("fp32",), "fp16 or bf16"), (("fp16", 49), "at least 50")])
 def test_bad_conditions(arguments, word):
     with pytest.raises(UserError, match=word):
-        Conditions(*arguments)
+        Procedure(*arguments)
 
 
 def test_percentiles():
@@ -149,6 +149,6 @@ def test_compile_passes_through(monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", fake)
-    row = case(machine(), Problem(32, 32, 2, "fp16"), k.Dense(), Conditions("fp16", compile=True))
+    row = case(machine(), Problem(32, 32, 2, "fp16"), k.Dense(), Procedure("fp16", compile=True))
     assert row["compiled"] == "torch.compile"
     assert compiled == [False]

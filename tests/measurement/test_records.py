@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from measurement.kernels import Int8, Int8Sparse24
-from measurement.measure import Conditions, Shape, measure
+from measurement.measure import Procedure, Shape, measure
 from measurement.records import COLUMNS, FORMAT, Record, read_record, to_frame, write_record
 from tests.measurement.stand_ins import FakeCuSparseLt, machine
 from workloads.errors import UserError
@@ -24,7 +24,7 @@ LAYERS = [
 def example() -> Record:
     """Two shapes, two token counts, three kernels; one case that does not fit."""
     shapes = [(Shape(64, 64, "2:4"), [1, 16]), (Shape(40, 64, "2:4"), [16])]
-    rows = list(measure(machine(), shapes, [Int8(), Int8Sparse24(FakeCuSparseLt())], Conditions("fp16")))
+    rows = list(measure(machine(), shapes, [Int8(), Int8Sparse24(FakeCuSparseLt())], Procedure("fp16")))
     environment = {
         "gpu": "Pretend GPU",
         "torch": "2.13.0",

@@ -1,4 +1,5 @@
-"""The GPU clock's bookkeeping, with CUDA's objects replaced: what is recorded around what, how often, and what happens without a graph."""
+"""The GPU clock's bookkeeping, with CUDA's objects replaced: what is recorded around what, how often, and what happens
+without a graph."""
 
 import pytest
 import torch

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from measurement.kernels import CuSparseLt24, Int8
-from measurement.measure import Conditions
+from measurement.measure import Procedure
 from measurement.records import read_record, write_record
+from measurement.rows import RecordTarget
 from studies import measure as glue
 from studies.cli.main import main
 from studies.progress import ProgressLine
@@ -18,6 +19,7 @@ from tests.measurement.stand_ins import FakeClock, FakeCuSparseLt, machine
 from tests.measurement.test_records import example
 from workloads import BundleHeader, BundleWriter, Layer, PackedMask
 from workloads.errors import UserError
+from workloads.rows import to_frame as result_frame
 
 ENVIRONMENT = {"gpu": "Pretend GPU", "torch": "2.13.0", "cuda": "13.0", "cusparselt": 702}
 
@@ -87,19 +89,19 @@ def test_mistakes_are_one_line(capsys, arguments, word):
         ((None, None, ["16,64"], "2:4", "1"), "three numbers"),
         ((None, None, ["16,64,0"], "2:4", "1"), "whole numbers"),
         ((None, None, ["16,64,x"], "2:4", "1"), "whole numbers"),
-        ((None, "llama-2-7b", [], "4:8", "1"), "--pattern '4:8'"),
-        ((None, "llama-2-7b", [], "2:4", "1,,2"), "--tokens"),
-        ((None, "llama-2-7b", [], "2:4", "-1"), "--tokens"),
+        ((None, "llama-2-7b", [], "4:8", "1"), "`pattern` '4:8'"),
+        ((None, "llama-2-7b", [], "2:4", "1,,2"), "`tokens`"),
+        ((None, "llama-2-7b", [], "2:4", "-1"), "`tokens`"),
         ((None, "lama-2-7b", [], "2:4", "1"), "llama-2-7b"),
     ],
 )
 def test_work_that_makes_no_sense(arguments, word):
     with pytest.raises(UserError, match=word):
-        glue.open_work(*arguments)
+        glue.open_job(*arguments)
 
 
 def test_a_model_is_measured_once_for_every_distinct_shape():
-    work = glue.open_work(None, "llama-2-7b", [], "2:4", "1,16")
+    work = glue.open_job(None, "llama-2-7b", [], "2:4", "1,16")
     assert len(work.layers) == 32 * 7
     assert {(shape.out_features, shape.in_features) for shape, _ in work.shapes} == {
         (4096, 4096),
@@ -110,7 +112,7 @@ def test_a_model_is_measured_once_for_every_distinct_shape():
 
 
 def test_shapes_bring_their_tokens():
-    work = glue.open_work(None, None, ["8,64,32", "16,64,32", "8,32,32"], "2:4", "1")
+    work = glue.open_job(None, None, ["8,64,32", "16,64,32", "8,32,32"], "2:4", "1")
     assert [(s.out_features, s.in_features, t) for s, t in work.shapes] == [(64, 32, [8, 16]), (32, 32, [8])]
 
 
@@ -124,10 +126,10 @@ def test_a_bundle_keeps_its_patterns(tmp_path):
         "unstructured",
     )
     writer.finish()
-    work = glue.open_work(tmp_path / "b", None, [], "2:4", "4")
+    work = glue.open_job(tmp_path / "b", None, [], "2:4", "4")
     assert [(s.pattern, t) for s, t in work.shapes] == [("2:4", [4]), ("unstructured", [4])]
     record = extend(tmp_path, work, [CuSparseLt24(FakeCuSparseLt())])
-    rows = glue.rows_of(record, "cold")
+    rows = result_frame(RecordTarget(record, "cold").every_row())
     assert rows.set_index(["layer", "kernel"])["feasible"].to_dict() == {
         ("a", "dense"): True, ("a", "cusparselt24"): True, ("b", "dense"): True, ("b", "cusparselt24"): False,
     }  # fmt: skip
@@ -141,8 +143,10 @@ def test_layers_left_dense_run_the_dense_kernel_in_a_configuration_of_their_run(
     writer.add(Layer("a", "q", 0, 64, 64), PackedMask.from_dense(mask), "2:4")
     writer.add(Layer("b", "k", 0, 64, 64), PackedMask.dense(64, 64), "dense")
     writer.finish()
-    work = glue.open_work(tmp_path / "b", None, [], "2:4", "4")
-    rows = glue.rows_of(extend(tmp_path, work, [CuSparseLt24(FakeCuSparseLt())]), "cold").set_index(["layer", "kernel"])
+    work = glue.open_job(tmp_path / "b", None, [], "2:4", "4")
+    rows = result_frame(
+        RecordTarget(extend(tmp_path, work, [CuSparseLt24(FakeCuSparseLt())]), "cold").every_row()
+    ).set_index(["layer", "kernel"])
     assert set(rows["pattern"]) == {"2:4"}
     assert rows["layer_pattern"].to_dict() == {
         ("a", "dense"): "", ("a", "cusparselt24"): "", ("b", "dense"): "dense", ("b", "cusparselt24"): "dense",
@@ -155,12 +159,12 @@ def test_layers_left_dense_run_the_dense_kernel_in_a_configuration_of_their_run(
 
 def extend(folder, work, kernels, clock=None, environment=ENVIRONMENT):
     return glue.extend_record(
-        folder / "record.csv", work, kernels, Conditions("fp16"), machine(clock), environment, ProgressLine()
+        folder / "record.csv", work, kernels, Procedure("fp16"), machine(clock), environment, ProgressLine()
     )
 
 
 def test_an_interrupted_record_goes_on(tmp_path, capsys):
-    work = glue.open_work(None, None, ["8,64,32", "16,64,32"], "2:4", "1")
+    work = glue.open_job(None, None, ["8,64,32", "16,64,32"], "2:4", "1")
 
     class Killed(FakeClock):
         def warm(self, call, runs):
@@ -178,16 +182,16 @@ def test_an_interrupted_record_goes_on(tmp_path, capsys):
     nothing = FakeClock()
     assert len(extend(tmp_path, work, [Int8()], nothing).frame) == 4
     assert nothing.timed == {"cold": 0, "warm": 0}
-    more = extend(tmp_path, glue.open_work(None, None, ["8,32,32"], "2:4", "1"), [Int8()])
+    more = extend(tmp_path, glue.open_job(None, None, ["8,32,32"], "2:4", "1"), [Int8()])
     assert [layer["name"] for layer in more.header["layers"]] == ["64x32", "32x32"]
     assert len(read_record(tmp_path / "record.csv").frame) == 6
 
 
 def test_another_gpu_does_not_write_into_a_record(tmp_path):
-    work = glue.open_work(None, None, ["8,64,32"], "2:4", "1")
+    work = glue.open_job(None, None, ["8,64,32"], "2:4", "1")
     extend(tmp_path, work, [Int8()])
     for key, value in (("gpu", "Other GPU"), ("torch", "2.14.0")):
-        with pytest.raises(UserError, match=f"{key}.*another --out"):
+        with pytest.raises(UserError, match=f"{key}.*another `out`"):
             extend(tmp_path, work, [Int8()], environment={**ENVIRONMENT, key: value})
 
 

@@ -1,21 +1,26 @@
 """`vitcod-attention` against its functional twin, closed forms and laws; masks from files; rows."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionMasks, simulate_attention
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionMasks, model_rows, open_attention
 from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec, dense_layer, simulate
+from simulator.accelerators.vitcod.attention.positions import Positions
 from simulator.accelerators.vitcod.attention.schedule import AttentionCycles, best_schedule, mappings, run
-from simulator.accelerators.vitcod.attention.work import Work
 from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
+from simulator.simulate import rows_on
+from simulator.statistics import StatisticsStore
+from simulator.targets import find_target
 from simulator.tiling.search import NEAR
 from validation.twins.attention import Machine, parse_mapping
-from workloads.attention_rows import ATTENTION_COLUMNS
+from workloads.columns.layers import LAYER_COLUMNS
+from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.rows import to_frame, to_records
 
@@ -89,7 +94,7 @@ def test_every_mapping_agrees_with_the_twin_and_none_is_better(heads, tokens, ra
     buffers = ["buffers.output_kib=8", *(f"buffers.{name}_kib={kib}" for name in ("query", "key", "value"))]
     spec = spec_of(*SMALL, *buffers, f"attention.encoder_ratio={ratio}")
     kept = some_masks(5, heads, tokens, 0.15)
-    work = Work.of(kept, spec.attention.global_above, spec.array.width)
+    work = Positions.of(kept, spec.attention.global_above, spec.array.width)
     candidates = list(mappings(spec, work))
     walked = {candidate: run(spec, work, candidate) for candidate in candidates}
     assert {candidate.order for candidate in candidates} == {"queries", "keys"}
@@ -156,7 +161,7 @@ def test_lane_maxima_of_random_masks_match_the_binomial(seed, features, height):
     """Every lane owns one key, 64 queries a tile: the fullest of 64 Binomial(64, p), f cycles a position."""
     density, heads = 0.1, 400
     kept = np.random.default_rng(seed).random((heads, 64, 64)) < density
-    work = Work.of(kept, 64, 64)
+    work = Positions.of(kept, 64, 64)
     chunks = math.ceil(features / height)
     pmf = [math.comb(64, k) * density**k * (1 - density) ** (64 - k) for k in range(65)]
     expected = sum(1 - min(1.0, sum(pmf[: k + 1])) ** 64 for k in range(64)) * chunks
@@ -251,22 +256,55 @@ def test_head_by_head_fits_where_all_heads_do_not():
 def test_rows_fill_the_documented_columns():
     kept = some_masks(4, 3, 60, 0.1)
     for name, model in ATTENTION_MODELS.items():
-        rows = list(simulate_attention(AttentionMasks.of(np.stack([kept, kept]), "m"), name))
-        records = to_records(to_frame(rows, ATTENTION_COLUMNS))
-        assert [row["layer"] for row in records] == ["0", "1", "total"]
+        target = open_attention(name)
+        rows = model_rows(target, AttentionMasks.of(np.stack([kept, kept]), "m"))
+        records = to_records(to_frame(rows, extra=target.columns))
+        assert [row["layer"] for row in records] == ["attention.0", "attention.1", "total"]
         first, second, total = records
-        assert {**first, "layer": "1"} == second
+        assert {**first, "layer": "attention.1", "block": 1} == second
+        assert (first["role"], first["tokens"], first["heads"]) == ("attention", 60, 3)
+        assert first["sparsity"] == pytest.approx(1 - first["nnz"] / (first["out_features"] * first["in_features"]))
         assert first["level"] == model.level
         assert first["speedup"] == first["dense_cycles"] / first["cycles"]
-        assert total["kept"] == 2 * kept.sum()
+        assert total["nnz"] == 2 * kept.sum()
         assert total["dense_cycles"] == 2 * first["dense_cycles"]
         if model.level == "cycle":
             assert total["cycles"] == 2 * first["cycles"]
             assert first["paper_ratio"] == first["cycles"] / first["paper_cycles"]
             assert total["paper_cycles"] == 2 * first["paper_cycles"]
-            assert first["imbalance_cycles"] == first["sddmm_cycles"] + first["spmm_cycles"] - first["ideal_cycles"]
-    assert len({column.name for column in ATTENTION_COLUMNS}) == len(ATTENTION_COLUMNS)
-    assert all(column.meaning for column in ATTENTION_COLUMNS)
+            engines = first["sddmm_cycles"] + first["spmm_cycles"]
+            assert first["engine_imbalance_cycles"] == engines - first["ideal_cycles"]
+            rest = first["decoder_cycles"] + first["softmax_cycles"]
+            assert first["imbalance_cycles"] == first["engine_imbalance_cycles"] + rest
+            parts = [first[name] for name in ("ideal_cycles", "imbalance_cycles", "stall_cycles")]
+            assert sum(parts) == pytest.approx(first["cycles"])
+            assert first["activation_bytes"] == first["query_bytes"] + first["key_bytes"] + first["value_bytes"]
+        own = [column.name for column in (*LAYER_COLUMNS, *target.columns)]
+        assert len(set(own)) == len(own)
+        assert all(column.meaning for column in target.columns)
+
+
+def test_heads_that_state_their_features_and_tiles_of_a_layer():
+    """The trace ends when the layer does."""
+    masks = AttentionMasks.of(some_masks(3, 2, 40, 0.2), "m")
+    (operation,) = masks.operations()
+    target, store = open_attention("vitcod-attention"), StatisticsStore()
+    (row,) = target.rows(masks.header, replace(operation, head_features=32), Conditions(1), store)
+    other = open_attention("vitcod-attention", ["attention.head_features=32"])
+    (same,) = other.rows(masks.header, operation, Conditions(1), store)
+    assert row["head_features"] == 32
+    assert {**row, "settings": "", "spec_sha256": ""} == {**same, "settings": "", "spec_sha256": ""}
+    line = other.timeline(masks.header, operation, Conditions(1), store)
+    assert line.end == row["cycles"]
+
+
+def test_attention_on_a_machine_of_linears():
+    masks = AttentionMasks.of(some_masks(3, 2, 40, 0.2), "m")
+    (operation,) = masks.operations()
+    refusal = find_target("vitcod").supports(operation)
+    assert str(refusal) == "attention.0 needs a target of attention; vitcod runs linear"
+    assert find_target("vitcod-attention").supports(operation) is None
+    assert list(rows_on([find_target("vitcod")], masks.header, [operation], Conditions(1))) == []
 
 
 def test_a_dense_layer_that_does_not_fit_leaves_its_columns_empty():
@@ -278,7 +316,7 @@ def test_a_dense_layer_that_does_not_fit_leaves_its_columns_empty():
         "buffers.output_kib=2",
         "attention.encoder_ratio=1.0",
     ]
-    row, total = simulate_attention(AttentionMasks.of(kept, "m"), "vitcod-attention", sets)
+    row, total = model_rows(open_attention("vitcod-attention", sets), AttentionMasks.of(kept, "m"))
     for each in (row, total):
         assert each["feasible"]
         assert each["reason"].startswith("without pruning it does not fit: ")
@@ -289,7 +327,7 @@ def test_a_dense_layer_that_does_not_fit_leaves_its_columns_empty():
 
 def test_an_unknown_target_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'vitcod-attention"):
-        next(simulate_attention(AttentionMasks.of(np.ones((1, 4, 4))), "vitcod-atention"))
+        open_attention("vitcod-atention")
 
 
 @pytest.mark.parametrize("target", ["vitcod-attention", "vitcod-attention-paper"])
@@ -299,7 +337,7 @@ def test_the_published_threshold_grows_with_the_tokens(target):
     distance = np.subtract.outer(np.arange(384), np.arange(384))
     kept = ((distance >= 0) & (distance < 64))[None]
     default, scaled, literal = (
-        next(iter(simulate_attention(AttentionMasks.of(kept), target, sets)))
+        model_rows(open_attention(target, sets), AttentionMasks.of(kept))[0]
         for sets in ([], ["attention.global_above=98"], ["attention.global_above=50"])
     )
     assert default["cycles"] == scaled["cycles"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
+from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
 from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec, dense_layer, model_cycles, simulate
 from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
@@ -55,8 +55,8 @@ def test_the_rows_and_the_benchmark_say_the_same():
     assert len(rows) == 12 * 11 + 4
     assert all(row["difference"] == 0 for row in rows)
     masks = AttentionMasks.open(DEIT / "info_0.95.npy", pruned_is_one=True)
-    *layers, total = simulate_attention(masks, "vitcod-attention-paper")
-    assert [row["layer"] for row in layers] == [str(i) for i in range(12)]
+    *layers, total = model_rows(open_attention("vitcod-attention-paper"), masks)
+    assert [row["layer"] for row in layers] == [f"attention.{i}" for i in range(12)]
     assert (total["cycles"], total["transfer_cycles"], total["decoder_cycles"]) == (9492, 9492, 4728)
     assert total["sddmm_cycles"] + total["spmm_cycles"] == 4709
     assert total["stall_cycles"] == 9492 - 4728 - 4709
@@ -139,11 +139,12 @@ def test_a_layer_that_the_formula_cannot_answer_is_a_row_with_its_reason():
     kept = np.zeros((2, 1, 80, 80), dtype=bool)
     kept[:, 0, :, 0] = True
     kept[1, 0, :50, 1:] = True
-    first, second, total = simulate_attention(
-        AttentionMasks.of(kept, "m"), "vitcod-attention-paper", ["array.width=16", "attention.global_above=50"]
+    first, second, total = model_rows(
+        open_attention("vitcod-attention-paper", ["array.width=16", "attention.global_above=50"]),
+        AttentionMasks.of(kept, "m"),
     )
     assert first["feasible"]
     assert not second["feasible"]
     assert second["reason"].startswith("the denser engine needs 1 PE")
     assert "cycles" not in second
-    assert (total["feasible"], total["reason"]) == (False, "cannot run layer 1")
+    assert (total["feasible"], total["reason"]) == (False, "cannot run layer attention.1")

@@ -37,10 +37,10 @@ def json_rows(capsys, *arguments: object) -> list[dict]:
 @pytest.mark.parametrize("on", ["vitcod-attention-paper", "vitcod-attention"])
 def test_rows_and_both_ways_to_write_a_mask(masks, capsys, on):
     rows = json_rows(capsys, masks, "--on", on)
-    assert [row["layer"] for row in rows] == ["0", "1", "total"]
+    assert [row["layer"] for row in rows] == ["attention.0", "attention.1", "total"]
     assert all(row["cycles"] > 0 and row["feasible"] for row in rows)
     turned = json_rows(capsys, masks.with_name("pruned.npy"), "--on", on, "--pruned-is-one")
-    assert [{**row, "masks": "masks"} for row in turned] == rows
+    assert [{**row, "model": "masks"} for row in turned] == rows
 
 
 def test_one_layer_integers_and_settings(masks, capsys):
@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_a_row_and_where_nothing_fits_an_exit_code(masks, c
     assert "buffers.key_kib, which holds 1,024 B; raise it to" in rows[0]["reason"]
     assert rows[0]["cycles"] is None
     assert captured.err.count("\n") == 1
-    assert "none of 3 rows can run on vitcod-attention; the first, 0: " in captured.err
+    assert "none of 3 rows can run on vitcod-attention; the first, attention.0: " in captured.err
 
 
 def with_value(value: float) -> np.ndarray:

@@ -16,7 +16,8 @@ from simulator.accelerators.systolic.stream import Gemm
 from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod.tiling import Schedule
 from simulator.cycles import Infeasible, LayerCycles
-from simulator.simulate import energy_of, open_target
+from simulator.layer_rows import energy_of
+from simulator.simulate import open_target
 from simulator.tiling import mapper
 from simulator.tiling.search import NEAR, Choices, best
 from simulator.work import Work

@@ -7,9 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from simulator.gpu.layers import open_gpu, predict_layers
+from simulator.gpu.layers import open_gpu
 from simulator.gpu.prediction import predict
-from simulator.simulate import evaluate, open_target, simulate_layers
+from simulator.layer_rows import evaluate
+from simulator.simulate import open_target, rows_on, simulate_layers
 from simulator.statistics import StatisticsStore
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
@@ -129,7 +130,7 @@ def test_fractions_of_tokens_lie_between_the_whole_ones():
 def test_gpu_rows():
     target = open_gpu("a100-sxm", [], "fp16")
     for routing, tokens, n, hit in ((Routing(), 1024, 512, 1.0), (Routing("balanced"), 1, 1, 0.5)):
-        rows = list(predict_layers(target, HEADER, moe_layers(), tokens, routing))
+        rows = list(rows_on([target], HEADER, moe_layers(), Conditions(tokens, routing=routing)))
         found = predict(target.spec, n, 256, 64, "fp16")
         assert rows[1]["latency_us"] == pytest.approx(hit * found.sparse24.time_us[0])
         assert rows[1]["dense_latency_us"] == pytest.approx(hit * found.dense.time_us[0])

@@ -111,13 +111,14 @@ def test_designs_of_a_sweep():
     targets = open_targets(
         "vitcod", ["clock.mhz=400"], ["array.width=32,64", "engines.dense_thresholds=[1.0],[1.0, 0.5]"]
     )
-    assert [(t.spec.array.width, len(t.spec.engines.dense_thresholds)) for t in targets] == [
+    specs = [target.accelerator.spec for target in targets]
+    assert [(spec.array.width, len(spec.engines.dense_thresholds)) for spec in specs] == [
         (32, 1),
         (32, 2),
         (64, 1),
         (64, 2),
     ]
-    assert all(t.spec.clock.mhz == 400 for t in targets)
+    assert all(spec.clock.mhz == 400 for spec in specs)
     assert len({t.settings for t in targets}) == 4
     for choices, said in (
         ([[]], "without values"),
@@ -141,7 +142,7 @@ def test_where_only_the_masked_layer_fits_there_is_a_row_without_a_speedup():
     row = row_of("eie", kept, ["array.pes=4", "buffers.weight_kib=1"])
     assert row["feasible"]
     assert min(row["cycles"], row["energy_pj"]) > 0
-    assert row["reason"].startswith("no dense baseline, it does not fit: the fullest of 4 PEs holds 1,024 entries")
+    assert row["reason"].startswith("no dense baseline, it does not fit: the fullest of 4 PEs, with 1,024 entries")
     assert not {"dense_cycles", "speedup", "dense_energy_pj", "energy_ratio", "dense_latency_us"} & set(row)
     roomy = row_of("eie", kept, ["array.pes=4", "buffers.weight_kib=2"])
     assert (roomy["cycles"], roomy["reason"]) == (row["cycles"], "")

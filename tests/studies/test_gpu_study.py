@@ -9,8 +9,9 @@ import pytest
 
 from measurement.records import write_record
 from simulator.gpu import GPUS, load_gpu, predict, spmm_published
-from simulator.gpu.layers import open_gpu, predict_layers
+from simulator.gpu.layers import open_gpu
 from simulator.gpu.published import GEMMS
+from simulator.simulate import rows_on
 from studies.cli.ls_verb import ls
 from studies.cli.report_verb import report
 from studies.cli.show_verb import show
@@ -21,6 +22,7 @@ from studies.running.study_run import StudyRun, run_study
 from studies.shapes import shapes_source
 from studies.study import read_study
 from tests.measurement.test_records import example
+from workloads.conditions import Conditions
 from workloads.errors import NotForThisModel, UserError
 from workloads.operations import linears_in_memory
 from workloads.rows import to_frame
@@ -81,9 +83,9 @@ def test_rows_without_masks_are_those_with_generated_ones(tmp_path):
     target = open_gpu("h200", [], "fp16")
     made = generated(path, "2:4", 0.5, 0, {})
     header, masks = made.header, made.masks
-    with_masks = to_frame(predict_layers(target, header, linears_in_memory(in_memory(header, masks)), 64))
+    with_masks = to_frame(rows_on([target], header, linears_in_memory(in_memory(header, masks)), Conditions(64)))
     source = shapes_source(path, 0)
-    without = to_frame(predict_layers(target, source.header, source.layers, 64))
+    without = to_frame(rows_on([target], source.header, source.operations, Conditions(64)))
     assert (with_masks["mask_sha256"] != "").all()
     pd.testing.assert_frame_equal(without, with_masks.assign(mask_sha256=""))
 
@@ -155,9 +157,9 @@ def test_an_accelerator_may_be_for_some_models_alone(study_file, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ('trace = "q"', "`trace`"), ('sweep = { "power.limit_w" = [250, 300] }', "`sweep`"),
+        ('trace = "q"', "`trace`"), ('sweep = { "power.limitw" = [250, 300] }', "power.limitw"),
         ("activation_density = 0.5", "`activation_density`"), ('dtype = "fp8"', "no fp8"), ('dtype = "fp17"', "fp17"),
-        ("set = { chip = { smz = 1 } }", "chip.smz"), ('tokens = [0]', "tokens = 0"), ("tokens = [99999999]", "99999999"),
+        ("set = { chip = { smz = 1 } }", "chip.smz"), ('tokens = [0]', "not 0"), ("tokens = [99999999]", "99999999"),
         ('published = "yes"', "published"), ("[[accelerators]]\nname = 'vitcod'\ndtype = 'fp16'", "`dtype` is for GPUs"),
         ("[[accelerators]]\nname = 'vitcod'\npublished = true", "`published` is for GPUs"),
         ("[[accelerators]]\nname = 'a100-pcix'", "did you mean 'a100-pcie'"),
@@ -261,7 +263,7 @@ def test_records_are_rows_of_a_study(study_file, tmp_path):
     assert "measured on NVIDIA A100 80GB PCIe l2=warm" in files["report.html"].read_text()
     assert any(note.startswith("Measured: ") for note in notes_for(rows))
     study_file.write_text(study_file.read_text().replace('"warm"', '"hot"'))
-    with pytest.raises(UserError, match="unknown --l2 'hot'"):
+    with pytest.raises(UserError, match="unknown `l2` 'hot'"):
         run_study(read_study(study_file), tmp_path / "other")
 
 

@@ -68,7 +68,7 @@ def test_columns_that_older_rows_lack_are_empty(tmp_path):
         ('{"model": 1}', "list of objects"),
         ("[1, 2]", "list of objects"),
         ("[", "does not hold result rows"),
-        ('[{"model": "a", "head_features": 1}]', "attention"),
+        ('[{"masks": "a", "head_features": 1}]', "attention"),
         (f"[{json.dumps(dict.fromkeys(HEADER.split(','), 'x'))}]", "does not hold result rows"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from simulator.accelerators.eie import nonzero_inputs
 from simulator.gpu.published import GEMMS
-from simulator.simulate import energy_of
+from simulator.layer_rows import energy_of
 from validation.comparison import Comparison, Point, error_of, number, percent, table
 from validation.comparisons.closed_forms import ranked
 from validation.runs import ROOMY, n_of_m, random_mask, run, target_of

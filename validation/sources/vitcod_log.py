@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from simulator.accelerators.vitcod.attention import AttentionMasks, simulate_attention
+from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
 from workloads.errors import UserError
 
 FOLDER = "deit_tiny_0.95"  # within the folder of what does not ship
@@ -44,7 +44,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
     Raises UserError where the data are absent or the log has another form.
     """
-    ours = list(simulate_attention(open_masks(folder), "vitcod-attention-paper"))
+    ours = model_rows(open_attention("vitcod-attention-paper"), open_masks(folder))
     published = read_log(folder)
     compared = []
     for layer, (row, lines) in enumerate(zip(ours[:-1], published["layers"], strict=True)):
@@ -64,10 +64,10 @@ def moves(folder: Path) -> list[dict[str, Any]]:
 
     `ratio` is to the published total, which always has its encoder.
     """
-    *_, paper = simulate_attention(open_masks(folder), "vitcod-attention-paper")
+    *_, paper = model_rows(open_attention("vitcod-attention-paper"), open_masks(folder))
     found = []
     for sets, what in MOVES:
-        *_, total = simulate_attention(open_masks(folder), "vitcod-attention", sets)
+        *_, total = model_rows(open_attention("vitcod-attention", sets), open_masks(folder))
         facts = {
             "settings": " ".join(sets),
             "what": what,
@@ -85,7 +85,7 @@ def head_totals(folder: Path) -> list[int]:
     for head in range(masks.heads):
         order = [head, *(other for other in range(masks.heads) if other != head)]
         turned = AttentionMasks(masks.name, masks.values[:, order], masks.pruned_is_one)
-        *_, total = simulate_attention(turned, "vitcod-attention-paper")
+        *_, total = model_rows(open_attention("vitcod-attention-paper"), turned)
         totals.append(total["compute_cycles"])
     return totals
 

@@ -3,14 +3,19 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from simulator.accelerators.vitcod.relabel import count_right_of, relabel
+from workloads import __version__
 from workloads.arrays import load_arrays
+from workloads.bundle import BundleHeader
 from workloads.errors import UserError
+from workloads.layers import ATTENTION_ROLE
 from workloads.mask import PackedMask
+from workloads.operations import Attention
 
 
 @dataclass(frozen=True)
@@ -61,25 +66,40 @@ class AttentionMasks:
     def tokens(self) -> int:
         return int(self.values.shape[2])
 
+    @property
+    def header(self) -> BundleHeader:
+        return BundleHeader(self.name, "imported-arrays", tool_version=__version__)
+
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Every layer as bool (heads, T, T), True = kept. UserError for other values or nothing kept in a layer."""
-        for layer in range(self.layers):
-            values = np.asarray(self.values[layer])
-            where = f"{self.name}: layer {layer}"
-            if values.dtype != np.bool_:
-                fits = (values == 0) | (values == 1)
-                if not fits.all():
-                    raise UserError(
-                        f"{where} holds {np.count_nonzero(~fits):,} values other than 0 and 1, "
-                        f"the first is {values[~fits][0]}; save booleans or 0/1"
-                    )
-            kept = values == 0 if self.pruned_is_one else values != 0
-            if not kept.any():
-                other = "without --pruned-is-one" if self.pruned_is_one else "with --pruned-is-one"
+        """Every layer as `layer` reads it."""
+        yield from map(self.layer, range(self.layers))
+
+    def operations(self) -> Iterator[Attention]:
+        """The attention of every layer, in order, nothing read yet. All heads have keys and values of their own."""
+        for number in range(self.layers):
+            read = partial(self.layer, number)
+            yield Attention(
+                f"attention.{number}", ATTENTION_ROLE, number, self.heads, self.heads, self.tokens, self.tokens, read
+            )
+
+    def layer(self, number: int) -> np.ndarray:
+        """Bool (heads, T, T), True = kept. Raises UserError for other values, or nothing kept."""
+        values = np.asarray(self.values[number])
+        where = f"{self.name}: layer {number}"
+        if values.dtype != np.bool_:
+            fits = (values == 0) | (values == 1)
+            if not fits.all():
                 raise UserError(
-                    f"{where} keeps no position at all; if 1 and 0 are the other way round, read it {other}"
+                    f"{where} holds {np.count_nonzero(~fits):,} values other than 0 and 1, "
+                    f"the first is {values[~fits][0]}; save booleans or 0/1"
                 )
-            yield kept
+        kept = values == 0 if self.pruned_is_one else values != 0
+        if not kept.any():
+            other = "without" if self.pruned_is_one else "with"
+            raise UserError(
+                f"{where} keeps no position at all; if 1 and 0 are the other way round, read it {other} `pruned_is_one`"
+            )
+        return kept
 
 
 def layer_sha256(kept: np.ndarray) -> str:

@@ -2,7 +2,8 @@
 
 Level "paper": per layer, from the mask of head 0 (T x T; rows queries, columns keys), H heads of d features, W PE
 columns:
-  1. keys with more than `global_above` kept positions (the log's 50 of 197, kept as a share of T) are global, g of them; the label walk moves them to the front
+  1. keys with more than `global_above` kept positions (the log's 50 of 197, kept as a share of T) are global, g of
+  them; the label walk moves them to the front
      and n_s kept positions remain right of them;
   2. loading n values costs t(n) = ceil(8 n f / bandwidth) cycles, item by item; a token of Q or K is e = H * ratio *
      d values (what the encoder leaves), its decoding u = ceil(e / int(W W / H)) cycles, a token of V is H * d values;
@@ -35,7 +36,9 @@ from workloads.refusals import Refusal
 NOTES = (
     "A published formula, quirks included: the mask of head 0 stands for all heads, on 64 x 64 PEs where the paper's "
     "hardware has 512 MACs.",
-    "Loading overlaps perfectly with all else over the whole model; no outputs, metadata, softmax, lanes or buffers.",
+    "Loading overlaps perfectly with all else over the whole model; no outputs, metadata, softmax, lanes or buffers. "
+    "Layers that are "
+    "summed one by one therefore take no less than the publication's total.",
 )
 
 
@@ -53,8 +56,8 @@ class PaperDram:
 
 @dataclass(frozen=True)
 class Attention:
-    """head_features: d; encoder_ratio: rho; global_above: what a global key's column of kept positions exceeds, below 1 as a share of
-    the T tokens, else as their number."""
+    """head_features: d; encoder_ratio: rho; global_above: what a global key's column of kept positions exceeds, below 1
+    as a share of the T tokens, else as their number."""
 
     head_features: PositiveInt
     global_above: PositiveFloat

@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.accelerators.vitcod.attention.work import SMALLEST, Work, tile_sizes
+from simulator.accelerators.vitcod.attention.positions import SMALLEST, Positions, tile_sizes
 from simulator.cycles import Infeasible, ceil_div
-from simulator.engine import once
+from simulator.engine import Stream, once
 from simulator.engine import run as walk
 from simulator.machine.fit import too_small
 from simulator.tiling.search import Choices, best
@@ -39,6 +39,7 @@ class AttentionCycles:
     metadata_bytes: int
     output_bytes: int
     mapping: str
+    stream: Stream | None = field(default=None, compare=False, repr=False)
 
     @property
     def compute_cycles(self) -> int:
@@ -99,9 +100,6 @@ class Sizes:
         features = self.heads * self.spec.attention.head_features
         return -(-tokens * features // self.spec.macs) * self.left
 
-    def transfer(self, number_of_bytes: np.ndarray) -> np.ndarray:
-        return np.ceil(number_of_bytes / self.spec.bytes_per_cycle).astype(np.int64)
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -121,7 +119,7 @@ class Candidate:
         )
 
 
-def best_schedule(spec: "VitcodAttentionSpec", work: Work) -> AttentionCycles:
+def best_schedule(spec: "VitcodAttentionSpec", work: Positions) -> AttentionCycles:
     """The best mapping by `search`'s rule, bytes standing for energy. Raises Infeasible where none fits."""
     candidates = list(mappings(spec, work))
     if not candidates:
@@ -141,7 +139,7 @@ def groups_to_try(spec: "VitcodAttentionSpec", heads: int) -> list[int]:
     return [heads] if spec.left_heads(heads) else [n for n in range(1, heads + 1) if heads % n == 0]
 
 
-def mappings(spec: "VitcodAttentionSpec", work: Work) -> Iterator[Candidate]:
+def mappings(spec: "VitcodAttentionSpec", work: Positions) -> Iterator[Candidate]:
     """Every mapping that fits."""
     orders = ("queries", "keys") if spec.engines.stationary == "best" else (spec.engines.stationary,)
     tries = sizes_to_try(work.tokens)
@@ -164,7 +162,7 @@ def mappings(spec: "VitcodAttentionSpec", work: Work) -> Iterator[Candidate]:
             if index_bytes_needed(sizes, order, metadata) > spec.buffers.index_kib * 1024:
                 continue
             moved = Traffic.of(sizes, order, tile_q, tile_k).total_bytes + int(metadata.sum())
-            bound = max(compute[tile_q], moved / spec.bytes_per_cycle)
+            bound = max(compute[tile_q], moved / spec.port.bytes_per_cycle)
             yield Candidate(sizes, order, tile_q, tile_k, bound, moved)
 
 
@@ -177,11 +175,11 @@ def fits_tokens(sizes: Sizes, tile_q: int, tile_k: int) -> bool:
     )
 
 
-def fits_outputs(sizes: Sizes, work: Work, order: str, tile_q: int) -> bool:
+def fits_outputs(sizes: Sizes, work: Positions, order: str, tile_q: int) -> bool:
     return output_bytes_needed(sizes, work, order, tile_q) <= sizes.spec.buffers.output_kib * 1024
 
 
-def output_bytes_needed(sizes: Sizes, work: Work, order: str, tile_q: int) -> int:
+def output_bytes_needed(sizes: Sizes, work: Positions, order: str, tile_q: int) -> int:
     """Scores that wait ("keys": of all queries) and the outputs of a query tile, twice where another one follows."""
     per_group = work.scores(tile_q).reshape(sizes.groups, sizes.group, -1).sum(axis=1)  # (groups, query tiles)
     scores = int(per_group.max() if order == "queries" else per_group.sum(axis=1).max())
@@ -234,7 +232,7 @@ class Traffic:
         return moved * self.groups + self.decoder_bytes
 
 
-def run(spec: "VitcodAttentionSpec", work: Work, candidate: Candidate) -> AttentionCycles:
+def run(spec: "VitcodAttentionSpec", work: Positions, candidate: Candidate) -> AttentionCycles:
     """Counts and walks the tiles of one mapping."""
     sizes, tile_q, tile_k = candidate.sizes, candidate.tile_q, candidate.tile_k
     counts = work.sparse_counts(tile_k)
@@ -249,9 +247,9 @@ def run(spec: "VitcodAttentionSpec", work: Work, candidate: Candidate) -> Attent
     load_scores[0, 0, 0] += traffic.decoder_bytes
     compute_scores = sddmm + traffic.decode
     compute_scores[:, :, -1] += softmax
-    load = sizes.transfer(load_scores)
-    load_values = sizes.transfer(np.broadcast_to(traffic.value, spmm.shape))
-    store = sizes.transfer(np.broadcast_to(traffic.output, spmm.shape))
+    load = spec.port.cycles(load_scores)
+    load_values = spec.port.cycles(np.broadcast_to(traffic.value, spmm.shape))
+    store = spec.port.store_cycles(np.broadcast_to(traffic.output, spmm.shape))
     stream = once(
         in_order(candidate.order, load, load_values),
         in_order(candidate.order, compute_scores, spmm),
@@ -273,6 +271,7 @@ def run(spec: "VitcodAttentionSpec", work: Work, candidate: Candidate) -> Attent
         metadata_bytes=int(metadata.sum()),
         output_bytes=int(traffic.output.sum()) * sizes.groups,
         mapping=candidate.text,
+        stream=stream,
     )
 
 
@@ -282,8 +281,8 @@ def per_group(sizes: Sizes, per_head: np.ndarray) -> np.ndarray:
 
 
 def in_order(order: str, scores: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """(groups, query tiles, key tiles) of both steps, as executed. "queries": scores and outputs of a query tile in turn;
-    "keys": all scores of a group, keys outer, then its outputs, queries outer."""
+    """(groups, query tiles, key tiles) of both steps, as executed. "queries": scores and outputs of a query tile in
+    turn; "keys": all scores of a group, keys outer, then its outputs, queries outer."""
     groups = len(scores)
     if order == "queries":
         return np.concatenate([scores, outputs], axis=2).ravel()
@@ -299,7 +298,7 @@ def index_bytes_needed(sizes: Sizes, order: str, metadata: np.ndarray) -> int:
     return 2 * int(waiting.max())
 
 
-def refusal(spec: "VitcodAttentionSpec", work: Work) -> Refusal:
+def refusal(spec: "VitcodAttentionSpec", work: Positions) -> Refusal:
     """The first buffer that is too small for the smallest tiles of the fewest heads, queries outer."""
     tile = min(SMALLEST, work.tokens)
     sizes = Sizes(spec, work.heads, work.tokens, groups_to_try(spec, work.heads)[0])

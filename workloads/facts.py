@@ -17,14 +17,23 @@ def load_facts(load: Load) -> dict[str, Any]:
     }
 
 
-def operation_facts(header: BundleHeader, linear: Linear) -> dict[str, Any]:
-    """The columns that say which layer with which mask a row is of."""
+def header_facts(header: BundleHeader) -> dict[str, Any]:
+    """The columns that say which run a row is of."""
     return {
         "model": header.model_id,
         "method": header.method,
         "pattern": header.pattern,
-        "layer_pattern": linear.weights.pattern if linear.weights.pattern != header.pattern else "",
         "target_sparsity": header.target_sparsity,
+        "seed": header.seed,
+        "tool_version": __version__,
+    }
+
+
+def linear_facts(header: BundleHeader, linear: Linear) -> dict[str, Any]:
+    """The columns that say which layer with which mask a row is of."""
+    return {
+        **header_facts(header),
+        "layer_pattern": linear.weights.pattern if linear.weights.pattern != header.pattern else "",
         "layer": linear.name,
         "block": linear.block,
         "role": linear.role,
@@ -33,6 +42,4 @@ def operation_facts(header: BundleHeader, linear: Linear) -> dict[str, Any]:
         "nnz": linear.weights.nnz,
         "sparsity": linear.sparsity,
         "mask_sha256": linear.weights.sha256,
-        "seed": header.seed,
-        "tool_version": __version__,
     }

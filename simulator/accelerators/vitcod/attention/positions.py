@@ -12,7 +12,7 @@ SMALLEST = 16  # tokens of the smallest tile; every tile is a multiple of it, or
 
 
 @dataclass(frozen=True)
-class Work:
+class Positions:
     """One layer's masks, divided. H heads, T tokens; the sparser engine takes what is kept outside global keys."""
 
     sparse: np.ndarray  # (H, T, T) bool: kept positions of the sparser engine
@@ -23,9 +23,9 @@ class Work:
     kept: int
 
     @classmethod
-    def of(cls, kept: np.ndarray, above: int, width: int) -> "Work":
-        """Masks (H, T, T), True = kept; a key with more than `above` kept positions is global. One lane alone is never split:
-        a head whose work is of both kinds is then all sparse."""
+    def of(cls, kept: np.ndarray, above: int, width: int) -> "Positions":
+        """Masks (H, T, T), True = kept; a key with more than `above` kept positions is global. One lane alone is never
+        split: a head whose work is of both kinds is then all sparse."""
         counts = kept.sum(axis=1)  # (H, T) kept positions of every key
         tokens = kept.shape[1]
         is_global = counts > above
@@ -85,8 +85,9 @@ class Work:
         return np.maximum(dense, sparse) * chunks
 
     def spmm_cycles(self, counts: np.ndarray, tile_q: int, tile_k: int, chunks: int) -> np.ndarray:
-        """(H, query tiles, key tiles); a lane owns chunks of outputs, numbered query by query, `chunks` a query, and dealt
-        out in that order; each takes a cycle for every position of its query. `counts` are `sparse_counts(tile_k)`."""
+        """(H, query tiles, key tiles); a lane owns chunks of outputs, numbered query by query, `chunks` a query, and
+        dealt out in that order; each takes a cycle for every position of its query. `counts` are
+        `sparse_counts(tile_k)`."""
         queries = tile_sizes(self.tokens, tile_q)
         rounds = -(-queries * chunks // np.maximum(self.dense_lanes, 1)[:, None])  # (H, query tiles)
         dense = rounds[:, :, None] * self.keys(self.is_global, tile_k)[:, None, :]
@@ -131,7 +132,8 @@ def tile_sizes(tokens: int, tile: int) -> np.ndarray:
 def slowest_lane(counts: np.ndarray, tile: int, lanes: np.ndarray, units: int) -> np.ndarray:
     """(H, tiles of m, n) int64: the fullest lane of each tile, from positions `counts` (H, m, n).
 
-    Item i of a tile has `units` units of counts[i] each; unit u of item i belongs to lane (units i + u) mod lanes[head].
+    Item i of a tile has `units` units of counts[i] each; unit u of item i belongs to lane (units i + u) mod
+    lanes[head].
     """
     heads, items, n = counts.shape
     tiles = -(-items // tile)
