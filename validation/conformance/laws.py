@@ -71,7 +71,8 @@ def hold(law: Law, subject: Any, not_promised: str = "") -> Result:
             return Result(law.name, "FAILED", f"{case}: raises {type(error).__name__}: {said}")
     if not held:
         return Result(law.name, "not checked", f"none of {skipped} cases could run; the last: {reason}")
-    return Result(law.name, "passed", f"{held} cases" + (f", {skipped} could not run" if skipped else ""))
+    counted = "1 case" if held == 1 else f"{held} cases"
+    return Result(law.name, "passed", counted + (f", {skipped} could not run" if skipped else ""))
 
 
 def hold_all(laws: Iterable[Law], subject: Any, not_promised: dict[str, str]) -> Iterator[Result]:
