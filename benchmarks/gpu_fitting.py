@@ -9,7 +9,7 @@ from scipy.optimize import OptimizeResult, least_squares
 
 from benchmarks.gpu_presets import Card, start_spec
 from simulator.gpu import GpuSpec
-from simulator.gpu.gemm import best_candidates
+from simulator.gpu.kernel_times import best_candidates
 from simulator.gpu.prediction import rates_of, sparse24_tokens, tiles_of
 from simulator.gpu.spec import KernelFamily
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from simulator.gpu import confidence
-from simulator.gpu.gemm import BOUNDS, KernelRates, best_candidates
+from simulator.gpu.kernel_times import BOUNDS, KernelRates, best_candidates
 from simulator.gpu.spec import Error, GpuSpec, KernelFamily, Precision
 from workloads.errors import UserError, unknown
 from workloads.verdicts import verdict
@@ -87,7 +87,7 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
     broadcast.
 
     Raises UserError for sizes that are not whole numbers from 1 to 2^24 and for a dtype the GPU lacks.
-    The model and its approximations stand in simulator/gpu/gemm.py; bias, activation and compression of W are not in
+    The model and its approximations stand in simulator/gpu/kernel_times.py; bias, activation and compression of W are not in
     it.
     """
     precision = precision_of(spec, dtype)

@@ -5,7 +5,8 @@ from pathlib import Path
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import Design, described
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionModel
-from simulator.gpu import GPUS, gemm
+from simulator.gpu import GPUS
+from simulator.gpu import kernel_times as gemm
 from simulator.gpu.layers import NOTES
 from simulator.gpu.named import gpu_values, is_gpu
 from simulator.machine.files import based_on, described_by, is_machine_file, toml_text

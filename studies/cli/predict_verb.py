@@ -22,7 +22,7 @@ def predict(
     """Dense and 2:4 time of GEMMs on a GPU, what bounds them, and the error to expect.
 
     Nothing is measured: figures come from a tile-level model fitted to published measurements of best library kernels run
-    back to back (simulator/gpu/gemm.py states what it leaves out). error_basis says what a preset's stated error rests on.
+    back to back (simulator/gpu/kernel_times.py states what it leaves out). error_basis says what a preset's stated error rests on.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.gpu.gemm import (
+from simulator.gpu.kernel_times import (
     BOUNDS,
     MOST_PER_SM,
     SPLITS,

@@ -38,7 +38,8 @@ TENSOR, DRAM, L2, LAUNCH, WAVE_TAIL = range(5)
 
 
 class KernelRates(NamedTuple):
-    """One kernel family on one GPU, all floats (numba)."""
+    """One kernel family on one GPU, all floats. numba's files beside this one name the class: rename both or neither,
+    as an older installation's files would end the program."""
 
     sms: float
     clock_ghz: float
