@@ -37,7 +37,8 @@ NOTES = (
     "quantization and everything between the layers come on top.",
 )
 GPU_TABLE = (
-    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us", "dense_latency_us",
+    "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us",
+    "dense_latency_us",
     "speedup", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated", "bound",
 )  # fmt: skip
 N, M = 2, 4

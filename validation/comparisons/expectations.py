@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom, norm
 
-from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 from simulator.accelerators.vitcod.attention.cycle import simulate as simulate_attention
+from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.machine.spec import load_spec
 from validation.comparison import Comparison, error_of, number, percent, table
 from validation.comparisons import orderstats as stats

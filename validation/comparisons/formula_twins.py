@@ -5,10 +5,10 @@ from dataclasses import astuple, replace
 
 import numpy as np
 
-from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 from simulator.accelerators.vitcod.attention.cycle import simulate as simulate_attention
 from simulator.accelerators.vitcod.attention.paper import PaperSpec
 from simulator.accelerators.vitcod.attention.paper import simulate as simulate_paper
+from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible
 from simulator.dram import PRESETS, serve
 from simulator.dram.banks import COMMANDS

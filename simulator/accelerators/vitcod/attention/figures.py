@@ -6,8 +6,8 @@ import numpy as np
 
 from simulator.accelerators.vitcod.attention import cycle as vitcod
 from simulator.accelerators.vitcod.attention import paper as vitcod_paper
-from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec
+from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible
 from simulator.engine import Stream
 from simulator.machine.spec import load_spec

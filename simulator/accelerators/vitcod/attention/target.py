@@ -9,7 +9,6 @@ import numpy as np
 
 from simulator.accelerators.vitcod.attention import cycle as vitcod
 from simulator.accelerators.vitcod.attention import paper as vitcod_paper
-from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 from simulator.accelerators.vitcod.attention.figures import (
     CYCLE_COLUMNS,
     PAPER_COLUMNS,
@@ -21,6 +20,7 @@ from simulator.accelerators.vitcod.attention.figures import (
 )
 from simulator.accelerators.vitcod.attention.masks import AttentionMasks, layer_sha256
 from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec, model_cycles
+from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible
 from simulator.engine import Stream
 from simulator.machine.spec import load_spec, spec_sha256
@@ -54,13 +54,15 @@ class AttentionModel:
 ATTENTION_MODELS = {
     "vitcod-attention-paper": AttentionModel(
         "paper", PaperSpec, paper_figures, vitcod_paper.__doc__ or "", vitcod_paper.NOTES, PAPER_COLUMNS,
-        ("layer", "global_keys", "dense_preload_cycles", "dense_decoder_cycles", "sparse_preload_cycles", "sparse_decoder_cycles",
+        ("layer", "global_keys", "dense_preload_cycles", "dense_decoder_cycles", "sparse_preload_cycles",
+         "sparse_decoder_cycles",
          "dense_sddmm_cycles", "sparse_sddmm_cycles", "dense_value_cycles", "dense_spmm_cycles", "sparse_value_cycles",
          "sparse_spmm_cycles", "cycles", "dense_cycles", "speedup"),
     ),
     "vitcod-attention": AttentionModel(
         "cycle", VitcodAttentionSpec, cycle_figures, vitcod.__doc__ or "", vitcod.NOTES, CYCLE_COLUMNS,
-        ("layer", "global_keys", "sparsity", "cycles", "sddmm_cycles", "spmm_cycles", "decoder_cycles", "softmax_cycles",
+        ("layer", "global_keys", "sparsity", "cycles", "sddmm_cycles", "spmm_cycles", "decoder_cycles",
+         "softmax_cycles",
          "stall_cycles", "ideal_cycles", "dense_cycles", "speedup", "paper_cycles", "paper_ratio"),
     ),
 }  # fmt: skip
@@ -220,7 +222,8 @@ class AttentionTarget:
 
 
 ROW_FACTS = (
-    "model", "method", "pattern", "target_sparsity", "role", "out_features", "in_features", "layer_tokens", "executions", "target",
+    "model", "method", "pattern", "target_sparsity", "role", "out_features", "in_features", "layer_tokens",
+    "executions", "target",
     "settings", "level", "source", "tokens", "activation_density", "clock_mhz", "spec_sha256", "seed", "tool_version",
 )  # fmt: skip
 

@@ -3,20 +3,17 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulator.accelerators.vitcod.attention.positions import SMALLEST, Positions, tile_sizes
+from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible, ceil_div
 from simulator.engine import Stream, once
 from simulator.engine import run as walk
 from simulator.machine.fit import too_small
 from simulator.tiling.search import Choices, best
 from workloads.refusals import Refusal
-
-if TYPE_CHECKING:
-    from simulator.accelerators.vitcod.attention.cycle import VitcodAttentionSpec
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class AttentionCycles:
 class Sizes:
     """Bits and buffer capacities for `group` heads at a time; buffers hold Q and K decoded."""
 
-    spec: "VitcodAttentionSpec"
+    spec: VitcodAttentionSpec
     heads: int
     tokens: int
     group: int
@@ -119,7 +116,7 @@ class Candidate:
         )
 
 
-def best_schedule(spec: "VitcodAttentionSpec", work: Positions) -> AttentionCycles:
+def best_schedule(spec: VitcodAttentionSpec, work: Positions) -> AttentionCycles:
     """The best mapping by `search`'s rule, bytes standing for energy. Raises Infeasible where none fits."""
     candidates = list(mappings(spec, work))
     if not candidates:
@@ -134,12 +131,12 @@ def sizes_to_try(tokens: int) -> list[int]:
     return [tokens, *(1 << i for i in range(tokens.bit_length()) if SMALLEST <= 1 << i < tokens)]
 
 
-def groups_to_try(spec: "VitcodAttentionSpec", heads: int) -> list[int]:
+def groups_to_try(spec: VitcodAttentionSpec, heads: int) -> list[int]:
     """Heads loaded at a time: all where an encoder mixes them, else every divisor."""
     return [heads] if spec.left_heads(heads) else [n for n in range(1, heads + 1) if heads % n == 0]
 
 
-def mappings(spec: "VitcodAttentionSpec", work: Positions) -> Iterator[Candidate]:
+def mappings(spec: VitcodAttentionSpec, work: Positions) -> Iterator[Candidate]:
     """Every mapping that fits."""
     orders = ("queries", "keys") if spec.engines.stationary == "best" else (spec.engines.stationary,)
     tries = sizes_to_try(work.tokens)
@@ -232,7 +229,7 @@ class Traffic:
         return moved * self.groups + self.decoder_bytes
 
 
-def run(spec: "VitcodAttentionSpec", work: Positions, candidate: Candidate) -> AttentionCycles:
+def run(spec: VitcodAttentionSpec, work: Positions, candidate: Candidate) -> AttentionCycles:
     """Counts and walks the tiles of one mapping."""
     sizes, tile_q, tile_k = candidate.sizes, candidate.tile_q, candidate.tile_k
     counts = work.sparse_counts(tile_k)
@@ -298,7 +295,7 @@ def index_bytes_needed(sizes: Sizes, order: str, metadata: np.ndarray) -> int:
     return 2 * int(waiting.max())
 
 
-def refusal(spec: "VitcodAttentionSpec", work: Positions) -> Refusal:
+def refusal(spec: VitcodAttentionSpec, work: Positions) -> Refusal:
     """The first buffer that is too small for the smallest tiles of the fewest heads, queries outer."""
     tile = min(SMALLEST, work.tokens)
     sizes = Sizes(spec, work.heads, work.tokens, groups_to_try(spec, work.heads)[0])
