@@ -121,9 +121,8 @@ def constants_for(rows: pd.DataFrame | None) -> pd.DataFrame | None:
     return pd.DataFrame(sources())
 
 
-def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
-    """The approximations of every target in the rows, and of what the rows leave out. `targets`: those that are at
-    hand; others are known by the names and types that rows have."""
+def targets_in(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[Target]:
+    """The targets of the rows. `targets`: those that are at hand; others are known by the names and types that rows have."""
     named = set(rows["target"])
     known = [target for target in targets if target.name in named]
     others = rows[
@@ -132,6 +131,18 @@ def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
     pairs = dict.fromkeys(zip(others["target"], others["settings"].map(dtype_of), strict=True))
     found = (known_target(name, dtype) for name, dtype in pairs)
     known += [target for target in found if target is not None]
+    return known
+
+
+def columns_for(rows: pd.DataFrame | None, targets: Sequence[Target] = ()) -> tuple[Column, ...]:
+    """The columns that the targets of the rows have of their own, as they declare them."""
+    found = [] if rows is None else targets_in(rows, targets)
+    return tuple({column.name: column for target in found for column in target.columns}.values())
+
+
+def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
+    """The approximations of every target in the rows (`targets_in`), and of what the rows leave out."""
+    known = targets_in(rows, targets)
     notes = list(dict.fromkeys(note for target in known for note in target.notes))
     notes += left_dense_notes(rows) + unmasked_notes(rows) + published_notes(rows) + routing_notes(rows)
     timed = (

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports import write_report
 from studies.published import spmm_table
-from studies.report import constants_for, notes_for
+from studies.report import columns_for, constants_for, notes_for
 from workloads.errors import UserError
 from workloads.locking import writing
 
@@ -20,4 +20,6 @@ def make_report(frames: Sequence[pd.DataFrame], quality: pd.DataFrame | None, ou
     notes = notes_for(rows) if rows is not None else []
     spmm = None if rows is None else spmm_table(rows)
     with writing(out):
-        return write_report(rows, quality, out, title, notes, constants=constants_for(rows), spmm=spmm)
+        return write_report(
+            rows, quality, out, title, notes, constants=constants_for(rows), spmm=spmm, declared=columns_for(rows)
+        )

@@ -10,7 +10,7 @@ from studies.measure import replay
 from studies.names import absent_text, target_text
 from studies.progress import ProgressLine
 from studies.published import published_rows, spmm_table, unmatched_notes
-from studies.report import constants_for, notes_for
+from studies.report import columns_for, constants_for, notes_for
 from studies.running.backends import opened
 from studies.running.checks import check_study
 from studies.running.execute import Results, execute
@@ -95,7 +95,8 @@ class StudyRun:
         constants = None if rows is None else constants_for(rows)
         spmm = None if rows is None else spmm_table(rows)
         timelines = joined(self.timelines)
-        files = write_report(rows, quality, self.out, self.study.file.title, notes, timelines, constants, spmm)
+        title, own = self.study.file.title, columns_for(rows, targets)
+        files = write_report(rows, quality, self.out, title, notes, timelines, constants, spmm, own)
         print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)
         print(f"\nreport: {files['report.html']}")
         return files
