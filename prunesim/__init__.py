@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prunesim.masks import evaluate, generate, load, prune
     from prunesim.methods import Allocation, PruningMethod, Quantizer
     from prunesim.results import Gemms, Report, Result, Rows
-    from prunesim.times import predict, report, run, simulate
+    from prunesim.times import measure, predict, report, run, simulate
     from pruning.config import CalibrationConfig, PruneConfig
     from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError, __version__
 
@@ -52,6 +52,7 @@ _PLACES = {
     "generate": "prunesim.masks",
     "load": "prunesim.masks",
     "machines": "prunesim",
+    "measure": "prunesim.times",
     "methods": "prunesim",
     "predict": "prunesim.times",
     "prune": "prunesim.masks",
@@ -84,6 +85,7 @@ __all__ = [
     "generate",
     "load",
     "machines",
+    "measure",
     "methods",
     "predict",
     "prune",

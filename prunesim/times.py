@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from prunesim.results import Gemms, Report, Rows
-from studies.entries import overrides
+from studies.cli.measure_verb import KERNELS, TOKENS
+from studies.designs import On, open_targets
+from studies.entries import overrides, swept
 from studies.progress import ProgressLine
 from studies.report import read_rows
-from studies.simulate import bundle_source, open_source, open_targets, simulate_frame, table_of
+from studies.simulate import bundle_source, open_source, simulate_frame, table_of
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 def simulate(
     masks: MaskBundle | str | Path | None = None,
     *,
-    on: str,
+    on: On | Sequence[On],
     tokens: int = 1,
     set: Mapping[str, Any] | None = None,
-    sweep: Mapping[str, Sequence[Any]] | None = None,
+    sweep: Mapping[str, Sequence[Any] | str] | None = None,
     activation_density: float = 1.0,
     routing: str = "uniform",
     dtype: str = "",
@@ -37,24 +39,22 @@ def simulate(
     """Cycles, bytes and energy of every layer on an accelerator, or its predicted time on a GPU.
 
     `masks`: a bundle or its folder, or a .npy file of one mask; or none, and masks are generated for the shapes of `model` with
-    `pattern`, `density` and `seed`. `set`: keys of the accelerator, {"array.height": 16}; `sweep`: keys with their values,
-    one design for each combination.
+    `pattern`, `density` and `seed`. `on`: a name, "file.py:Name", a machine file, or a design made in Python, Vitcod(array=Array(32,
+    32)); or several of these. `set`: keys of the accelerator, {"array.height": 16}; `sweep`: keys with their values or a range,
+    {"array.height": "16:128:16"}, one design for each combination.
     """
     from workloads.conditions import Conditions
     from workloads.routing import parse_routing
 
     conditions = Conditions(tokens, activation_density, parse_routing(routing))
-    swept = [f"{key}={','.join(_value(value) for value in values)}" for key, values in (sweep or {}).items()]
-    targets = open_targets(on, overrides(dict(set or {})), swept, dtype)
+    targets = open_targets(on, overrides(dict(set or {})), swept(sweep or {}), dtype)
+    for target in targets:
+        target.check(conditions)
     source = _source(masks, model, pattern, density, seed, fresh)
     progress = ProgressLine(terminal_only=True)
     frame = simulate_frame(source, targets, conditions, progress)
     progress.close()
     return Rows(frame, table_of(frame, targets))
-
-
-def _value(value: Any) -> str:
-    return overrides({"key": value})[0].partition("=")[2]
 
 
 def _source(
@@ -77,14 +77,14 @@ def _source(
 def predict(
     gemms: pd.DataFrame | str | Path | Sequence[tuple[int, int, int]],
     *,
-    on: str,
+    on: str | Sequence[str],
     dtype: str = "fp16",
     set: Mapping[str, Any] | None = None,
 ) -> Gemms:
-    """Dense and 2:4 times of GEMMs on a GPU. `gemms`: (m, n, k) = (tokens, out_features, in_features) each, a frame with these
+    """Dense and 2:4 times of GEMMs on a GPU, or on several. `gemms`: (m, n, k) = (tokens, out_features, in_features) each, a frame with these
     columns, or a file: CSV or a SCALE-Sim topology."""
     from studies.gemm_files import SIZES, read_gemms
-    from studies.predict import PREDICT_TABLE, predict_frame
+    from studies.predict import PREDICT_TABLE, predict_on
 
     if isinstance(gemms, str | Path):
         sizes = read_gemms(Path(gemms))
@@ -94,7 +94,53 @@ def predict(
         sizes = pd.DataFrame(list(gemms), columns=list(SIZES))
     if missing := [name for name in SIZES if name not in sizes]:
         raise UserError(f"predict: the frame lacks the column {missing[0]!r}; it needs m, n and k")
-    return Gemms(predict_frame(sizes, on, dtype, overrides(dict(set or {}))), PREDICT_TABLE)
+    gpus = [on] if isinstance(on, str) else list(on)
+    return Gemms(predict_on(sizes, gpus, dtype, overrides(dict(set or {}))), PREDICT_TABLE)
+
+
+def measure(
+    masks: MaskBundle | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
+    shapes: Sequence[tuple[int, int, int]] = (),
+    kernels: Sequence[str] | str = KERNELS,
+    dtype: str = "fp16",
+    tokens: Sequence[int] | int | str = TOKENS,
+    pattern: str = "2:4",
+    runs: int = 50,
+    compile: bool = False,
+    l2: str = "cold",
+    seed: int = 0,
+    replay: str | Path | None = None,
+) -> Rows:
+    """Measured times of every layer on this machine's GPU, dense, 2:4 and quantized; the record in `out` grows when this is repeated.
+
+    One of `masks`, `model` and `shapes`, (m, n, k) each, says what is timed; `replay` reads a record instead, and needs no GPU.
+    """
+    from measurement.rows import MEASURED_COLUMNS
+    from studies import measure as glue
+
+    if replay is not None:
+        return Rows(glue.replay(Path(replay), l2), MEASURED_COLUMNS)
+    if out is None:
+        raise UserError("measure: give `out`, the folder of the record; or `replay`, a record")
+    from measurement.environment import check_gpu
+    from measurement.measure import Procedure
+
+    procedure = Procedure(dtype, runs, compile, seed)
+    chosen = glue.open_kernels(_joined(kernels))
+    check_gpu()
+    bundle = masks.folder if isinstance(masks, MaskBundle) else Path(masks) if masks is not None else None
+    sizes = [_joined(shape) for shape in shapes]
+    job = glue.open_job(bundle, str(model) if model is not None else None, sizes, pattern, _joined(tokens))
+    return Rows(
+        glue.measured(job, chosen, procedure, l2, Path(out), ProgressLine(terminal_only=True)), MEASURED_COLUMNS
+    )
+
+
+def _joined(values: Any) -> str:
+    return ",".join(map(str, values)) if isinstance(values, Sequence) and not isinstance(values, str) else str(values)
 
 
 def report(

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from simulator.accelerators import ACCELERATORS
-from simulator.accelerators.vitcod.attention.target import ATTENTION_MODELS, open_attention
+from simulator.accelerators import ACCELERATORS, Accelerator
+from simulator.accelerators.vitcod.attention.target import ATTENTION_MODELS, is_attention, open_attention
 from simulator.gpu.layers import open_gpu
 from simulator.gpu.named import is_gpu
 from simulator.gpu.spec import GPUS
@@ -35,21 +35,23 @@ class Traceable(Target, Protocol):
         ...
 
 
-def find_target(name: str, overrides: Sequence[str] = (), dtype: str = "") -> Target:
-    """With "key=value" overrides; names as the rooms know them, machine files and designs of others too. Raises
-    UserError for unknown names and keys, and for a `dtype` where it is not the user's to choose."""
-    if is_gpu(name):
-        return open_gpu(name, overrides, dtype or DTYPE)
+def find_target(on: str | Accelerator, overrides: Sequence[str] = (), dtype: str = "") -> Target:
+    """With "key=value" overrides: by a name as the rooms know it, a machine file's or a design's of others, or of a design that is
+    made. Raises UserError for unknown names and keys, and for a `dtype` where it is not the user's to choose."""
+    if isinstance(on, str) and is_gpu(on):
+        return open_gpu(on, overrides, dtype or DTYPE)
     if dtype:
         raise UserError(
-            f"`dtype` is for GPUs ({', '.join(GPUS)}); {name} has number.weight_bits and number.activation_bits"
+            f"`dtype` is for GPUs ({', '.join(GPUS)}); {on} has number.weight_bits and number.activation_bits"
         )
-    if name in ATTENTION_MODELS:
-        return open_attention(name, overrides)
+    if isinstance(on, Accelerator):
+        return AcceleratorTarget(on.changed(*overrides))
+    if is_attention(on):
+        return open_attention(on, overrides)
     others = installed("accelerators")
-    if name not in ACCELERATORS and name not in others and not is_file_name(name) and not is_machine_file(name):
-        raise unknown("accelerator or GPU", name, [*OURS, *others, *installed("gpus")])
-    return AcceleratorTarget(open_target(name, overrides))
+    if on not in ACCELERATORS and on not in others and not is_file_name(on) and not is_machine_file(on):
+        raise unknown("accelerator or GPU", on, [*OURS, *others, *installed("gpus")])
+    return AcceleratorTarget(open_target(on, overrides))
 
 
 def known_target(name: str, dtype: str) -> Target | None:

@@ -1,11 +1,13 @@
 """What the entries of a study ask for: targets, prune settings, and whether they can be had at all."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from simulator.machine.spec import flat
+from studies.designs import combined, parse_sweep
 from studies.method_entry import GENERATED, StudyMethod
 from studies.settings import density_of
-from studies.simulate import check_traceable, combined
+from studies.simulate import check_traceable
 from studies.study import StudyAccelerator
 from workloads.conditions import Conditions
 from workloads.errors import UserError
@@ -16,12 +18,18 @@ from workloads.treatment import check_fallback
 
 
 def targets_of(accelerator: StudyAccelerator) -> list[Target]:
-    """The accelerator or GPU, once for every combination of the values it sweeps. Raises UserError for what it does not
-    have."""
-    sweeps = [
-        [f"{key}={pretty_json(value).strip()}" for value in values] for key, values in flat(accelerator.sweep).items()
+    """The accelerator or GPU, once for every combination of the values it sweeps. Raises UserError for what it does not have."""
+    return combined(accelerator.name, overrides(accelerator.set), swept(accelerator.sweep), accelerator.dtype)
+
+
+def swept(values: Mapping[str, Any]) -> list[list[str]]:
+    """{"array.height": [16, 32], "array.width": "16:64:x2"} -> the "key=value" of every key. Raises UserError."""
+    return [
+        parse_sweep(f"{key}={each}")
+        if isinstance(each, str)
+        else [f"{key}={pretty_json(value).strip()}" for value in each]
+        for key, each in flat(dict(values)).items()
     ]
-    return combined(accelerator.name, overrides(accelerator.set), sweeps, accelerator.dtype)
 
 
 def described_by(targets: list[Target]) -> tuple[str, list[Any]]:

@@ -72,14 +72,14 @@ class Reading:
             mask = matrix.mask
             if self.pruned_is_one:
                 if matrix.told:
-                    raise UserError(f"{where} holds weights, of which the zeros are pruned; leave --pruned-is-one out")
+                    raise UserError(f"{where} holds weights, of which the zeros are pruned; leave `pruned_is_one` out")
                 mask = mask.complement()
             if self.transposed:
                 mask = mask.transposed()
             layer = self.layer_of(matrix, mask, where)
             if layer.name in seen:
                 raise UserError(
-                    f"{where} and {seen[layer.name]} are both of layer {layer.name}; leave one out or use --names"
+                    f"{where} and {seen[layer.name]} are both of layer {layer.name}; leave one out or use `names`"
                 )
             seen[layer.name] = matrix.name
             yield layer, replace(matrix, mask=mask)
@@ -96,7 +96,7 @@ class Reading:
         sides = f"is {mask.rows} x {mask.cols}, {layer.name} of {self.model.model_id} is {layer.out_features} x {layer.in_features}"
         if mask.shape[::-1] != layer.shape:
             raise UserError(f"{where} {sides} (outputs x inputs); were the masks made for another model?")
-        way_out = "leave --transposed out" if self.transposed else "it is transposed: say --transposed"
+        way_out = "leave `transposed` out" if self.transposed else "it is transposed: say `transposed=True`"
         raise UserError(f"{where} {sides} (outputs x inputs); {way_out}")
 
 
@@ -107,7 +107,7 @@ def imported(path: Path, options: ImportOptions) -> Imported:
     rules = read_rules(options.names)
     source = open_masks(path)
     if options.transposed and source.kind == "checkpoint":
-        raise UserError(f"{path} is a model, whose config says how its weights lie; leave --transposed out")
+        raise UserError(f"{path} is a model, whose config says how its weights lie; leave `transposed` out")
     model_id, config = resolve_config(options.model) if options.model else ("", source.config)
     model = layers_of(model_id, config) if options.model else None
     reading = Reading(source, model, rules, bool(options.pruned_is_one), options.transposed)
@@ -198,11 +198,11 @@ def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -
         return []
     if says == "pruned":
         raise UserError(
-            f"{path}: 1 seems to stand for pruned: {why}; say --pruned-is-one, or --kept-is-one if 1 is kept all the same"
+            f"{path}: 1 seems to stand for pruned: {why}; say `pruned_is_one=True`, or `pruned_is_one=False` if 1 is kept all the same"
         )
     return [
         f"nothing in {path} tells whether 1 is kept or pruned: read as kept, {share} of the weights are pruned, the other way "
-        f"{other}; say --kept-is-one or --pruned-is-one"
+        f"{other}; say `pruned_is_one=False` or `pruned_is_one=True`"
     ]
 
 
@@ -220,7 +220,7 @@ def turned_remarks(survey: Survey) -> list[str]:
     if across is None:
         return []
     return [
-        f"square masks are {across} along their outputs and not along their inputs: they may be transposed (--transposed)"
+        f"square masks are {across} along their outputs and not along their inputs: they may be transposed (`transposed=True`)"
     ]
 
 
@@ -239,7 +239,7 @@ def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
         return []
     return [
         f"the names of {len(strange)} of {len(layers)} masks, the first is {strange[0]!r}, do not say which role or block they "
-        "are of; give --model and --names"
+        "are of; give `model` and `names`"
     ]
 
 

@@ -99,7 +99,7 @@ def check_model(folder: Path, model: str) -> None:
         made = f"{folder} holds masks of {masks.header.model_id!r}"
         if entry.name not in shapes:
             raise UserError(
-                f"{made}, whose layer {entry.name} this model has not; its first layer is {next(iter(shapes))}: import masks with --model"
+                f"{made}, whose layer {entry.name} this model has not; its first layer is {next(iter(shapes))}: import masks with `model`"
             )
         if entry.layer.shape != shapes[entry.name]:
             raise UserError(

@@ -17,12 +17,14 @@ from measurement.records import KEY, Record, read_record, to_frame, write_record
 from measurement.rows import RecordTarget, shape_alone
 from studies.progress import ProgressLine
 from workloads.bundle import MaskBundle
+from workloads.csv_text import csv_text
 from workloads.errors import UserError
-from workloads.files import plain
+from workloads.files import check_writable_folder, plain, write_text
+from workloads.locking import writing
 from workloads.patterns import kept_of_four
 from workloads.rows import to_frame as result_frame
 
-RECORD = "record.csv"
+RECORD, ROWS = "record.csv", "rows.csv"
 SAME = ("gpu", "torch", "cuda", "cusparselt")  # of the environment: what a record may not mix
 NOT_24 = "a mask of 2:4 keeps 2 of 4; give `pattern` 2:4, 1:4 or 1:2, or unstructured to see why nothing is faster"
 
@@ -129,6 +131,29 @@ def extend_record(
     return record
 
 
+def measured(
+    job: MeasurementJob,
+    kernels: Sequence[Kernel],
+    procedure: Procedure,
+    situation: str,
+    out: Path,
+    progress: ProgressLine,
+) -> pd.DataFrame:
+    """Result rows of what this machine's GPU takes now, and took before: the record in `out` grows. Raises UserError where that is of
+    another machine."""
+    from measurement.environment import describe
+    from measurement.measure import cuda_device
+
+    check_writable_folder(out)
+    device = cuda_device()
+    environment = describe(device.clock)
+    with writing(out):
+        record = extend_record(out / RECORD, job, kernels, procedure, device, environment, progress)
+        frame = result_frame(RecordTarget(record, situation).every_row())
+        write_text(out / ROWS, csv_text(frame))
+    return frame
+
+
 def check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     for key in SAME:
         if plain(old.get(key)) != plain(new.get(key)):
@@ -146,8 +171,6 @@ def replay(path: Path, situation: str) -> pd.DataFrame:
 def write_end_to_end(path: Path, environment: dict[str, Any], model: str, rows: Iterable[dict[str, Any]]) -> None:
     """Rows of measurement.blocks with the environment, as JSON; whole after every row, so that a failure keeps what
     came before."""
-    from workloads.files import write_text
-
     collected: list[Any] = []
     for row in rows:
         collected.append(plain(row))

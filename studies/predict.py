@@ -22,9 +22,14 @@ def parse_shapes(shapes: Sequence[str]) -> pd.DataFrame:
     for shape in shapes:
         parts = shape.split(",")
         if len(parts) != 3:
-            raise UserError(f"--shapes {shape!r}: expected m,n,k, such as 2048,4096,4096")
-        rows.append([whole_size(part, f"--shapes {shape}: {name}") for name, part in zip(SIZES, parts, strict=True)])
+            raise UserError(f"`shapes` {shape!r}: expected m,n,k, such as 2048,4096,4096")
+        rows.append([whole_size(part, f"`shapes` {shape}: {name}") for name, part in zip(SIZES, parts, strict=True)])
     return pd.DataFrame(rows, columns=list(SIZES))
+
+
+def predict_on(gemms: pd.DataFrame, on: Sequence[str], dtype: str, sets: Sequence[str] = ()) -> pd.DataFrame:
+    """`predict_frame` of every GPU, one below the other."""
+    return pd.concat([predict_frame(gemms, each, dtype, sets) for each in on], ignore_index=True)
 
 
 def predict_frame(gemms: pd.DataFrame, on: str, dtype: str, sets: Sequence[str] = ()) -> pd.DataFrame:

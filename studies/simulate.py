@@ -1,8 +1,5 @@
 """Operations from anywhere onto targets: a frame of result rows, and the trace of one operation."""
 
-import itertools
-import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +11,7 @@ from checkpoints.expert_defaults import completed
 from simulator.accelerators.vitcod.attention import AttentionMasks
 from simulator.simulate import rows_on
 from simulator.statistics import StatisticsStore
-from simulator.targets import Traceable, find_target
+from simulator.targets import Traceable
 from simulator.trace import Timeline, busy_shares, trace_events
 from studies.masks import generated, in_memory
 from studies.progress import ProgressLine
@@ -29,13 +26,10 @@ from workloads.experts import expert_of
 from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
-from workloads.limits import shortened
 from workloads.operations import Linear, Operation, linears_in_memory, linears_of
 from workloads.patterns import DENSE
 from workloads.rows import to_frame
 from workloads.targets import Target, other_kind
-
-MAX_DESIGNS = 100_000  # of a sweep: some minutes
 
 
 @dataclass(frozen=True)
@@ -126,41 +120,6 @@ def find_layer(source: Source, name: str) -> str:
     raise UserError(f"no layer or role {name!r} to trace; there are {source.count} layers, the first is {first!r}")
 
 
-def open_targets(on: str, sets: Sequence[str], sweeps: Sequence[str] = (), dtype: str = "") -> list[Target]:
-    """The target with `sets`, once for every combination of the swept values ("key=v1,v2,..."). Raises UserError."""
-    return combined(on, sets, [parse_sweep(sweep) for sweep in sweeps], dtype)
-
-
-def combined(on: str, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:
-    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice or without
-    values."""
-    seen: set[str] = set()
-    for choice in choices:
-        if not choice:
-            raise UserError(f"{on}: a sweep without values; give at least one")
-        key = choice[0].partition("=")[0]
-        if key in seen:
-            raise UserError(f"{on}: {key} is swept twice; give all of its values in one sweep")
-        if len(set(choice)) < len(choice):
-            raise UserError(f"{on}: the sweep of {key} names a value twice")
-        seen.add(key)
-    count = math.prod(len(choice) for choice in choices)
-    if count > MAX_DESIGNS:
-        raise UserError(
-            f"{on}: the sweep asks for {shortened(count)} designs; at most {MAX_DESIGNS:,} at a time, so sweep fewer values"
-        )
-    return [find_target(on, [*sets, *chosen], dtype) for chosen in itertools.product(*choices)]
-
-
-def parse_sweep(text: str) -> list[str]:
-    """ "array.rows=16,32" -> ["array.rows=16", "array.rows=32"]; commas within brackets or quotes do not part values."""
-    key, separator, values = text.partition("=")
-    parts = [part.strip() for part in re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,\["])+', values)]
-    if not separator or not key.strip() or not parts or not all(parts):
-        raise UserError(f"`sweep` {text!r}: expected key=value,value,... such as dram.bandwidth_gbps=25.6,51.2")
-    return [f"{key.strip()}={part}" for part in parts]
-
-
 def check_kinds(source: Source, targets: Sequence[Target]) -> None:
     """Raises UserError where a target has no figures for any of the operations that are listed."""
     if not isinstance(source.operations, list):
@@ -176,7 +135,8 @@ def simulate_frame(
     """Result rows of every operation on every target, in order."""
     check_kinds(source, targets)
     verb = "simulating" if targets[0].source == "simulated" else "predicting"
-    name = targets[0].name if len(targets) == 1 else f"{len(targets):,} designs of {targets[0].name}"
+    several = f"designs of {targets[0].name}" if len({target.name for target in targets}) == 1 else "targets"
+    name = targets[0].name if len(targets) == 1 else f"{len(targets):,} {several}"
     rows = []
     for row in rows_on(targets, source.header, source.operations, conditions, source.store):
         rows.append(row)

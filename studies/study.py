@@ -1,7 +1,7 @@
 """A study file: models, methods, accelerators. TOML, checked key by key."""
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from pruning.config import CalibrationConfig
 from studies.method_entry import MethodEntry, StudyMethod, check_titles, of_attention
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
+from workloads.plugins import located
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StudyModel(CalibrationConfig):
 
 @dataclass(frozen=True)
 class StudyAccelerator:
-    """`sweep` maps keys to lists of values: a design for each combination. `trace` names a layer, or a role (its first layer), whose
+    """`name`: one of ours, an installed package's, file.py:Name or a machine file beside the study. `sweep` maps keys to lists of values or to ranges: a design for each combination. `trace` names a layer, or a role (its first layer), whose
     utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets published figures of
     the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced or a .json file of counts. `models` are names of those that run here, all unless given."""
 
@@ -42,7 +43,7 @@ class StudyAccelerator:
     tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
     activation_density: Annotated[float, Field(gt=0, le=1)] = 1.0
     set: dict[str, Any] = field(default_factory=dict)
-    sweep: dict[str, list[Any]] = field(default_factory=dict)
+    sweep: dict[str, list[Any] | str] = field(default_factory=dict)
     trace: str = ""
     dtype: str = ""
     published: bool = False
@@ -96,7 +97,7 @@ class Study:
 
 def read_study(path: Path) -> Study:
     """Raises UserError naming the file and the key for anything that is not as described above."""
-    content = _parsed(path)
+    content = _located(_parsed(path), path.parent)
     names = [model.name for model in content.models]
     for model in content.models:
         if names.count(model.name) > 1:
@@ -123,6 +124,12 @@ def read_study(path: Path) -> Study:
             f"{path}: none of its optional models is there; the first is looked for at {path.parent / absent[0].path}"
         )
     return Study(content, path, models, absent, _expanded(path, content.methods))
+
+
+def _located(content: StudyFile, beside: Path) -> StudyFile:
+    """With the files of machines where they lie: paths in a study are relative to it."""
+    accelerators = tuple(replace(each, name=located(each.name, beside)) for each in content.accelerators)
+    return replace(content, accelerators=accelerators)
 
 
 def _parsed(path: Path) -> StudyFile:

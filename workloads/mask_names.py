@@ -18,7 +18,7 @@ from workloads.roles import role_of
 MASK_ENDINGS = (".weight_mask", ".mask", "_mask")
 _BEGINNINGS = ("module.", "_orig_mod.")
 _HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_EXAMPLE = '--names \'l{block}_{role}\' for names like l0_q_proj, or a .toml or .json file of "their pattern" = "layer"'
+_EXAMPLE = '`names` \'l{block}_{role}\' for names like l0_q_proj, or a .toml or .json file of "their pattern" = "layer"'
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def read_rules(names: str) -> list[NameRule]:
         rules = [NameRule(names)]
     else:
         raise UserError(
-            f"--names {names!r} is neither a file nor a pattern with {{block}} and {{role}}; give {_EXAMPLE}"
+            f"`names` {names!r} is neither a file nor a pattern with {{block}} and {{role}}; give {_EXAMPLE}"
         )
     for rule in rules:
         holes = _HOLE.findall(rule.pattern)
         if len(set(holes)) < len(holes) or not set(_HOLE.findall(rule.template)) <= set(holes):
             raise UserError(
-                f"--names: {rule.pattern!r} = {rule.template!r}: every {{hole}} stands once on the left, and only "
+                f"`names`: {rule.pattern!r} = {rule.template!r}: every {{hole}} stands once on the left, and only "
                 f"those on the right"
             )
     return rules
@@ -74,19 +74,19 @@ def read_rules(names: str) -> list[NameRule]:
 
 def _table(path: Path) -> list[tuple[str, str]]:
     if path.suffix == ".json":
-        table = read_json(path, "--names")
+        table = read_json(path, "`names`")
     else:
         try:
             table = parse_toml(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"--names: {path} is not a readable TOML file: {one_line(error)}") from None
+            raise UserError(f"`names`: {path} is not a readable TOML file: {one_line(error)}") from None
     if (
         not isinstance(table, dict)
         or not table
         or not all(isinstance(value, str) and value for value in table.values())
     ):
         raise UserError(
-            f"--names: {path} must be a table of texts, their name = the layer's name, and hold at least one"
+            f"`names`: {path} must be a table of texts, their name = the layer's name, and hold at least one"
         )
     return list(table.items())
 

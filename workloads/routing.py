@@ -91,12 +91,12 @@ class Routing:
         whole = sum(counts)
         if whole == visits:
             if counts[number] > tokens:
-                raise UserError(f"--routing: expert {number} gets {counts[number]:g} of {tokens:,} tokens")
+                raise UserError(f"`routing`: expert {number} gets {counts[number]:g} of {tokens:,} tokens")
             return (1.0, float(counts[number])) if counts[number] else (0.0, 1.0)
         share = experts.per_token * counts[number] / whole
         if share > 1:
             raise UserError(
-                f"--routing: expert {number} has {counts[number]:g} of {whole:g} visits, more than one a token with "
+                f"`routing`: expert {number} has {counts[number]:g} of {whole:g} visits, more than one a token with "
                 f"{experts.text}"
             )
         return binomial(share, tokens) if share else (0.0, 1.0)
@@ -104,9 +104,9 @@ class Routing:
     def _of_block(self, block: int, experts: Experts) -> Sequence[float]:
         found = self.counts.get(str(block), self.counts.get(""))
         if found is None:
-            raise UserError(f"--routing: no counts for block {block}; there are some for {', '.join(self.counts)}")
+            raise UserError(f"`routing`: no counts for block {block}; there are some for {', '.join(self.counts)}")
         if len(found) != experts.count:
-            raise UserError(f"--routing: {len(found)} counts for block {block}, which has {experts.count} experts")
+            raise UserError(f"`routing`: {len(found)} counts for block {block}, which has {experts.count} experts")
         return found
 
 
@@ -136,7 +136,7 @@ def parse_routing(text: str, beside: Path = Path()) -> Routing:
     if text in KINDS:
         return Routing(text)
     if not text.endswith(".json"):
-        raise UserError(f"--routing {text!r}: uniform, balanced, or a .json file with the tokens of each expert")
+        raise UserError(f"`routing` {text!r}: uniform, balanced, or a .json file with the tokens of each expert")
     content = read_json(beside / text, "counts of tokens by expert")
     lists = {"": content} if isinstance(content, list) else content
     if not isinstance(lists, dict) or not lists:

@@ -69,7 +69,7 @@ class Survey:
             raise UserError(
                 f"{where}: {len(wrong)} of {len(self.facts)} masks do not follow {self.claimed}, the first is "
                 f"{wrong[0]}; leave "
-                "--pattern out to find out what they follow"
+                "`pattern` out to find out what they follow"
             )
 
     def pattern(self) -> NofM | None:
@@ -105,7 +105,7 @@ def common(several: Iterable[Runs]) -> NofM | None:
 def check_pruned(survey: Survey, where: str, allow_dense: bool) -> None:
     """Raises UserError where nothing is pruned, unless that is allowed, or everything is."""
     kept, weights = (sum(getattr(f.runs, name) for f in survey.facts) for name in ("kept", "weights"))
-    flipped = "" if survey.told else "; if 1 stands for pruned, say --pruned-is-one"
+    flipped = "" if survey.told else "; if 1 stands for pruned, say `pruned_is_one=True`"
     if kept == 0:
         raise UserError(f"{where}: all {weights:,} weights are pruned{flipped}")
     if survey.sparsity < DENSE_BELOW and not allow_dense:
@@ -114,7 +114,7 @@ def check_pruned(survey: Survey, where: str, allow_dense: bool) -> None:
         raise UserError(
             f"{where}: {weights - kept:,} of {weights:,} weights are zero, so nothing is pruned: {what}; give what was "
             "made by "
-            f"pruning, or say --allow-dense{other}"
+            f"pruning, or say `allow_dense=True`{other}"
         )
 
 

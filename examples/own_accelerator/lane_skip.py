@@ -9,7 +9,7 @@ Unpruned, every lane takes all inputs of the window.
 from dataclasses import dataclass
 
 import numpy as np
-from lane_skip_twin import lane_by_lane
+from lane_skip_twin import TWIN
 
 from prunesim import PackedMask
 from prunesim.machines import (
@@ -47,7 +47,7 @@ class LaneSkip(GranularAccelerator):
     spec_type = LaneSkipSpec
     spec: LaneSkipSpec
     notes = ("Lanes find the next kept weight in no time; the inputs of a window reach all lanes without conflicts.",)
-    twin = lane_by_lane
+    twin = TWIN
 
     def geometry(self) -> list[int]:
         """What `gather` depends on: designs that differ in tokens, buffers or DRAM share what was gathered."""

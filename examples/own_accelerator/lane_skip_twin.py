@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from prunesim.machines import TileRun
+from prunesim.machines import TileRun, Twin
 
 
 def lane_by_lane(spec: Any, weights: np.ndarray, kept: np.ndarray, inputs: np.ndarray) -> TileRun:
@@ -28,3 +28,18 @@ def lane_by_lane(spec: Any, weights: np.ndarray, kept: np.ndarray, inputs: np.nd
                                 run.uses[lane, column] += 1
                     run.cycles += 1
     return run
+
+
+def full_mask_cycles(spec: Any, rows: int, cols: int, tokens: int) -> int:
+    """Every lane is full: a cycle for each input, group of outputs and step of tokens."""
+    return -(-rows // spec.array.lanes) * cols * -(-tokens // spec.array.tokens)
+
+
+TWIN = Twin(
+    lane_by_lane,
+    machines=(
+        ("array.lanes=4", "array.depth=16", "array.tokens=2"),
+    ),  # small: edges and several windows in every layer
+    full_mask_cycles=full_mask_cycles,
+    lane_rows=lambda spec: spec.array.lanes,  # outputs of one group may change places
+)

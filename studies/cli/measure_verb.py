@@ -80,7 +80,7 @@ def measure(
     from studies import measure as glue
 
     if l2 not in SITUATIONS:
-        raise unknown("--l2", l2, SITUATIONS)
+        raise unknown("`l2`", l2, SITUATIONS)
     if replay is not None:
         if bundle is not None or model is not None or shapes or out is not None or end_to_end:
             raise UserError("--replay FILE reads a record and takes only --l2 and --format beside it")
@@ -100,25 +100,17 @@ def _layers(
     bundle: Path | None, model: str | None, shapes: list[str], kernels: str, dtype: str, tokens: str, pattern: str, runs: int,
     compile: bool, l2: str, seed: int, out: Path, format: str,
 ) -> None:  # fmt: skip
-    from measurement.environment import check_gpu, describe
-    from measurement.measure import Procedure, cuda_device
-    from measurement.rows import MEASURED_COLUMNS, RecordTarget
+    from measurement.environment import check_gpu
+    from measurement.measure import Procedure
+    from measurement.rows import MEASURED_COLUMNS
     from studies import measure as glue
-    from workloads.files import check_writable_folder
-    from workloads.locking import writing
-    from workloads.rows import to_frame
 
     procedure = Procedure(dtype, runs, compile, seed)
     chosen = glue.open_kernels(kernels)
     check_gpu()
     job = glue.open_job(bundle, model, shapes, pattern, tokens)
-    check_writable_folder(out)
-    device = cuda_device()
-    environment = describe(device.clock)
-    with writing(out):
-        record = glue.extend_record(out / glue.RECORD, job, chosen, procedure, device, environment, ProgressLine())
-        frame = to_frame(RecordTarget(record, l2).every_row())
-        emit(frame, "csv", out / "rows.csv", MEASURED_COLUMNS)
+    frame = glue.measured(job, chosen, procedure, l2, out, ProgressLine())
+    sys.stderr.write(f"wrote {out / glue.ROWS}\n")
     emit(frame, format, None, MEASURED_COLUMNS)
 
 

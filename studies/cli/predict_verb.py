@@ -12,7 +12,7 @@ def predict(
     gemms: Path | None = None,
     /,
     *,
-    on: str,
+    on: Annotated[list[str], Parameter(negative="")],
     dtype: str = "fp16",
     shapes: Annotated[list[str] | None, Parameter(negative="")] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
@@ -30,7 +30,8 @@ def predict(
         A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a SCALE-Sim
         topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x width x channels).
     on
-        a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200, b200 or rtx-4090.
+        A GPU (prunesim ls gpus), or a machine file, my.toml, that says base = "h100-sxm" and what differs. Given more than once:
+        rows of all.
     dtype
         fp16, bf16, int8 or fp8 (no fp8 on A100).
     shapes
@@ -44,10 +45,10 @@ def predict(
     """
     check_format(format)
     from studies.gemm_files import read_gemms
-    from studies.predict import PREDICT_TABLE, parse_shapes, predict_frame
+    from studies.predict import PREDICT_TABLE, parse_shapes, predict_on
     from workloads.errors import UserError
 
     if (gemms is None) == (not shapes):
-        raise UserError("predict: give either GEMMS.csv or --shapes m,n,k")
+        raise UserError("predict: give either a file of `gemms` or `shapes`, each m,n,k")
     sizes = read_gemms(gemms) if gemms is not None else parse_shapes(shapes or [])
-    emit(predict_frame(sizes, on, dtype, set_ or []), format, out, PREDICT_TABLE)
+    emit(predict_on(sizes, on, dtype, set_ or []), format, out, PREDICT_TABLE)

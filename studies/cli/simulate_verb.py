@@ -14,7 +14,7 @@ def simulate(
     bundle: Path | None = None,
     /,
     *,
-    on: str,
+    on: Annotated[list[str], Parameter(negative="")],
     mask: Path | None = None,
     model: str | None = None,
     pattern: str = "unstructured",
@@ -37,7 +37,8 @@ def simulate(
     Parameters
     ----------
     on
-        The accelerator (prunesim ls accelerators), or a GPU, whose times are predicted.
+        An accelerator (prunesim ls accelerators), or a GPU, whose times are predicted; file.py:Name, a class of your own, which
+        is run; or a machine file, my.toml, that says base = "vitcod" and what differs. Given more than once: rows of all.
     mask
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     model
@@ -45,7 +46,8 @@ def simulate(
     set_
         key=value of the accelerator, e.g. array.height=16 (prunesim show NAME).
     sweep
-        key=value,value,...: every layer on a design for each value, and for each combination where given more than once.
+        key=value,value,...: every layer on a design for each value, and for each combination where given more than once. Ranges:
+        array.height=16:128:16 (both ends), array.height=16:256:x2.
     tokens
         Tokens that pass through each layer together: 1 for decoding one sequence, more for batches and prefill.
     activation_density
@@ -54,7 +56,7 @@ def simulate(
         How experts share the tokens: uniform (the router's choices are alike and independent), balanced (as few collisions as can be),
         or a .json file with the tokens each expert saw, a list or lists by block number.
     dtype
-        On a GPU (a100-pcie, a100-sxm, h100-pcie, h100-sxm, h200, b200, rtx-4090): fp16, bf16, int8 or fp8; fp16 unless given.
+        On GPUs (prunesim ls gpus): fp16, bf16, int8 or fp8; fp16 unless given.
     trace
         Also write the tiles of --layer over time to this file, for Perfetto (ui.perfetto.dev) or chrome://tracing.
     layer
@@ -67,12 +69,12 @@ def simulate(
         Write to this file instead of stdout.
     """
     check_format(format)
+    from studies.designs import open_targets, parse_sweep
     from studies.gaps import warn_of_gaps
     from studies.simulate import (
         check_traceable,
         find_layer,
         open_source,
-        open_targets,
         simulate_frame,
         table_of,
         write_trace,
@@ -81,8 +83,9 @@ def simulate(
     from workloads.routing import has_experts, parse_routing
 
     conditions = Conditions(tokens, activation_density, parse_routing(routing))
-    targets = open_targets(on, set_ or [], sweep or [], dtype)
-    targets[0].check(conditions)
+    targets = open_targets(on, set_ or [], [parse_sweep(each) for each in sweep or []], dtype)
+    for target in targets:
+        target.check(conditions)
     if trace is not None:
         check_traceable(targets)
     if trace is not None and model is not None:

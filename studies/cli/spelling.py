@@ -2,6 +2,7 @@
 
     `group_size`   --group-size      where the verb that runs has such an option
     `bits=4`       --bits 4
+    `fresh=True`   --fresh, and what `=False` is written as where a flag says that
     `bundle`       BUNDLE            where it is the verb's argument
     `simulate`     prunesim simulate where it is a verb, and no option of this one
 
@@ -12,7 +13,7 @@ import inspect
 import re
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import Any, get_args
+from typing import get_args
 
 from studies.cli.verbs import VERBS, function_of
 
@@ -26,6 +27,8 @@ def respelled(text: str, arguments: list[str]) -> str:
 
     def spelled(match: re.Match[str]) -> str:
         name, value = match.groups()
+        if match[0].strip("`") in options:
+            return options[match[0].strip("`")]
         if name in options:
             return options[name] + (f" {value}" if value else "")
         return f"prunesim {name}" if name in VERBS and not value else match.group()
@@ -39,12 +42,12 @@ def options_of(verb: str) -> dict[str, str]:
         return {}
     module, name = function_of(verb)
     parameters = inspect.signature(getattr(import_module(module), name)).parameters.values()
-    written: dict[str, Any] = {}
+    written: dict[str, str] = {}
     for parameter in parameters:
-        kind = next(iter(get_args(parameter.annotation)), None)
+        kind, *marks = get_args(parameter.annotation) or (None,)
         names = [each.name for each in fields(kind)] if is_dataclass(kind) else [parameter.name.rstrip("_")]
-        written |= dict.fromkeys(names, parameter.kind)
-    return {
-        name: f"--{name.replace('_', '-')}" if kind is inspect.Parameter.KEYWORD_ONLY else name.upper()
-        for name, kind in written.items()
-    }
+        for name in names:
+            flag = f"--{name.replace('_', '-')}" if parameter.kind is inspect.Parameter.KEYWORD_ONLY else name.upper()
+            off = next((text for mark in marks for text in getattr(mark, "negative", None) or ()), "")
+            written |= {name: flag, f"{name}=True": flag} | ({f"{name}=False": off} if off else {})
+    return written

@@ -96,7 +96,7 @@ class LayersTask(Task):
 
     @property
     def title(self) -> str:
-        on = f"{self.accelerator.name}, tokens {self.tokens}"
+        on = f"{shown(self.accelerator.name)}, tokens {self.tokens}"
         return f"{self._what} of {self.model.name}, {described(self.method)} on {on}"
 
     @property
@@ -115,7 +115,9 @@ class LayersTask(Task):
         settings = sha256_of([on.set, on.sweep, on.activation_density])[:8]
         plain = not on.set and not on.sweep and on.activation_density == 1
         routed = "" if routing.kind == "uniform" else routing.text
-        return slug(self._what, inputs[0].name, on.name, on.dtype, "" if plain else settings, routed, self.tokens)
+        return slug(
+            self._what, inputs[0].name, shown(on.name), on.dtype, "" if plain else settings, routed, self.tokens
+        )
 
     def find(self, store: Store, key: str, inputs: Sequence[Any]) -> pd.DataFrame | None:
         return store.find_rows(self._name(inputs), key, LAYER_COLUMNS)
@@ -145,7 +147,7 @@ class UtilisationTask(FreeTask):
 
     @property
     def title(self) -> str:
-        return f"utilisation of {self.accelerator.name} by {self.accelerator.trace} of {self.model.name}"
+        return f"utilisation of {shown(self.accelerator.name)} by {self.accelerator.trace} of {self.model.name}"
 
     def result(self, inputs: Sequence[Any]) -> pd.DataFrame:
         on, source = self.accelerator, inputs[0].source()

@@ -61,6 +61,41 @@ def test_a_sweep_is_a_mapping_of_values(bundle, capsys):
         rows.speedup  # noqa: B018
 
 
+def test_a_sweep_may_be_a_range(bundle):
+    swept = ps.simulate(bundle, on="vitcod", sweep={"array": {"height": "16:64:x2"}, "clock.mhz": [400, 500]})
+    assert swept.frame["settings"].unique().tolist() == [
+        f"array.height={height} clock.mhz={mhz}" for height in (16, 32, 64) for mhz in (400, 500)
+    ]
+
+
+def test_several_machines_in_one_go(bundle, capsys):
+    on = ["vitcod", "h100-sxm", "sparten"]
+    rows = ps.simulate(bundle, on=on, tokens=64, dtype="int8")
+    asked = [word for name in on for word in ("--on", name)]
+    assert csv_text(rows.frame) == command(capsys, "simulate", bundle.folder, *asked, "--tokens", 64, "--dtype", "int8")
+    alone = [ps.simulate(bundle, on=name, tokens=64, dtype="int8" if name == "h100-sxm" else "").frame for name in on]
+    for name, frame in zip(on, alone, strict=True):
+        own = rows.frame[rows.frame["target"] == frame["target"][0]]
+        assert own["speedup"].tolist() == frame["speedup"].tolist(), name
+    with pytest.raises(ps.UserError, match="`dtype` is for GPUs"):
+        ps.simulate(bundle, on=["vitcod", "sparten"], dtype="int8")
+    with pytest.raises(ps.UserError, match="say what to run `on`"):
+        ps.simulate(bundle, on=[])
+
+
+def test_a_design_is_put_together_in_python(bundle, tmp_path):
+    from prunesim.machines import Array, Ddr4, Vitcod
+
+    made = ps.simulate(bundle, on=Vitcod(array=Array(16, 16), dram=Ddr4(channels=2)), tokens=64, set={"clock.mhz": 400})
+    (tmp_path / "mine.toml").write_text(
+        'base = "vitcod"\n[array]\nwidth = 16\nheight = 16\n[dram]\ndevice = "DDR4-3200"\nchannels = 2\n[clock]\nmhz = 400\n'
+    )
+    read = ps.simulate(bundle, on=f"{tmp_path}/mine.toml", tokens=64)
+    assert made.frame["cycles"].tolist() == read.frame["cycles"].tolist()
+    assert set(made.frame["target"]) == {"vitcod"}
+    assert set(read.frame["target"]) == {"mine"}
+
+
 def test_gpus_take_a_dtype(bundle, capsys):
     rows = ps.simulate(str(bundle.folder), on="h100-sxm", tokens=64, dtype="int8")
     printed = command(capsys, "simulate", bundle.folder, "--on", "h100-sxm", "--tokens", 64, "--dtype", "int8")

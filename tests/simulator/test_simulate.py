@@ -9,7 +9,7 @@ import pytest
 from simulator.accelerators import ACCELERATORS
 from simulator.simulate import open_target, simulate_layers
 from simulator.statistics import StatisticsStore
-from studies.simulate import combined, open_targets
+from studies.designs import combined, open_targets, parse_sweep
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.conditions import Conditions
@@ -108,16 +108,11 @@ def test_more_cycles_than_fit_are_refused():
 
 
 def test_designs_of_a_sweep():
-    targets = open_targets(
-        "vitcod", ["clock.mhz=400"], ["array.width=32,64", "engines.dense_thresholds=[1.0],[1.0, 0.5]"]
-    )
+    sweeps = ["array.width=32:64:x2", "engines.dense_thresholds=[1.0],[1.0, 0.5]"]
+    targets = open_targets("vitcod", ["clock.mhz=400"], [parse_sweep(sweep) for sweep in sweeps])
     specs = [target.accelerator.spec for target in targets]
-    assert [(spec.array.width, len(spec.engines.dense_thresholds)) for spec in specs] == [
-        (32, 1),
-        (32, 2),
-        (64, 1),
-        (64, 2),
-    ]
+    found = [(spec.array.width, len(spec.engines.dense_thresholds)) for spec in specs]
+    assert found == [(32, 1), (32, 2), (64, 1), (64, 2)]
     assert all(spec.clock.mhz == 400 for spec in specs)
     assert len({t.settings for t in targets}) == 4
     for choices, said in (

@@ -211,7 +211,7 @@ def test_ls_and_show_cover_the_same_names(kind, capsys):
 
 @pytest.mark.parametrize(
     ("array", "said"),
-    [(np.zeros((2, 2, 2)), "2-D"), (np.zeros(4), "2-D"), (np.full((2, 2), 2), "0/1"), (np.full((2, 2), np.nan), "0/1"),
+    [(np.zeros(4), "2-D"), (np.full((2, 2), 2), "0/1"), (np.full((2, 2), np.nan), "0/1"),
      (np.zeros((0, 4)), "empty"), (np.array([["a", "b"]]), "0/1")],
 )  # fmt: skip
 def test_bad_masks(tmp_path, capsys, array, said):
@@ -219,6 +219,12 @@ def test_bad_masks(tmp_path, capsys, array, said):
     line = refused(capsys, "simulate", "--mask", tmp_path / "mask.npy", "--on", "vitcod-paper")
     assert said in line
     assert "mask.npy" in line
+
+
+def test_masks_of_attention_want_a_machine_of_attention(tmp_path, capsys):
+    np.save(tmp_path / "mask.npy", np.zeros((2, 2, 2)))
+    line = refused(capsys, "simulate", "--mask", tmp_path / "mask.npy", "--on", "vitcod-paper")
+    assert "needs a target of attention" in line
 
 
 def test_bad_words(tmp_path, capsys, small_bundle, tiny_model):

@@ -16,6 +16,8 @@ SIMULATE = ["simulate", "masks", "--on", "vitcod"]
         ("simulate", "`set` names it twice", "--set names it twice"),
         ("simulate", "give `bundle` or `mask`", "give BUNDLE or --mask"),
         ("simulate", "`generate` makes them", "prunesim generate makes them"),
+        ("import", "say `pruned_is_one=True` or `pruned_is_one=False`", "say --pruned-is-one or --kept-is-one"),
+        ("simulate", "say `fresh=True`", "say --fresh"),
         ("run", "`group_size` is of no use", "`group_size` is of no use"),
         ("run", "a GPU has no `trace`", "a GPU has no `trace`"),
         ("simulate", "`array.height` and ``", "`array.height` and ``"),

@@ -64,7 +64,7 @@ def test_one_column_reads_the_same_packed_or_not():
 def test_layers_without_codes_say_the_way_out(tensors, words):
     with pytest.raises(UserError, match=words) as caught:
         coded(tensors, PackedMask.dense(2, 4))
-    assert "--bits 8" in str(caught.value)
+    assert "8 bits" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

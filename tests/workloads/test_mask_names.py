@@ -66,7 +66,7 @@ def test_without_a_model_a_pattern_gives_block_and_role() -> None:
     [
         ("layers.2.self_attn.q_proj", "is of no layer of tiny, whose model.layers"),
         ("q_proj", "could be of 3 layers of tiny"),
-        ("l0_q_proj", "--names 'l{block}_{role}'"),
+        ("l0_q_proj", "`names` 'l{block}_{role}'"),
     ],
 )  # fmt: skip
 def test_names_that_say_no_layer(given: str, said: str) -> None:

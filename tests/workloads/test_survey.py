@@ -104,9 +104,9 @@ def test_nothing_and_everything_pruned() -> None:
     with pytest.raises(UserError, match="0 of 128 weights are zero, so nothing is pruned: a dense checkpoint"):
         check_pruned(survey_of(ones, told=True), "here", False)
     check_pruned(survey_of(ones, told=True), "here", True)
-    with pytest.raises(UserError, match=r"masks that keep everything.*--allow-dense.*--pruned-is-one"):
+    with pytest.raises(UserError, match=r"masks that keep everything.*`allow_dense=True`.*`pruned_is_one=True`"):
         check_pruned(survey_of(ones), "here", False)
-    with pytest.raises(UserError, match=r"all 128 weights are pruned.*--pruned-is-one"):
+    with pytest.raises(UserError, match=r"all 128 weights are pruned.*`pruned_is_one=True`"):
         check_pruned(survey_of(zeros), "here", True)
     few = np.ones((100, 100), bool)
     few[0, :9] = False  # 0.09 %, what a dense checkpoint of half precision may hold by chance

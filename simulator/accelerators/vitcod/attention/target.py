@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +24,8 @@ from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec,
 from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible
 from simulator.engine import Stream
-from simulator.machine.spec import load_spec, spec_sha256
+from simulator.machine.files import Described, based_on, described_by, is_machine_file
+from simulator.machine.spec import checked, preset_values, spec_sha256, with_overrides
 from simulator.trace import Timeline, timeline
 from workloads.bundle import BundleHeader
 from workloads.columns.column import Column
@@ -228,14 +230,28 @@ ROW_FACTS = (
 )  # fmt: skip
 
 
+def is_attention(name: str) -> bool:
+    """Whether a name means a machine of attention; a machine file is what it is based on."""
+    if is_machine_file(name):
+        return any(base in ATTENTION_MODELS for base in based_on(Path(name)))
+    return name in ATTENTION_MODELS
+
+
 def open_attention(name: str, overrides: Sequence[str] = ()) -> AttentionTarget:
     """Raises UserError for an unknown target and bad overrides."""
+    label, (model, spec_type, values) = (
+        described_by(Path(name), described) if is_machine_file(name) else (name, described(name))
+    )
+    spec: Any = checked(label, spec_type, with_overrides(label, spec_type, values, overrides))
+    return AttentionTarget(label, model, spec, " ".join(" ".join(overrides).split()))
+
+
+def described(name: str) -> Described:
+    """What a machine file of attention can be based on."""
     if name not in ATTENTION_MODELS:
         raise unknown("attention accelerator", name, ATTENTION_MODELS)
     model = ATTENTION_MODELS[name]
-    return AttentionTarget(
-        name, model, load_spec(name, model.spec_type, overrides), " ".join(" ".join(overrides).split())
-    )
+    return model, model.spec_type, preset_values(name)
 
 
 def model_rows(target: AttentionTarget, masks: AttentionMasks) -> list[Row]:
