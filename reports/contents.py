@@ -15,6 +15,7 @@ from reports.tables.sums import checked, known
 from reports.words.headings import by_name
 from workloads.columns.column import Column
 from workloads.errors import UserError
+from workloads.rows import undeclared
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Contents:
     @cached_property
     def known(self) -> Mapping[str, Column]:
         """Every column by its name, those that targets have of their own among them."""
-        return by_name(self.declared)
+        return by_name((*undeclared(self.rows), *self.declared))
 
 
 def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:

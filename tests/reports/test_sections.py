@@ -123,7 +123,7 @@ def test_a_targets_own_columns_are_shown_per_layer_declared_or_not(tmp_path):
     rows = to_frame([{**row(100, 50), "leak_pj": 2.5, "bank_swaps": 3}, {**row(9, 3), "layer": "b"}], extra=own)
     page = write_report(rows, None, tmp_path, "T", [], declared=own[:1])["report.html"].read_text()
     assert 'title="what leaks">Leak (pJ)</th>' in page
-    assert ">Bank swaps</th>" in page
+    assert 'class="n">Bank swaps</th>' in page
     assert 'data-v="2.5">2.50</td>' in page
 
 
