@@ -21,7 +21,7 @@ BITS = {torch.float32: torch.int32, torch.float16: torch.int16, torch.bfloat16: 
 
 
 def make_masks(model: Path, folder: Path, sparsity: float = 0.5) -> MaskBundle:
-    return prune(Checkpoint(model), recipe("magnitude", sparsity, "row"), folder, quiet, quiet)
+    return prune(Checkpoint(model), recipe("magnitude", sparsity, rule="row"), folder, quiet, quiet)
 
 
 def stored(folder: Path) -> dict[str, torch.Tensor]:
