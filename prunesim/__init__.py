@@ -5,9 +5,9 @@
     rows = ps.simulate("masks/", on="vitcod", tokens=2048, set={"array.height": 16})
     rows.speedup, rows.frame
 
-Names are imported when first used: the import itself loads neither torch nor pandas. Every function takes the settings of the
-command line's verb of its name, in Python's words. `prunesim.machines` has what accelerators are made of, `prunesim.methods` what
-pruning methods are.
+Names are imported when first used: the import itself loads neither torch nor pandas. Every function takes the settings
+of the command line's verb of its name, in Python's words. `prunesim.machines` has what accelerators are made of,
+`prunesim.methods` what pruning methods are.
 """
 
 from importlib import import_module

@@ -28,8 +28,9 @@ from simulator.work import Work
 from validation.twins.twin import TileRun, Twin
 
 __all__ = [
-    "Accelerator", "Array", "BitWave", "Buffers", "Clock", "Ddr4", "Dram", "Dstc", "Eie", "Gddr6", "GranularAccelerator", "Granules",
-    "Hbm2", "Hbm3", "Highlight", "Infeasible", "LayerCycles", "Lpddr5", "Machine", "Mapping", "Number", "Outcome", "PositiveInt",
-    "Side", "Sigma", "Sparten", "Statistics", "Stc", "Stripes", "Systolic", "TileRun", "Twin", "Values", "Vegeta", "Vitcod", "VitcodPaper", "Work",
-    "dense_storage", "storage_arrays",
+    "Accelerator", "Array", "BitWave", "Buffers", "Clock", "Ddr4", "Dram", "Dstc", "Eie", "Gddr6",
+    "GranularAccelerator", "Granules", "Hbm2", "Hbm3", "Highlight", "Infeasible", "LayerCycles", "Lpddr5", "Machine",
+    "Mapping", "Number", "Outcome", "PositiveInt", "Side", "Sigma", "Sparten", "Statistics", "Stc", "Stripes",
+    "Systolic", "TileRun", "Twin", "Values", "Vegeta", "Vitcod", "VitcodPaper", "Work", "dense_storage",
+    "storage_arrays",
 ]  # fmt: skip

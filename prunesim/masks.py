@@ -29,8 +29,9 @@ def prune(
 ) -> MaskBundle:
     """Prunes a model (folder or hub id) and writes its masks to `out`; repeated, it goes on where it was stopped.
 
-    Settings are those of PruneConfig (method, sparsity, pattern, bits ...) and of CalibrationConfig (calibration, samples,
-    seq_len), which say what each means. `set` holds parameters of the method, "quantizer.key" and "allocation.key".
+    Settings are those of PruneConfig (method, sparsity, pattern, bits ...) and of CalibrationConfig (calibration,
+    samples, seq_len), which say what each means. `set` holds parameters of the method, "quantizer.key" and
+    "allocation.key".
     """
     from studies.prune import open_checkpoint, recipe_for, run_prune
 

@@ -7,6 +7,6 @@ from pruning.methods.method import Evidence, PruningMethod, feature_norm_or_ones
 from pruning.quantizers import Quantizer
 
 __all__ = [
-    "Allocation", "AllocationJob", "BlockJob", "Decision", "Evidence", "LayerSparsities", "Need", "PruningMethod", "Quantizer",
-    "feature_norm_or_ones",
+    "Allocation", "AllocationJob", "BlockJob", "Decision", "Evidence", "LayerSparsities", "Need", "PruningMethod",
+    "Quantizer", "feature_norm_or_ones",
 ]  # fmt: skip

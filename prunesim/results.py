@@ -66,7 +66,8 @@ class Rows(Result):
 
     @property
     def totals(self) -> pd.DataFrame:
-        """One line for each configuration (masks, target, settings, tokens): its layers added up, as reports add them."""
+        """One line for each configuration (masks, target, settings, tokens): its layers added up, as reports add
+        them."""
         from reports.tables.sums import KEYS, checked, sums_by
 
         return sums_by(checked(self.frame), KEYS)

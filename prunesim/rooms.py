@@ -8,7 +8,8 @@ ROOMS = ("workloads", "checkpoints", "pruning", "simulator", "measurement", "rep
 
 
 def check_rooms() -> None:
-    """Raises ImportError in one sentence where a module of somebody else's stands before one of ours; the command prints it."""
+    """Raises ImportError in one sentence where a module of somebody else's stands before one of ours; the command
+    prints it."""
     for room in ROOMS:
         file = found(room)
         if file is not None and file != HOME / room / "__init__.py":

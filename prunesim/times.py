@@ -38,10 +38,10 @@ def simulate(
 ) -> Rows:
     """Cycles, bytes and energy of every layer on an accelerator, or its predicted time on a GPU.
 
-    `masks`: a bundle or its folder, or a .npy file of one mask; or none, and masks are generated for the shapes of `model` with
-    `pattern`, `density` and `seed`. `on`: a name, "file.py:Name", a machine file, or a design made in Python, Vitcod(array=Array(32,
-    32)); or several of these. `set`: keys of the accelerator, {"array.height": 16}; `sweep`: keys with their values or a range,
-    {"array.height": "16:128:16"}, one design for each combination.
+    `masks`: a bundle or its folder, or a .npy file of one mask; or none, and masks are generated for the shapes of
+    `model` with `pattern`, `density` and `seed`. `on`: a name, "file.py:Name", a machine file, or a design made in
+    Python, Vitcod(array=Array(32, 32)); or several of these. `set`: keys of the accelerator, {"array.height": 16};
+    `sweep`: keys with their values or a range, {"array.height": "16:128:16"}, one design for each combination.
     """
     from workloads.conditions import Conditions
     from workloads.routing import parse_routing
@@ -81,8 +81,8 @@ def predict(
     dtype: str = "fp16",
     set: Mapping[str, Any] | None = None,
 ) -> Gemms:
-    """Dense and 2:4 times of GEMMs on a GPU, or on several. `gemms`: (m, n, k) = (tokens, out_features, in_features) each, a frame with these
-    columns, or a file: CSV or a SCALE-Sim topology."""
+    """Dense and 2:4 times of GEMMs on a GPU, or on several. `gemms`: (m, n, k) = (tokens, out_features, in_features)
+    each, a frame with these columns, or a file: CSV or a SCALE-Sim topology."""
     from studies.gemm_files import SIZES, read_gemms
     from studies.predict import PREDICT_TABLE, predict_on
 
@@ -114,9 +114,11 @@ def measure(
     seed: int = 0,
     replay: str | Path | None = None,
 ) -> Rows:
-    """Measured times of every layer on this machine's GPU, dense, 2:4 and quantized; the record in `out` grows when this is repeated.
+    """Measured times of every layer on this machine's GPU, dense, 2:4 and quantized; the record in `out` grows when
+    this is repeated.
 
-    One of `masks`, `model` and `shapes`, (m, n, k) each, says what is timed; `replay` reads a record instead, and needs no GPU.
+    One of `masks`, `model` and `shapes`, (m, n, k) each, says what is timed; `replay` reads a record instead, and needs
+    no GPU.
     """
     from measurement.rows import MEASURED_COLUMNS
     from studies import measure as glue
@@ -149,7 +151,8 @@ def report(
     quality: pd.DataFrame | str | Path | None = None,
     title: str = "Speedup report",
 ) -> Report:
-    """Writes report.html, tables and figures of result rows (objects or files) and, where given, perplexities into `out`."""
+    """Writes report.html, tables and figures of result rows (objects or files) and, where given, perplexities into
+    `out`."""
     from studies.reporting import make_report
     from workloads.columns.quality import QUALITY_COLUMNS
 

@@ -36,8 +36,9 @@ class Traceable(Target, Protocol):
 
 
 def find_target(on: str | Accelerator, overrides: Sequence[str] = (), dtype: str = "") -> Target:
-    """With "key=value" overrides: by a name as the rooms know it, a machine file's or a design's of others, or of a design that is
-    made. Raises UserError for unknown names and keys, and for a `dtype` where it is not the user's to choose."""
+    """With "key=value" overrides: by a name as the rooms know it, a machine file's or a design's of others, or of a
+    design that is made. Raises UserError for unknown names and keys, and for a `dtype` where it is not the user's to
+    choose."""
     if isinstance(on, str) and is_gpu(on):
         return open_gpu(on, overrides, dtype or DTYPE)
     if dtype:

@@ -1,4 +1,4 @@
-"""The targets that a user asks for: names or objects, each with settings, once for every combination of what is swept."""
+"""The targets a user asks for: names or objects, each with settings, once for every combination of what is swept."""
 
 import itertools
 import math
@@ -20,8 +20,8 @@ On = str | Accelerator  # a name (ours, a package's, file.py:Name, a machine fil
 def open_targets(
     on: On | Sequence[On], sets: Sequence[str] = (), choices: Sequence[Sequence[str]] = (), dtype: str = ""
 ) -> list[Target]:
-    """Every target with `sets`, once for every combination of one "key=value" of each of `choices`. `dtype` goes to those of them that
-    are GPUs. Raises UserError."""
+    """Every target with `sets`, once for every combination of one "key=value" of each of `choices`. `dtype` goes to
+    those of them that are GPUs. Raises UserError."""
     several = [on] if isinstance(on, str | Accelerator) else list(on)
     if not several:
         raise UserError("say what to run `on`, such as vitcod")
@@ -33,8 +33,8 @@ def open_targets(
 
 
 def combined(on: On, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:
-    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice or without
-    values."""
+    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice
+    or without values."""
     seen: set[str] = set()
     name = on if isinstance(on, str) else on.name
     for choice in choices:
@@ -49,14 +49,15 @@ def combined(on: On, sets: Sequence[str], choices: Sequence[Sequence[str]], dtyp
     count = math.prod(len(choice) for choice in choices)
     if count > MAX_DESIGNS:
         raise UserError(
-            f"{name}: the sweep asks for {shortened(count)} designs; at most {MAX_DESIGNS:,} at a time, so sweep fewer values"
+            f"{name}: the sweep asks for {shortened(count)} designs; at most {MAX_DESIGNS:,} at a time, so sweep fewer "
+            "values"
         )
     return [find_target(on, [*sets, *chosen], dtype) for chosen in itertools.product(*choices)]
 
 
 def parse_sweep(text: str) -> list[str]:
-    """ "array.rows=16,32" -> ["array.rows=16", "array.rows=32"], and so "array.rows=16:32:16"; commas within brackets or quotes do not
-    part values. Raises UserError."""
+    """ "array.rows=16,32" -> ["array.rows=16", "array.rows=32"], and so "array.rows=16:32:16"; commas within brackets
+    or quotes do not part values. Raises UserError."""
     key, separator, values = text.partition("=")
     parts = [part.strip() for part in re.findall(r'(?:\[[^\]]*\]|"[^"]*"|[^,\["])+', values)]
     if not separator or not key.strip() or not parts or not all(parts):

@@ -18,7 +18,8 @@ from workloads.treatment import check_fallback
 
 
 def targets_of(accelerator: StudyAccelerator) -> list[Target]:
-    """The accelerator or GPU, once for every combination of the values it sweeps. Raises UserError for what it does not have."""
+    """The accelerator or GPU, once for every combination of the values it sweeps. Raises UserError for what it does not
+    have."""
     return combined(accelerator.name, overrides(accelerator.set), swept(accelerator.sweep), accelerator.dtype)
 
 

@@ -139,8 +139,8 @@ def measured(
     out: Path,
     progress: ProgressLine,
 ) -> pd.DataFrame:
-    """Result rows of what this machine's GPU takes now, and took before: the record in `out` grows. Raises UserError where that is of
-    another machine."""
+    """Result rows of what this machine's GPU takes now, and took before: the record in `out` grows. Raises UserError
+    where that is of another machine."""
     from measurement.environment import describe
     from measurement.measure import cuda_device
 

@@ -1,4 +1,5 @@
-"""Ranges of a sweep: 16:128:16 counts up by 16, 16:256:x2 doubles. The last value is swept too, where a step meets it."""
+"""Ranges of a sweep: 16:128:16 counts up by 16, 16:256:x2 doubles. The last value is swept too, where a step meets
+it."""
 
 import re
 from decimal import Decimal
@@ -11,8 +12,8 @@ MOST = 100_000  # values of one range
 
 
 def spread(text: str) -> list[str]:
-    """The values of a range as texts; anything else is a value of its own. Raises UserError for a range that never ends, or holds
-    nothing."""
+    """The values of a range as texts; anything else is a value of its own. Raises UserError for a range that never
+    ends, or holds nothing."""
     match = RANGE.fullmatch(text.strip())
     if match is None:
         return [text]

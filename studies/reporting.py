@@ -13,7 +13,8 @@ from workloads.locking import writing
 
 
 def make_report(frames: Sequence[pd.DataFrame], quality: pd.DataFrame | None, out: Path, title: str) -> dict[str, Path]:
-    """Writes the report of all `frames` together into `out`; returns its files. Raises UserError where there is nothing to report."""
+    """Writes the report of all `frames` together into `out`; returns its files. Raises UserError where there is nothing
+    to report."""
     if not frames and quality is None:
         raise UserError("report: give at least one file of rows, or `quality`")
     rows = pd.concat(frames, ignore_index=True) if frames else None

@@ -34,8 +34,8 @@ from workloads.targets import Target, other_kind
 
 @dataclass(frozen=True)
 class Source:
-    """Operations to run, their masks read when needed; statistics of a bundle's masks are kept in its folder, and gathered anew if
-    `fresh`."""
+    """Operations to run, their masks read when needed; statistics of a bundle's masks are kept in its folder, and
+    gathered anew if `fresh`."""
 
     header: BundleHeader
     count: int
@@ -49,7 +49,8 @@ class Source:
         for operation in self.operations:
             if not isinstance(operation, Linear):
                 raise UserError(
-                    f"{operation.name} of {self.header.model_id} has no weights; give the mask of a layer, of two dimensions"
+                    f"{operation.name} of {self.header.model_id} has no weights; give the mask of a layer, of two "
+                    f"dimensions"
                 )
             yield operation
 
@@ -71,7 +72,8 @@ def with_experts(header: BundleHeader) -> BundleHeader:
 
 
 def mask_source(path: Path) -> Source:
-    """A mask of a layer, (out_features, in_features), or of attention, (heads, T, T) or (layers, heads, T, T). Raises UserError."""
+    """A mask of a layer, (out_features, in_features), or of attention, (heads, T, T) or (layers, heads, T, T). Raises
+    UserError."""
     if dimensions(path) > 2:
         return attention_source(AttentionMasks.open(path))
     packed = read_mask(path)
@@ -151,7 +153,8 @@ def extra_columns(targets: Sequence[Target]) -> tuple[Column, ...]:
 
 
 def table_of(frame: pd.DataFrame, targets: Sequence[Target]) -> tuple[str, ...]:
-    """The columns a terminal shows of the targets' rows; settings tell designs apart, and experts have shares of the tokens."""
+    """The columns a terminal shows of the targets' rows; settings tell designs apart, and experts have shares of the
+    tokens."""
     columns = tuple(dict.fromkeys(name for target in targets for name in target.table))
     if len(targets) > 1:
         columns = ("settings", *columns)
@@ -164,8 +167,8 @@ def table_of(frame: pd.DataFrame, targets: Sequence[Target]) -> tuple[str, ...]:
 def layer_timeline(
     source: Source, target: Target, conditions: Conditions, name: str
 ) -> tuple[Operation, Traceable, Timeline]:
-    """Of a masked operation, given by name or role; "": the first; of an expert's one run, with the tokens it then has. Raises
-    UserError for an unknown one, a target without tiles, and an operation that cannot run."""
+    """Of a masked operation, given by name or role; "": the first; of an expert's one run, with the tokens it then has.
+    Raises UserError for an unknown one, a target without tiles, and an operation that cannot run."""
     check_traceable([target])
     operations = {operation.name: operation for operation in source.operations}
     masked = [name for name, operation in operations.items() if not left_dense(operation)]

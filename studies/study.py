@@ -16,8 +16,9 @@ from workloads.plugins import located
 
 @dataclass(frozen=True)
 class StudyModel(CalibrationConfig):
-    """`path` is a model folder (beside the study file) or a hub id; with `shapes` (a catalog name or config) instead there
-    are no weights and only generated masks can be studied. An `optional` model is left out where its folder is absent."""
+    """`path` is a model folder (beside the study file) or a hub id; with `shapes` (a catalog name or config) instead
+    there are no weights and only generated masks can be studied. An `optional` model is left out where its folder is
+    absent."""
 
     name: str
     path: str = ""
@@ -35,9 +36,11 @@ class StudyModel(CalibrationConfig):
 
 @dataclass(frozen=True)
 class StudyAccelerator:
-    """`name`: one of ours, an installed package's, file.py:Name or a machine file beside the study. `sweep` maps keys to lists of values or to ranges: a design for each combination. `trace` names a layer, or a role (its first layer), whose
-    utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets published figures of
-    the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced or a .json file of counts. `models` are names of those that run here, all unless given."""
+    """`name`: one of ours, an installed package's, file.py:Name or a machine file beside the study. `sweep` maps keys
+    to lists of values or to ranges: a design for each combination. `trace` names a layer, or a role (its first layer),
+    whose utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets
+    published figures of the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced
+    or a .json file of counts. `models` are names of those that run here, all unless given."""
 
     name: str
     tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
@@ -152,7 +155,8 @@ def _parsed(path: Path) -> StudyFile:
 
 
 def unknown_key(place: tuple[int | str, ...]) -> UserError:
-    """For a key that a study file or one of its tables does not have; `place` as pydantic gives it: ("models", 0, "nmae")."""
+    """For a key that a study file or one of its tables does not have; `place` as pydantic gives it: ("models", 0,
+    "nmae")."""
     tables = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "measured": StudyRecord}
     table = tables.get(str(place[0])) if len(place) > 1 else StudyFile
     known = [each.name for each in fields(table)] if table is not None else list(tables)

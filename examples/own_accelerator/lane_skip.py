@@ -1,9 +1,9 @@
 """Lane-skipping array: every lane holds one output's weights and skips the pruned ones, one kept weight a cycle.
 
-`lanes` lanes take an output each; a window is `depth` inputs of them. A lane passes over its kept weights of the window, one a
-cycle, and multiplies each with that input of `tokens` tokens at once. The lanes of a window wait for the fullest: its kept
-weights are the window's cycles, and that is what an uneven mask costs. Weights are stored as a bitmap and the kept values.
-Unpruned, every lane takes all inputs of the window.
+`lanes` lanes take an output each; a window is `depth` inputs of them. A lane passes over its kept weights of the
+window, one a cycle, and multiplies each with that input of `tokens` tokens at once. The lanes of a window wait for the
+fullest: its kept weights are the window's cycles, and that is what an uneven mask costs. Weights are stored as a bitmap
+and the kept values. Unpruned, every lane takes all inputs of the window.
 """
 
 from dataclasses import dataclass

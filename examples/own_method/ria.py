@@ -1,7 +1,7 @@
 """RIA (Zhang et al., ICLR 2024): a weight counts by its share of its row and of its column, and by its input.
 
-S_rj = (|W_rj| / sum_j |W_rj| + |W_rj| / sum_r |W_rj|) * x_j^a, x_j the norm of input feature j over the calibration set. Shares keep
-alive what a plain magnitude starves: rows and columns whose weights are all small. Default rule: row.
+S_rj = (|W_rj| / sum_j |W_rj| + |W_rj| / sum_r |W_rj|) * x_j^a, x_j the norm of input feature j over the calibration
+set. Shares keep alive what a plain magnitude starves: rows and columns whose weights are all small. Default rule: row.
 """
 
 from dataclasses import dataclass

@@ -70,8 +70,8 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def open_streams() -> None:
-    """Closed standard streams lead to nowhere: else the first file that is opened would take their number, and their output. What
-    a terminal's encoding lacks is escaped."""
+    """Closed standard streams lead to nowhere: else the first file that is opened would take their number, and their
+    output. What a terminal's encoding lacks is escaped."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -100,7 +100,8 @@ def leave(line: str, code: int) -> None:
 
 
 def abandon(stream: TextIO) -> None:
-    """What is still buffered for a stream nobody reads goes nowhere, so that the interpreter's own flush finds no fault."""
+    """What is still buffered for a stream nobody reads goes nowhere, so that the interpreter's own flush finds no
+    fault."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -113,7 +114,8 @@ def flat(error: BaseException) -> str:
 
 def memory_text(error: Exception) -> str:
     said = flat(error)[:200]
-    return f"out of memory{f' ({said})' if said else ''}; ask for less (fewer samples, tokens or designs) or use a larger machine"
+    told = f" ({said})" if said else ""
+    return f"out of memory{told}; ask for less (fewer samples, tokens or designs) or use a larger machine"
 
 
 def file_text(error: OSError) -> str:
@@ -129,7 +131,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def fault_text(error: Exception, arguments: Sequence[str], where: str) -> str:
-    """What is said of a fault of the program or, at `where`, of a plugin, with the path of a log that holds the traceback."""
+    """What is said of a fault of the program or, at `where`, of a plugin, with the path of a log that holds the
+    traceback."""
     said = f"{where or 'a fault in prunesim, not in your input'}: {type(error).__name__}: {flat(error)[:200]}"
     try:
         return f"{said}; {'the traceback is in' if where else 'please report it with'} {write_log(error, arguments)}"

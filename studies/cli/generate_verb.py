@@ -38,12 +38,13 @@ def generate(
     role_density
         ROLE=DENSITY for roles that differ, e.g. --role-density q=0.4.
     only
-        Layers to mask: roles (q or gate,up), blocks:0-15, blocks:2-, names (*.mlp.*). Commas widen, another --only narrows.
-        The others keep every weight.
+        Layers to mask: roles (q or gate,up), blocks:0-15, blocks:2-, names (*.mlp.*). Commas widen, another --only
+        narrows. The others keep every weight.
     skip
         Layers to leave dense, in the same words.
     fallback
-        Where N:M does not divide a matrix's inputs: refuse the model; unstructured at the same density; or skip the matrix.
+        Where N:M does not divide a matrix's inputs: refuse the model; unstructured at the same density; or skip the
+        matrix.
     """
     from studies.masks import contents_text, generated, parse_values, write_bundle
     from studies.settings import density_of

@@ -23,16 +23,16 @@ def import_(
     transposed: Annotated[bool, Parameter(negative="")] = False,
     allow_dense: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Make a mask bundle of SOURCE: masks as .npy or .npz arrays, safetensors or torch files (.pt), one or a folder of them; or a
-    checkpoint whose weights hold zeros, packed or not. What a file is, its content says.
+    """Make a mask bundle of SOURCE: masks as .npy or .npz arrays, safetensors or torch files (.pt), one or a folder of
+    them; or a checkpoint whose weights hold zeros, packed or not. What a file is, its content says.
 
     Parameters
     ----------
     out
         Folder of the mask bundle.
     model
-        The model the masks are of: a catalog name (prunesim ls models), a config.json, or a model folder. Names and shapes are
-        checked against it.
+        The model the masks are of: a catalog name (prunesim ls models), a config.json, or a model folder. Names and
+        shapes are checked against it.
     model_id
         Name of the model to record (default: that of --model, or the source's name).
     label
@@ -40,11 +40,11 @@ def import_(
     pattern
         What the masks are said to follow, N:M such as 2:4 or unstructured; checked. Found out unless given.
     names
-        Whose masks they are, where their names do not say it: 'l{block}_{role}' for names like l0_q_proj, or a .toml or .json file
-        of "their pattern" = "layer", such as "blk.{block}.ffn_up" = "model.layers.{block}.mlp.up_proj".
+        Whose masks they are, where their names do not say it: 'l{block}_{role}' for names like l0_q_proj, or a .toml or
+        .json file of "their pattern" = "layer", such as "blk.{block}.ffn_up" = "model.layers.{block}.mlp.up_proj".
     pruned_is_one
-        1 (True) stands for pruned; --kept-is-one says that it does not. Without either 1 is kept, with a warning unless the masks
-        themselves tell.
+        1 (True) stands for pruned; --kept-is-one says that it does not. Without either 1 is kept, with a warning unless
+        the masks themselves tell.
     transposed
         The masks are (in_features, out_features).
     allow_dense

@@ -86,7 +86,8 @@ def gpu_line(spec: "GpuSpec") -> str:
     types = {"fp16": "fp16 bf16", "int8": "int8", "fp8": "fp8"}
     known = [text for name, text in types.items() if isinstance(getattr(spec, name), Precision)]
     chip, memory = spec.chip, spec.memory
-    return f"{chip.sms} SMs at {chip.clock_mhz:g} MHz, {memory.bandwidth_gbps:g} GB/s, {spec.power.limit_w:g} W; {' '.join(known)}"
+    sizes = f"{chip.sms} SMs at {chip.clock_mhz:g} MHz, {memory.bandwidth_gbps:g} GB/s, {spec.power.limit_w:g} W"
+    return f"{sizes}; {' '.join(known)}"
 
 
 def first_line(text: str) -> str:

@@ -35,10 +35,11 @@ def measure(
     out: Path | None = None,
     format: str = "table",
 ) -> None:
-    """Time every linear of BUNDLE (or of --model, or --shapes) on this machine's GPU, once per distinct shape; needs CUDA.
+    """Time every linear of BUNDLE (or of --model, or --shapes) on this machine's GPU, once per distinct shape; needs
+    CUDA.
 
-    Every result is checked against a reference before it is timed. A kernel that cannot take a shape, or gets it wrong, is a row with
-    the reason. The record keeps every sample; an interrupted command goes on where it was when repeated.
+    Every result is checked against a reference before it is timed. A kernel that cannot take a shape, or gets it wrong,
+    is a row with the reason. The record keeps every sample; an interrupted command goes on where it was when repeated.
 
     Parameters
     ----------
@@ -47,9 +48,11 @@ def measure(
     shapes
         GEMMs m,n,k = tokens,out_features,in_features; these bring their own tokens.
     kernels
-        Any of dense, cusparselt24, cutlass24, int8, int8-24, fp8, fp8-24, int4, separated by commas; dense is always measured.
+        Any of dense, cusparselt24, cutlass24, int8, int8-24, fp8, fp8-24, int4, separated by commas; dense is always
+        measured.
     dtype
-        fp16 or bf16: of the dense layer, of 2:4 without quantization, and of what quantized kernels write where they can.
+        fp16 or bf16: of the dense layer, of 2:4 without quantization, and of what quantized kernels write where they
+        can.
     tokens
         Tokens that pass through each layer together, separated by commas: 1 for decoding one sequence.
     pattern
@@ -61,7 +64,8 @@ def measure(
     l2
         Which times become result rows: cold (weights come from DRAM) or warm (back to back). The record holds both.
     end_to_end
-        block or model: instead of single layers, one decoder block or the whole --model, dense and 2:4, prefill and decode.
+        block or model: instead of single layers, one decoder block or the whole --model, dense and 2:4, prefill and
+        decode.
     batch
         Sequences of --end-to-end.
     seq

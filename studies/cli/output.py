@@ -31,8 +31,8 @@ def check_format(name: str) -> None:
 
 
 def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...]) -> None:
-    """Prints the rows, or writes them to `out`; the table shows only `columns`. Raises NothingRan, once they are written, where every
-    row is infeasible."""
+    """Prints the rows, or writes them to `out`; the table shows only `columns`. Raises NothingRan, once they are
+    written, where every row is infeasible."""
     if form == "json":
         text = json.dumps(to_records(frame), indent=1, allow_nan=False) + "\n"
     elif form == "csv":

@@ -21,17 +21,19 @@ def predict(
 ) -> None:
     """Dense and 2:4 time of GEMMs on a GPU, what bounds them, and the error to expect.
 
-    Nothing is measured: figures come from a tile-level model fitted to published measurements of best library kernels run
-    back to back (simulator/gpu/kernel_times.py states what it leaves out). error_basis says what a preset's stated error rests on.
+    Nothing is measured: figures come from a tile-level model fitted to published measurements of best library kernels
+    run back to back (simulator/gpu/kernel_times.py states what it leaves out). error_basis says what a preset's stated
+    error rests on.
 
     Parameters
     ----------
     gemms
-        A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a SCALE-Sim
-        topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x width x channels).
+        A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a
+        SCALE-Sim topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x
+        width x channels).
     on
-        A GPU (prunesim ls gpus), or a machine file, my.toml, that says base = "h100-sxm" and what differs. Given more than once:
-        rows of all.
+        A GPU (prunesim ls gpus), or a machine file, my.toml, that says base = "h100-sxm" and what differs. Given more
+        than once: rows of all.
     dtype
         fp16, bf16, int8 or fp8 (no fp8 on A100).
     shapes

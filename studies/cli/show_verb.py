@@ -15,8 +15,8 @@ if typing.TYPE_CHECKING:
 
 
 def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its config), or
-    energy (the constants of energy and area, with their sources). Without a name: what there is, as `ls`.
+    """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its
+    config), or energy (the constants of energy and area, with their sources). Without a name: what there is, as `ls`.
 
     Parameters
     ----------

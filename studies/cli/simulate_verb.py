@@ -32,13 +32,15 @@ def simulate(
     format: str = "table",
     out: Path | None = None,
 ) -> None:
-    """Cycles, bytes and energy of every layer of BUNDLE (or of --mask, or of generated masks for --model) on an accelerator.
+    """Cycles, bytes and energy of every layer of BUNDLE (or of --mask, or of generated masks for --model) on an
+    accelerator.
 
     Parameters
     ----------
     on
-        An accelerator (prunesim ls accelerators), or a GPU, whose times are predicted; file.py:Name, a class of your own, which
-        is run; or a machine file, my.toml, that says base = "vitcod" and what differs. Given more than once: rows of all.
+        An accelerator (prunesim ls accelerators), or a GPU, whose times are predicted; file.py:Name, a class of your
+        own, which is run; or a machine file, my.toml, that says base = "vitcod" and what differs. Given more than once:
+        rows of all.
     mask
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     model
@@ -46,15 +48,15 @@ def simulate(
     set_
         key=value of the accelerator, e.g. array.height=16 (prunesim show NAME).
     sweep
-        key=value,value,...: every layer on a design for each value, and for each combination where given more than once. Ranges:
-        array.height=16:128:16 (both ends), array.height=16:256:x2.
+        key=value,value,...: every layer on a design for each value, and for each combination where given more than
+        once. Ranges: array.height=16:128:16 (both ends), array.height=16:256:x2.
     tokens
         Tokens that pass through each layer together: 1 for decoding one sequence, more for batches and prefill.
     activation_density
         Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
     routing
-        How experts share the tokens: uniform (the router's choices are alike and independent), balanced (as few collisions as can be),
-        or a .json file with the tokens each expert saw, a list or lists by block number.
+        How experts share the tokens: uniform (the router's choices are alike and independent), balanced (as few
+        collisions as can be), or a .json file with the tokens each expert saw, a list or lists by block number.
     dtype
         On GPUs (prunesim ls gpus): fp16, bf16, int8 or fp8; fp16 unless given.
     trace

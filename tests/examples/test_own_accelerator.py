@@ -1,4 +1,5 @@
-"""The lane-skipping array of examples/own_accelerator: small files, in closed form, as its twin, and from an empty folder."""
+"""The lane-skipping array of examples/own_accelerator: small files, in closed form, as its twin, and from an empty
+folder."""
 
 import shutil
 from pathlib import Path

@@ -88,7 +88,8 @@ def test_a_design_is_put_together_in_python(bundle, tmp_path):
 
     made = ps.simulate(bundle, on=Vitcod(array=Array(16, 16), dram=Ddr4(channels=2)), tokens=64, set={"clock.mhz": 400})
     (tmp_path / "mine.toml").write_text(
-        'base = "vitcod"\n[array]\nwidth = 16\nheight = 16\n[dram]\ndevice = "DDR4-3200"\nchannels = 2\n[clock]\nmhz = 400\n'
+        'base = "vitcod"\n[array]\nwidth = 16\nheight = 16\n[dram]\ndevice = "DDR4-3200"\nchannels = 2\n'
+        "[clock]\nmhz = 400\n"
     )
     read = ps.simulate(bundle, on=f"{tmp_path}/mine.toml", tokens=64)
     assert made.frame["cycles"].tolist() == read.frame["cycles"].tolist()
@@ -199,7 +200,8 @@ def test_pruning_and_a_study(tiny_model, config, tmp_path):
     assert quality.frame["perplexity"][0] > 1
     study = tmp_path / "study.toml"
     study.write_text(
-        'title = "T"\n[[models]]\nname = "m"\nshapes = "config.json"\n[[methods]]\nmethod = "generated"\npattern = "2:4"\n'
+        'title = "T"\n[[models]]\nname = "m"\nshapes = "config.json"\n'
+        '[[methods]]\nmethod = "generated"\npattern = "2:4"\n'
         '[[accelerators]]\nname = "stc"\n'
     )
     report = ps.run(study, out=tmp_path / "out")

@@ -27,7 +27,7 @@ def test_simulating_never_loads_torch(tmp_path):
     import numpy as np
 
     np.save(tmp_path / "mask.npy", np.arange(64 * 64).reshape(64, 64) % 2 == 0)
-    code = "import prunesim as ps, sys; rows = ps.simulate('mask.npy', on='vitcod', tokens=64); print('torch' in sys.modules)"
+    code = "import prunesim as ps, sys; ps.simulate('mask.npy', on='vitcod', tokens=64); print('torch' in sys.modules)"
     assert python("-c", code, cwd=tmp_path).stdout == "False\n"
 
 
@@ -50,7 +50,8 @@ def test_the_command_says_it_without_a_traceback(tmp_path, command):
     assert failed.returncode == 1
     assert failed.stdout == ""
     assert failed.stderr.splitlines() == [
-        f"prunesim: {(folder / '__init__.py').resolve()} hides prunesim's own package `reports`: rename it, or start Python where "
+        f"prunesim: {(folder / '__init__.py').resolve()} hides prunesim's own package `reports`: rename it, or start "
+        f"Python where "
         "it is not on the path"
     ]
 

@@ -4,7 +4,7 @@ import pytest
 
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import open_accelerator
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, open_attention
 from simulator.energy import sources
 from simulator.gpu import GPUS
 from simulator.gpu.named import find_gpu
@@ -49,13 +49,15 @@ def test_without_a_name_ls_and_show_say_what_there_is(capsys):
             assert name in said
 
 
-@pytest.mark.parametrize("name", [*ACCELERATORS, *GPUS])
+@pytest.mark.parametrize("name", [*ACCELERATORS, *GPUS, *ATTENTION_MODELS])
 def test_what_show_prints_as_toml_is_what_on_reads(name, tmp_path, capsys):
     show(name, toml=True)
     (tmp_path / f"{name}.toml").write_text(capsys.readouterr().out)
     file = str(tmp_path / f"{name}.toml")
     if name in GPUS:
         assert find_gpu(file) == find_gpu(name)
+    elif name in ATTENTION_MODELS:
+        assert open_attention(file) == open_attention(name)
     else:
         assert open_accelerator(file) == open_accelerator(name)
 
@@ -80,7 +82,8 @@ def test_a_gpu_file_is_shown_as_it_was_given(tmp_path, capsys):
 
 def test_a_class_of_a_file_is_shown_whatever_its_kind(tmp_path, capsys):
     (tmp_path / "own.py").write_text(
-        '"""Of my own."""\nfrom simulator.accelerators.vitcod.cycle import Vitcod\nfrom pruning.methods.wanda import Wanda\n'
+        '"""Of my own."""\nfrom simulator.accelerators.vitcod.cycle import Vitcod\n'
+        "from pruning.methods.wanda import Wanda\n"
         "class Chip(Vitcod):\n    name = 'chip'\n    preset = 'vitcod'\n"
         "class Way(Wanda):\n    name = 'way'\n"
     )
