@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import workloads
+from simulator.accelerators.vitcod.attention.figures import CYCLE_COLUMNS, PAPER_COLUMNS
 from workloads.columns.column import Column
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats.md"
@@ -13,8 +14,8 @@ REGION = re.compile(r"(<!-- columns: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def schemas() -> dict[str, tuple[Column, ...]]:
-    """Every table of columns there is in workloads/, by its name in the code."""
-    found: dict[str, tuple[Column, ...]] = {}
+    """Every table of columns there is in workloads/, and what targets of attention add, by its name in the code."""
+    found: dict[str, tuple[Column, ...]] = {"CYCLE_COLUMNS": CYCLE_COLUMNS, "PAPER_COLUMNS": PAPER_COLUMNS}
     for module in pkgutil.walk_packages(workloads.__path__, "workloads."):
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, tuple) and value and all(isinstance(column, Column) for column in value):
