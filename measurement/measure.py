@@ -142,7 +142,8 @@ def _timed(device: Device, problem: Problem, kernel: Kernel, procedure: Procedur
     if not error <= prepared.tolerance:
         return {
             "feasible": False,
-            "reason": f"wrong result, not timed: off by {error:.3g} of the output's root mean square, allowed {prepared.tolerance:g}",
+            "reason": f"wrong result, not timed: off by {error:.3g} of the output's root mean square, "
+            f"allowed {prepared.tolerance:g}",
             "variant": variant,
             "error": error if error < float("inf") else float("nan"),
         }

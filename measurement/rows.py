@@ -27,7 +27,8 @@ NOTES = (
     "kernel of their own type.",
 )
 MEASURED_COLUMNS = (
-    "layer", "role", "out_features", "in_features", "tokens", "kernel", "latency_us", "dense_latency_us", "speedup", "feasible",
+    "layer", "role", "out_features", "in_features", "tokens", "kernel", "latency_us", "dense_latency_us", "speedup",
+    "feasible",
     "reason",
 )  # fmt: skip
 Case = dict[str, Any]

@@ -1,8 +1,10 @@
-"""GEMM sizes from files: a CSV file with the columns m, n, k, or a topology file of SCALE-Sim, of GEMMs or of convolutions.
+"""GEMM sizes from files: a CSV file with the columns m, n, k, or a topology file of SCALE-Sim, of GEMMs or of
+convolutions.
 
-A convolution of C channels, F filters of R x S and strides (a, b) over an input of H x W, which holds its padding already, is a
-GEMM of m = ceil((H - R + a) / a) * ceil((W - S + b) / b) outputs a filter, n = F and k = R * S * C: SCALE-Sim's own count, which rounds a last, short
-step up. Its depth-wise layers, named with "DP", are C such GEMMs of one channel.
+A convolution of C channels, F filters of R x S and strides (a, b) over an input of H x W, which holds its padding
+already, is a GEMM of m = ceil((H - R + a) / a) * ceil((W - S + b) / b) outputs a filter, n = F and k = R * S * C:
+SCALE-Sim's own count, which rounds a last, short step up. Its depth-wise layers, named with "DP", are C such GEMMs of
+one channel.
 """
 
 import csv
@@ -20,7 +22,8 @@ from workloads.patterns import DENSE
 
 SIZES = ("m", "n", "k")
 _CONVOLUTION = ("ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
-_STRIDES = {"strides": ("strides", "strides"), "stride": ("stride", "stride"), "stride height": ("stride height", "stride width"),
+_STRIDES = {"strides": ("strides", "strides"), "stride": ("stride", "stride"),
+    "stride height": ("stride height", "stride width"),
             "strides h": ("strides h", "strides w")}  # fmt: skip
 _SHOWN = 40  # characters of a field that a message repeats
 
@@ -28,8 +31,9 @@ Line = tuple[int, list[str]]  # its number in the file, from 1, and its fields
 
 
 def read_gemms(path: Path) -> pd.DataFrame:
-    """A row a GEMM with the columns m (tokens), n (out_features) and k (in_features), whole numbers from 1 to 2^24; other columns
-    of the file stay. Capitals and blanks in the header do not matter, nor does a comma at the end of lines.
+    """A row a GEMM with the columns m (tokens), n (out_features) and k (in_features), whole numbers from 1 to 2^24;
+    other columns of the file stay. Capitals and blanks in the header do not matter, nor does a comma at the end of
+    lines.
 
     Raises UserError naming the file, and the line and column of what is wrong.
     """
@@ -55,7 +59,8 @@ def read_gemms(path: Path) -> pd.DataFrame:
     missing = [name for name in SIZES if name not in names]
     if missing:
         raise UserError(
-            f"{path} lacks the column {missing[0]!r}; it needs m (tokens), n (out_features), k (in_features), or the columns of a "
+            f"{path} lacks the column {missing[0]!r}; it needs m (tokens), n (out_features), k (in_features), or the "
+            f"columns of a "
             "SCALE-Sim topology"
         )
     frame = _typed(names, [fields for _, fields in lines])
@@ -127,7 +132,8 @@ def _lowered(path: Path, names: list[str], plain: list[str], lines: list[Line]) 
 
 
 def _convolution(name: str, sizes: dict[str, int], stride: tuple[int, int], alone: bool) -> Convolution:
-    """One row of a topology; where channels stand alone, that of one of them. A last, short step counts as a whole one."""
+    """One row of a topology; where channels stand alone, that of one of them. A last, short step counts as a whole
+    one."""
     image, window = ((sizes[f"{what} height"], sizes[f"{what} width"]) for what in ("ifmap", "filter"))
     reached = [w + -(-(i - w) // s) * s if i > w else i for i, w, s in zip(image, window, stride, strict=True)]
     channels = 1 if alone else sizes["channels"]

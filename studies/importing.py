@@ -1,4 +1,5 @@
-"""Masks from elsewhere, checked: named, turned and read as they are meant, and refused where they hold nothing or fit nothing."""
+"""Masks from elsewhere, checked: named, turned and read as they are meant, and refused where they hold nothing or fit
+nothing."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -29,8 +30,8 @@ _NEAR = 0.002  # of a whole percentage: floors of small layers miss what was ask
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says of the masks. model: a catalog name, config or folder whose layers they are; pattern "" = find out;
-    pruned_is_one None = 1 is kept, unless the masks themselves tell otherwise."""
+    """What the user says of the masks. model: a catalog name, config or folder whose layers they are; pattern "" = find
+    out; pruned_is_one None = 1 is kept, unless the masks themselves tell otherwise."""
 
     model: str = ""
     model_id: str = ""
@@ -44,8 +45,8 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class Imported:
-    """`masks` reads the source once more; `patterns` and `grids` (of what is stored in codes) by layer; `remarks`: what the user
-    should know."""
+    """`masks` reads the source once more; `patterns` and `grids` (of what is stored in codes) by layer; `remarks`: what
+    the user should know."""
 
     header: BundleHeader
     patterns: dict[str, str]
@@ -93,7 +94,10 @@ class Reading:
         layer = self.model.find(name, where)
         if mask.shape == layer.shape:
             return layer
-        sides = f"is {mask.rows} x {mask.cols}, {layer.name} of {self.model.model_id} is {layer.out_features} x {layer.in_features}"
+        sides = (
+            f"is {mask.rows} x {mask.cols}, {layer.name} of {self.model.model_id} is "
+            f"{layer.out_features} x {layer.in_features}"
+        )
         if mask.shape[::-1] != layer.shape:
             raise UserError(f"{where} {sides} (outputs x inputs); were the masks made for another model?")
         way_out = "leave `transposed` out" if self.transposed else "it is transposed: say `transposed=True`"
@@ -101,7 +105,8 @@ class Reading:
 
 
 def imported(path: Path, options: ImportOptions) -> Imported:
-    """Reads every mask once to check it. Raises UserError for a source without masks and for masks that are not what is said of
+    """Reads every mask once to check it. Raises UserError for a source without masks and for masks that are not what is
+    said of
     them: of other shapes, names or patterns than the model's or the user's, with 1 = pruned, or with nothing pruned."""
     claimed = parse_pattern(options.pattern) if options.pattern else None
     rules = read_rules(options.names)
@@ -161,7 +166,8 @@ def header_of(
 
 
 def filed_under(sparsity: float) -> float:
-    """The target in whose column masks of no stated target stand: the whole percentage that is near, else three digits."""
+    """The target in whose column masks of no stated target stand: the whole percentage that is near, else three
+    digits."""
     whole = round(sparsity, 2)
     return whole if abs(sparsity - whole) < _NEAR and whole < 1 else round(sparsity, 3)
 
@@ -193,15 +199,20 @@ def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -
         ratio = kept_over_rest(Path(options.model), itertools.islice(reading, _LOOKED_AT))
         if not 1 / _CLEAR < ratio < _CLEAR:
             says = "kept" if ratio > 1 else "pruned"
-            why = f"the weights of {options.model} are {1 / ratio:.2g} times as large where they are 0 as where they are 1"
+            why = (
+                f"the weights of {options.model} are {1 / ratio:.2g} times as large where they are 0 as "
+                f"where they are 1"
+            )
     if says == "kept":
         return []
     if says == "pruned":
         raise UserError(
-            f"{path}: 1 seems to stand for pruned: {why}; say `pruned_is_one=True`, or `pruned_is_one=False` if 1 is kept all the same"
+            f"{path}: 1 seems to stand for pruned: {why}; say `pruned_is_one=True`, or `pruned_is_one=False` if 1 is "
+            f"kept all the same"
         )
     return [
-        f"nothing in {path} tells whether 1 is kept or pruned: read as kept, {share} of the weights are pruned, the other way "
+        f"nothing in {path} tells whether 1 is kept or pruned: read as kept, {share} of the weights are pruned, the "
+        f"other way "
         f"{other}; say `pruned_is_one=False` or `pruned_is_one=True`"
     ]
 
@@ -220,7 +231,8 @@ def turned_remarks(survey: Survey) -> list[str]:
     if across is None:
         return []
     return [
-        f"square masks are {across} along their outputs and not along their inputs: they may be transposed (`transposed=True`)"
+        f"square masks are {across} along their outputs and not along their inputs: they may be transposed "
+        f"(`transposed=True`)"
     ]
 
 
@@ -230,7 +242,8 @@ def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
         lacking = [name for name in model.layers if name not in {layer.name for layer in layers}]
         if lacking:
             return [
-                f"{len(lacking)} of {len(model.layers)} layers of {model.model_id} have no mask, the first is {lacking[0]}; they are "
+                f"{len(lacking)} of {len(model.layers)} layers of {model.model_id} have no mask, the first is "
+                f"{lacking[0]}; they are "
                 "not in the bundle: simulations leave them out, perplexities leave them dense"
             ]
         return []
@@ -238,7 +251,8 @@ def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
     if not strange:
         return []
     return [
-        f"the names of {len(strange)} of {len(layers)} masks, the first is {strange[0]!r}, do not say which role or block they "
+        f"the names of {len(strange)} of {len(layers)} masks, the first is {strange[0]!r}, do not say which role or "
+        f"block they "
         "are of; give `model` and `names`"
     ]
 
@@ -248,6 +262,7 @@ def rounding_remarks(grids: dict[str, Grid], count: int) -> list[str]:
         return []
     bits = " or ".join(str(bits) for bits in sorted({bits for bits, _ in grids.values()}))
     return [
-        f"{len(grids)} of {count} matrices are stored in {bits} bits: weights that were rounded to zero cannot be told from pruned "
+        f"{len(grids)} of {count} matrices are stored in {bits} bits: weights that were rounded to zero cannot be told "
+        f"from pruned "
         "ones, and count as pruned"
     ]

@@ -43,7 +43,8 @@ def generated(
     selection: Selection = EVERYTHING,
     fallback: str = "refuse",
 ) -> Generated:
-    """For the shapes of a catalog name, a config file or a model folder; layers that are not selected keep every weight."""
+    """For the shapes of a catalog name, a config file or a model folder; layers that are not selected keep every
+    weight."""
     model_id, config = resolve_config(model)
     layers = linears_of(config)
     runs = parse_generator(pattern) if ":" in pattern else None
@@ -92,18 +93,21 @@ def model_layers(model: str) -> list[Layer]:
 
 
 def check_model(folder: Path, model: str) -> None:
-    """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same shape."""
+    """Raises UserError unless every layer of the bundle is one of the model's (name, config or folder), of the same
+    shape."""
     masks = MaskBundle.open(folder)
     shapes = {layer.name: layer.shape for layer in model_layers(model)}
     for entry in masks.layers:
         made = f"{folder} holds masks of {masks.header.model_id!r}"
         if entry.name not in shapes:
             raise UserError(
-                f"{made}, whose layer {entry.name} this model has not; its first layer is {next(iter(shapes))}: import masks with `model`"
+                f"{made}, whose layer {entry.name} this model has not; its first layer is {next(iter(shapes))}: import "
+                f"masks with `model`"
             )
         if entry.layer.shape != shapes[entry.name]:
             raise UserError(
-                f"{made}, whose {entry.name} is {entry.out_features} x {entry.in_features} (outputs x inputs); this model's is "
+                f"{made}, whose {entry.name} is {entry.out_features} x {entry.in_features} (outputs x inputs); this "
+                f"model's is "
                 f"{shapes[entry.name][0]} x {shapes[entry.name][1]}"
             )
 
@@ -117,8 +121,8 @@ def write_bundle(
     patterns: Mapping[str, str] | None = None,
     grids: Mapping[str, Grid] | None = None,
 ) -> MaskBundle:
-    """Streams masks into a bundle, one shard a decoder block. `patterns`: of layers whose pattern is not the header's; `grids`: of
-    layers that are stored in codes, (bits, inputs that share a scale)."""
+    """Streams masks into a bundle, one shard a decoder block. `patterns`: of layers whose pattern is not the header's;
+    `grids`: of layers that are stored in codes, (bits, inputs that share a scale)."""
     with writing(out):
         writer = BundleWriter(out, header)
         if writer.finished:

@@ -48,7 +48,8 @@ def open_job(
         masks = MaskBundle.open(bundle)
         layers = [
             {
-                **{key: getattr(entry, key) for key in ("name", "role", "block", "out_features", "in_features", "pattern", "nnz")},
+                **{key: getattr(entry, key) for key in ("name", "role", "block", "out_features", "in_features",
+                    "pattern", "nnz")},
                 "mask_sha256": entry.sha256, "model": masks.header.model_id, "method": masks.header.method,
                 "target_sparsity": masks.header.target_sparsity, "seed": masks.header.seed,
                 **({"run_pattern": masks.header.pattern} if entry.pattern != masks.header.pattern else {}),

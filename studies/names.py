@@ -17,7 +17,8 @@ def masks_name(model: StudyModel, method: StudyMethod) -> str:
     plain = selection.everything and method.fallback == REFUSE
     chosen = "" if plain else sha256_of([selection.only, selection.skip, method.fallback])[:8]
     quantized = slug(method.bits_text)
-    return slug(model.name, shown(method.method or ""), method.pattern, method.sparsity, method.rule, shown(method.allocation or ""), quantized,
+    return slug(model.name, shown(method.method or ""), method.pattern, method.sparsity, method.rule,
+        shown(method.allocation or ""), quantized,
                 sets,
                 chosen, method.seed)  # fmt: skip
 

@@ -11,7 +11,8 @@ from studies.gemm_files import SIZES, whole_size
 from workloads.errors import UserError
 
 PREDICT_TABLE = (
-    "m", "n", "k", "target", "dtype", "dense_us", "sparse24_us", "speedup", "bound", "dense_bound", "tile", "dense_tile",
+    "m", "n", "k", "target", "dtype", "dense_us", "sparse24_us", "speedup", "bound", "dense_bound", "tile",
+    "dense_tile",
     "speedup_error_p90", "verdict", "extrapolated", "reason",
 )  # fmt: skip
 

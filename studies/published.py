@@ -14,7 +14,8 @@ from workloads.routing import UNKNOWN
 from workloads.rows import to_frame
 
 SAME = (
-    "model", "method", "pattern", "target_sparsity", "layer", "block", "role", "out_features", "in_features", "nnz", "sparsity",
+    "model", "method", "pattern", "target_sparsity", "layer", "block", "role", "out_features", "in_features", "nnz",
+    "sparsity",
     "tokens", "activation_density", "mask_sha256", "seed",
 )  # fmt: skip
 DTYPE = re.compile(r"(?:^|\s)dtype=(\S+)")

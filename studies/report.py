@@ -36,7 +36,8 @@ ATTENTION = "masks"  # a column that rows of attention had in earlier versions
 
 def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.DataFrame:
     """Rows written by simulate, eval or run as CSV or JSON, those of earlier versions too: what they lack is empty.
-    Columns that none of the schema is (a target's own) stay; the sum of a model's attention, which its verb adds, does not. Raises UserError if the file is not one."""
+    Columns that none of the schema is (a target's own) stay; the sum of a model's attention, which its verb adds, does
+    not. Raises UserError if the file is not one."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -122,7 +123,8 @@ def constants_for(rows: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def targets_in(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[Target]:
-    """The targets of the rows. `targets`: those that are at hand; others are known by the names and types that rows have."""
+    """The targets of the rows. `targets`: those that are at hand; others are known by the names and types that rows
+    have."""
     named = set(rows["target"])
     known = [target for target in targets if target.name in named]
     others = rows[

@@ -1,7 +1,7 @@
 """Commands of README.md and docs/: found, told whether they are run, and run as a reader would.
 
-A command is a line of an indented or fenced (console, bash, sh) block that starts with prunesim, make or python. Above the block a
-comment, which no reader of the page sees, may say:
+A command is a line of an indented or fenced (console, bash, sh) block that starts with prunesim, make or python. Above
+the block a comment, which no reader of the page sees, may say:
 
     <!-- not run: REASON -->            none of the block's commands is run
     <!-- not run (run, measure): REASON -->   those of these verbs are not
@@ -9,8 +9,8 @@ comment, which no reader of the page sees, may say:
     <!-- run: exit 2 -->                 it ends with this exit code
     <!-- file: NAME -->                 a reader saves the block, of any language, under this name
 
-In console blocks lines that start with "$ " are commands and what follows each is what it prints: whole, or with "..." for any
-lines, and at a line's end for the rest of it.
+In console blocks lines that start with "$ " are commands and what follows each is what it prints: whole, or with "..."
+for any lines, and at a line's end for the rest of it.
 """
 
 import io
@@ -185,8 +185,8 @@ def prunesim(arguments: list[str]) -> Ended:
 
 
 def differs(shown: tuple[str, ...], found: str, tolerance: float = 0.02) -> str:
-    """The first line of a page's output that the command did not print, "" if there is none. A line "..." stands for any lines;
-    numbers may differ by `tolerance`, relative, and blanks by any number."""
+    """The first line of a page's output that the command did not print, "" if there is none. A line "..." stands for
+    any lines; numbers may differ by `tolerance`, relative, and blanks by any number."""
     lines = [line for line in found.splitlines() if line.strip()]
     place, skipping = 0, False
     for line in (line for line in shown if line.strip()):

@@ -1,5 +1,6 @@
-"""Every command in README.md and docs/ is run, or its block says why not (tests/documents.py has the words); none has a verb or an
-option that is not there. MODEL, train.txt, masks/ ... are real ones here, tiny; calibration's defaults are cut to 4 x 64 tokens."""
+"""Every command in README.md and docs/ is run, or its block says why not (tests/documents.py has the words); none has a
+verb or an option that is not there. MODEL, train.txt, masks/ ... are real ones here, tiny; calibration's defaults are
+cut to 4 x 64 tokens."""
 
 import json
 import os
@@ -42,7 +43,8 @@ OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
 )
 DEMO = ROOT / "examples" / "demo-model"
 SHAPE = {
-    "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+    "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2,
     "head_dim": 64, "max_position_embeddings": 2048, "vocab_size": 4096, "dtype": "float32",
 }  # fmt: skip
 
@@ -246,7 +248,10 @@ $ python -c ''
 
 
 def test_exit_codes_and_files_are_read() -> None:
-    text = "<!-- run: exit 2 -->\n```console\n$ prunesim ls nothing\nprunesim: unknown\n```\n<!-- file: a.toml -->\n```toml\nx = 1\n```\n"
+    text = (
+        "<!-- run: exit 2 -->\n```console\n$ prunesim ls nothing\nprunesim: unknown\n```\n<!-- file: "
+        "a.toml -->\n```toml\nx = 1\n```\n"
+    )
     assert [(c.code, c.not_run, c.output) for c in page_of(text)] == [(2, "", ("prunesim: unknown",))]
     assert [block.file for block in blocks("a.md", text)] == ["", "a.toml"]
 

@@ -87,8 +87,8 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
     broadcast.
 
     Raises UserError for sizes that are not whole numbers from 1 to 2^24 and for a dtype the GPU lacks.
-    The model and its approximations stand in simulator/gpu/kernel_times.py; bias, activation and compression of W are not in
-    it.
+    The model and its approximations stand in simulator/gpu/kernel_times.py; bias, activation and compression of W are
+    not in it.
     """
     precision = precision_of(spec, dtype)
     ms, ns, ks = sizes(m, n, k)

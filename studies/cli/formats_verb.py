@@ -7,7 +7,8 @@ from studies.cli.output import Whole, check_format, emit
 from workloads.errors import UserError
 
 COLUMNS = (
-    "layer", "out_features", "in_features", "sparsity", "format", "block", "weight_bits", "value_bytes", "metadata_bytes",
+    "layer", "out_features", "in_features", "sparsity", "format", "block", "weight_bits", "value_bytes",
+    "metadata_bytes",
     "scale_bytes", "total_bytes", "bits_per_weight", "compression", "reason",
 )  # fmt: skip
 

@@ -101,7 +101,8 @@ def measure(
 
 
 def _layers(
-    bundle: Path | None, model: str | None, shapes: list[str], kernels: str, dtype: str, tokens: str, pattern: str, runs: int,
+    bundle: Path | None, model: str | None, shapes: list[str], kernels: str, dtype: str, tokens: str, pattern: str,
+    runs: int,
     compile: bool, l2: str, seed: int, out: Path, format: str,
 ) -> None:  # fmt: skip
     from measurement.environment import check_gpu

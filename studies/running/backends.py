@@ -28,7 +28,8 @@ class Here(Executor):
 
 @contextmanager
 def opened(workers: int) -> Iterator[Executor]:
-    """`Here` for one worker, else processes that share this machine's threads. Raises UserError for a number that is none."""
+    """`Here` for one worker, else processes that share this machine's threads. Raises UserError for a number that is
+    none."""
     if not 1 <= workers <= MOST_WORKERS:
         raise UserError(f"`workers` = {workers}: from 1 to {MOST_WORKERS}, at most as many as there are cores to use")
     if workers == 1:

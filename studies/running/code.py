@@ -13,7 +13,8 @@ PRUNING = ("workloads", "checkpoints", "pruning")
 
 @lru_cache
 def code_sha256(rooms: tuple[str, ...]) -> str:
-    """Hash of every source file, preset and catalog entry of the rooms; what others install is told apart by nothing."""
+    """Hash of every source file, preset and catalog entry of the rooms; what others install is told apart by
+    nothing."""
     digest = hashlib.sha256()
     for room in rooms:
         spec = find_spec(room)

@@ -22,8 +22,8 @@ class Results:
 
 
 def execute(tasks: Sequence[Task], store: Store, executor: Executor, progress: ProgressLine) -> Results:
-    """Every task after those it needs, which stand before it. One that is refused by its model takes those that need it with it;
-    the first other error ends the run, and what was made by then stays."""
+    """Every task after those it needs, which stand before it. One that is refused by its model takes those that need it
+    with it; the first other error ends the run, and what was made by then stays."""
     run = _Run(tasks, store, executor, progress)
     run.go()
     progress.close()

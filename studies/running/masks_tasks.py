@@ -23,8 +23,8 @@ from workloads.files import sha256_of
 
 @dataclass(frozen=True)
 class Masks:
-    """What the rows of a run are made of; `name` tells it apart from the other runs of the study. Without a folder it is the shapes
-    of `shapes` alone, or the masks of attention in a file."""
+    """What the rows of a run are made of; `name` tells it apart from the other runs of the study. Without a folder it
+    is the shapes of `shapes` alone, or the masks of attention in a file."""
 
     sha256: str
     name: str

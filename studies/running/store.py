@@ -1,5 +1,6 @@
-"""The results of a study's tasks on disk, each beside the hash of what it was made from and of itself: unchanged ones are not
-made again, so a killed study goes on where it was; one that somebody edited, or that lost a file, is made again and named."""
+"""The results of a study's tasks on disk, each beside the hash of what it was made from and of itself: unchanged ones
+are not made again, so a killed study goes on where it was; one that somebody edited, or that lost a file, is made again
+and named."""
 
 import shutil
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from workloads.locking import writing
 
 
 class Store:
-    """Rows by name and bundles by folder, found by their key or not at all. Holds nothing but its folder, so that tasks in other
-    processes write to the same one."""
+    """Rows by name and bundles by folder, found by their key or not at all. Holds nothing but its folder, so that tasks
+    in other processes write to the same one."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -109,5 +110,6 @@ def delete(folder: Path) -> None:
             shutil.rmtree(folder)
     except OSError as error:
         raise UserError(
-            f"cannot delete {folder}, masks of other settings: {error.strerror or error}; delete it or choose another `out`"
+            f"cannot delete {folder}, masks of other settings: {error.strerror or error}; delete it or choose another "
+            f"`out`"
         ) from None

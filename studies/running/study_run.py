@@ -25,8 +25,8 @@ FEW_TABLES = 4  # with more masks and targets the terminal shows the headline al
 
 
 def run_study(study: Study, out: Path | None = None, fresh: bool = False, workers: int = 1) -> dict[str, Path]:
-    """Makes every result that is not there, writes the report and prints its headline. Returns the report's files. Raises NothingRan
-    where no target can run any layer."""
+    """Makes every result that is not there, writes the report and prints its headline. Returns the report's files.
+    Raises NothingRan where no target can run any layer."""
     run = StudyRun(study, out or study.out, fresh, workers)
     run.check()
     with writing(run.out):
@@ -38,7 +38,8 @@ def run_study(study: Study, out: Path | None = None, fresh: bool = False, worker
 
 
 class StudyRun:
-    """One study, the folder it writes to, and how many processes make its results; the results do not depend on that."""
+    """One study, the folder it writes to, and how many processes make its results; the results do not depend on
+    that."""
 
     def __init__(self, study: Study, out: Path, fresh: bool = False, workers: int = 1):
         self.study = study

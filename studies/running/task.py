@@ -43,11 +43,12 @@ def _file_sha256(file: Path, size: int, changed_ns: int) -> str:
 
 
 class Task(ABC):
-    """Settings and paths in a frozen dataclass (compared by identity), small and picklable, so that any process can make its result.
+    """Settings and paths in a frozen dataclass (compared by identity), small and picklable, so that any process can
+    make its result.
 
-    `needs` are the tasks whose results, in that order, are the `inputs` of the functions below. A result that `find` does not
-    give is written to the store by `make`, in this process or another, and then found. `counted`: a step for the user, with a
-    number and a line when it is made.
+    `needs` are the tasks whose results, in that order, are the `inputs` of the functions below. A result that `find`
+    does not give is written to the store by `make`, in this process or another, and then found. `counted`: a step for
+    the user, with a number and a line when it is made.
     """
 
     needs: Sequence["Task"] = ()
@@ -61,7 +62,8 @@ class Task(ABC):
 
     @abstractmethod
     def key(self, inputs: Sequence[Any]) -> str:
-        """Hash of all that the result follows from, the code included. Raises UserError where it cannot be made at all."""
+        """Hash of all that the result follows from, the code included. Raises UserError where it cannot be made at
+        all."""
 
     @abstractmethod
     def find(self, store: Store, key: str, inputs: Sequence[Any]) -> Any | None:

@@ -1,8 +1,8 @@
 """python -m tests.campaigns kill --seed 0 --tries 200
 python -m tests.campaigns fuzz --seed 0 --tries 2300
 
-Repeats a campaign and prints tried / survived; exit code 1 if any try did not survive. `--first N --tries 1 --folder F` repeats one
-try and leaves its files in F.
+Repeats a campaign and prints tried / survived; exit code 1 if any try did not survive. `--first N --tries 1 --folder F`
+repeats one try and leaves its files in F.
 """
 
 import argparse

@@ -25,9 +25,11 @@ class Ended:
 
 
 WARM = (
-    "cyclopts", "transformers.models.llama.modeling_llama", "studies.cli.main", "studies.running.study_run", "studies.measure", "studies.prune",
+    "cyclopts", "transformers.models.llama.modeling_llama", "studies.cli.main", "studies.running.study_run",
+    "studies.measure", "studies.prune",
     "studies.evaluate", "studies.predict", "studies.masks", "reports", "pruning.allocations", "pruning.quantizers",
-    *(f"studies.cli.{verb}_verb" for verb in ("eval", "formats", "generate", "import", "predict", "prune", "report", "run", "simulate")),
+    *(f"studies.cli.{verb}_verb" for verb in ("eval", "formats", "generate", "import", "predict", "prune", "report",
+        "run", "simulate")),
 )  # fmt: skip
 
 

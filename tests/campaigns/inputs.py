@@ -48,7 +48,8 @@ models = ["tiny"]
 
 
 def make_inputs(folder: Path) -> None:
-    """model/ (safetensors in two shards and an index, tokenizer), texts, ids, masks in every form, study, GEMMs. Needs torch."""
+    """model/ (safetensors in two shards and an index, tokenizer), texts, ids, masks in every form, study, GEMMs. Needs
+    torch."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     make_model(folder / "model", rng)

@@ -1,8 +1,8 @@
 """Kills commands while they write, repeats them, and compares every byte with a run that nobody disturbed.
 
-A kill is a SIGKILL at the n-th change of the disk (a file opened to be written, renamed, removed, a folder made), so that every
-moment between two changes can be met and a try can be repeated; or, one time in four, after a random time. One kill in three
-also cuts the file that is about to be renamed, which is what a kill in the middle of writing leaves.
+A kill is a SIGKILL at the n-th change of the disk (a file opened to be written, renamed, removed, a folder made), so
+that every moment between two changes can be met and a try can be repeated; or, one time in four, after a random time.
+One kill in three also cuts the file that is about to be renamed, which is what a kill in the middle of writing leaves.
 """
 
 import os
@@ -24,7 +24,8 @@ _CALIBRATED = "--calibration ids.npy --samples 4 --seq-len 16 --out bundle"
 JOBS = {  # name: (the command, inputs it needs)
     "run": ("run small.toml", ("model", "ids.npy", "text.txt", "small.toml")),
     "wanda": (f"prune model --method wanda --pattern 2:4 {_CALIBRATED} --save-model saved", ("model", "ids.npy")),
-    "sparsegpt": (f"prune model --method sparsegpt --sparsity 0.5 --bits 4 --group-size 8 {_CALIBRATED}", ("model", "ids.npy")),
+    "sparsegpt": (f"prune model --method sparsegpt --sparsity 0.5 --bits 4 --group-size 8 {_CALIBRATED}",
+        ("model", "ids.npy")),
     "besa": (f"prune model --method besa --sparsity 0.5 --set epochs=1 {_CALIBRATED}", ("model", "ids.npy")),
     "gblm": (f"prune model --method gblm --sparsity 0.5 {_CALIBRATED}", ("model", "ids.npy")),
     "owl": (f"prune model --method wanda --sparsity 0.5 --allocation owl {_CALIBRATED}", ("model", "ids.npy")),
@@ -33,7 +34,8 @@ JOBS = {  # name: (the command, inputs it needs)
     "import-checkpoint": ("import model --out bundle", ("model",)),
     "generate": ("generate --model shapes.json --density 0.5 --out bundle", ("shapes.json",)),
     "simulate": ("simulate bundle --on vitcod --tokens 3 --format csv --out rows.csv", ("bundle",)),
-    "eval": ("eval model --masks bundle --text text.txt --seq-len 16 --format csv --out quality.csv", ("model", "bundle", "text.txt")),
+    "eval": ("eval model --masks bundle --text text.txt --seq-len 16 --format csv --out quality.csv",
+        ("model", "bundle", "text.txt")),
     "report": ("report rows.csv --out report", ("rows.csv",)),
 }  # fmt: skip
 
@@ -145,7 +147,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def watch(changed: Callable[[str, tuple], None]) -> None:
-    """Calls `changed` before every change of the disk that Python makes, but those of caches outside the current folder."""
+    """Calls `changed` before every change of the disk that Python makes, but those of caches outside the current
+    folder."""
     here = os.getcwd()
 
     def hook(event: str, arguments: tuple) -> None:
@@ -170,7 +173,8 @@ def count_changes(path: Path) -> None:
 
 
 def kill_at(number: int, share: float | None) -> Callable[[], None]:
-    """Kills this process at change `number`; where that is a renaming and `share` is given, the file is cut to that share first."""
+    """Kills this process at change `number`; where that is a renaming and `share` is given, the file is cut to that
+    share first."""
 
     def install() -> None:
         seen = [0]

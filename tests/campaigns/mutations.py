@@ -11,7 +11,8 @@ from typing import Any
 Mutation = Callable[[bytes, random.Random], bytes]
 
 HUGE = ["9" * 5000, "1e400", "-1", "0", "1e308", str(10**30), str(2**63), str(2**31), "0.5", "-0.0", "NaN", "Infinity"]
-TEXTS = ["", "\0", "\udc80".encode("utf-8", "surrogatepass").decode("latin-1"), "é" * 300, "../../etc/passwd", "=1+1", "a\nb", "{}", "2:4", "None", "💥", "x" * 100_000]  # fmt: skip
+TEXTS = ["", "\0", "\udc80".encode("utf-8", "surrogatepass").decode("latin-1"), "é" * 300, "../../etc/passwd", "=1+1",
+    "a\nb", "{}", "2:4", "None", "💥", "x" * 100_000]  # fmt: skip
 NUMBERS: list[Any] = [0, -1, 1, 2**31, 2**63, 2**64, 10**30, 1e308, 0.5, -0.0, float("nan"), float("inf")]
 
 
@@ -65,7 +66,8 @@ BYTES: tuple[Mutation, ...] = (flip_bits, flip_bits, cut, remove, insert, repeat
 
 
 def change_json(data: bytes, draw: random.Random) -> bytes:
-    """One place of the tree: gone, of another type, huge, deep, renamed or doubled. A hash over the file is taken off half the time."""
+    """One place of the tree: gone, of another type, huge, deep, renamed or doubled. A hash over the file is taken off
+    half the time."""
     return dump_json(mutated_tree(json.loads(data), draw), draw)
 
 
@@ -151,10 +153,14 @@ def change_toml(data: bytes, draw: random.Random) -> bytes:
 
 
 TOML_VALUES = [
-    "", "1", "-1", "0", "0.5", "1e400", "nan", "inf", "true", '""', '"x"', "[]", "[0.5]", '["2:4", "2:4"]', "[[1]]", "{}", "{a = 1}",
-    "2020-01-01", "07:32:00", "[2020-01-01T00:00:00Z]", "9" * 5000, str(10**30), str(2**63), "[" * 3000 + "]" * 3000, '"\\u0000"',
-    '"../../.."', '"/dev/zero"', '"/"', '"."', '"é💥"', "'''\na\nb'''", "[1, 'x']", "['9999999999:4']", "[1" + ", 1" * 5000 + "]",
-    '"2:4"', '"0:4"', '"' + "x" * 5000 + '"', "{ 'array.width' = [1, 1] }", "{ 'array.width' = [] }", "0x10", "1_000_000_000_000",
+    "", "1", "-1", "0", "0.5", "1e400", "nan", "inf", "true", '""', '"x"', "[]", "[0.5]", '["2:4", "2:4"]', "[[1]]",
+    "{}", "{a = 1}",
+    "2020-01-01", "07:32:00", "[2020-01-01T00:00:00Z]", "9" * 5000, str(10**30), str(2**63), "[" * 3000 + "]" * 3000,
+    '"\\u0000"',
+    '"../../.."', '"/dev/zero"', '"/"', '"."', '"é💥"', "'''\na\nb'''", "[1, 'x']", "['9999999999:4']",
+    "[1" + ", 1" * 5000 + "]",
+    '"2:4"', '"0:4"', '"' + "x" * 5000 + '"', "{ 'array.width' = [1, 1] }", "{ 'array.width' = [] }", "0x10",
+    "1_000_000_000_000",
 ]  # fmt: skip
 
 
@@ -181,7 +187,8 @@ def change_csv(data: bytes, draw: random.Random) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-CSV_CELLS = ["", "x", '"', '"a', "\0", "nan", "inf", "-inf", "True", "1.5", "é", "=1+1", "a b", "x" * 200_000, "1e5", "0x10", "\r", "\u0661"]  # fmt: skip
+CSV_CELLS = ["", "x", '"', '"a', "\0", "nan", "inf", "-inf", "True", "1.5", "é", "=1+1", "a b", "x" * 200_000, "1e5",
+    "0x10", "\r", "\u0661"]  # fmt: skip
 
 
 def change_npy(data: bytes, draw: random.Random) -> bytes:

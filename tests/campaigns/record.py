@@ -15,12 +15,15 @@ def write_sample_record(path: Path) -> None:
             times = {f"{s}_{p}us": time_us for s in ("cold", "warm") for p in ("", "p10_", "p90_")}
             samples = {f"{s}_samples_us": f"{time_us} {time_us}" for s in ("cold", "warm")}
             rows.append({
-                "out_features": 64, "in_features": 64, "tokens": tokens, "kernel": kernel, "dtype": "fp16", "pattern": "2:4", "compiled": "",
-                "feasible": True, "reason": "", "variant": "", "error": 0.0, "warm_how": "", "sm_mhz": 1755.0, "power_w": 300.0,
+                "out_features": 64, "in_features": 64, "tokens": tokens, "kernel": kernel, "dtype": "fp16",
+                "pattern": "2:4", "compiled": "",
+                "feasible": True, "reason": "", "variant": "", "error": 0.0, "warm_how": "", "sm_mhz": 1755.0,
+                "power_w": 300.0,
                 "temperature_c": 50.0, **times, **samples,
             })  # fmt: skip
     layer = {
-        "name": "model.layers.0.q", "role": "q", "block": 0, "out_features": 64, "in_features": 64, "pattern": "2:4", "nnz": 2048,
+        "name": "model.layers.0.q", "role": "q", "block": 0, "out_features": 64, "in_features": 64, "pattern": "2:4",
+        "nnz": 2048,
         "mask_sha256": "ab", "model": "toy", "method": "wanda", "target_sparsity": 0.5, "seed": 7,
     }  # fmt: skip
     environment = {"gpu": "Pretend GPU", "torch": "2.13.0", "cuda": "13.0", "cusparselt": 702}

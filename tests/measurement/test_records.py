@@ -15,7 +15,8 @@ from workloads.errors import UserError
 LAYERS = [
     {
         "name": f"model.layers.{block}.{role}", "role": role, "block": block, "out_features": 64, "in_features": 64,
-        "pattern": "2:4", "nnz": 2048, "mask_sha256": "ab", "model": "toy", "method": "wanda", "target_sparsity": 0.5, "seed": 7,
+        "pattern": "2:4", "nnz": 2048, "mask_sha256": "ab", "model": "toy", "method": "wanda", "target_sparsity": 0.5,
+        "seed": 7,
     }
     for block in range(2) for role in ("q", "k")
 ]  # fmt: skip
@@ -118,7 +119,8 @@ def with_header(path, change) -> None:
 def test_files_that_are_not_there_or_not_records(tmp_path):
     assert "no such record" in refused(tmp_path / "none.csv")
     for name, content in {
-        "empty.csv": b"", "rows.csv": b"layer,cycles\nq,1\n", "binary.csv": bytes(range(256)), "header.csv": b"# {not json\na,b\n",
+        "empty.csv": b"", "rows.csv": b"layer,cycles\nq,1\n", "binary.csv": bytes(range(256)),
+        "header.csv": b"# {not json\na,b\n",
         "other.csv": b'# {"format": "something"}\na\n1\n', "list.csv": b"# [1]\na\n1\n",
     }.items():  # fmt: skip
         path = tmp_path / name

@@ -231,7 +231,10 @@ def test_the_library_without_a_gpu_needs_no_gpu():
     import subprocess
     import sys
 
-    code = "import measurement.kernels, measurement.measure, measurement.blocks, measurement.environment, torch; print(torch.cuda.is_initialized())"
+    code = (
+        "import measurement.kernels, measurement.measure, measurement.blocks, measurement.environment, "
+        "torch; print(torch.cuda.is_initialized())"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"

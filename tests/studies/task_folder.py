@@ -84,7 +84,8 @@ class Plain:
         return sum(float(chances[len(known) + n - 1, token]) for n, token in enumerate(wanted))
 
     def accuracies(self, questions: list[dict], prefix: str = "") -> dict[str, list[float]]:
-        """Per question, whether the likeliest answer is right: by sum of log-probabilities, and by that sum per character."""
+        """Per question, whether the likeliest answer is right: by sum of log-probabilities, and by that sum per
+        character."""
         right: dict[str, list[float]] = {"acc": [], "acc_norm": []}
         for question in questions:
             known = self.tokenizer(prefix + question["question"])["input_ids"]

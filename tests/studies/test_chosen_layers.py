@@ -162,7 +162,8 @@ def test_wrong_selections_on_the_command_line(tmp_path, capsys, tiny_model):
     generate = ["generate", "--model", tiny_model, "--out", tmp_path / "b"]
     for command in (prune, generate):
         for option, value, message in [
-            ("--only", "fc1", "no layer has the role 'fc1'; there are the roles q k v o gate up down and the blocks 0-1"),
+            ("--only", "fc1", "no layer has the role 'fc1'; there are the roles q k v o gate up down and "
+            "the blocks 0-1"),
             ("--only", "q,", "names nothing between its commas"), ("--skip", "blocks:x", "no range of blocks"),
             ("--skip", "blocks:0-", "no layer is left"), ("--only", "*.attn.*", "no name is like"),
             ("--fallback", "skip", "no meaning"), ("--fallback", "dense", "unknown fallback"),

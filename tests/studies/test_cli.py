@@ -52,7 +52,10 @@ def small_bundle(tmp_path):
 
 
 def test_help_lists_every_verb_without_importing_them():
-    code = "import sys; from studies.cli.main import main; main(['--help']); print([m for m in ('numpy','torch','cyclopts') if m in sys.modules])"
+    code = (
+        "import sys; from studies.cli.main import main; main(['--help']); print([m for m in ('numpy',"
+        "'torch','cyclopts') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
     for verb in VERBS:

@@ -1,4 +1,5 @@
-"""`prunesim eval --tasks` on a local task folder, offline, against plain computations; and what each mistake is answered with."""
+"""`prunesim eval --tasks` on a local task folder, offline, against plain computations; and what each mistake is
+answered with."""
 
 import json
 import math

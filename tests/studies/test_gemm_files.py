@@ -16,8 +16,10 @@ def gemms(tmp_path, text: str) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize(
     "text",
     [
-        "m,n,k\n1,2,3\n4,5,6\n", "M,N,K\n1,2,3\n4,5,6\n", "M, N, K\n1, 2, 3\n4, 5, 6\n", "\ufeffM ,N ,K \n1 ,2 ,3 \n4 ,5 ,6 \n",
-        "K,M,N\n3,1,2\n6,4,5\n", "Layer,M,N,K,\nL0,1,2,3,\nL1,4,5,6,\n\n", "Layer Name, M, N, K, Sparsity,\na, 1, 2, 3, 1:2,\nb, 4, 5, 6, 2:4,\n",
+        "m,n,k\n1,2,3\n4,5,6\n", "M,N,K\n1,2,3\n4,5,6\n", "M, N, K\n1, 2, 3\n4, 5, 6\n",
+        "\ufeffM ,N ,K \n1 ,2 ,3 \n4 ,5 ,6 \n",
+        "K,M,N\n3,1,2\n6,4,5\n", "Layer,M,N,K,\nL0,1,2,3,\nL1,4,5,6,\n\n",
+        "Layer Name, M, N, K, Sparsity,\na, 1, 2, 3, 1:2,\nb, 4, 5, 6, 2:4,\n",
         "m;n;k\n1;2;3\n4;5;6\n", "m\tn\tk\n1\t2\t3\n4\t5\t6\n", '"M","N","K"\n"1","2","3"\n"4","5","6"\n',
         "Layer,M,N,K,\r\nL0,1,2,3,\r\n\r\nL1,4,5,6\r\n", "\nm,n,k\n1,2,3\n4.0,5.,6\n",
     ],
@@ -39,7 +41,8 @@ HEAD = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Chan
 
 
 def test_convolutions_are_lowered_as_scale_sim_does(tmp_path):
-    """AlexNet's first layer has 55 x 55 outputs and 11 * 11 * 3 inputs a filter; ResNet-50's last stage, 1 x 1, 7 x 7 outputs."""
+    """AlexNet's first layer has 55 x 55 outputs and 11 * 11 * 3 inputs a filter; ResNet-50's last stage, 1 x 1, 7 x 7
+    outputs."""
     text = HEAD + "Conv1 ,224 ,224 ,11 ,11 ,3 ,96 ,4 ,\nConv2 ,27 ,27 ,5 ,5 ,96 ,256 ,1 ,\n\nlast,7,7,1,1,512,2048,1\n"
     assert gemms(tmp_path, text) == [(55 * 55, 96, 363), (23 * 23, 256, 2400), (49, 2048, 512)]
 
@@ -47,7 +50,10 @@ def test_convolutions_are_lowered_as_scale_sim_does(tmp_path):
 def test_two_strides_and_other_spellings(tmp_path):
     """(9 - 3) / 2 + 1 = 4 rows, (8 - 2) / 3 + 1 = 3 columns."""
     for heads in ("Stride height,Stride width", "Strides_H,Strides_W"):
-        text = f"Layer name,IFMAP_height,IFMAP_width,Filter_height,Filter_width,Channels,Num_filters,{heads},\na,9,8,3,2,5,7,2,3,\n"
+        text = (
+            f"Layer name,IFMAP_height,IFMAP_width,Filter_height,Filter_width,Channels,Num_filters,"
+            f"{heads},\na,9,8,3,2,5,7,2,3,\n"
+        )
         assert gemms(tmp_path, text) == [(4 * 3, 7, 3 * 2 * 5)]
 
 
@@ -61,11 +67,15 @@ def test_depth_wise_layers_are_a_gemm_a_channel(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it is empty"), ("\n\n", "it is empty"), ("a,b\n1,2\n", "lacks the column 'm'"), ("M,N\n1,2\n", "lacks the column 'k'"),
+        ("", "it is empty"), ("\n\n", "it is empty"), ("a,b\n1,2\n", "lacks the column 'm'"),
+        ("M,N\n1,2\n", "lacks the column 'k'"),
         ("m,M,n,k\n1,1,2,3\n", "twice"), ("m,n,k\n", "no rows"), ("m,n,k\n1,2\n", "line 2: 2 fields, the header has 3"),
-        ("m,n,k\n1,2,3,4\n", "line 2: 4 fields"), ("m,n,k\n\n1,x,3\n", "line 3: n = 'x'"), ("m,n,k\n1,1e3,3\n", "n = '1e3'"),
-        ("m,n,k\n1," + "9" * 5000 + ",3\n", "(5,000 characters)"), ("m,n,k\n1,16777217,3\n", "sizes go from 1 to 16777216"),
-        ('m,n,k\n1,"2,3\n', "not a CSV file"), (HEAD, "no rows"), (HEAD.replace(" Strides,", "") + "a,9,9,3,3,1,1\n", "lacks the column 'Strides'"),
+        ("m,n,k\n1,2,3,4\n", "line 2: 4 fields"), ("m,n,k\n\n1,x,3\n", "line 3: n = 'x'"),
+        ("m,n,k\n1,1e3,3\n", "n = '1e3'"),
+        ("m,n,k\n1," + "9" * 5000 + ",3\n", "(5,000 characters)"),
+        ("m,n,k\n1,16777217,3\n", "sizes go from 1 to 16777216"),
+        ('m,n,k\n1,"2,3\n', "not a CSV file"), (HEAD, "no rows"),
+        (HEAD.replace(" Strides,", "") + "a,9,9,3,3,1,1\n", "lacks the column 'Strides'"),
         (HEAD + "a,9,9,11,3,1,1,1,\n", "line 2: a filter of height 11 does not fit an input of 9"),
         (HEAD + "a,9,9,3,3,1,1,0,\n", "line 2: Strides = 0"), (HEAD + "a,9,9,3,3,x,1,1,\n", "line 2: Channels = 'x'"),
         (HEAD + "a,16000000,16000000,3,3,1,1,1,\n", "as a GEMM its m is"), ("m,n,k\n1,2,3\x00\n", "k = '3"),

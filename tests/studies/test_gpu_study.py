@@ -160,7 +160,8 @@ def test_an_accelerator_may_be_for_some_models_alone(study_file, tmp_path):
         ('trace = "q"', "`trace`"), ('sweep = { "power.limitw" = [250, 300] }', "power.limitw"),
         ("activation_density = 0.5", "`activation_density`"), ('dtype = "fp8"', "no fp8"), ('dtype = "fp17"', "fp17"),
         ("set = { chip = { smz = 1 } }", "chip.smz"), ('tokens = [0]', "not 0"), ("tokens = [99999999]", "99999999"),
-        ('published = "yes"', "published"), ("[[accelerators]]\nname = 'vitcod'\ndtype = 'fp16'", "`dtype` is for GPUs"),
+        ('published = "yes"', "published"),
+        ("[[accelerators]]\nname = 'vitcod'\ndtype = 'fp16'", "`dtype` is for GPUs"),
         ("[[accelerators]]\nname = 'vitcod'\npublished = true", "`published` is for GPUs"),
         ("[[accelerators]]\nname = 'a100-pcix'", "did you mean 'a100-pcie'"),
         ("[[measured]]\nrecord = 'none.csv'", "no such record"),
@@ -180,8 +181,10 @@ def test_mistakes_are_one_line_and_nothing_runs(study_file, tmp_path, more, said
 
 def predicted(gpu: str, tokens: int, shape: tuple[int, int], dtype: str = "fp16", **others) -> dict:
     return {
-        "model": "m", "method": "generated", "pattern": "2:4", "target_sparsity": 0.5, "layer": "l", "block": 0, "role": "q",
-        "out_features": shape[0], "in_features": shape[1], "nnz": shape[0] * shape[1] // 2, "sparsity": 0.5, "target": gpu,
+        "model": "m", "method": "generated", "pattern": "2:4", "target_sparsity": 0.5, "layer": "l", "block": 0,
+        "role": "q",
+        "out_features": shape[0], "in_features": shape[1], "nnz": shape[0] * shape[1] // 2, "sparsity": 0.5,
+        "target": gpu,
         "settings": f"dtype={dtype}", "level": "kernel", "source": "predicted", "kernel": "sparse24", "tokens": tokens,
         "activation_density": 1.0, "latency_us": 50.0, "dense_latency_us": 100.0, "speedup": 2.0, "seed": 3, **others,
     }  # fmt: skip

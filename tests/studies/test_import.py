@@ -128,7 +128,8 @@ def test_square_masks_that_are_two_four_across(check):
     [
         (["--model", "llama-7b"], "llama-7b is 4096 x 11008"), (["--model", "no-such"], "no model 'no-such'"),
         (["--pattern", "2:4"], "14 of 14 masks do not follow 2:4"), (["--pattern", "2:5:6"], "unknown pattern"),
-        (["--names", "l{block}"], "neither a file nor a pattern"), (["--names", "x{block}{role}", "--model", "opt-175b"], "no layer of opt-175b"),
+        (["--names", "l{block}"], "neither a file nor a pattern"),
+        (["--names", "x{block}{role}", "--model", "opt-175b"], "no layer of opt-175b"),
     ],
 )  # fmt: skip
 def test_what_is_said_of_them_is_checked(check, options, said):
@@ -188,14 +189,20 @@ def weights_of(arrays: dict[str, np.ndarray], dtype: torch.dtype = torch.float32
 
 SAVED = {
     "masks.pt": lambda a, p: torch.save({k: torch.from_numpy(v) for k, v in a.items()}, p),
-    "legacy.pth": lambda a, p: torch.save({k: torch.from_numpy(v) for k, v in a.items()}, p, _use_new_zipfile_serialization=False),
-    "nested.pt": lambda a, p: torch.save({"masks": [{k.split(".", 3)[3]: torch.from_numpy(v) for k, v in a.items() if f".{b}." in k} for b in (0, 1)]}, p),
-    "pruned.pt": lambda a, p: torch.save({"state_dict": weights_of(a) | {"lm_head.weight": torch.ones(4, 4), "pos": torch.ones(1, 5).long()}}, p),
-    "reparametrised.bin": lambda a, p: torch.save({f"{k}.weight_{w}": torch.from_numpy(v) if w == "mask" else torch.rand(v.shape) for k, v in a.items() for w in ("mask", "orig")}, p),
+    "legacy.pth": lambda a, p:
+        torch.save({k: torch.from_numpy(v) for k, v in a.items()}, p, _use_new_zipfile_serialization=False),
+    "nested.pt": lambda a, p:
+        torch.save({"masks": [{k.split(".", 3)[3]: torch.from_numpy(v) for k, v in a.items() if f".{b}." in k} for b in (0, 1)]}, p),  # noqa: E501
+    "pruned.pt": lambda a, p:
+        torch.save({"state_dict": weights_of(a) | {"lm_head.weight": torch.ones(4, 4), "pos": torch.ones(1, 5).long()}}, p),  # noqa: E501
+    "reparametrised.bin": lambda a, p:
+        torch.save({f"{k}.weight_{w}": torch.from_numpy(v) if w == "mask" else torch.rand(v.shape) for k, v in a.items() for w in ("mask", "orig")}, p),  # noqa: E501
     "bool.safetensors": lambda a, p: save_file({k: torch.from_numpy(v) for k, v in a.items()}, p),
     "bf16.safetensors": lambda a, p: save_file({k: torch.from_numpy(v).bfloat16() for k, v in a.items()}, p),
-    "f8.safetensors": lambda a, p: save_file({f"{k}.weight": torch.from_numpy(v).to(torch.float8_e4m3fn) for k, v in a.items()}, p),
-    "int8.safetensors": lambda a, p: save_file({f"{k}.weight": torch.from_numpy(v).to(torch.int8) for k, v in a.items()}, p),
+    "f8.safetensors": lambda a, p:
+        save_file({f"{k}.weight": torch.from_numpy(v).to(torch.float8_e4m3fn) for k, v in a.items()}, p),
+    "int8.safetensors": lambda a, p:
+        save_file({f"{k}.weight": torch.from_numpy(v).to(torch.int8) for k, v in a.items()}, p),
     "weights.safetensors": lambda a, p: save_file(weights_of(a, torch.float16), p),
     "f8-weights.safetensors": lambda a, p: save_file(weights_of(a, torch.float8_e5m2), p),
 }  # fmt: skip
@@ -214,10 +221,13 @@ def test_tensors_of_every_kind(tmp_path, config, name):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("object.pt", {"a": object}, "Python objects beside tensors"), ("array.pt", {"a": np.eye(2)}, "Python objects beside tensors"),
+        ("object.pt", {"a": object}, "Python objects beside tensors"),
+        ("array.pt", {"a": np.eye(2)}, "Python objects beside tensors"),
         ("none.pt", {"a": 1}, "holds no matrix"), ("vector.pt", {"a": torch.ones(3)}, "holds no matrix"),
-        ("sparse.pt", {"a": torch.eye(3).to_sparse()}, "sparse or quantized tensor"), ("nan.pt", torch.tensor([[float("nan"), 1]]), "1 of 2 weights are NaN"),
-        ("numbers.pt", torch.tensor([[3, 1]]), "1 other values, the first is 3"), ("empty.pt", torch.ones(0, 3), "empty"),
+        ("sparse.pt", {"a": torch.eye(3).to_sparse()}, "sparse or quantized tensor"),
+        ("nan.pt", torch.tensor([[float("nan"), 1]]), "1 of 2 weights are NaN"),
+        ("numbers.pt", torch.tensor([[3, 1]]), "1 other values, the first is 3"),
+        ("empty.pt", torch.ones(0, 3), "empty"),
     ],
 )  # fmt: skip
 def test_torch_files_without_masks(tmp_path, capsys, name, content, said):
@@ -306,7 +316,8 @@ def bitmask_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_checkpoints_of_every_form_hold_the_same_masks(tmp_path, pruned):
-    """Plain floats with a sparsity_config left over, a bitmask, int8 codes; and a model that transformers does not know."""
+    """Plain floats with a sparsity_config left over, a bitmask, int8 codes; and a model that transformers does not
+    know."""
     folder, weights = pruned
     codes = {}
     for name, w in weights.items():
@@ -318,7 +329,8 @@ def test_checkpoints_of_every_form_hold_the_same_masks(tmp_path, pruned):
     leftover = {"quant_method": "compressed-tensors", "sparsity_config": {"format": "dense"}}
     for number, (tensors, settings) in enumerate([
         (weights, {"quantization_config": leftover}), (bitmask_of(weights), {"quantization_config": leftover}),
-        (codes, {"quantization_config": {"quant_method": "compressed-tensors"}}), (weights, {"model_type": "mine", "quantization_config": None}),
+        (codes, {"quantization_config": {"quant_method": "compressed-tensors"}}),
+        (weights, {"model_type": "mine", "quantization_config": None}),
     ]):  # fmt: skip
         save_as(folder, tensors, **settings)
         assert run(folder, tmp_path / str(number)) == 0
@@ -409,7 +421,9 @@ def test_files_that_were_cut_off(tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize(
-    ("sparsity", "column"), [(0.4994, 0.5), (0.5019, 0.5), (0.5021, 0.502), (0.507, 0.507), (0.6999, 0.7), (0.0, 0.0), (0.999, 0.999), (0.99, 0.99)]
+    ("sparsity", "column"),
+    [(0.4994, 0.5), (0.5019, 0.5), (0.5021, 0.502), (0.507, 0.507), (0.6999, 0.7), (0.0, 0.0),
+     (0.999, 0.999), (0.99, 0.99)]
 )  # fmt: skip
 def test_the_column_of_a_sparsity_that_nobody_stated(sparsity, column):
     assert filed_under(sparsity) == column

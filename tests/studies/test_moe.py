@@ -1,4 +1,5 @@
-"""A mixture of experts from its config to a report, on an accelerator and a GPU, under two assumptions on its router."""
+"""A mixture of experts from its config to a report, on an accelerator and a GPU, under two assumptions on its
+router."""
 
 import json
 
@@ -8,7 +9,8 @@ import pytest
 from studies.cli.main import main
 
 CONFIG = {
-    "model_type": "mixtral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4,
+    "model_type": "mixtral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+    "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 64, "num_local_experts": 4, "num_experts_per_tok": 2,
 }  # fmt: skip
 STUDY = """

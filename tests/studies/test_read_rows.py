@@ -13,8 +13,10 @@ from workloads.errors import UserError
 from workloads.rows import to_frame, to_records
 
 FULL = {
-    "model": "=m", "method": "-wanda", "pattern": "2:4", "layer": "layers.0\nq", "block": 0, "role": "q", "target": "vitcod",
-    "tokens": 1, "cycles": 2**53 + 1, "dense_cycles": 5, "speedup": 1 / 3, "feasible": True, "level": "cycle", "source": "simulated",
+    "model": "=m", "method": "-wanda", "pattern": "2:4", "layer": "layers.0\nq", "block": 0, "role": "q",
+    "target": "vitcod",
+    "tokens": 1, "cycles": 2**53 + 1, "dense_cycles": 5, "speedup": 1 / 3, "feasible": True, "level": "cycle",
+    "source": "simulated",
 }  # fmt: skip
 ROWS = to_frame([FULL, {**FULL, "cycles": None, "feasible": False, "reason": "too, 'big'", "speedup": None}])
 HEADER = "model,method,layer,target,tokens,speedup"

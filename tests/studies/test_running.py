@@ -1,4 +1,5 @@
-"""Tasks: their order, what is found again, what a refusal or an error takes with it, and the same results from other processes."""
+"""Tasks: their order, what is found again, what a refusal or an error takes with it, and the same results from other
+processes."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor

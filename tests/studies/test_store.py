@@ -1,4 +1,5 @@
-"""Results on disk: when a step is skipped, when it is made again, and that no kill leaves new rows under an old stamp."""
+"""Results on disk: when a step is skipped, when it is made again, and that no kill leaves new rows under an old
+stamp."""
 
 import json
 import subprocess
@@ -84,7 +85,8 @@ def test_an_edited_result_is_made_again_and_named(tmp_path, made, capsys, damage
 
 @pytest.mark.parametrize("writes", [0, 1])
 def test_a_kill_never_leaves_new_rows_under_an_old_stamp(tmp_path, made, monkeypatch, writes):
-    """A's rows stand; B is made and killed before its rows, or between its rows and their stamp; then A is asked for."""
+    """A's rows stand; B is made and killed before its rows, or between its rows and their stamp; then A is asked
+    for."""
     assert rows_of(tmp_path, made, "one") == [3, 2]
     done = []
     write = module.write_text
@@ -131,11 +133,15 @@ def test_a_kill_before_the_last_stamp_of_masks_ends_with_the_same_files(tmp_path
 
 def test_a_second_process_in_the_folder_of_a_study_is_refused_in_one_line(tmp_path):
     (tmp_path / "s.json").write_text(
-        '{"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}'
+        '{"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, '
+        '"num_attention_heads": 2}'
     )
     text = 'title = "S"\n[[models]]\nname = "s"\nshapes = "s.json"\n[[methods]]\nmethod = "generated"\nsparsity = 0.5\n'
     (tmp_path / "s.toml").write_text(text + '[[accelerators]]\nname = "vitcod-paper"\n')
-    code = "import sys; from workloads.locking import writing\nwith writing(sys.argv[1]): print(1, flush=True); sys.stdin.read()"
+    code = (
+        "import sys; from workloads.locking import writing\nwith writing(sys.argv[1]): print(1, "
+        "flush=True); sys.stdin.read()"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

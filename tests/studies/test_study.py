@@ -135,7 +135,10 @@ def test_mistakes_in_a_study_file(study_file, tmp_path, old, new, said):
 
 
 def test_one_method_at_two_sparsities_and_rules(study_file, tmp_path):
-    more = '[[methods]]\nmethod = "magnitude"\nsparsity = 0.7\n[[methods]]\nmethod = "magnitude"\nrule = "row"\nsparsity = 0.5\n'
+    more = (
+        '[[methods]]\nmethod = "magnitude"\nsparsity = 0.7\n[[methods]]\nmethod = "magnitude"\nrule = '
+        '"row"\nsparsity = 0.5\n'
+    )
     study_file.write_text(study_file.read_text().replace("[[accelerators]]", more + "[[accelerators]]", 1))
     rows = run_steps(study_file, tmp_path / "out")
     found = set(zip(rows["method"], rows["target_sparsity"], strict=True))

@@ -1,4 +1,5 @@
-"""An installation without the extra `torch`: what simulates and reports works, the rest says in one line what to install."""
+"""An installation without the extra `torch`: what simulates and reports works, the rest says in one line what to
+install."""
 
 import json
 import subprocess

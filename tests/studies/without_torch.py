@@ -1,5 +1,5 @@
-"""Runs commands, each a list in the JSON list on stdin, in a process that cannot import what the extra `torch` brings; prints
-[exit code, output, errors] of each as JSON."""
+"""Runs commands, each a list in the JSON list on stdin, in a process that cannot import what the extra `torch` brings;
+prints [exit code, output, errors] of each as JSON."""
 
 import io
 import json
