@@ -1,6 +1,8 @@
 """Progress on stderr: one rewritten line on a terminal, one line per tenth elsewhere."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class ProgressLine:
@@ -35,6 +37,20 @@ class Silent(ProgressLine):
         pass
 
 
+_spelled: Callable[[str], str] = str
+
+
+@contextmanager
+def warnings_spelled(spelled: Callable[[str], str]) -> Iterator[None]:
+    """What is warned of within is said in the words of whoever asked: the command line has its own for settings."""
+    global _spelled
+    before, _spelled = _spelled, spelled
+    try:
+        yield
+    finally:
+        _spelled = before
+
+
 def warn(message: str) -> None:
     """One line, whatever the names in it hold."""
-    sys.stderr.write(f"warning: {' '.join(message.split())}\n")
+    sys.stderr.write(f"warning: {' '.join(_spelled(message).split())}\n")

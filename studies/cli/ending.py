@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from studies.progress import warnings_spelled
 from workloads.errors import UserError, library_missing
 from workloads.plugins import culprit
 
@@ -42,7 +43,8 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
             for argument in arguments:
                 if "\0" in argument:
                     raise UserError(f"an argument holds a null byte: {argument!r}")
-            yield
+            with warnings_spelled(lambda text: spelled_for(text, arguments)):
+                yield
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
@@ -53,9 +55,7 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
     except KeyboardInterrupt:
         leave("\ninterrupted; repeat the same command to go on", INTERRUPTED)
     except UserError as error:
-        from studies.cli.spelling import respelled
-
-        leave(f"prunesim: {respelled(flat(error), list(arguments))}", error.exit_code)
+        leave(f"prunesim: {spelled_for(flat(error), arguments)}", error.exit_code)
     except MemoryError as error:
         leave(f"prunesim: {memory_text(error)}", USERS_INPUT)
     except OSError as error:
@@ -67,6 +67,12 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
             leave(f"prunesim: {memory_text(error)}", USERS_INPUT)
         where = culprit(error)
         leave(f"prunesim: {fault_text(error, arguments, where)}", USERS_INPUT if where else OUR_FAULT)
+
+
+def spelled_for(text: str, arguments: Sequence[str]) -> str:
+    from studies.cli.spelling import respelled
+
+    return respelled(text, list(arguments))
 
 
 def open_streams() -> None:

@@ -50,14 +50,13 @@ def import_(
     allow_dense
         Take masks that prune nothing.
     """
-    from studies.cli.spelling import respelled
     from studies.importing import ImportOptions, imported
     from studies.masks import contents_text, write_bundle
 
     options = ImportOptions(model, model_id, label, pattern, names, pruned_is_one, transposed, allow_dense)
     made = imported(source, options)
     for remark in made.remarks:
-        warn(respelled(remark, ["import"]))
+        warn(remark)
     progress = ProgressLine()
     bundle = write_bundle(out, made.header, len(made.patterns), made.masks, progress, made.patterns, made.grids)
     progress.close()

@@ -2,7 +2,9 @@
 
 import pytest
 
+from studies.cli.ending import ending
 from studies.cli.spelling import respelled
+from studies.progress import warn
 
 SIMULATE = ["simulate", "masks", "--on", "vitcod"]
 
@@ -31,3 +33,10 @@ def test_respelled(verb, said, spelled):
 def test_before_a_verb_is_known_nothing_is_respelled():
     assert respelled("`bits` of what?", ["prun"]) == "`bits` of what?"
     assert respelled("plain", []) == "plain"
+
+
+def test_warnings_are_spelled_as_the_command_line_does_and_only_there(capsys):
+    with ending(["prune", "m"]):
+        warn("more `samples` are better")
+    warn("more `samples` are better")
+    assert capsys.readouterr().err == "warning: more --samples are better\nwarning: more `samples` are better\n"
