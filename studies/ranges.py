@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from workloads.errors import UserError
 
-NUMBER = r"\d+(?:\.\d+)?"
+NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER}):(x?)({NUMBER})")
 MOST = 100_000  # values of one range
 
@@ -16,6 +16,8 @@ def spread(text: str) -> list[str]:
     ends, or holds nothing."""
     match = RANGE.fullmatch(text.strip())
     if match is None:
+        if re.fullmatch(r"[^:\"\[{]+:[^:]+:[^:]+(:.*)?", text.strip()):
+            raise UserError(f"range {text}: is written from:to:step, as 16:128:16, or from:to:xfactor, as 16:256:x2")
         return [text]
     value, last, step = Decimal(match[1]), Decimal(match[2]), Decimal(match[4])
     grows = step > 1 and value > 0 if match[3] else step > 0
@@ -27,6 +29,6 @@ def spread(text: str) -> list[str]:
     while value <= last:
         if len(values) == MOST:
             raise UserError(f"range {text}: has more than {MOST:,} values; take larger steps")
-        values.append(f"{value.normalize():f}" if "." in text else str(value))
+        values.append(f"{value.normalize():f}" if {".", "e"} & set(text) else str(value))
         value = value * step if match[3] else value + step
     return values

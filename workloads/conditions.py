@@ -2,6 +2,7 @@
 which expert."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from workloads.errors import UserError
 from workloads.routing import UNIFORM, Routing
@@ -18,6 +19,10 @@ class Conditions:
     routing: Routing = UNIFORM
 
     def __post_init__(self) -> None:
+        if not isinstance(self.tokens, Integral):
+            raise UserError(f"tokens is a whole number, not {self.tokens!r}")
+        if not isinstance(self.activation_density, Real):
+            raise UserError(f"the activation density is a number, not {self.activation_density!r}")
         if not 1 <= self.tokens <= MOST_TOKENS:
             raise UserError(f"tokens must be 1 to {MOST_TOKENS:,}, not {self.tokens:,}")
         if not 0 < self.activation_density <= 1:

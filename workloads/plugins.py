@@ -11,6 +11,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Collection
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -49,7 +50,7 @@ class Wanted:
         if self.one_of and all(getattr(found, each) is getattr(self.base, each) for each in self.one_of):
             missing = [*missing, *self.one_of]
         if missing:
-            raise UserError(f"{where} has no `{'` or `'.join(missing)}`, without which it does nothing")
+            raise UserError(f"{where} has no {' or '.join(missing)}, without which it does nothing")
         name = getattr(found, "name", "")
         if not isinstance(name, str) or not name or name in self.known:
             taken = f"is called {name!r}, as one of ours is" if name else "has no name"
@@ -138,7 +139,8 @@ def module_of(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):  # what it prints is no part of our output
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         said = f"{type(error).__name__}{_line(error, path)}: {one_line(_said(error))}"

@@ -181,7 +181,7 @@ def test_arrangement_changes_where_it_becomes_faster():
 
 @pytest.mark.parametrize("tensors", [{}, {"bfloat16": np.zeros((4, 64), np.uint16)}])
 def test_bitwave_needs_codes(tensors):
-    with pytest.raises(UserError, match="--bits 8"):
+    with pytest.raises(UserError, match="such as to 8 bits"):
         run_bitwave(np.zeros((4, 64), int), 1, tensors=tensors)
 
 

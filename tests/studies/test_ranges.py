@@ -20,7 +20,8 @@ from workloads.errors import UserError
         ("2:4", ["2:4"]),
         ('"1:2:3"', ['"1:2:3"']),
         ("bitmap", ["bitmap"]),
-        ("-1:2:1", ["-1:2:1"]),
+        ("1e3:4e3:x2", ["1000", "2000", "4000"]),
+        ("1:1e3:500", ["1", "501"]),
     ],
 )
 def test_spread(text, values):
@@ -30,4 +31,10 @@ def test_spread(text, values):
 @pytest.mark.parametrize("text", ["64:16:16", "1:2:0", "1:2:x1", "1:2:x0.5", "0:8:x2", "0:1000000:1"])
 def test_ranges_that_never_end(text):
     with pytest.raises(UserError, match=f"range {text}"):
+        spread(text)
+
+
+@pytest.mark.parametrize("text", ["-1:2:1", "a:b:c", "4:8:x", "16:256:x-2", "1:2:3:4", "nan:8:1"])
+def test_what_looks_like_a_range_and_is_none(text):
+    with pytest.raises(UserError, match="is written from:to:step, as 16:128:16, or from:to:xfactor"):
         spread(text)

@@ -5,6 +5,7 @@ import pytest
 
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
+from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
@@ -56,3 +57,9 @@ def test_impossible_phases():
     for phase in (lambda: prefill(0, 1), lambda: prefill(1, 0), lambda: decode(1, 0)):
         with pytest.raises(UserError, match="at least 1, 1 and 0"):
             phase()
+
+
+@pytest.mark.parametrize("given", [{"tokens": "8"}, {"tokens": 8.0}, {"tokens": 8, "activation_density": "half"}])
+def test_conditions_are_numbers(given):
+    with pytest.raises(UserError, match="is a (whole )?number, not"):
+        Conditions(**given)

@@ -78,7 +78,7 @@ def test_what_lies_beside_a_file_can_be_imported(tmp_path, monkeypatch):
         (GOOD, "", "say what of that file is meant, such as FILE:Mine"),
         ("class Mine:\n    pass\n", "Mine", "FILE:Mine is no Base: derive it from prunesim.Base"),
         ("Mine = 3\n", "Mine", "FILE:Mine is no Base"),
-        (HEAD + "class Mine(Base):\n    name = 'mine'\n", "Mine", "has no `work`"),
+        (HEAD + "class Mine(Base):\n    name = 'mine'\n", "Mine", "has no work"),
         (GOOD.replace("'mine'", "'ours'"), "Mine", "is called 'ours', as one of ours is: give it a `name` of its own"),
         (GOOD.replace("'mine'", "''"), "Mine", "has no name: give it a `name`"),
         ("x = 1\n\nraise ValueError('too\\nbad')\n", "Mine", "FILE cannot be run: ValueError in line 3: too bad"),
@@ -132,6 +132,12 @@ class Installed(Base):
 
     def work(self) -> int:
         return 1
+
+
+def test_what_a_file_prints_is_no_part_of_the_output(tmp_path, capsys):
+    (tmp_path / "loud.py").write_text("print('hello')\n" + GOOD)
+    find(WANTED, f"{tmp_path / 'loud.py'}:Mine")
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_entry_points_are_loaded_when_named(monkeypatch):
