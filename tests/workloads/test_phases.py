@@ -61,5 +61,5 @@ def test_impossible_phases():
 
 @pytest.mark.parametrize("given", [{"tokens": "8"}, {"tokens": 8.0}, {"tokens": 8, "activation_density": "half"}])
 def test_conditions_are_numbers(given):
-    with pytest.raises(UserError, match="is a (whole )?number, not"):
+    with pytest.raises(UserError, match=r"is a (whole )?number, not"):
         Conditions(**given)
