@@ -29,7 +29,21 @@ def open_targets(
     targets: list[Target] = []
     for each, gpu in zip(several, takes, strict=True):
         targets += combined(each, sets, choices, dtype if gpu or not any(takes) else "")
+    _check_told_apart(targets)
     return targets
+
+
+def _check_told_apart(targets: Sequence[Target]) -> None:
+    """Raises UserError for two of one name with the same settings."""
+    seen: set[tuple[str, str]] = set()
+    for target in targets:
+        called = (target.name, target.settings)
+        if called in seen:
+            named = f"{target.name} ({target.settings})" if target.settings else target.name
+            raise UserError(
+                f"two of the targets are {named}, and their rows could not be told apart; name one otherwise"
+            )
+        seen.add(called)
 
 
 def combined(on: On, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:

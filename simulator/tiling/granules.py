@@ -32,6 +32,12 @@ class Granules:
     stationary: Literal["weight", "output"] = "weight"
     act_reads: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name in ("step_cycles", "visit_cycles", "values", "metadata_bits"):
+            least = getattr(self, name).min(initial=0)
+            if not least >= 0:  # so that NaN is refused, too
+                raise UserError(f"a design's granules hold {name} of {least}; they are counts, 0 or more")
+
     @property
     def granule(self) -> tuple[int, int]:
         return int(self.rows[0]), int(self.cols[0])

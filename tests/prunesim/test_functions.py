@@ -213,3 +213,8 @@ def test_generated_masks_are_those_of_the_seed(config, tmp_path):
     other = ps.generate(config, out=tmp_path / "other", density=0.25, seed=1)
     assert one.sha256 == other.sha256
     assert one.sparsity == pytest.approx(0.75, abs=0.01)
+
+
+def test_two_targets_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ps.UserError, match="two of the targets are vitcod, and their rows could not be told apart"):
+        ps.simulate("masks", on=["vitcod", "vitcod"])

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +12,9 @@ from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod.shapes import Storage, shapes_of
 from simulator.simulate import open_target
 from simulator.statistics import Statistics
+from simulator.tiling.granules import Granules
 from simulator.work import Work
-from workloads import PackedMask
+from workloads import PackedMask, UserError
 
 
 def bytes_of(bits: int) -> int:
@@ -104,3 +106,10 @@ def test_every_shape_is_the_sum_of_its_tiles(seed, rows, cols, density, width, h
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
 def test_rows_by_density_keep_their_order_where_equal(kept):
     assert densest_first(np.array(kept)).tolist() == sorted(range(len(kept)), key=lambda row: (-kept[row], row))
+
+
+@pytest.mark.parametrize("wrong", [-1, np.nan])
+def test_granules_of_negative_or_no_cycles_are_refused(wrong):
+    ones = np.ones((1, 1))
+    with pytest.raises(UserError, match="hold step_cycles of"):
+        Granules(np.array([1]), np.array([64]), ones, ones, ones * wrong, ones)
