@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from prunesim import machines, methods
     from prunesim.checking import Checked, check
     from prunesim.machines import Accelerator
-    from prunesim.masks import evaluate, generate, load, prune
+    from prunesim.masks import evaluate, finetune, generate, load, prune
     from prunesim.methods import Allocation, PruningMethod, Quantizer
     from prunesim.results import Gemms, Report, Result, Rows
     from prunesim.times import measure, predict, report, run, simulate
-    from pruning.config import CalibrationConfig, PruneConfig
+    from pruning.config import CalibrationConfig, FinetuneConfig, PruneConfig
     from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask, UserError, __version__
 
 _PLACES = {
@@ -35,6 +35,7 @@ _PLACES = {
     "BundleWriter": "workloads",
     "CalibrationConfig": "pruning.config",
     "Checked": "prunesim.checking",
+    "FinetuneConfig": "pruning.config",
     "Gemms": "prunesim.results",
     "Layer": "workloads",
     "MaskBundle": "workloads",
@@ -49,6 +50,7 @@ _PLACES = {
     "__version__": "workloads",
     "check": "prunesim.checking",
     "evaluate": "prunesim.masks",
+    "finetune": "prunesim.masks",
     "generate": "prunesim.masks",
     "load": "prunesim.masks",
     "machines": "prunesim",
@@ -68,6 +70,7 @@ __all__ = [
     "BundleWriter",
     "CalibrationConfig",
     "Checked",
+    "FinetuneConfig",
     "Gemms",
     "Layer",
     "MaskBundle",
@@ -82,6 +85,7 @@ __all__ = [
     "__version__",
     "check",
     "evaluate",
+    "finetune",
     "generate",
     "load",
     "machines",

@@ -1,11 +1,12 @@
-"""Masks in Python's words: prune a model, generate masks, open what is on disk, and what a mask costs in perplexity."""
+"""Masks in Python's words: prune a model, train what is left, generate masks, open what is on disk, and what a mask
+costs in perplexity."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prunesim.results import Result, Rows
-from pruning.config import CalibrationConfig, EvaluationConfig, PruneConfig, split_settings
+from pruning.config import CalibrationConfig, EvaluationConfig, FinetuneConfig, PruneConfig, split_settings
 from simulator.simulate import ACCELERATOR_TABLE
 from studies.masks import generated, write_bundle
 from studies.progress import ProgressLine, warn
@@ -43,6 +44,38 @@ def prune(
     bundle = run_prune(checkpoint, recipe, Path(out), saved, save_format, progress, warn)
     progress.close()
     return bundle
+
+
+def finetune(
+    model: str | Path,
+    *,
+    masks: MaskBundle | str | Path,
+    out: str | Path,
+    save_model: str | Path | None = None,
+    save_format: str = "dense",
+    dtype: str = "float32",
+    device: str = "cpu",
+    **settings: Any,
+) -> MaskBundle:
+    """Trains the weights that `masks` left in a model, under the masks and on their grids, and writes them with the
+    same masks to `out`; repeated, it goes on where it was stopped.
+
+    Settings are those of FinetuneConfig (text, steps, mode, lr ...), which says what each means. `finetune.json` in the
+    folder has the losses on the way.
+    """
+    from pruning.recovery.plan import make_plan
+    from studies.finetune import run_finetune
+    from studies.prune import open_checkpoint
+
+    (asked,) = split_settings(settings, FinetuneConfig)
+    plan = make_plan(asked)
+    bundle = masks if isinstance(masks, MaskBundle) else MaskBundle.open(masks)
+    checkpoint = open_checkpoint(str(model), dtype, device)
+    progress = ProgressLine(terminal_only=True)
+    saved = Path(save_model) if save_model is not None else None
+    made = run_finetune(checkpoint, bundle, plan, Path(out), saved, save_format, progress, warn)
+    progress.close()
+    return made
 
 
 def generate(

@@ -1,6 +1,6 @@
-"""What can be asked of a pruning run, of its calibration and of an evaluation. One class each: the command line fills
-it, study files and Python give it, bundles record it. A setting is one line here: its name, its type, what it means.
-None: not given.
+"""What can be asked of a pruning run, of its calibration, of fine-tuning and of an evaluation. One class
+each: the command line fills it, study files and Python give it, bundles record it. A setting is one line here: its
+name, its type, what it means. None: not given.
 """
 
 from collections.abc import Mapping
@@ -83,6 +83,56 @@ class CalibrationConfig:
     )
     samples: int | None = setting("Calibration sequences (default 128; all of a .npy file).")
     seq_len: int | None = setting("Tokens a sequence (default 2048; those of a .npy file).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """How the weights that pruning left are trained again."""
+
+    text: str | None = setting(
+        "What to train on: a text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, .bz2), "
+        ".npy token ids (sequences, seq_len), wikitext2, c4, NAME:CONFIG:SPLIT of a data set (extra `datasets`); or "
+        "JSON lines with a prompt and a completion each, whose completions alone are learned."
+    )
+    steps: int | None = setting("Optimizer steps.")
+    mode: Literal["full", "lora"] | None = setting(
+        "full (default): every surviving weight; lora: low-rank adapters (W + s B A) .* M, merged under the mask."
+    )
+    rank: int | None = setting("Of adapters: the mean rank over the blocks (default 8).")
+    importance: str | None = setting(
+        "Of adapters: ranks by importance of the blocks. kept: the share of weights that each block kept; or a number "
+        "a block, with commas between. Default: the same rank everywhere."
+    )
+    only: Texts | None = setting(
+        "Matrices to train: roles (q or gate,up), blocks:0-15, blocks:2-, names (*.mlp.*). Commas widen, giving it "
+        "again narrows. Default: all of the bundle."
+    )
+    skip: Texts | None = setting("Matrices that stay as they are, in the same words.")
+    lr: float | None = setting("Highest learning rate (default 1e-4); it falls to 0 along a half cosine.")
+    warmup: int | None = setting("Steps over which the learning rate rises (default: a twentieth of the steps).")
+    batch: int | None = setting("Sequences a step (default 8).")
+    seq_len: int | None = setting("Tokens a sequence (default 2048; those of a .npy file).")
+    distill: Literal["logits", "layers"] | None = setting(
+        "Also follow the dense model: logits: its predictions (Kullback-Leibler); layers: the outputs of its blocks. "
+        "Keeps a second model in memory."
+    )
+    distill_weight: float | None = setting("Of that term beside the loss of the text (default 1).")
+    held_out: str | None = setting(
+        "Text that is not trained on: a share in (0, 1) of the sequences, the last ones (default 0.05), or a file. At "
+        "most 64 sequences are used."
+    )
+    eval_every: int | None = setting("Steps between two looks at the held-out loss (default: a tenth of the steps).")
+    patience: int | None = setting(
+        "Stop after so many looks without a lower held-out loss, and keep the weights of the best (default: never)."
+    )
+    save_every: int | None = setting("Steps after which a killed run can go on (default 100).")
+    recompute: bool | None = setting("Compute activations again instead of keeping them: less memory, a third slower.")
+    seed: int | None = setting("Orders the sequences and draws the adapters (default 0).")
+
+    @property
+    def selection(self) -> Selection:
+        """Raises UserError for texts that are no selectors."""
+        return Selection(texts(self.only), texts(self.skip))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,8 @@ from checkpoints.checkpoint import Checkpoint
 from pruning.block_job import Warn
 from pruning.config import EvaluationConfig
 from pruning.data.tokenizer import load_tokenizer
-from pruning.evaluation.harness import HarnessModel, cannot_write, longest_context, whole_model
+from pruning.evaluation.harness import HarnessModel, cannot_write, longest_context
+from pruning.evaluation.whole_model import whole_model
 from pruning.forward.hidden_states import Progress
 from pruning.parallel import one_thread_per_operation
 from studies.harness_tasks import expand, load_tasks

@@ -38,7 +38,7 @@ from workloads.mask import PackedMask
 PROGRESS_FILE = "progress.json"
 STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
 OWN_FILE = re.compile(
-    r"(masks|values|hidden|gradients|states|upstream)-\d+\.safetensors|allocation\.json"
+    r"(masks|values|hidden|gradients|states|upstream|training)-\d+\.safetensors|allocation\.json"
 )  # of a killed run
 
 

@@ -15,11 +15,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from checkpoints.checkpoint import Checkpoint
-from checkpoints.prunable import all_refs, shared_refs
-from pruning.evaluation.perplexity import apply_masks, check_masks, check_predicts
 from pruning.forward.hidden_states import Progress
 from pruning.parallel import ordered_map
-from workloads.bundle import MaskBundle
 from workloads.errors import UserError, one_line
 
 try:
@@ -30,23 +27,6 @@ except ImportError as error:
 
 LOGIT_ROWS = 512  # tokens whose logits are turned into float32 at once
 DEFAULT_CONTEXT = 2048  # of models whose config names no longest sequence, as in lm_eval
-
-
-def whole_model(checkpoint: Checkpoint, masks: MaskBundle | None) -> PreTrainedModel:
-    """The checkpoint's model with all its weights in memory, and `masks` applied if given.
-
-    Raises UserError if the masks are not of this model, or a weight is missing.
-    """
-    check_predicts(checkpoint)
-    refs = all_refs(checkpoint)
-    if masks is not None:
-        check_masks(refs, masks)
-    checkpoint.load_rest()
-    for number in range(len(checkpoint.blocks)):
-        block = checkpoint.load_block(number)
-        if masks is not None:
-            apply_masks(checkpoint, block, [*refs[number], *shared_refs(checkpoint, number)], masks)
-    return checkpoint.model
 
 
 def longest_context(checkpoint: Checkpoint, seq_len: int | None) -> int:

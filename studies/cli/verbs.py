@@ -3,6 +3,7 @@
 VERBS = {
     "run": "Run a study file: models, methods, accelerators, report.",
     "prune": "Prune a model: write a mask bundle, and on request a pruned checkpoint.",
+    "finetune": "Train what pruning left, under its masks and on its grids.",
     "eval": "Perplexity or task scores of a model, with or without masks.",
     "generate": "Make masks of a chosen pattern and density for a model's shapes.",
     "import": "Make a bundle of masks from elsewhere, checked: arrays, tensors, or a checkpoint that holds zeros.",

@@ -39,7 +39,8 @@ def test_without_lm_eval_one_line_says_how_to_install_it(monkeypatch: pytest.Mon
 pytest.importorskip("lm_eval", reason="the extra `eval` is not installed")
 from pruning.data.tokenizer import load_tokenizer  # noqa: E402
 from pruning.evaluation import harness  # noqa: E402
-from pruning.evaluation.harness import HarnessModel, longest_context, whole_model  # noqa: E402
+from pruning.evaluation.harness import HarnessModel, longest_context  # noqa: E402
+from pruning.evaluation.whole_model import whole_model  # noqa: E402
 
 
 def ids_of(text: str) -> list[int]:

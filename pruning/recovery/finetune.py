@@ -1,0 +1,250 @@
+"""Recovery after pruning: the weights of a bundle trained again under its masks (methods 19.6).
+
+In: a model, a bundle of its masks (and weights), a text. Out: a new bundle with the same masks, patterns and grids, and
+the trained weights as its values, so that whatever reads bundles sees them. The whole model is in memory, and beside it
+float32 numbers: for every trained weight the number itself, its gradient and two moments (of adapters the weight, its
+gradient, and these four of every adapter's number).
+
+A killed run goes on after its last saved step, to the same bytes; on the CPU whatever the number of threads.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from checkpoints.prunable import all_refs, parameter_name
+from pruning.block_job import Warn
+from pruning.bundle_values import to_values
+from pruning.evaluation.perplexity import check_masks, check_predicts
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.hidden_states import Progress
+from pruning.parallel import one_thread_per_operation
+from pruning.recovery.examples import Examples, training_and_held_out
+from pruning.recovery.masked_weights import MaskedWeight
+from pruning.recovery.objective import Objective
+from pruning.recovery.plan import Plan
+from pruning.recovery.start import load_student, load_teacher, trained_weights
+from pruning.recovery.state import (
+    Look,
+    RunState,
+    forget,
+    has_state,
+    plain_looks,
+    read_state,
+    save_best,
+    save_state,
+    take_best,
+)
+from pruning.recovery.trainer import Trainer
+from workloads import __version__
+from workloads.bundle import BundleHeader, MaskBundle
+from workloads.bundle_writer import BundleWriter
+from workloads.errors import NotForThisModel, UserError
+from workloads.files import pretty_json, read_json, write_text
+from workloads.locking import writing
+
+HISTORY_FILE = "finetune.json"
+SUFFIX = "+finetune"  # behind the method's name
+
+
+class Diverged(UserError):
+    """A loss that is not finite: going on would not help, so nothing of the run is kept."""
+
+
+@dataclass
+class Session:
+    """One run in progress."""
+
+    checkpoint: Checkpoint
+    masks: MaskBundle
+    plan: Plan
+    training: Examples
+    held_out: Examples
+    folder: Path
+    progress: Progress
+    warn: Warn
+    started: float = 0.0  # seconds, of this process
+    first: int = 0  # the step it began at
+    left: str = ""  # time, in words
+
+
+def finetune(
+    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, out: Path, progress: Progress, warn: Warn
+) -> MaskBundle:
+    """Writes the trained bundle to `out`; a finished one is returned as it is, an unfinished one continued.
+
+    Raises UserError for masks of another model, a text that does not fit, a loss that is not finite, and folders that
+    cannot be written; NotForThisModel for a model that predicts no next token.
+    """
+    refs = all_refs(checkpoint)
+    check_trainable(checkpoint, refs, masks, out)
+    chosen = plan.selection.names([ref.layer for block in refs for ref in block if ref.layer.name in masks])
+    for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):
+        check_grid(masks, ref)
+    training, held_out = training_and_held_out(
+        checkpoint, plan.text, plan.held_out, plan.seq_len, plan.schedule.steps * plan.schedule.batch, warn
+    )
+    header = header_of(checkpoint, masks, plan, training, held_out)
+    session = Session(checkpoint, masks, plan, training, held_out, out, progress, warn)
+    with writing(out):
+        writer = BundleWriter(out, header)
+        if not writer.finished:
+            fresh = not has_state(out)
+            writer.begin()
+            try:
+                with one_thread_per_operation():
+                    weights, state = train(session, refs, chosen)
+            except UserError as error:
+                if fresh or isinstance(error, Diverged):
+                    writer.discard()
+                raise
+            write_weights(session, writer, refs, weights)
+            write_text(out / HISTORY_FILE, pretty_json({"losses": plain_looks(state.looks)}))
+        bundle = writer.finish()
+        forget(out)
+        return bundle
+
+
+def check_trainable(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: MaskBundle, out: Path) -> None:
+    if out.resolve() == masks.folder.resolve():
+        raise UserError(f"`out` and `masks` are both {out}; the trained bundle needs a folder of its own")
+    if checkpoint.model.dtype == torch.float16:
+        raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
+    check_masks(refs, masks)
+    check_predicts(checkpoint)
+    if not BlockwiseModel(checkpoint).causal:
+        raise NotForThisModel(f"{checkpoint.folder}: its tokens see later tokens, so it predicts none to be trained on")
+    checkpoint.release(checkpoint.model)
+
+
+def check_grid(masks: MaskBundle, ref: LinearRef) -> None:
+    entry = masks.entry(ref.layer.name)
+    if entry.weight_bits is not None and not entry.values:
+        raise UserError(
+            f"{masks.folder}: {entry.name} has {entry.weight_bits} bits, but the bundle does not hold its codes, so no "
+            "grid is known to keep to; leave it as it is by `skip`, or quantize by prune with `bits`"
+        )
+
+
+def header_of(
+    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, training: Examples, held_out: Examples
+) -> BundleHeader:
+    """The bundle's own, with what was done to it: a list, since a trained bundle may be trained again."""
+    own = masks.header
+    done = {
+        **plan.facts,
+        "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
+        "text": training.facts,
+        "held_out": held_out.facts,
+        "masks_sha256": masks.sha256,
+    }
+    return replace(
+        own,
+        method=own.method if own.method.endswith(SUFFIX) else own.method + SUFFIX,
+        parameters={**own.parameters, "finetune": [*own.parameters.get("finetune", []), done]},
+        model_config={**own.model_config, "weights_sha256": checkpoint.sha256()},
+        tool_version=__version__,
+    )
+
+
+def train(session: Session, refs: list[list[LinearRef]], chosen: frozenset[str]) -> tuple[list[MaskedWeight], RunState]:
+    """The trained weights, and what was seen on the way."""
+    checkpoint, plan = session.checkpoint, session.plan
+    session.progress("loading the model", 0, 0)
+    load_student(checkpoint, session.masks, plan.recompute)
+    weights = trained_weights(checkpoint, session.masks, plan, refs, chosen)
+    teacher = load_teacher(checkpoint) if plan.distill is not None else None
+    trainer = Trainer(checkpoint, weights, Objective(checkpoint, teacher, plan.distill, plan.distill_weight))
+    state = read_state(session.folder, trainer) or RunState()
+    session.started, session.first = time.monotonic(), state.step
+    if not state.looks:
+        look(session, trainer, state)
+    while not state.over:
+        one_step(session, trainer, state)
+    if plan.patience is not None:
+        take_best(session.folder, trainer)
+    return weights, state
+
+
+def one_step(session: Session, trainer: Trainer, state: RunState) -> None:
+    plan, number = session.plan, state.step
+    session.progress(told(session, state), number, plan.schedule.steps)
+    batch = session.training.take(plan.schedule.sequences_at(number, len(session.training)))
+    loss = trainer.step(*batch, plan.schedule.lr_at(number))
+    if not math.isfinite(loss):
+        raise not_finite(f"step {number + 1}: the loss or its gradient is {loss}", plan)
+    state.step, state.loss, state.since = number + 1, state.loss + loss, state.since + 1
+    last = state.step == plan.schedule.steps
+    if last or state.step % plan.eval_every == 0:
+        look(session, trainer, state)
+    state.over = last or (plan.patience is not None and state.misses >= plan.patience)
+    if state.over or state.step % plan.save_every == 0:
+        save_state(session.folder, trainer, state)
+
+
+def look(session: Session, trainer: Trainer, state: RunState) -> None:
+    """Measures the held-out loss; with `patience` the best weights are kept on disk."""
+    loss = trainer.held_out_loss(*session.held_out.take(list(range(len(session.held_out)))))
+    if not math.isfinite(loss) and state.step == 0:
+        raise UserError(
+            f"{session.checkpoint.folder}: its held-out loss is {loss} before anything was trained: its weights or "
+            "activations overflow; use `dtype=float32` or repair it"
+        )
+    if not math.isfinite(loss):
+        raise not_finite(f"after step {state.step} the held-out loss is {loss}", session.plan)
+    state.looks.append(Look(state.step, state.loss / state.since if state.since else math.nan, loss))
+    state.loss, state.since = 0.0, 0
+    if state.step > session.first:
+        seconds = (time.monotonic() - session.started) / (state.step - session.first)
+        session.left = duration(seconds * (session.plan.schedule.steps - state.step))
+    if session.plan.patience is not None and state.misses == 0:
+        save_best(session.folder, trainer)
+
+
+def not_finite(what: str, plan: Plan) -> Diverged:
+    return Diverged(f"{what}; use a lower `lr` (it is {plan.schedule.lr:g}) or `dtype=float32`; nothing was written")
+
+
+def told(session: Session, state: RunState) -> str:
+    """What progress says: the last held-out loss and, from the second look on, the time left as of then."""
+    text = f"fine-tuning, held-out loss {state.looks[-1].held_out_loss:.4f}"
+    return f"{text}, {session.left} left" if session.left else text
+
+
+def duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def write_weights(
+    session: Session, writer: BundleWriter, refs: list[list[LinearRef]], weights: list[MaskedWeight]
+) -> None:
+    """The entries of the bundle in their blocks, trained or as they were."""
+    trained = {weight.ref.layer.name: weight for weight in weights}
+    for block in refs:
+        for ref in block:
+            name = ref.layer.name
+            if name not in session.masks or name in writer.written:
+                continue
+            entry, values = session.masks.entry(name), session.masks.values(name)
+            if name in trained:
+                stored = session.checkpoint.stored_dtype(parameter_name(ref))
+                values = to_values(trained[name].decision(), stored)
+            writer.add(ref.layer, session.masks[name], entry.pattern, entry.weight_bits, entry.group_size, values)
+        writer.commit()
+
+
+def read_history(bundle: MaskBundle) -> list[Look]:
+    """What was seen on the way to a trained bundle."""
+    losses = read_json(bundle.folder / HISTORY_FILE, "history of fine-tuning")["losses"]
+    return [Look(row["step"], row["training_loss"] or math.nan, row["held_out_loss"]) for row in losses]

@@ -1,0 +1,126 @@
+"""From what was asked to a plan: every setting checked and filled in, before a model is opened."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pruning.config import FinetuneConfig
+from pruning.data import calibration
+from pruning.recovery.schedule import Schedule
+from workloads.errors import UserError
+from workloads.limits import check_seed
+from workloads.selectors import Selection
+
+MODES = ("full", "lora")
+HELD_OUT = 0.05  # of the sequences
+KEPT = "kept"  # importance of a block by the share of its weights that are left
+OF_ADAPTERS = ("rank", "importance")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the trained weights of a given model, bundle and text, looked up and checked."""
+
+    text: str
+    seq_len: int | None  # None: not asked for
+    held_out: str | float  # a file, or a share of the sequences
+    schedule: Schedule
+    mode: str
+    rank: int
+    importance: str | None
+    selection: Selection
+    distill: str | None
+    distill_weight: float
+    eval_every: int
+    patience: int | None
+    save_every: int
+    recompute: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a bundle records of it: whatever moves the weights, or what is noted of them."""
+        facts: dict[str, Any] = {"mode": self.mode, **vars(self.schedule), "eval_every": self.eval_every}
+        if self.mode == "lora":
+            facts |= {"rank": self.rank, "importance": self.importance or "equal"}
+        if self.distill is not None:
+            facts |= {"distill": self.distill, "distill_weight": self.distill_weight}
+        if self.patience is not None:
+            facts["patience"] = self.patience
+        if not self.selection.everything:
+            facts |= {"only": self.selection.only, "skip": self.selection.skip}
+        return facts
+
+
+def make_plan(asked: FinetuneConfig) -> Plan:
+    """Raises UserError for the first setting that is missing or cannot be."""
+    if asked.text is None:
+        raise UserError("say what to train on: `text`, a file or the name of a data set")
+    if asked.steps is None:
+        raise UserError("say how long to train: `steps=200`, for example")
+    for name in ("steps", "rank", "batch", "eval_every", "patience", "save_every"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise UserError(f"`{name}` must be at least 1, not {value}")
+    mode = asked.mode or "full"
+    if mode not in MODES:
+        raise UserError(f"`mode` is full or lora, not {mode!r}")
+    if mode == "full" and (given := next((name for name in OF_ADAPTERS if getattr(asked, name) is not None), None)):
+        raise UserError(f"`{given}` is of adapters; say `mode=lora`, or leave it out")
+    if asked.distill_weight is not None and asked.distill is None:
+        raise UserError("`distill_weight` has no meaning without `distill`: say logits or layers")
+    if asked.seq_len is not None and asked.seq_len < 2:
+        raise UserError(f"`seq_len` must be at least 2 to predict anything, not {asked.seq_len}")
+    return Plan(
+        text=asked.text,
+        seq_len=asked.seq_len,
+        held_out=held_out_of(asked.held_out),
+        schedule=schedule_of(asked, asked.steps),
+        mode=mode,
+        rank=asked.rank or 8,
+        importance=asked.importance,
+        selection=asked.selection,
+        distill=distill_of(asked.distill),
+        distill_weight=positive("distill_weight", asked.distill_weight, 1.0),
+        eval_every=asked.eval_every or max(1, asked.steps // 10),
+        patience=asked.patience,
+        save_every=asked.save_every or 100,
+        recompute=bool(asked.recompute),
+    )
+
+
+def schedule_of(asked: FinetuneConfig, steps: int) -> Schedule:
+    warmup = steps // 20 if asked.warmup is None else asked.warmup
+    if not 0 <= warmup < steps:
+        raise UserError(f"`warmup` must be at least 0 and less than the {steps} steps, not {warmup}")
+    seed = check_seed(asked.seed or 0)
+    return Schedule(steps, positive("lr", asked.lr, 1e-4), warmup, asked.batch or 8, seed)
+
+
+def positive(name: str, value: float | None, default: float) -> float:
+    value = default if value is None else value
+    if not (value > 0 and math.isfinite(value)):
+        raise UserError(f"`{name}` must be a number above 0, not {value}")
+    return value
+
+
+def distill_of(name: str | None) -> str | None:
+    if name not in (None, "logits", "layers"):
+        raise UserError(f"`distill` is logits or layers, not {name!r}")
+    return name
+
+
+def held_out_of(text: str | None) -> str | float:
+    """A share, or what names a file or a data set."""
+    if text is None:
+        return HELD_OUT
+    try:
+        share = float(text)
+    except ValueError:
+        calibration.file_of(text, "`held_out`")
+        return text
+    if Path(text).is_file():
+        return text
+    if not 0 < share < 1:
+        raise UserError(f"`held_out` is a share in (0, 1), or a file; not {text}")
+    return share

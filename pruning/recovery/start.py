@@ -1,0 +1,93 @@
+"""What training starts from: the model as the bundle leaves it, and the numbers behind its weights."""
+
+import torch
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from pruning.bundle_values import read_quantized
+from pruning.evaluation.whole_model import whole_model
+from pruning.quantization_grid import Quantized
+from pruning.recovery.masked_adapters import MaskedAdapter
+from pruning.recovery.masked_weights import FullWeight, MaskedWeight
+from pruning.recovery.plan import KEPT, Plan
+from pruning.recovery.ranks import ranks_by_importance, read_importance
+from workloads.bundle import MaskBundle
+from workloads.errors import NotForThisModel
+
+
+def load_student(checkpoint: Checkpoint, masks: MaskBundle, recompute: bool) -> None:
+    """The whole model with its masks and their weights. Raises UserError as `whole_model`, NotForThisModel where
+    activations cannot be recomputed."""
+    whole_model(checkpoint, masks).requires_grad_(False)
+    tie_shared(checkpoint)
+    if recompute:
+        recompute_activations(checkpoint)
+
+
+def load_teacher(checkpoint: Checkpoint) -> Checkpoint:
+    """The dense model, a second time in memory."""
+    teacher = Checkpoint(checkpoint.folder, checkpoint.model.dtype, str(checkpoint.device))
+    whole_model(teacher, None)
+    return teacher
+
+
+def trained_weights(
+    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, refs: list[list[LinearRef]], chosen: frozenset[str]
+) -> list[MaskedWeight]:
+    """Those of the chosen matrices, starting from what the loaded model has of them."""
+    device = checkpoint.device
+    ranks = ranks_of(masks, plan, refs, chosen) if plan.mode == "lora" else {}
+    made: list[MaskedWeight] = []
+    for number, block in enumerate(refs):
+        for ref in block:
+            if ref.layer.name not in chosen:
+                continue
+            name = ref.layer.name
+            keep = torch.from_numpy(masks[name].to_dense()).to(device)
+            grid = moved(read_quantized(masks, name), device)
+            own = ref.matrix(checkpoint.blocks[number]).float() if grid is None else grid.dequantize()
+            if plan.mode == "lora":
+                made.append(MaskedAdapter(ref, keep, grid, own, ranks[number], plan.schedule.seed))
+            else:
+                made.append(FullWeight(ref, keep, grid, own))
+    return made
+
+
+def moved(grid: Quantized | None, device: torch.device) -> Quantized | None:
+    if grid is None:
+        return None
+    scaled = None if grid.input_scale is None else grid.input_scale.to(device)
+    return Quantized(grid.grid, grid.codes.to(device), grid.scale.to(device), grid.zero.to(device), scaled)
+
+
+def ranks_of(masks: MaskBundle, plan: Plan, refs: list[list[LinearRef]], chosen: frozenset[str]) -> dict[int, int]:
+    """By the number of the block, of those with chosen matrices."""
+    blocks = [number for number, block in enumerate(refs) if any(ref.layer.name in chosen for ref in block)]
+    importance = [1.0] * len(blocks)
+    if plan.importance == KEPT:
+        entries = [[masks.entry(ref.layer.name) for ref in refs[n] if ref.layer.name in masks] for n in blocks]
+        importance = [sum(e.nnz for e in found) / sum(e.layer.n_weights for e in found) for found in entries]
+    elif plan.importance is not None:
+        given = read_importance(plan.importance, len(refs))
+        importance = [given[number] for number in blocks]
+    return dict(zip(blocks, ranks_by_importance(plan.rank, importance), strict=True))
+
+
+def tie_shared(checkpoint: Checkpoint) -> None:
+    """Matrices that several blocks share become one parameter again, so that training moves all places at once."""
+    for name, owner in checkpoint.shared.items():
+        path, _, leaf = name.rpartition(".")
+        checkpoint.model.get_submodule(path)._parameters[leaf] = checkpoint.model.get_parameter(owner)
+
+
+def recompute_activations(checkpoint: Checkpoint) -> None:
+    """Raises NotForThisModel where transformers cannot. Only the blocks themselves are told that they train, not what
+    is in them, so that dropout stays off."""
+    if not checkpoint.model.supports_gradient_checkpointing:
+        raise NotForThisModel(
+            f"{checkpoint.folder}: transformers cannot recompute activations of {type(checkpoint.model).__name__}; "
+            "leave `recompute` out"
+        )
+    checkpoint.model.activation_checkpointing_enable({"use_reentrant": False})
+    for block in checkpoint.blocks:
+        block.training = True

@@ -1,0 +1,97 @@
+"""One optimizer step: gradients of the model's weights, piece by piece, handed to the numbers behind them.
+
+A batch is cut into pieces of at most PIECE_TOKENS, the same for any number of threads. On the CPU pieces run side by
+side, each operation on one thread, and their gradients are added in order: the same bits whatever the thread count. On
+a GPU they run one after the other; its own sums are not promised to be the same twice.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.prunable import parameter_name
+from pruning.parallel import ordered_map
+from pruning.recovery.masked_weights import MaskedWeight
+from pruning.recovery.objective import IGNORED, Objective
+
+PIECE_TOKENS = {"cpu": 512, "cuda": 4096}
+LONGEST_GRADIENT = 1.0  # a longer one (2-norm over all trained numbers) is scaled down to it
+Result = TypeVar("Result")
+Piece = tuple[torch.Tensor, torch.Tensor]  # ids, labels
+
+
+class Trainer:
+    """A whole model in memory and the weights in it that are trained; float32 Adam (0.9, 0.999; no weight decay)."""
+
+    def __init__(self, checkpoint: Checkpoint, weights: list[MaskedWeight], objective: Objective):
+        self.weights = weights
+        self.objective = objective
+        self._device = checkpoint.device
+        self._stored = {
+            weight.ref.layer.name: checkpoint.stored_dtype(parameter_name(weight.ref)) for weight in weights
+        }
+        self._places: dict[int, tuple[nn.Parameter, list[MaskedWeight]]] = {}
+        for weight in weights:
+            module = checkpoint.blocks[weight.ref.layer.block].get_submodule(weight.ref.module_path)
+            parameter = getattr(module, weight.ref.parameter)
+            self._places.setdefault(id(parameter), (parameter, []))[1].append(weight)
+        self._parameters = [parameter.requires_grad_() for parameter, _ in self._places.values()]
+        self.trained = [leaf for weight in weights for leaf in weight.parameters]
+        self.optimizer = torch.optim.Adam(self.trained, lr=0.0, foreach=False)
+        self.write()
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Puts the weights into the model, rounded as the files store them."""
+        for parameter, weights in self._places.values():
+            for weight in weights:
+                stored = self._stored[weight.ref.layer.name]
+                weight.ref.view(parameter.data).copy_(weight.weight().to(stored))
+
+    def step(self, ids: torch.Tensor, labels: torch.Tensor, lr: float) -> float:
+        """Trains on (batch, seq) ids with their labels; the mean loss of the tokens that count, before the step. A loss
+        or gradient that is not finite changes nothing, and comes back as NaN or Inf."""
+        count = int((labels[:, 1:] != IGNORED).sum())
+
+        def gradients(piece: Piece) -> tuple[torch.Tensor, ...]:
+            with torch.enable_grad():
+                loss = self.objective(*piece) / count
+                return loss.detach(), *torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+
+        total, sums = 0.0, list[torch.Tensor]()
+        for loss, *found in self._over(gradients, ids, labels):
+            total += float(loss)
+            sums = [a + g for a, g in zip(sums, found, strict=True)] if sums else [g.float() for g in found]
+        if not math.isfinite(total) or not all(bool(torch.isfinite(gradient).all()) for gradient in sums):
+            return total if not math.isfinite(total) else math.nan
+        self.optimizer.zero_grad()
+        for gradient, (_, weights) in zip(sums, self._places.values(), strict=True):
+            for weight in weights:
+                weight.receive(weight.ref.view(gradient))
+        nn.utils.clip_grad_norm_(self.trained, LONGEST_GRADIENT, foreach=False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        for weight in self.weights:
+            weight.settle()
+        self.write()
+        return total
+
+    def held_out_loss(self, ids: torch.Tensor, labels: torch.Tensor) -> float:
+        """The text's mean loss over the tokens that count, without training."""
+
+        def loss(piece: Piece) -> float:
+            with torch.no_grad():
+                return float(self.objective.text_loss(*piece))
+
+        return sum(self._over(loss, ids, labels)) / int((labels[:, 1:] != IGNORED).sum())
+
+    def _over(self, function: Callable[[Piece], Result], ids: torch.Tensor, labels: torch.Tensor) -> Iterator[Result]:
+        sequences = max(1, PIECE_TOKENS[self._device.type] // ids.shape[1])
+        ids, labels = ids.to(self._device), labels.to(self._device)
+        pieces = list(zip(ids.split(sequences), labels.split(sequences), strict=True))
+        return ordered_map(function, pieces, large=True) if self._device.type == "cpu" else map(function, pieces)

@@ -1,0 +1,50 @@
+"""Fine-tuning, from names and settings to a trained bundle and, on request, a checkpoint."""
+
+import math
+from pathlib import Path
+
+from checkpoints.checkpoint import Checkpoint
+from pruning.block_job import Warn
+from pruning.forward.hidden_states import Progress
+from pruning.recovery.finetune import finetune, read_history
+from pruning.recovery.plan import Plan
+from pruning.saving.dense import check_target
+from studies.prune import SAVERS
+from workloads.bundle import MaskBundle
+from workloads.errors import UserError, unknown
+from workloads.files import check_writable_folder
+from workloads.locking import writing
+
+
+def run_finetune(
+    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, out: Path, save_model: Path | None, save_format: str,
+    progress: Progress, warn: Warn,
+) -> MaskBundle:  # fmt: skip
+    """Writes the trained bundle and, if `save_model` is given, the checkpoint in the format "dense" or "packed"."""
+    if save_format not in SAVERS:
+        raise unknown("`save_format`", save_format, SAVERS)
+    if save_model is None:
+        if save_format != "dense":
+            raise UserError(f"`save_format={save_format}` needs a folder: `save_model`")
+        return finetune(checkpoint, masks, plan, out, progress, warn)
+    if save_model.resolve() == out.resolve():
+        raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
+    check_target(save_model, checkpoint.folder)
+    with writing(save_model):
+        check_writable_folder(save_model)
+        bundle = finetune(checkpoint, masks, plan, out, progress, warn)
+        SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
+    return bundle
+
+
+def result_text(bundle: MaskBundle, warn: Warn) -> str:
+    """ "held-out loss 2.1000 -> 1.5000 (perplexity 8.17 -> 4.48) in 200 steps"; warns where nothing was gained."""
+    looks = read_history(bundle)
+    kept = looks[-1]
+    if bundle.header.parameters["finetune"][-1].get("patience") is not None:
+        kept = min(looks, key=lambda look: look.held_out_loss)
+    before, after = looks[0].held_out_loss, kept.held_out_loss
+    if after >= before:
+        warn(f"the held-out loss did not fall: {before:.4f} before, {after:.4f} after; try another `lr` or more text")
+    perplexities = " -> ".join(f"{math.exp(min(loss, 700.0)):.4g}" for loss in (before, after))
+    return f"held-out loss {before:.4f} -> {after:.4f} (perplexity {perplexities}) in {kept.step} steps"
