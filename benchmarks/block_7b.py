@@ -77,8 +77,8 @@ def main() -> None:
         measured = measure(method, name, args.samples, args.seq_len, args.device)
         hours = measured.result * 128 / args.samples / 3600
         print(
-            f"{name:<10} {measured.result:8.1f} s a block, peak {measured.peak_gb:5.1f} GB; "
-            f"at most {32 * hours:6.1f} h for 7B, {80 * 4.2 * hours:7.1f} h for 70B (128 sequences)",
+            f"{name:<10} {measured.result:8.1f} s a block, peak {measured.peak_gb:5.1f} GB; at most {32 * hours:6.1f} "
+            f"h for 7B, {80 * 4.2 * hours:7.1f} h for 70B (128 sequences)",
             flush=True,
         )
 

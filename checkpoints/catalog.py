@@ -54,8 +54,8 @@ def resolve_config(name_or_path: str) -> tuple[str, dict[str, Any]]:
             model_id = _folder_id(path.parent) if path.name == "config.json" else path.stem
             return model_id, _read_config(path)
     raise UserError(
-        f"no model {name_or_path!r}: it is neither a catalog name, nor a folder with a config.json, nor a .json "
-        f"file, nor a GGUF file; {_suggestion(name_or_path)}"
+        f"no model {name_or_path!r}: it is neither a catalog name, nor a folder with a config.json, nor a .json file, "
+        f"nor a GGUF file; {_suggestion(name_or_path)}"
     )
 
 

@@ -73,8 +73,8 @@ def check_plain(weights: Weights, keys: Iterable[str], where: Path) -> None:
             form = None if dtype.is_floating_point else f"{str(dtype).removeprefix('torch.')} numbers"
         if form is not None:
             raise UserError(
-                f"{where}: its weights are quantized ({form}: {key}), in a form that is not read; give the "
-                "checkpoint they were quantized from"
+                f"{where}: its weights are quantized ({form}: {key}), in a form that is not read; give the checkpoint "
+                "they were quantized from"
             )
 
 

@@ -242,8 +242,8 @@ def _is_transposed(module: nn.Module, block: nn.Module, path: str) -> bool:
             return verdict
     shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters(recurse=False)}
     raise UserError(
-        f"{path}: cannot tell whether the stacked experts {shapes} are (experts, out, in) or (experts, in, out); "
-        "give the module an attribute is_transposed = False or True"
+        f"{path}: cannot tell whether the stacked experts {shapes} are (experts, out, in) or (experts, in, out); give "
+        "the module an attribute is_transposed = False or True"
     )
 
 

@@ -21,10 +21,8 @@ SITUATIONS = ("cold", "warm")
 WEIGHT_BITS = {"int8": 8, "int8-24": 8, "fp8": 8, "fp8-24": 8, "int4": 4}
 NOTES = (
     "Measured: the multiplication with operands that are ready; padding of tokens, quantizing of inputs and scaling of "
-    "integer "
-    "results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; predicted ones "
-    "over the dense "
-    "kernel of their own type.",
+    "integer results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; "
+    "predicted ones over the dense kernel of their own type.",
 )
 MEASURED_COLUMNS = (
     "layer", "role", "out_features", "in_features", "tokens", "kernel", "latency_us", "dense_latency_us", "speedup",

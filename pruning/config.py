@@ -145,8 +145,8 @@ class EvaluationConfig:
         "`datasets`)."
     )
     tasks: str | None = setting(
-        "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the "
-        "papers' sets."
+        "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the papers' "
+        "sets."
     )
     seq_len: int | None = setting(
         "Of a text, tokens a window (default 2048); of tasks, the longest sequence (default: the model's maximum)."

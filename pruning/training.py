@@ -85,8 +85,8 @@ class StandIn:
                     loss = loss_of()
                     if not bool(torch.isfinite(loss)):
                         raise UserError(
-                            f"the output of the block is NaN or Inf (loss {float(loss.detach())}); use "
-                            "`dtype=float32` or bfloat16"
+                            f"the output of the block is NaN or Inf (loss {float(loss.detach())}); use `dtype=float32` "
+                            "or bfloat16"
                         )
                     (loss * self._loss_scale).backward()
             finally:

@@ -59,8 +59,7 @@ def timeline(stream: Stream, double: bool) -> Timeline:
     if stream.steps > MOST_TILES:
         raise UserError(
             f"the layer is walked through in {stream.steps:,} tiles, a trace shows at most {MOST_TILES:,}; take fewer "
-            f"tokens, larger "
-            "buffers, or larger tiles (mapping.tile_rows, mapping.tile_cols, mapping.tile_tokens)"
+            "tokens, larger buffers, or larger tiles (mapping.tile_rows, mapping.tile_cols, mapping.tile_tokens)"
         )
     spans = [np.tile(np.arange(start, stop), times) for start, stop, times in stream.passes]
     order = np.concatenate(spans) if spans else np.zeros(0, np.int64)

@@ -60,8 +60,7 @@ def read_gemms(path: Path) -> pd.DataFrame:
     if missing:
         raise UserError(
             f"{path} lacks the column {missing[0]!r}; it needs m (tokens), n (out_features), k (in_features), or the "
-            f"columns of a "
-            "SCALE-Sim topology"
+            "columns of a SCALE-Sim topology"
         )
     frame = _typed(names, [fields for _, fields in lines])
     for name in SIZES:

@@ -95,8 +95,8 @@ class Reading:
         if mask.shape == layer.shape:
             return layer
         sides = (
-            f"is {mask.rows} x {mask.cols}, {layer.name} of {self.model.model_id} is "
-            f"{layer.out_features} x {layer.in_features}"
+            f"is {mask.rows} x {mask.cols}, {layer.name} of {self.model.model_id} is {layer.out_features} x "
+            f"{layer.in_features}"
         )
         if mask.shape[::-1] != layer.shape:
             raise UserError(f"{where} {sides} (outputs x inputs); were the masks made for another model?")
@@ -200,8 +200,8 @@ def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -
         if not 1 / _CLEAR < ratio < _CLEAR:
             says = "kept" if ratio > 1 else "pruned"
             why = (
-                f"the weights of {options.model} are {1 / ratio:.2g} times as large where they are 0 as "
-                f"where they are 1"
+                f"the weights of {options.model} are {1 / ratio:.2g} times as large where they are 0 as where they are "
+                "1"
             )
     if says == "kept":
         return []
@@ -212,8 +212,7 @@ def polarity_remarks(survey: Survey, reading: Reading, options: ImportOptions) -
         )
     return [
         f"nothing in {path} tells whether 1 is kept or pruned: read as kept, {share} of the weights are pruned, the "
-        f"other way "
-        f"{other}; say `pruned_is_one=False` or `pruned_is_one=True`"
+        f"other way {other}; say `pruned_is_one=False` or `pruned_is_one=True`"
     ]
 
 
@@ -243,8 +242,7 @@ def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
         if lacking:
             return [
                 f"{len(lacking)} of {len(model.layers)} layers of {model.model_id} have no mask, the first is "
-                f"{lacking[0]}; they are "
-                "not in the bundle: simulations leave them out, perplexities leave them dense"
+                f"{lacking[0]}; they are not in the bundle: simulations leave them out, perplexities leave them dense"
             ]
         return []
     strange = [layer.name for layer in layers if layer.role == "other" or layer.block < 0]
@@ -252,8 +250,7 @@ def name_remarks(survey: Survey, model: ModelLayers | None) -> list[str]:
         return []
     return [
         f"the names of {len(strange)} of {len(layers)} masks, the first is {strange[0]!r}, do not say which role or "
-        f"block they "
-        "are of; give `model` and `names`"
+        "block they are of; give `model` and `names`"
     ]
 
 
@@ -263,6 +260,5 @@ def rounding_remarks(grids: dict[str, Grid], count: int) -> list[str]:
     bits = " or ".join(str(bits) for bits in sorted({bits for bits, _ in grids.values()}))
     return [
         f"{len(grids)} of {count} matrices are stored in {bits} bits: weights that were rounded to zero cannot be told "
-        f"from pruned "
-        "ones, and count as pruned"
+        "from pruned ones, and count as pruned"
     ]

@@ -23,9 +23,8 @@ def left_dense_notes(rows: pd.DataFrame) -> list[str]:
         every, pruned = (f"{100 * _sparsity(part):.1f} %" for part in (layers, others))
         notes.append(
             f"{method}: {left.sum()} of {len(once)} layers of {model} are left dense ({roles}). They run as the "
-            f"unpruned layers do "
-            f"and count in every sum: sparsity is {every} of all layers, {pruned} of the others, which its target is "
-            f"for."
+            f"unpruned layers do and count in every sum: sparsity is {every} of all layers, {pruned} of the others, "
+            "which its target is for."
         )
     return notes
 

@@ -107,8 +107,7 @@ def check_model(folder: Path, model: str) -> None:
         if entry.layer.shape != shapes[entry.name]:
             raise UserError(
                 f"{made}, whose {entry.name} is {entry.out_features} x {entry.in_features} (outputs x inputs); this "
-                f"model's is "
-                f"{shapes[entry.name][0]} x {shapes[entry.name][1]}"
+                f"model's is {shapes[entry.name][0]} x {shapes[entry.name][1]}"
             )
 
 

@@ -25,8 +25,7 @@ from workloads.targets import Target
 
 ROUTED = (
     "Experts ({text}): rows hold what a step takes on average, the probability that an expert gets any token "
-    "(executions) times its time "
-    "with the tokens it then has (layer_tokens); dense baselines likewise."
+    "(executions) times its time with the tokens it then has (layer_tokens); dense baselines likewise."
 )
 NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
 _WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False"}

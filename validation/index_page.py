@@ -45,8 +45,8 @@ def head(command: str) -> list[str]:
         "# Validation",
         "",
         f"Written by `{command}`, one page a model: figures of the models are from that run, figures of papers are "
-        "quoted. An error is model / source - 1; a case that compares several counts has its worst one. What "
-        "agreement is worth:",
+        "quoted. An error is model / source - 1; a case that compares several counts has its worst one. What agreement "
+        "is worth:",
         "",
         *(f"* **{kind}**: {meaning}" for kind, meaning in KINDS.items()),
         "",
@@ -116,8 +116,8 @@ def limits() -> list[str]:
         ),
         (
             "memory of the sparse designs",
-            "Their papers mostly leave it out, so buffer sizes, tiling and bandwidth are ours. The tests hold the "
-            "walk of tiles to a slow clock and every byte to the format, not the choice of tiles to any chip.",
+            "Their papers mostly leave it out, so buffer sizes, tiling and bandwidth are ours. The tests hold the walk "
+            "of tiles to a slow clock and every byte to the format, not the choice of tiles to any chip.",
         ),
         (
             "trained masks",
@@ -127,8 +127,8 @@ def limits() -> list[str]:
         ("sparse activations", "Statistical in every design that has them, never real feature maps."),
         (
             "control",
-            "Instruction issue, decoders, permutation networks, bank conflicts take no cycles except where a page "
-            "says so, which favours the sparse designs.",
+            "Instruction issue, decoders, permutation networks, bank conflicts take no cycles except where a page says "
+            "so, which favours the sparse designs.",
         ),
         (
             "accuracy of pruned models",

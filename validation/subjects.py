@@ -13,8 +13,8 @@ DRAM_NOTES = (
 )
 ENERGY_NOTES = (
     "Leakage, clock tree, interconnect, control, decoders and sorters of sparse formats and DRAM's background energy "
-    "are left out, so absolute values are mostly below a chip's and sparse designs are flattered by what their "
-    "control costs.",
+    "are left out, so absolute values are mostly below a chip's and sparse designs are flattered by what their control "
+    "costs.",
     "Constants are from several sources at 45 nm, scaled to other nodes; below 8 (int) and 16 bits (float) they are "
     "extrapolated.",
 )
@@ -55,14 +55,14 @@ def of_model(name: str, level: str, documentation: str, notes: tuple[str, ...]) 
 OTHERS = (
     Subject(
         "GPUs",
-        "Predicted times of dense and 2:4 GEMMs, fitted to measurements of four cards (`prunesim show h100-pcie`); "
-        "how they were fitted and left out is in [gpu.md](../gpu.md).",
+        "Predicted times of dense and 2:4 GEMMs, fitted to measurements of four cards (`prunesim show h100-pcie`); how "
+        "they were fitted and left out is in [gpu.md](../gpu.md).",
         GPU_NOTES,
     ),
     Subject(
         "DRAM",
-        "The channel model behind dram.device = DDR4-3200, LPDDR5-6400, GDDR6, HBM2, HBM3; with dram.device = "
-        "generic, the default, bandwidth x efficiency stands for it.",
+        "The channel model behind dram.device = DDR4-3200, LPDDR5-6400, GDDR6, HBM2, HBM3; with dram.device = generic, "
+        "the default, bandwidth x efficiency stands for it.",
         DRAM_NOTES,
     ),
     Subject(

@@ -91,6 +91,5 @@ def check_inflation(path: Path) -> None:
     if unpacked > ALWAYS_UNPACKED and unpacked > MAX_INFLATION * size:
         raise ValueError(
             f"its {size:,} bytes unpack to {unpacked:,}, more than {MAX_INFLATION} times as many (if that is meant, "
-            "save the "
-            "arrays as .npy files)"
+            "save the arrays as .npy files)"
         )

@@ -225,8 +225,7 @@ class MaskBundle:
             if mask.sha256() != entry.sha256:
                 raise UserError(
                     f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is "
-                    "damaged; make the "
-                    "bundle again"
+                    "damaged; make the bundle again"
                 )
             whole = entry.pattern != DENSE or entry.nnz == entry.layer.n_weights
             if not whole or (pattern is not None and not mask.follows(pattern.n, pattern.m)):

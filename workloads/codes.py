@@ -38,8 +38,8 @@ def coded(tensors: Mapping[str, np.ndarray], mask: PackedMask) -> Coded:
     if "codes" not in tensors:
         found = f"holds {' and '.join(sorted(tensors))} weights" if tensors else "holds a mask without weights"
         raise UserError(
-            f"the bits of quantized weights are needed, but the bundle {found} here; quantize while pruning, "
-            "such as to 8 bits"
+            f"the bits of quantized weights are needed, but the bundle {found} here; quantize while pruning, such as "
+            "to 8 bits"
         )
     codes, zero = tensors["codes"], tensors["zero"]
     rows, cols = mask.shape

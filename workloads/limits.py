@@ -48,8 +48,7 @@ def check_links(folder: Path) -> None:
             if not target.is_relative_to(inside) and target.parent != blobs:
                 raise UserError(
                     f"{file} is a link that leads out of its folder, to {target}; put the file itself there, or give "
-                    "the folder "
-                    "it lies in"
+                    "the folder it lies in"
                 )
 
 

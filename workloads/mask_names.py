@@ -141,8 +141,7 @@ class ModelLayers:
         if found:
             raise UserError(
                 f"{where} could be of {len(found)} layers of {self.model_id}, {found[0].name} and {found[1].name} "
-                "among "
-                f"them; say which: {_EXAMPLE}"
+                f"among them; say which: {_EXAMPLE}"
             )
         near = difflib.get_close_matches(mask.name, self.layers, n=1, cutoff=0)
         raise UserError(f"{where} is of no layer of {self.model_id}, whose {near[0]} is nearest; say which: {_EXAMPLE}")

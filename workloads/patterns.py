@@ -79,8 +79,8 @@ class NofM:
         """Raises NotForThisModel unless whole runs of m fit into a row."""
         if in_features % self.m:
             raise NotForThisModel(
-                f"{where}: pattern {self} needs in_features divisible by {self.m}, not {in_features}; "
-                "choose another N:M, an unstructured pattern or a `fallback` (unstructured, skip)"
+                f"{where}: pattern {self} needs in_features divisible by {self.m}, not {in_features}; choose another "
+                "N:M, an unstructured pattern or a `fallback` (unstructured, skip)"
             )
 
 

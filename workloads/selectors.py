@@ -44,8 +44,7 @@ class Term:
         if self.last is not None and self.last > deepest >= (self.first or 0):
             raise NotForThisModel(
                 f"{option} {self.text} reaches beyond the last block; {what_there_is(layers)}; write "
-                f"blocks:{self.first}- for "
-                f"all from {self.first} on"
+                f"blocks:{self.first}- for all from {self.first} on"
             )
         if not any(map(self.matches, layers)):
             what = "name is like" if self.is_glob else "layer is in" if self.first is not None else "layer has the role"

@@ -68,8 +68,7 @@ class Survey:
         if wrong:
             raise UserError(
                 f"{where}: {len(wrong)} of {len(self.facts)} masks do not follow {self.claimed}, the first is "
-                f"{wrong[0]}; leave "
-                "`pattern` out to find out what they follow"
+                f"{wrong[0]}; leave `pattern` out to find out what they follow"
             )
 
     def pattern(self) -> NofM | None:
@@ -113,8 +112,7 @@ def check_pruned(survey: Survey, where: str, allow_dense: bool) -> None:
         other = "" if survey.told or kept < weights else flipped
         raise UserError(
             f"{where}: {weights - kept:,} of {weights:,} weights are zero, so nothing is pruned: {what}; give what was "
-            "made by "
-            f"pruning, or say `allow_dense=True`{other}"
+            f"made by pruning, or say `allow_dense=True`{other}"
         )
 
 

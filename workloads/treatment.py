@@ -92,6 +92,5 @@ def _refuse(
         pattern.check_divides(layer.in_features, layer.name)
     raise NotForThisModel(
         f"{layer.name}: `group_size={group_size}` does not divide its {layer.in_features} inputs; choose a divisor, 0 "
-        "for one "
-        "scale a row, or a `fallback` (unstructured, skip)"
+        "for one scale a row, or a `fallback` (unstructured, skip)"
     )

@@ -234,8 +234,8 @@ def _read_ids(path: Path, samples: int | None, seq_len: int | None) -> torch.Ten
         raise UserError(f"{path}: token ids are int64 of shape (samples, seq_len), not {ids.dtype} {ids.shape}")
     if (samples or 0) > ids.shape[0] or (seq_len or 0) > ids.shape[1]:
         raise UserError(
-            f"{path} holds {ids.shape[0]} sequences of {ids.shape[1]} tokens, asked for: "
-            f"{samples or ids.shape[0]} of {seq_len or ids.shape[1]}"
+            f"{path} holds {ids.shape[0]} sequences of {ids.shape[1]} tokens, asked for: {samples or ids.shape[0]} of "
+            f"{seq_len or ids.shape[1]}"
         )
     return torch.from_numpy(ids[:samples, :seq_len].astype(np.int64))
 

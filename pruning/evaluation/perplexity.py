@@ -35,8 +35,8 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     model = BlockwiseModel(checkpoint)
     if not model.causal:
         raise NotForThisModel(
-            f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts "
-            "none; it has no perplexity"
+            f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts none; "
+            "it has no perplexity"
         )
     refs = all_refs(checkpoint)
     if masks is not None:

@@ -25,8 +25,8 @@ def arguments(checkpoint: Checkpoint, batch: Batch) -> dict[str, Any]:
     main, model = checkpoint.model.main_input_name, checkpoint.model
     if main not in given:
         raise UserError(
-            f"{checkpoint.folder}: {type(model).__name__} reads {main}, the data has {', '.join(given)}; "
-            f"give it as a .npz with an array {main!r}, or use a method without calibration (magnitude)"
+            f"{checkpoint.folder}: {type(model).__name__} reads {main}, the data has {', '.join(given)}; give it as a "
+            f".npz with an array {main!r}, or use a method without calibration (magnitude)"
         )
     made = {name: value.to(checkpoint.device) for name, value in given.items()}
     made = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in made.items()}
@@ -103,8 +103,8 @@ def input_shape(checkpoint: Checkpoint) -> tuple[int, ...]:
     if main == "input_values":
         return (16000,)
     raise UserError(
-        f"{checkpoint.folder}: {type(checkpoint.model).__name__} reads {main}, whose size its config does not say; "
-        "it can only be pruned by a method without calibration (magnitude)"
+        f"{checkpoint.folder}: {type(checkpoint.model).__name__} reads {main}, whose size its config does not say; it "
+        "can only be pruned by a method without calibration (magnitude)"
     )
 
 

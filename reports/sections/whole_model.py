@@ -118,8 +118,8 @@ def coverage(rows: pd.DataFrame) -> str:
     barred, others = int((~known(rows)).sum()), int(known(rows).sum()) - len(counted(rows))
     bare = int(no_baseline(rows).sum())
     without = (
-        f"{bare:,} of {len(rows):,} result rows have no dense baseline, as it does not fit: "
-        "sums with them have no speedup."
+        f"{bare:,} of {len(rows):,} result rows have no dense baseline, as it does not fit: sums with them have no "
+        "speedup."
     )
     if not barred:
         return without if bare else ""

@@ -51,8 +51,7 @@ def _over_seeds(key: dict, part: pd.DataFrame) -> dict[str, float]:
     if part.duplicated("seed").any():
         raise UserError(
             f"{key['model']}: {len(part)} perplexities for {key['method']} {key['pattern']} with one seed on the same "
-            "text; "
-            "name them apart"
+            "text; name them apart"
         )
     values = part["perplexity"]
     return {
@@ -140,8 +139,7 @@ def beside(key: dict, perplexities: pd.DataFrame) -> dict[str, object]:
     if len(found) > 1:
         raise UserError(
             f"{key['model']}: {len(found)} perplexities for {key['method']} {key['pattern']} on the same text; name "
-            "the "
-            "methods apart"
+            "the methods apart"
         )
     line = found.iloc[0] if len(found) else unknown
     return {

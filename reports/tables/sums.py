@@ -77,8 +77,7 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
         where = f"{row.model}, {row.method} {row.pattern} on {on}, {row.tokens} tokens"
         raise UserError(
             f"layer {row.layer!r} has more than one row for {where}, seed {row.seed} ({len(double)} such rows), and "
-            "adding "
-            "them up would mean nothing; write one report per hardware description, or name them apart"
+            "adding them up would mean nothing; write one report per hardware description, or name them apart"
         )
     order = pd.DataFrame(
         {key: pd.factorize(rows[key])[0] for key in ("model", "target", "settings", "level", "source")}

@@ -34,8 +34,7 @@ def open_accelerator(name: str, overrides: Sequence[str] = ()) -> Accelerator:
         if label in ACCELERATORS and ACCELERATORS[label](*overrides, preset=label) != made:
             raise UserError(
                 f"{name} describes another {label!r} than ours, and its rows could not be told apart; rename the file, "
-                f"or give it a "
-                "`name`"
+                "or give it a `name`"
             )
         return made
     found = find_accelerator(name)

@@ -25,16 +25,13 @@ from workloads.verdicts import verdict
 
 NOTES = (
     "Times are predictions of a model fitted to measured library kernels, one GEMM at a time, back to back; "
-    "latency_error_p90 is what "
-    "nine of ten stayed within on shapes outside the fit; it grows below and above the data's sizes, where "
-    "`extrapolated` names what "
-    "lies outside. Where the band of the speedup's error holds 1.0 the verdict is `not distinguishable`.",
+    "latency_error_p90 is what nine of ten stayed within on shapes outside the fit; it grows below and above the "
+    "data's sizes, where `extrapolated` names what lies outside. Where the band of the speedup's error holds 1.0 the "
+    "verdict is `not distinguishable`.",
     "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so "
-    "those layers are "
-    "predicted dense.",
+    "those layers are predicted dense.",
     "A GEMM of the type `dtype` on both sides; weights of fewer bits are not predicted. Launch overhead of the "
-    "framework, activations' "
-    "quantization and everything between the layers come on top.",
+    "framework, activations' quantization and everything between the layers come on top.",
 )
 GPU_TABLE = (
     "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "kernel", "latency_us",

@@ -39,8 +39,7 @@ def accelerator_text(name: str, model: Design | AttentionModel, verb: str = "sim
 def gpu_text(name: str) -> str:
     used = (
         f"Used by `prunesim predict --on {name}` and `prunesim simulate --on {name}`, with --dtype. Level: kernel. "
-        f"Keys (--set "
-        "section.key=value) and their values:"
+        "Keys (--set section.key=value) and their values:"
     )
     return "\n".join([(gemm.__doc__ or "").strip(), "", *_notes(NOTES), "", used, "", keys_of(name)])
 

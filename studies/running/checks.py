@@ -67,8 +67,8 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
             raise UserError(f"{study.path}: model {model.name!r} has no `calibration`; {method.title} needs it")
         elif model.shapes and method.method != GENERATED:
             raise UserError(
-                f"{study.path}: {model.name!r} has shapes only; {method.method!r} needs weights "
-                f"(give `path`), or use method = {GENERATED!r}"
+                f"{study.path}: {model.name!r} has shapes only; {method.method!r} needs weights (give `path`), or use "
+                f"method = {GENERATED!r}"
             )
 
 

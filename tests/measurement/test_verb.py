@@ -232,8 +232,8 @@ def test_the_library_without_a_gpu_needs_no_gpu():
     import sys
 
     code = (
-        "import measurement.kernels, measurement.measure, measurement.blocks, measurement.environment, "
-        "torch; print(torch.cuda.is_initialized())"
+        "import measurement.kernels, measurement.measure, measurement.blocks, measurement.environment, torch; "
+        "print(torch.cuda.is_initialized())"
     )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

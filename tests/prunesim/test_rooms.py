@@ -51,8 +51,7 @@ def test_the_command_says_it_without_a_traceback(tmp_path, command):
     assert failed.stdout == ""
     assert failed.stderr.splitlines() == [
         f"prunesim: {(folder / '__init__.py').resolve()} hides prunesim's own package `reports`: rename it, or start "
-        f"Python where "
-        "it is not on the path"
+        "Python where it is not on the path"
     ]
 
 

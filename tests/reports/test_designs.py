@@ -78,8 +78,7 @@ def test_designs_that_cannot_run_every_layer_stand_last_and_win_nothing():
     said, warns = designs_verdict(table)
     assert said == (
         "5 designs that differ in array.rows; speedup 1.25x to 2.50x; energy ratio 2.50x to 10.0x; fastest: rows=3 "
-        "(2.50x over "
-        "its own dense run); 1 design cannot run every layer"
+        "(2.50x over its own dense run); 1 design cannot run every layer"
     )
     assert warns
 

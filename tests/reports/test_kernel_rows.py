@@ -132,8 +132,7 @@ def test_many_token_counts_of_a_gpu_are_one_sentence_with_its_slowdowns():
     rows = [kernel(30, us, tokens=t) for t, us in ((1, 40), (16, 30), (64, 20), (256, 15))]
     assert verdict(headline_table(frame(rows))) == [
         ("tiny, a100-pcie with dtype=fp16 (kernel level), predicted: slower than dense: wanda 2:4 at 1 token 0.75x; "
-         "the other 3: "
-         "1.00x to 2.00x.", True),
+         "the other 3: 1.00x to 2.00x.", True),
     ]  # fmt: skip
     assert len(verdict(headline_table(frame([*rows, *two_layers(), *two_layers(tokens=2)])))) == 3
 

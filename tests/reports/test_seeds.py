@@ -45,8 +45,7 @@ def test_a_layer_that_cannot_run_with_one_seed_is_left_out_with_all():
     assert infeasible_table(rows)[["reason", "infeasible_layers"]].values.tolist() == [["no room", 1]]
     assert coverage(rows) == (
         "1 of 6 result rows cannot run on their target and are in no sum. 1 rows of the same layers with other seeds "
-        "are "
-        "left out with them."
+        "are left out with them."
     )
 
 

@@ -139,8 +139,8 @@ def test_a_second_process_in_the_folder_of_a_study_is_refused_in_one_line(tmp_pa
     text = 'title = "S"\n[[models]]\nname = "s"\nshapes = "s.json"\n[[methods]]\nmethod = "generated"\nsparsity = 0.5\n'
     (tmp_path / "s.toml").write_text(text + '[[accelerators]]\nname = "vitcod-paper"\n')
     code = (
-        "import sys; from workloads.locking import writing\nwith writing(sys.argv[1]): print(1, "
-        "flush=True); sys.stdin.read()"
+        "import sys; from workloads.locking import writing\nwith writing(sys.argv[1]): print(1, flush=True); "
+        "sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

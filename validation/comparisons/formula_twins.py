@@ -114,8 +114,8 @@ def attention(cases: int = 60) -> Comparison:
         errors.append(max((error_of(a, b) for a, b in zip(model, other, strict=True)), key=abs))
     says = (
         "Both loop orders, both metadata kinds, with and without encoder, in the mapping the model chose. Compared: "
-        "SDDMM, SpMM, decoder, softmax and total cycles, bytes of Q, K, V, metadata and outputs. Scores and outputs "
-        f"of the twin against exact products: {wrong} wrong."
+        "SDDMM, SpMM, decoder, softmax and total cycles, bytes of Q, K, V, metadata and outputs. Scores and outputs of "
+        f"the twin against exact products: {wrong} wrong."
     )
     return Comparison(
         "vitcod-attention", "functional twin, random masks", "own rule", tuple(errors), says,

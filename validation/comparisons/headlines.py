@@ -65,8 +65,8 @@ def vitcod_paper() -> Comparison:
     short, long = claims[2].model / 1.48 - 1, claims[4].model / 1.98 - 1
     says = (
         "BESA's runtime table (ICLR 2024; as its public reviews quote it) has 4096 and 10128 dense cycles, and "
-        "speedups of 1.48 to 1.98 over the seven linears of a half-pruned model. Its masks are not published. A "
-        f"random mask of exactly 50 % is {percent(short, sign=True)} from the lower end, one of 48 % "
+        "speedups of 1.48 to 1.98 over the seven linears of a half-pruned model. Its masks are not published. A random "
+        f"mask of exactly 50 % is {percent(short, sign=True)} from the lower end, one of 48 % "
         f"{percent(long, sign=True)} from the upper, because the formula jumps where columns fall below its threshold; "
         "so the table's speedups say more about how kept weights lie on columns than about their number."
     )
@@ -232,11 +232,11 @@ def dstc() -> Comparison:
     needed = [1 - (1 - 2 / gain) ** (1 / 16) for gain in (4.4, 8.45)]  # of columns of 16 in one step, any kept
     says = (
         "Dual-side Sparse Tensor Core (ISCA 2021) claims up to an order of magnitude; 4.4x on average and 8.45x at "
-        "most are quoted from its evaluation of convolutions sparse on both sides, whose densities we could not "
-        f"check. With weight zeros at random places and dense inputs these gains need {100 - 100 * needed[0]:.1f} % "
-        f"and {100 - 100 * needed[1]:.1f} % zeros: a column of 16 takes one step for any 1 to 8 kept weights, so that "
-        "more than 2x comes from empty columns alone. Half of the inputs zero gain next to nothing over 16 tokens, as "
-        "all must be zero. Trained masks and feature maps have whole empty columns, random ones have few; the paper's "
+        "most are quoted from its evaluation of convolutions sparse on both sides, whose densities we could not check. "
+        f"With weight zeros at random places and dense inputs these gains need {100 - 100 * needed[0]:.1f} % and "
+        f"{100 - 100 * needed[1]:.1f} % zeros: a column of 16 takes one step for any 1 to 8 kept weights, so that more "
+        "than 2x comes from empty columns alone. Half of the inputs zero gain next to nothing over 16 tokens, as all "
+        "must be zero. Trained masks and feature maps have whole empty columns, random ones have few; the paper's "
         "averages cannot be met by random zeros."
     )
     return comparison("dstc", "the paper's gains, densities unknown", says, claims)

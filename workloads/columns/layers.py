@@ -24,8 +24,7 @@ LAYER_COLUMNS = (
         "layer_pattern",
         "text",
         "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', or 'dense' (left alone: "
-        "it runs as "
-        "the unpruned layer does); else ''",
+        "it runs as the unpruned layer does); else ''",
         heading="Its own pattern",
     ),
     Column("target", "text", "accelerator or GPU the figures hold for"),
@@ -147,8 +146,7 @@ LAYER_COLUMNS = (
         "verdict",
         "text",
         "predicted rows: faster | slower, where the whole band of the speedup's error is; else not distinguishable; "
-        "same kernel "
-        "where the dense kernel runs",
+        "same kernel where the dense kernel runs",
         heading="Against dense",
     ),
     Column("extrapolated", "text", "predicted rows: what lies outside the data the prediction rests on, else ''"),

@@ -20,8 +20,8 @@ class SigmaArray:
     def __post_init__(self) -> None:
         if self.num_ms % self.dn_bw:
             raise UserError(
-                f"array.dn_bw = {self.dn_bw} does not divide array.num_ms = {self.num_ms}; "
-                "every port feeds the same number of multipliers"
+                f"array.dn_bw = {self.dn_bw} does not divide array.num_ms = {self.num_ms}; every port feeds the same "
+                "number of multipliers"
             )
 
 

@@ -56,13 +56,11 @@ class Vitcod(Accelerator):
         "with them.",
         "Zero inputs are multiplied like others: the activation density changes no cycles.",
         "Unless set otherwise, weights and activations take 8 bits on both the dense and the sparse side; metadata is "
-        "one bit per position of the "
-        "sparse columns (bitmap), or a column number per kept weight (engines.metadata = coordinate, the publication's "
-        "kind).",
+        "one bit per position of the sparse columns (bitmap), or a column number per kept weight (engines.metadata = "
+        "coordinate, the publication's kind).",
         "Tile widths are multiples of 64 inputs, tile heights lanes times powers of two; the best of these is taken.",
         "Unless set otherwise, on-chip buffers deliver what the array asks for, and DRAM its full bandwidth "
-        "(dram.efficiency = 1) without row or bank "
-        "effects; adder-tree latency and pipeline drain are left out.",
+        "(dram.efficiency = 1) without row or bank effects; adder-tree latency and pipeline drain are left out.",
     )
 
     def geometry(self) -> list:

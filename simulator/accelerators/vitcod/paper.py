@@ -43,14 +43,11 @@ class VitcodPaper(Accelerator):
     only_tokens = 1
     notes = (
         "A published formula, quirks included: one token, no memory, no lanes; its imbalance_cycles are what rounding, "
-        "the split "
-        "between the engines and zeros in dense columns lose.",
+        "the split between the engines and zeros in dense columns lose.",
         "Its dense term has the number of inputs where the number of outputs belongs, so the dense cycles its program "
-        "prints "
-        "(published_dense_cycles) are not outputs x inputs / PEs. With more than twice as many outputs as inputs it is "
-        "even "
-        "below the ideal cycles of a half-pruned mask: a ratio below 1 against it is a property of that program, not a "
-        "slowdown.",
+        "prints (published_dense_cycles) are not outputs x inputs / PEs. With more than twice as many outputs as "
+        "inputs it is even below the ideal cycles of a half-pruned mask: a ratio below 1 against it is a property of "
+        "that program, not a slowdown.",
         "Its column reordering merges two rows and two columns of layers that have more than 200 of them.",
     )
 

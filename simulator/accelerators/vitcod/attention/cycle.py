@@ -54,8 +54,7 @@ NOTES = (
     "imbalance_cycles are all compute cycles beyond the ideal, so decoder and softmax are among them; "
     "engine_imbalance_cycles are without.",
     "Global keys have more than attention.global_above kept positions: unless set otherwise 50 of 197 tokens, the "
-    "publication's count, as "
-    "a share of however many there are.",
+    "publication's count, as a share of however many there are.",
 )
 
 

@@ -90,8 +90,8 @@ class AttentionMasks:
             fits = (values == 0) | (values == 1)
             if not fits.all():
                 raise UserError(
-                    f"{where} holds {np.count_nonzero(~fits):,} values other than 0 and 1, "
-                    f"the first is {values[~fits][0]}; save booleans or 0/1"
+                    f"{where} holds {np.count_nonzero(~fits):,} values other than 0 and 1, the first is "
+                    f"{values[~fits][0]}; save booleans or 0/1"
                 )
         kept = values == 0 if self.pruned_is_one else values != 0
         if not kept.any():

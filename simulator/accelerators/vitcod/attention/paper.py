@@ -37,8 +37,7 @@ NOTES = (
     "A published formula, quirks included: the mask of head 0 stands for all heads, on 64 x 64 PEs where the paper's "
     "hardware has 512 MACs.",
     "Loading overlaps perfectly with all else over the whole model; no outputs, metadata, softmax, lanes or buffers. "
-    "Layers that are "
-    "summed one by one therefore take no less than the publication's total.",
+    "Layers that are summed one by one therefore take no less than the publication's total.",
 )
 
 
