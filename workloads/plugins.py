@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 PREFIX = "plugin_"  # of the names of modules made from files
-KINDS = ("accelerators", "gpus", "methods", "quantizers", "allocations", "families")
 
 
 @dataclass(frozen=True)

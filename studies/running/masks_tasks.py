@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.accelerators.vitcod.attention import AttentionMasks
-from studies.masks import generated, write_bundle
+from studies.masks import Generated, generated, write_bundle
 from studies.method_entry import StudyMethod
 from studies.names import described, given_name, masks_name, slug
 from studies.progress import ProgressLine, warn
@@ -104,7 +104,7 @@ class GeneratedMasks(BundleTask):
 
         store.make_bundle(masks_name(self.model, self.method), key, write)
 
-    def _made(self):
+    def _made(self) -> Generated:
         method = self.method
         density = density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
         model = self.place.beside_or_name(self.model.path or self.model.shapes)
