@@ -26,6 +26,7 @@ from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging as transformers_logging
 
 from checkpoints.compressed import Decompressed, decompressed
+from checkpoints.cutting import Restored, cut_block
 from checkpoints.discovery import BAD_CONFIG, Stack, find_stacks, shared_parameters
 from checkpoints.families import family_of
 from checkpoints.gguf_files import gguf_config, gguf_weights
@@ -35,7 +36,9 @@ from checkpoints.weights import Weights, open_weights
 from workloads.errors import UserError, one_line
 from workloads.files import read_json
 from workloads.limits import check_config
+from workloads.removal import Removal
 
+Biases = dict[str, torch.Tensor]
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types that weights are written back in
 
 
@@ -83,6 +86,14 @@ class Checkpoint:
         self.sources: dict[str, list[str]] = {}
         self.converted: set[str] = set()
         self._find_sources()
+        self.removal = Removal()
+        self._biases: Biases = {}
+        self._uncut: dict[int, Restored] = {}  # by the block's id
+
+    def take_out(self, removal: Removal, biases: "Biases | None" = None) -> None:
+        """From here on blocks are loaded without what `removal` takes out, and with `biases`, by the names of matrices,
+        in the place of theirs; a block that is gone hands hidden states through."""
+        self.removal, self._biases = removal, dict(biases or {})
 
     def load(self, parameters: Iterable[str]) -> None:
         """Fills the named parameters. Raises UserError if the checkpoint lacks one or has another shape."""
@@ -124,11 +135,16 @@ class Checkpoint:
     def load_block(self, number: int) -> nn.Module:
         """Decoder block `number` with its weights."""
         block = self.blocks[number]
+        if number in self.removal.blocks:
+            return block
         prefix = f"{self.block_paths[number]}."
         names = [prefix + name for name in block.state_dict()]
         self.load([name for name in names if name not in self.shared])
         self._load_shared([name for name in names if name in self.shared])
         self._check_filled(block, prefix)
+        if self.removal.cuts or self._biases:
+            self._uncut[id(block)] = Restored(block)
+            cut_block(block, self.block_paths[number], number, self.removal, self._biases)
         return block
 
     def in_blocks(self, parameter: str) -> bool:
@@ -144,6 +160,8 @@ class Checkpoint:
 
     def release(self, module: nn.Module) -> None:
         """Gives the memory of a module's parameters back."""
+        if id(module) in self._uncut:
+            self._uncut.pop(id(module)).restore()
         for child in module.modules():
             for name, parameter in list(child._parameters.items()):
                 if parameter is not None and not parameter.is_meta:

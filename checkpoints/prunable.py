@@ -11,8 +11,13 @@ from workloads.layers import Layer
 
 
 def all_refs(checkpoint: Checkpoint) -> list[list[LinearRef]]:
-    """The prunable matrices of every block, one that several blocks share only in the first."""
-    return find_refs(checkpoint.model)
+    """The prunable matrices of every block, one that several blocks share only in the first, in the sizes that what was
+    taken out leaves; none of blocks that are gone."""
+    blocks = []
+    for block in find_refs(checkpoint.model):
+        left = [(ref, checkpoint.removal.left(ref.layer)) for ref in block]
+        blocks.append([replace(ref, layer=layer) for ref, layer in left if layer is not None])
+    return blocks
 
 
 def shared_refs(checkpoint: Checkpoint, number: int) -> list[LinearRef]:

@@ -7,6 +7,8 @@ from pruning.block_job import Decision
 from pruning.quantization_grid import QuantizationGrid, Quantized
 from workloads.bundle import MaskBundle
 
+BIAS = "bias"
+
 
 def to_values(decision: Decision, stored: torch.dtype) -> dict[str, np.ndarray]:
     """The tensors of one decision, {} if the checkpoint's weights stay; floats in the checkpoint's own type
@@ -24,6 +26,7 @@ def to_values(decision: Decision, stored: torch.dtype) -> dict[str, np.ndarray]:
 def read_weight(masks: MaskBundle, name: str) -> torch.Tensor | None:
     """(out, in) float32 weights a bundle holds for a layer, pruned entries 0; None where the checkpoint's stay."""
     tensors = masks.values(name)
+    tensors.pop(BIAS, None)
     if not tensors:
         return None
     if "codes" in tensors:
@@ -32,6 +35,12 @@ def read_weight(masks: MaskBundle, name: str) -> torch.Tensor | None:
         return torch.from_numpy(tensors["bfloat16"]).view(torch.bfloat16).float()
     (weight,) = tensors.values()
     return torch.from_numpy(weight).float()
+
+
+def read_biases(masks: MaskBundle) -> dict[str, torch.Tensor]:
+    """The biases that a bundle holds, float32, by the names of their layers."""
+    found = {entry.name: masks.values(entry.name).get(BIAS) for entry in masks.layers if entry.values}
+    return {name: torch.from_numpy(bias) for name, bias in found.items() if bias is not None}
 
 
 def read_quantized(masks: MaskBundle, name: str) -> Quantized | None:

@@ -28,7 +28,10 @@ def is_setting(each: Field) -> bool:
 class PruneConfig:
     """What to prune with."""
 
-    method: str | None = setting("magnitude, wanda, gblm, sparsegpt, besa, none (prunesim ls methods).")
+    method: str | None = setting(
+        "magnitude, wanda, gblm, sparsegpt, besa, none; cfsp, flap, wanda-sp, magnitude-sp, shortgpt, which take "
+        "heads, neurons or blocks out (prunesim ls methods)."
+    )
     sparsity: float | None = setting("Share of weights to prune, in [0, 1). Left out with N:M, which fixes it.")
     pattern: str | None = setting("unstructured (default), or N:M: at most N kept in each run of M inputs.")
     rule: str | None = setting(
@@ -50,6 +53,9 @@ class PruneConfig:
         "narrows. The others stay dense: sparsity, bits and allocation are of the chosen ones."
     )
     skip: Texts | None = setting("Layers to leave dense, in the same words.")
+    multiple_of: int | None = setting(
+        "Structured methods: of every FFN so many neurons stay that they are a multiple of it, e.g. 128 (default 1)."
+    )
     fallback: str | None = setting(
         "Where N:M or a group does not divide a matrix's inputs: refuse the model (default); unstructured at the same "
         "sparsity (one scale a row for groups); or skip the matrix, which stays dense."

@@ -17,14 +17,14 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.facts import linear_facts, load_facts
 from workloads.operations import Linear
-from workloads.patterns import DENSE
+from workloads.patterns import DENSE, WHOLE
 from workloads.targets import Gathered
 
 
 def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: Gathered) -> Outcome:
     """Raises Infeasible where the target cannot run the layer."""
     weights = layer.weights
-    left = weights.pattern == DENSE
+    left = weights.pattern in WHOLE
     content = weights.sha256 + (weights.values_sha256 if target.reads_values else "")
     key = [*target.statistics_key, target.geometry()]
     if left and target.reads_values:  # it has none, and needs none
@@ -44,13 +44,13 @@ def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: 
         left,
     )
     outcome = target.evaluate(work, statistics)
-    return left_dense(outcome) if left else outcome
+    return dense_outcome(outcome, weights.pattern) if left else outcome
 
 
-def left_dense(outcome: Outcome) -> Outcome:
-    """Of a layer that was not pruned: it runs as the unpruned layer does, so that a whole model's figures count it as
-    it is."""
-    dense = replace(outcome.dense, mapping=f"left dense, {outcome.dense.mapping}".rstrip(", "))
+def dense_outcome(outcome: Outcome, pattern: str) -> Outcome:
+    """Of a layer without zeros: it runs as a dense one does, so that a whole model's figures count it as it is."""
+    how = "left dense" if pattern == DENSE else "dense, smaller"
+    dense = replace(outcome.dense, mapping=f"{how}, {outcome.dense.mapping}".rstrip(", "))
     return replace(outcome, sparse=dense)
 
 

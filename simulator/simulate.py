@@ -18,6 +18,7 @@ from workloads.errors import UserError
 from workloads.operations import Linear, Operation
 from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, Target, other_kind
+from workloads.unpruned import rows_against_unpruned
 
 ACCELERATOR_TABLE = (
     "layer", "role", "out_features", "in_features", "sparsity", "target", "tokens", "cycles", "compute_cycles",
@@ -148,7 +149,7 @@ def rows_on(
                 if isinstance(operation, target.executes):
                     if refusal := target.supports(operation):
                         raise UserError(f"{target.name}: {refusal}")
-                    rows += target.rows(header, operation, conditions, within)
+                    rows += rows_against_unpruned(target, header, operation, conditions, within)
         except UserError as error:
             raise UserError(f"{operation.name}: {error}") from None
         return rows

@@ -30,5 +30,6 @@ def left_dense_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def _sparsity(rows: pd.DataFrame) -> float:
-    weights = rows["out_features"] * rows["in_features"]
+    unpruned = (rows[f"unpruned_{name}"].fillna(rows[name]) for name in ("out_features", "in_features"))
+    weights = next(unpruned) * next(unpruned)
     return float((rows["sparsity"] * weights).sum() / weights.sum())

@@ -5,22 +5,25 @@
                            PackedMask words in little-endian order
     values-00000.safetensors ...  only of methods that change surviving weights, or quantize: the tensors of each
                            such layer, named LAYER.KIND (kinds: see LayerEntry)
+    removal.safetensors    only of structured pruning: what was taken out (workloads/removal.py)
 
-Every layer carries the hashes of its mask and of its values. Reading checks values by their hash, masks by their
-checksum, which costs no more than counting them (by their hash in bundles that have none); `validate` checks every
-hash."""
+Masks and values have the shapes that are left. Every layer carries the hashes of its mask and of its values. Reading
+checks values by their hash, masks by their checksum, which costs no more than counting them (by their hash in bundles
+that have none); `validate` checks every hash."""
 
 import dataclasses
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from workloads import bits
 from workloads.errors import UserError
@@ -28,27 +31,34 @@ from workloads.files import plain, read_json, sha256_of, utf8
 from workloads.layers import Layer
 from workloads.limits import MAX_FEATURES, check_seed, shortened
 from workloads.mask import PackedMask
-from workloads.patterns import DENSE, parse_pattern
+from workloads.patterns import DENSE, GONE, WHOLE, parse_pattern
+from workloads.removal import Removal
 
 FORMAT = "prunesim-mask-bundle"
 VERSION = 3  # 2: values; 3: checksums
-READABLE = (1, 2, 3)
+REMOVAL_VERSION = 4  # of bundles with a removal, alone
+READABLE = (1, 2, 3, 4)
 NO_NUMPY_TYPE = (AttributeError, TypeError)  # what safetensors raises on bfloat16 and 8-bit floats
 HEADER_FILE = "bundle.json"
+REMOVAL_FILE = "removal.safetensors"
 VALUES_KEYS = ("group_size", "values", "values_sha256")  # of LayerEntry, since version 2
+REMOVAL_KEYS = ("unpruned_out_features", "unpruned_in_features")  # of LayerEntry, since version 4
 
 
 @dataclass(frozen=True)
 class LayerEntry:
     """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type;
     `group_size` is the number of inputs that share a scale where they do not. `pattern` is "unstructured", "N:M", or
-    "dense" for a layer that was left alone: all of its weights are kept, and simulators run it as the unpruned layer.
+    "dense" for a layer that was left alone: all of its weights are kept, and simulators run it as the unpruned layer;
+    "smaller" where all weights of the rows and columns that are left are kept; "gone" in a block that was taken out,
+    with the unpruned sizes and no mask. Sizes are those that are left, `unpruned_*` those before, 0: the same.
 
     `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds
     of tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or,
     quantized, codes (uint8, two a byte along the inputs up to 4 bits, the lower half first), scale (float32,
     (out_features, groups)), zero (uint8, likewise) and, if inputs were scaled, input_scale (float32, (in_features,)):
-    weight = (code - zero) * scale / input_scale."""
+    weight = (code - zero) * scale / input_scale. And `bias` (float32, (out_features,)): what takes the place of the
+    layer's bias, or is one where it had none."""
 
     name: str
     role: str
@@ -64,14 +74,23 @@ class LayerEntry:
     values: str = ""
     values_sha256: str = ""
     checksum: str = ""  # of the mask's words (bits.count_and_checksum), hexadecimal; "" in older bundles
+    unpruned_out_features: int = 0
+    unpruned_in_features: int = 0
 
     @property
     def layer(self) -> Layer:
         return Layer(self.name, self.role, self.block, self.out_features, self.in_features)
 
     @property
+    def unpruned(self) -> Layer:
+        """Before anything was taken out of it."""
+        rows, cols = self.unpruned_out_features or self.out_features, self.unpruned_in_features or self.in_features
+        return Layer(self.name, self.role, self.block, rows, cols)
+
+    @property
     def sparsity(self) -> float:
-        return 1 - self.nnz / (self.out_features * self.in_features)
+        """Of the unpruned matrix."""
+        return 1 - self.nnz / self.unpruned.n_weights
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,7 @@ class BundleFile:
     version: int
     header: BundleHeader
     layers: list[LayerEntry]
+    removal_sha256: str = ""  # since version 4
     sha256: str = ""  # of everything above; empty means not checked
 
     def content_sha256(self) -> str:
@@ -122,7 +142,13 @@ class BundleFile:
     def plain(self) -> dict[str, Any]:
         """As JSON: older versions had no keys for what they did not know."""
         content = dataclasses.asdict(self)
-        unknown = [*(["checksum"] if self.version < 3 else []), *(VALUES_KEYS if self.version < 2 else [])]
+        unknown = [
+            *(REMOVAL_KEYS if self.version < 4 else []),
+            *(["checksum"] if self.version < 3 else []),
+            *(VALUES_KEYS if self.version < 2 else []),
+        ]
+        if self.version < 4:
+            del content["removal_sha256"]
         for layer in content["layers"]:
             for name in unknown:
                 del layer[name]
@@ -130,14 +156,18 @@ class BundleFile:
 
 
 class MaskBundle:
-    """Masks of one model. `bundle[name]` reads one PackedMask; iterating yields (LayerEntry, PackedMask) in order."""
+    """Masks of one model. `bundle[name]` reads one PackedMask; iterating yields (LayerEntry, PackedMask) in order.
+    `gone` are the entries of blocks that were taken out, `layers` all others."""
 
     def __init__(self, folder: Path, content: BundleFile):
         self.folder = folder
         self.header = content.header
-        self.layers = content.layers
+        self.layers = [entry for entry in content.layers if entry.pattern != GONE]
+        self.gone = [entry for entry in content.layers if entry.pattern == GONE]
+        self.entries = content.layers  # all, in the model's order
+        self._removal_sha256 = content.removal_sha256
         self.sha256 = content.content_sha256()
-        self._by_name = {entry.name: entry for entry in content.layers}
+        self._by_name = {entry.name: entry for entry in self.layers}
 
     @classmethod
     def open(cls, folder: str | Path) -> "MaskBundle":
@@ -150,7 +180,8 @@ class MaskBundle:
             unfinished = " (an unfinished run: repeat its command to complete it)" if is_unfinished(folder) else ""
             raise UserError(f"{folder} is not a mask bundle: it holds no {HEADER_FILE}{unfinished}")
         content = _read_header(folder / HEADER_FILE)
-        for shard in sorted({name for e in content.layers for name in (e.shard, *([e.values] if e.values else []))}):
+        shards = {e.shard for e in content.layers if e.pattern != GONE} | {e.values for e in content.layers if e.values}
+        for shard in sorted({*shards, *([REMOVAL_FILE] if content.removal_sha256 else [])}):
             if Path(shard).name != shard:
                 raise UserError(f"{folder}: shard {shard!r} is not a plain file name; make the bundle again")
             if not (folder / shard).is_file():
@@ -210,6 +241,25 @@ class MaskBundle:
         return tensors
 
     @property
+    def is_smaller(self) -> bool:
+        """Whether something was taken out."""
+        return bool(self._removal_sha256)
+
+    @cached_property
+    def removal(self) -> Removal:
+        """What was taken out. Raises UserError for a damaged file."""
+        if not self.is_smaller:
+            return Removal()
+        where = f"{self.folder}: {REMOVAL_FILE}"
+        try:
+            arrays = load_file(self.folder / REMOVAL_FILE)
+        except (SafetensorError, OSError, *NO_NUMPY_TYPE) as error:
+            raise UserError(f"{where}: cannot be read ({error}); make the bundle again") from None
+        if values_sha256(arrays) != self._removal_sha256:
+            raise UserError(f"{where}: its hash differs from bundle.json: the file is damaged; make the bundle again")
+        return Removal.from_arrays(arrays)
+
+    @property
     def changes_weights(self) -> bool:
         """Whether the bundle holds weights of its own, so that masks alone do not make its model."""
         return any(entry.values for entry in self.layers)
@@ -219,7 +269,7 @@ class MaskBundle:
         whose hash is not."""
         for entry, mask in self:
             try:
-                pattern = None if entry.pattern == DENSE else parse_pattern(entry.pattern)
+                pattern = None if entry.pattern in WHOLE else parse_pattern(entry.pattern)
             except UserError as error:
                 raise UserError(f"{self.folder}: layer {entry.name}: {error}") from None
             if mask.sha256() != entry.sha256:
@@ -227,25 +277,32 @@ class MaskBundle:
                     f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is "
                     "damaged; make the bundle again"
                 )
-            whole = entry.pattern != DENSE or entry.nnz == entry.layer.n_weights
+            whole = entry.pattern not in WHOLE or entry.nnz == entry.layer.n_weights
             if not whole or (pattern is not None and not mask.follows(pattern.n, pattern.m)):
                 raise UserError(
                     f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {entry.pattern}; make "
                     "the bundle again"
                 )
             self.values(entry.name)
+        for entry in self.entries:
+            left = self.removal.left(entry.unpruned)
+            if (left is None) != (entry.pattern == GONE) or (left is not None and left.shape != entry.layer.shape):
+                raise UserError(
+                    f"{self.folder}: layer {entry.name}: its sizes are not what {REMOVAL_FILE} leaves; make the bundle "
+                    "again"
+                )
 
     @property
     def sparsity(self) -> float:
-        """Zeros / weights over all layers."""
-        kept = sum(entry.nnz for entry in self.layers)
-        return 1 - kept / sum(entry.layer.n_weights for entry in self.layers)
+        """Zeros and what was taken out / weights over all layers of the unpruned model."""
+        kept = sum(entry.nnz for entry in self.entries)
+        return 1 - kept / sum(entry.unpruned.n_weights for entry in self.entries)
 
     @property
     def treated_sparsity(self) -> float:
         """Zeros / weights over the layers that were not left dense; 0 if all were."""
-        treated = [entry for entry in self.layers if entry.pattern != DENSE]
-        weights = sum(entry.layer.n_weights for entry in treated)
+        treated = [entry for entry in self.entries if entry.pattern != DENSE]
+        weights = sum(entry.unpruned.n_weights for entry in treated)
         return 1 - sum(entry.nnz for entry in treated) / weights if weights else 0.0
 
     def _read(self, entry: LayerEntry) -> PackedMask:

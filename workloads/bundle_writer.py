@@ -14,6 +14,8 @@ from workloads import bits
 from workloads.bundle import (
     FORMAT,
     HEADER_FILE,
+    REMOVAL_FILE,
+    REMOVAL_VERSION,
     VERSION,
     BundleFile,
     BundleHeader,
@@ -34,11 +36,14 @@ from workloads.files import (
 )
 from workloads.layers import Layer
 from workloads.mask import PackedMask
+from workloads.patterns import GONE
+from workloads.removal import Removal
 
 PROGRESS_FILE = "progress.json"
 STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
 OWN_FILE = re.compile(
-    r"(masks|values|hidden|gradients|states|upstream|training)-\d+\.safetensors|allocation\.json"
+    r"(masks|values|hidden|gradients|states|upstream|scores|training)-\d+\.safetensors|allocation\.json"
+    r"|removal\.safetensors"
 )  # of a killed run
 
 
@@ -49,6 +54,7 @@ class Progress:
     header_sha256: str
     shards: int = 0
     layers: list[LayerEntry] = field(default_factory=list)
+    removal_sha256: str = ""
 
 
 class BundleWriter:
@@ -70,7 +76,7 @@ class BundleWriter:
             bundle = MaskBundle.open(self.folder)
             if bundle.header != header:
                 raise UserError(f"{self.folder} already holds another bundle; choose another folder or delete it")
-            self._progress.layers = bundle.layers
+            self._progress.layers = bundle.entries
             self.finished = True
             (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
         elif (self.folder / PROGRESS_FILE).exists():
@@ -96,7 +102,7 @@ class BundleWriter:
         """Raises UserError if a mask, or values, of the unfinished run are not what they were when they were
         written."""
         if self._progress.layers:
-            content = BundleFile(FORMAT, VERSION, self.header, self._progress.layers)
+            content = self._content()
             try:
                 MaskBundle(self.folder, content).validate()
             except UserError as error:
@@ -114,9 +120,10 @@ class BundleWriter:
         weight_bits: int | None = None,
         group_size: int | None = None,
         values: dict[str, np.ndarray] | None = None,
+        unpruned: Layer | None = None,
     ) -> None:
-        """`values`: tensors by kind, see LayerEntry. Raises UserError if the mask's shape is not the layer's or the
-        name was added before."""
+        """`values`: tensors by kind, see LayerEntry; `unpruned`: the layer before something was taken out of it. Raises
+        UserError if the mask's shape is not the layer's or the name was added before."""
         if mask.shape != layer.shape:
             raise UserError(f"{layer.name}: a mask of shape {mask.shape} does not fit weights of shape {layer.shape}")
         if layer.name in self._pending or layer.name in self.written:
@@ -126,12 +133,38 @@ class BundleWriter:
             self._pending_values[f"{layer.name}.{kind}"] = np.ascontiguousarray(tensor)
         number = f"{self._progress.shards:05d}.safetensors"
         kept, checksum = bits.count_and_checksum(mask.words)
+        rows, cols = (0, 0) if unpruned is None or unpruned.shape == layer.shape else unpruned.shape
         self._pending_entries.append(
             LayerEntry(**dataclasses.asdict(layer), pattern=pattern, nnz=int(kept), weight_bits=weight_bits,
                        sha256=mask.sha256(), shard=f"masks-{number}", group_size=group_size,
                        values=f"values-{number}" if values else "",
-                       values_sha256=values_sha256(values) if values else "", checksum=f"{checksum:016x}")
+                       values_sha256=values_sha256(values) if values else "", checksum=f"{checksum:016x}",
+                       unpruned_out_features=rows, unpruned_in_features=cols)
         )  # fmt: skip
+
+    def add_gone(self, layer: Layer) -> None:
+        """A matrix of a block that is taken out."""
+        self._pending_entries.append(
+            LayerEntry(**dataclasses.asdict(layer), pattern=GONE, nnz=0, weight_bits=None, sha256="", shard="")
+        )
+
+    def remove(self, removal: Removal) -> None:
+        """Writes what is taken out; once, before the first `commit`."""
+        arrays = removal.arrays()
+        with replacing(self.folder / REMOVAL_FILE) as part:
+            save_file(arrays, part)
+        self._progress.removal_sha256 = values_sha256(arrays)
+        self._write_progress()
+
+    @property
+    def removal(self) -> Removal | None:
+        """What an unfinished run takes out, None as long as it is not decided."""
+        return MaskBundle(self.folder, self._content()).removal if self._progress.removal_sha256 else None
+
+    def _content(self) -> BundleFile:
+        digest = self._progress.removal_sha256
+        version = REMOVAL_VERSION if digest else VERSION
+        return BundleFile(FORMAT, version, self.header, self._progress.layers, digest)
 
     def begin(self) -> None:
         """Marks the folder as an unfinished run of this header, before anything but masks is written to it."""
@@ -148,14 +181,15 @@ class BundleWriter:
 
     def commit(self) -> None:
         """Writes the added layers as one shard. Does nothing if none was added."""
-        if not self._pending:
+        if not self._pending_entries:
             return
         if self._pending_values:
             shard = next(entry.values for entry in self._pending_entries if entry.values)
             with replacing(self.folder / shard) as part:
                 save_file(self._pending_values, part)
-        with replacing(self.folder / self._pending_entries[0].shard) as part:
-            save_file(self._pending, part)
+        if self._pending:
+            with replacing(self.folder / next(entry.shard for entry in self._pending_entries if entry.shard)) as part:
+                save_file(self._pending, part)
         self._progress.layers.extend(self._pending_entries)
         self._progress.shards += 1
         self._pending, self._pending_values, self._pending_entries = {}, {}, []
@@ -171,9 +205,9 @@ class BundleWriter:
             self.commit()
             if not self._progress.layers:
                 raise UserError(f"{self.folder}: nothing to write: no layer was added")
-            content = BundleFile(FORMAT, VERSION, self.header, self._progress.layers)
+            content = self._content()
             content = dataclasses.replace(content, sha256=content.content_sha256())
-            write_text(self.folder / HEADER_FILE, pretty_json(dataclasses.asdict(content)))
+            write_text(self.folder / HEADER_FILE, pretty_json(content.plain()))
             (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
             self.finished = True
         return MaskBundle.open(self.folder)

@@ -39,6 +39,8 @@ def linear_facts(header: BundleHeader, linear: Linear) -> dict[str, Any]:
         "role": linear.role,
         "out_features": linear.out_features,
         "in_features": linear.in_features,
+        "unpruned_out_features": linear.unpruned[0] if linear.unpruned else None,
+        "unpruned_in_features": linear.unpruned[1] if linear.unpruned else None,
         "nnz": linear.weights.nnz,
         "sparsity": linear.sparsity,
         "mask_sha256": linear.weights.sha256,

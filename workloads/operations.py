@@ -4,7 +4,7 @@ A linear is y = x W^T; a convolution lowers to one; attention is softmax(Q K^T) 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NoReturn
 
@@ -13,6 +13,7 @@ import numpy as np
 from workloads.bundle import LayerEntry, MaskBundle
 from workloads.errors import UserError
 from workloads.mask import PackedMask
+from workloads.patterns import DENSE, GONE
 
 Values = Callable[[], Mapping[str, np.ndarray]]  # the tensors a bundle keeps for a layer (LayerEntry), {} if none
 
@@ -45,15 +46,30 @@ class Weights:
 
 @dataclass(frozen=True)
 class Linear(Operation):
-    """y = x W^T with W (out_features, in_features)."""
+    """y = x W^T with W (out_features, in_features). `unpruned` are the sizes before rows or columns were taken out of
+    it, None: the same."""
 
     out_features: int
     in_features: int
     weights: Weights
+    unpruned: tuple[int, int] | None = None
 
     @property
     def sparsity(self) -> float:
-        return 1 - self.weights.nnz / (self.out_features * self.in_features)
+        """Of the unpruned matrix."""
+        rows, cols = self.unpruned or (self.out_features, self.in_features)
+        return 1 - self.weights.nnz / (rows * cols)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its block was taken out; sizes are then the unpruned ones."""
+        return self.weights.pattern == GONE
+
+    def before(self) -> "Linear":
+        """The unpruned layer, where something was taken out."""
+        rows, cols = self.unpruned or (self.out_features, self.in_features)
+        weights = Weights(DENSE, rows * cols, f"dense {rows} x {cols}", partial(PackedMask.dense, rows, cols))
+        return replace(self, out_features=rows, in_features=cols, weights=weights, unpruned=None)
 
 
 @dataclass(frozen=True)
@@ -124,12 +140,13 @@ def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values 
         values,
         entry.values_sha256,
     )
-    return Linear(entry.name, entry.role, entry.block, entry.out_features, entry.in_features, weights)
+    unpruned = entry.unpruned.shape if entry.unpruned.shape != entry.layer.shape else None
+    return Linear(entry.name, entry.role, entry.block, entry.out_features, entry.in_features, weights, unpruned)
 
 
 def linears_of(bundle: MaskBundle) -> Iterator[Linear]:
-    """The linears of a bundle, in order, nothing read yet."""
-    for entry in bundle.layers:
+    """The linears of a bundle, in order, nothing read yet; those of blocks that were taken out too."""
+    for entry in bundle.entries:
         yield linear_of(entry, partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name))
 
 

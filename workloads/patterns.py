@@ -10,6 +10,11 @@ from workloads.errors import NotForThisModel, UserError
 
 UNSTRUCTURED = "unstructured"
 DENSE = "dense"  # the pattern of a layer that was left alone: every weight kept, run as the unpruned layer is
+SMALLER = (
+    "smaller"  # of one from which rows or columns were taken: every weight of the rest kept, run as a dense layer is
+)
+GONE = "gone"  # of one whose block was taken out: nothing is left to run
+WHOLE = (DENSE, SMALLER)
 RUNS = (2, 4, 8, 16, 32)  # the M that are looked for, in this order
 _FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that happens to fit
 

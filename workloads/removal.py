@@ -1,90 +1,117 @@
-"""What structured pruning takes out of a decoder, and the shapes that are left.
+"""What structured pruning takes out of a model, and what stays of every matrix.
 
 Axes are coupled: a kv group is its rows of k and v, its query heads' rows of q and their columns of o; an FFN neuron is
-its row of gate and up and its column of down; a block is everything in it. The model's output without them is that with
-their part of o's or down's input at zero."""
+its row of gate and up and its column of down; a block is everything in it. Without them the model gives what it gives
+with their part of o's or down's input at zero."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from workloads.errors import UserError
 from workloads.layers import Layer
 
-NOTHING: frozenset[int] = frozenset()
-ATTENTION = ("q", "k", "v", "qkv", "o")
-FFN_ROWS = {"gate": 1, "up": 1, "fc1": 1, "gate_up": 2}  # how many runs of neurons the outputs are
-FFN_COLUMNS = ("down", "fc2")
+KV_GROUP, NEURON = "kv_group", "neuron"
+WORDS = {KV_GROUP: "kv groups", NEURON: "neurons"}
 
 
 @dataclass(frozen=True)
-class Heads:
-    """Of the attention of every block; `heads` / `kv_heads` query heads share a key and value head."""
+class Units:
+    """Those of one attention or one FFN, `module` its path in the model: `kept` (count,) bool, True = stays."""
 
-    heads: int
-    kv_heads: int
-    head_features: int
+    kind: str
+    block: int
+    module: str
+    kept: np.ndarray
 
     def __post_init__(self) -> None:
-        if min(self.heads, self.kv_heads, self.head_features) < 1 or self.heads % self.kv_heads:
-            raise UserError(f"{self.heads} heads do not share {self.kv_heads} key and value heads evenly")
+        """Raises UserError if all of them would go."""
+        if self.kind not in WORDS:
+            raise UserError(f"{self.module}: units are {' or '.join(WORDS)}, not {self.kind!r}")
+        if not self.kept.any():
+            raise UserError(
+                f"{self.module}: all {len(self.kept)} {WORDS[self.kind]} would go; remove the block, or leave one"
+            )
+
+    @property
+    def key(self) -> str:
+        return f"{self.module}.{self.kind}"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What stays of one matrix: (out_features,) and (in_features,) bool."""
+
+    rows: np.ndarray
+    cols: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out_features, in_features) that are left."""
+        return int(self.rows.sum()), int(self.cols.sum())
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Numbers of whole blocks, and by block of kv groups and of FFN neurons."""
+    """Numbers of whole blocks; of the blocks that stay the units, and by the name of a matrix what stays of it.
+    Matrices without a cut stay whole."""
 
-    blocks: frozenset[int] = NOTHING
-    kv_groups: Mapping[int, frozenset[int]] = field(default_factory=dict)
-    neurons: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    blocks: frozenset[int] = frozenset()
+    units: tuple[Units, ...] = ()
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
 
-    def kept(self, layer: Layer, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
-        """(out_features,) and (in_features,) bool, True = stays. Raises UserError for a matrix that the heads do not
-        fit, numbers that the block does not have, and nothing that would stay."""
-        rows, cols = np.ones(layer.out_features, dtype=bool), np.ones(layer.in_features, dtype=bool)
+    def left(self, layer: Layer) -> Layer | None:
+        """A matrix with the sizes that are left, None if its block goes. Raises UserError if the cut is of another
+        shape."""
         if layer.block in self.blocks:
-            return ~rows, ~cols
-        groups, neurons = self.kv_groups.get(layer.block, NOTHING), self.neurons.get(layer.block, NOTHING)
-        if groups and layer.role in ATTENTION:
-            key = np.repeat(_stays(layer, groups, heads.kv_heads, "kv group"), heads.head_features)
-            query = np.repeat(key.reshape(heads.kv_heads, -1), heads.heads // heads.kv_heads, axis=0).ravel()
-            parts = {"q": query, "k": key, "v": key, "qkv": np.concatenate([query, key, key])}
-            if layer.role == "o":
-                cols = _fits(layer, query, layer.in_features, "inputs")
-            else:
-                rows = _fits(layer, parts[layer.role], layer.out_features, "outputs")
-        elif neurons and layer.role in FFN_ROWS:
-            times = FFN_ROWS[layer.role]
-            rows = np.tile(_stays(layer, neurons, layer.out_features // times, "neuron"), times)
-        elif neurons and layer.role in FFN_COLUMNS:
-            cols = _stays(layer, neurons, layer.in_features, "neuron")
-        elif neurons and layer.role.startswith(("expert_", "shared_")):
-            raise UserError(f"{layer.name}: neurons of experts are not removed; leave out block {layer.block}")
-        return rows, cols
+            return None
+        cut = self.cuts.get(layer.name)
+        if cut is None:
+            return layer
+        if (len(cut.rows), len(cut.cols)) != layer.shape:
+            raise UserError(
+                f"{layer.name}: the removal is of {len(cut.rows)} x {len(cut.cols)} weights, the matrix has "
+                f"{layer.out_features} x {layer.in_features}; was it made for another model?"
+            )
+        return Layer(layer.name, layer.role, layer.block, *cut.shape)
 
-    def shapes(self, layers: Sequence[Layer], heads: Heads) -> list[Layer]:
-        """The layers that are left, in order, with the sizes that are left. Raises UserError as `kept`."""
-        left = []
-        for layer in layers:
-            if layer.block not in self.blocks:
-                rows, cols = self.kept(layer, heads)
-                left.append(replace(layer, out_features=int(rows.sum()), in_features=int(cols.sum())))
-        return left
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As a bundle keeps it: uint8, 1 = stays, "units|KIND|BLOCK|MODULE", "rows|NAME" and "cols|NAME"; and
+        "blocks", the numbers of those that go."""
+        kept = {f"units|{each.kind}|{each.block}|{each.module}": each.kept for each in self.units}
+        for name, cut in self.cuts.items():
+            kept |= {f"rows|{name}": cut.rows, f"cols|{name}": cut.cols}
+        blocks = np.array(sorted(self.blocks), dtype=np.int64)
+        return {name: array.astype(np.uint8) for name, array in kept.items()} | {"blocks": blocks}
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Removal":
+        """Raises KeyError and ValueError for what `arrays` never gives."""
+        units: list[Units] = []
+        rows: dict[str, np.ndarray] = {}
+        cols: dict[str, np.ndarray] = {}
+        for key, array in sorted(arrays.items()):
+            what, _, rest = key.partition("|")
+            if what == "units":
+                kind, block, module = rest.split("|", 2)
+                units.append(Units(kind, int(block), module, array.astype(bool)))
+            elif what in ("rows", "cols"):
+                {"rows": rows, "cols": cols}[what][rest] = array.astype(bool)
+        cuts = {name: Cut(rows[name], cols[name]) for name in rows}
+        units.sort(key=lambda each: (each.block, each.kind, each.module))
+        return cls(frozenset(int(number) for number in arrays["blocks"]), tuple(units), cuts)
 
-def _stays(layer: Layer, removed: frozenset[int], count: int, what: str) -> np.ndarray:
-    if min(removed) < 0 or max(removed) >= count:
-        wrong = min(removed) if min(removed) < 0 else max(removed)
-        raise UserError(f"{layer.name}: there is no {what} {wrong} to remove, the block has {count}")
-    if len(removed) == count:
-        raise UserError(f"{layer.name}: all {count} of its block's {what}s would go; remove the block, or leave one")
-    stays = np.ones(count, dtype=bool)
-    stays[list(removed)] = False
-    return stays
+    def counts(self) -> Iterator[tuple[str, int, int]]:
+        """(kind, kept, of) over the blocks that stay."""
+        for kind in WORDS:
+            of = [each for each in self.units if each.kind == kind]
+            if of:
+                yield kind, sum(int(each.kept.sum()) for each in of), sum(len(each.kept) for each in of)
 
-
-def _fits(layer: Layer, stays: np.ndarray, size: int, what: str) -> np.ndarray:
-    if len(stays) != size:
-        raise UserError(f"{layer.name} has {size} {what}, its heads {len(stays)}; correct the heads")
-    return stays
+    @property
+    def words(self) -> str:
+        """One line for people: what goes."""
+        parts = [f"{of - kept:,} of {of:,} {WORDS[kind]}" for kind, kept, of in self.counts() if kept < of]
+        blocks = [f"{len(self.blocks)} blocks"] if self.blocks else []
+        return ", ".join([*blocks, *parts]) or "nothing"

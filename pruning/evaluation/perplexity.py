@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
-from checkpoints.discovery import LinearRef
+from checkpoints.discovery import LinearRef, find_refs
 from checkpoints.families import Kind
 from checkpoints.prunable import all_refs, parameter_name, shared_refs
-from pruning.bundle_values import read_weight
+from pruning.bundle_values import read_biases, read_weight
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import Progress, micro_batches
 from pruning.parallel import ordered_map
@@ -33,6 +33,9 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     """
     check_predicts(checkpoint)
     model = BlockwiseModel(checkpoint)
+    if masks is not None and masks.is_smaller:
+        check_removal(checkpoint, masks)
+        checkpoint.take_out(masks.removal, read_biases(masks))
     if not model.causal:
         raise NotForThisModel(
             f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts none; "
@@ -110,6 +113,17 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
             raise UserError(
                 f"{masks.folder}: {entry.name}: the mask has shape {entry.layer.shape}, the weights "
                 f"{known[entry.name]}; were the masks made for another model?"
+            )
+
+
+def check_removal(checkpoint: Checkpoint, masks: MaskBundle) -> None:
+    """Raises UserError unless what the bundle takes out is of this model."""
+    known = {ref.layer.name: ref.layer.shape for block in find_refs(checkpoint.model) for ref in block}
+    for entry in masks.entries:
+        if known.get(entry.name) != entry.unpruned.shape:
+            raise UserError(
+                f"{masks.folder}: {entry.name} had shape {entry.unpruned.shape} before pruning, this model has "
+                f"{known.get(entry.name, 'no such layer')}; was it made for another model?"
             )
 
 

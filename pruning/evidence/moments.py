@@ -30,13 +30,15 @@ PRODUCTS = (
 
 @dataclass
 class Moments:
-    """Sums over the tokens t of one input x (tokens, in_features): energy = sum_t x_tj^2 and absolute = sum_t |x_tj|,
-    both (in,) float64; hessian = sum_t x_t x_t^T, (in, in) float32 (methods 0.1). What was not asked for is None."""
+    """Sums over the tokens t of one input x (tokens, in_features): energy = sum_t x_tj^2, absolute = sum_t |x_tj| and
+    total = sum_t x_tj, all (in,) float64; hessian = sum_t x_t x_t^T, (in, in) float32 (methods 0.1). What was not asked
+    for is None."""
 
     tokens: int
     energy: torch.Tensor
     absolute: torch.Tensor | None = None
     hessian: torch.Tensor | None = None
+    total: torch.Tensor | None = None
 
     def add_(self, other: "Moments") -> None:
         self.tokens += other.tokens
@@ -45,6 +47,8 @@ class Moments:
             self.absolute += other.absolute
         if self.hessian is not None and other.hessian is not None:
             self.hessian += other.hessian
+        if self.total is not None and other.total is not None:
+            self.total += other.total
 
     def copy(self) -> "Moments":
         return copy.deepcopy(self)
@@ -77,11 +81,19 @@ class InputWatch:
     Use as a context manager: hooks are gone afterwards.
     """
 
-    def __init__(self, block: nn.Module, refs: list[LinearRef], hessian: bool = False, absolute: bool = False):
+    def __init__(
+        self,
+        block: nn.Module,
+        refs: list[LinearRef],
+        hessian: bool = False,
+        absolute: bool = False,
+        total: bool = False,
+    ):
         self.block = block
         self.refs = refs
         self._hessian = hessian
         self._absolute = absolute
+        self._total = total
         self._local = threading.local()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._by_weight = [
@@ -146,6 +158,7 @@ class InputWatch:
             energy=flat.square().sum(dim=0, dtype=torch.float64),
             absolute=flat.abs().sum(dim=0, dtype=torch.float64) if self._absolute else None,
             hessian=flat.T @ flat if self._hessian else None,
+            total=flat.sum(dim=0, dtype=torch.float64) if self._total else None,
         )
 
     @contextmanager

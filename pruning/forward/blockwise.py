@@ -119,7 +119,10 @@ class BlockwiseModel:
         return [self.advance(number, *pair) for pair in zip(batches, hidden, strict=True)]
 
     def run(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
-        """Output of a loaded block, where `hidden` is, for hidden states whose (batch, seq) was embedded before."""
+        """Output of a loaded block, where `hidden` is, for hidden states whose (batch, seq) was embedded before; of a
+        block that was taken out those states themselves."""
+        if number in self.checkpoint.removal.blocks:
+            return hidden
         stack, shape = self.stack_of(number), tuple(hidden.shape[:2])
         own, entering = self._own[stack, shape[1]], hidden.to(self.device)
         carried = entering[:, own:]

@@ -8,13 +8,21 @@ from pruning.methods.magnitude import Magnitude
 from pruning.methods.method import PruningMethod
 from pruning.methods.none import NoPruning
 from pruning.methods.sparsegpt import SparseGpt
+from pruning.methods.structured.cfsp import Cfsp
+from pruning.methods.structured.flap import Flap
+from pruning.methods.structured.magnitude_sp import MagnitudeSp
+from pruning.methods.structured.shortgpt import ShortGpt
+from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.wanda import Wanda
 from workloads.errors import UserError
 from workloads.plugins import Wanted, find
 
 METHODS: dict[str, type[PruningMethod]] = {
-    method.name: method for method in (Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning)
-}
+    method.name: method
+    for method in (
+        Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ShortGpt,
+    )
+}  # fmt: skip
 
 
 def find_method(name: str) -> type[PruningMethod]:
@@ -22,7 +30,7 @@ def find_method(name: str) -> type[PruningMethod]:
     name."""
     if name in METHODS:
         return METHODS[name]
-    found: type[PruningMethod] = find(Wanted("methods", PruningMethod, METHODS, ("score", "decide")), name)
+    found: type[PruningMethod] = find(Wanted("methods", PruningMethod, METHODS, ("score", "decide", "scores")), name)
     return found
 
 

@@ -6,7 +6,7 @@ hidden states are on disk, so a killed run continues there, to identical bytes.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,38 +27,21 @@ from pruning.forward.feeding import check_data, first_sample
 from pruning.forward.hidden_states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
 from pruning.forward.shared import SharedWeights
 from pruning.methods.method import Evidence
+from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
 from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
+from pruning.run.context import Run
 from pruning.run.layer_sparsities import layer_sparsities
 from pruning.run.recipe import Recipe
+from pruning.run.structured import prune_structured
 from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
 from workloads.locking import writing
 from workloads.mask import PackedMask
-from workloads.patterns import DENSE, NofM
+from workloads.patterns import DENSE
 from workloads.treatment import Treatment
-
-
-@dataclass
-class Run:
-    """One pruning run in progress."""
-
-    checkpoint: Checkpoint
-    recipe: Recipe
-    writer: BundleWriter
-    progress: Progress
-    warn: Warn
-    refs: list[list[LinearRef]]
-    treated: list[list[LinearRef]]  # those of `refs` that the recipe is for; the others stay dense
-    treatment: Treatment
-    sparsities: LayerSparsities
-    keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
-
-    def pattern(self, name: str) -> NofM | None:
-        """What a treated matrix shall follow."""
-        return self.treatment.pattern(name, (self.sparsities.patterns or {}).get(name, self.recipe.pattern))
 
 
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
@@ -77,7 +60,9 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
         if not writer.finished:
             with one_thread_per_operation():
                 run = start(checkpoint, recipe, writer, refs, progress, warn)
-                if recipe.needs & ACTIVATIONS:
+                if isinstance(recipe.method, StructuredMethod):
+                    prune_structured(run)
+                elif recipe.needs & ACTIVATIONS:
                     prune_with_activations(run)
                 else:
                     prune_weights(run)

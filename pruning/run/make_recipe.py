@@ -3,6 +3,7 @@
 from pruning.allocations import Allocation, find_allocation
 from pruning.config import PruneConfig
 from pruning.methods import METHODS, PruningMethod, choose_rule, find_method
+from pruning.methods.structured.method import StructuredMethod
 from pruning.quantizers import Quantization, check_bits, find_quantizer
 from pruning.run.recipe import Recipe
 from workloads.errors import UserError
@@ -17,6 +18,7 @@ def make_recipe(asked: PruneConfig) -> Recipe:
     method = find_method(asked.method).with_settings(asked.set_of())
     if (asked.seed or 0) < 0:
         raise UserError(f"`seed` must not be negative, it is {asked.seed}")
+    check_structured(method, asked)
     pattern, sparsity = target_of(method, asked)
     rule = choose_rule(method, asked.rule)
     fallback = asked.fallback or REFUSE
@@ -29,6 +31,22 @@ def make_recipe(asked: PruneConfig) -> Recipe:
     return Recipe(
         asked, method, sparsity, rule, pattern, allocation_of(method, rule, asked), quantization_of(method, asked)
     )
+
+
+def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
+    """Raises UserError for settings that structured methods do not have, and for one that only they have."""
+    if not isinstance(method, StructuredMethod):
+        if asked.multiple_of is not None:
+            raise UserError(f"`multiple_of` is for structured methods; {method.name} makes no matrix smaller")
+        return
+    if asked.multiple_of is not None and asked.multiple_of < 1:
+        raise UserError(f"`multiple_of` must be at least 1, it is {asked.multiple_of}")
+    for name in ("pattern", "bits", "group_size", "quantizer", "allocation", "only", "skip", "fallback"):
+        if getattr(asked, name) is not None:
+            raise UserError(
+                f"{method.name} takes whole units out and has no `{name}`; save the smaller model and prune that one "
+                f"with `{name}`"
+            )
 
 
 def target_of(method: PruningMethod, asked: PruneConfig) -> tuple[NofM | None, float]:

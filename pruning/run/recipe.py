@@ -10,17 +10,18 @@ from pruning.config import PruneConfig, is_setting
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods import PruningMethod
+from pruning.methods.structured.method import StructuredMethod
 from pruning.quantizers import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.layers import Layer
-from workloads.patterns import NofM
+from workloads.patterns import SMALLER, UNSTRUCTURED, NofM
 from workloads.treatment import REFUSE, Treatment, treatment_of
 
 # Settings that a header records looked up, or in fields of its own; any other it records as it was given.
 LOOKED_UP = frozenset(
     {"method", "sparsity", "pattern", "rule", "set", "bits", "group_size", "quantizer", "allocation", "only", "skip",
-     "fallback", "seed"}
+     "fallback", "seed", "multiple_of"}
 )  # fmt: skip
 
 
@@ -48,6 +49,11 @@ class Recipe:
     @property
     def seed(self) -> int:
         return self.asked.seed or 0
+
+    @property
+    def multiple_of(self) -> int:
+        """Neurons that stay come in multiples of it, of structured methods."""
+        return self.asked.multiple_of or 1
 
     @property
     def fallback(self) -> str:
@@ -93,6 +99,8 @@ class Recipe:
             settings["only"], settings["skip"] = selection.only, selection.skip
         if self.fallback != REFUSE:
             settings["fallback"] = self.fallback
+        if self.multiple_of > 1:
+            settings["multiple_of"] = self.multiple_of
         for each in fields(self.asked):
             value = getattr(self.asked, each.name)
             if is_setting(each) and each.name not in LOOKED_UP and value is not None:
@@ -103,7 +111,7 @@ class Recipe:
         return BundleHeader(
             model_id=self.model_id,
             method=self.method.name,
-            pattern=str(promised) if promised else "unstructured",
+            pattern=SMALLER if isinstance(self.method, StructuredMethod) else str(promised or UNSTRUCTURED),
             parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
             seed=self.seed,
             target_sparsity=self.sparsity,

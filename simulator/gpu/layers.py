@@ -18,7 +18,7 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.facts import linear_facts, load_facts
 from workloads.operations import Linear, Operation
-from workloads.patterns import DENSE
+from workloads.patterns import DENSE, SMALLER, WHOLE
 from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, other_kind
 from workloads.verdicts import verdict
@@ -39,6 +39,7 @@ GPU_TABLE = (
     "speedup", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated", "bound",
 )  # fmt: skip
 N, M = 2, 4
+OF_WHOLE = {DENSE: "the layer was left dense", SMALLER: "smaller, without zeros"}
 NOT_24 = "the mask is not 2:4, and there is no faster kernel for it"
 ERRORS = ("latency_error_p90", "speedup_error_p90")
 
@@ -94,9 +95,9 @@ class GpuTarget:
         weights, routing = operation.weights, conditions.routing
         load = routing.load(header, operation, conditions.tokens)
         parts = [(weight, self.predicted(n, operation.out_features, operation.in_features)) for n, weight in load.parts]
-        left = weights.pattern == DENSE
+        left = weights.pattern in WHOLE
         follows = not left and (weights.pattern == f"{N}:{M}" or weights.mask().follows(N, M))
-        otherwise = "the layer was left dense" if left else NOT_24
+        otherwise = OF_WHOLE[weights.pattern] if left else NOT_24
         row = {
             **linear_facts(header, operation),
             **load_facts(load),

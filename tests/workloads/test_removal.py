@@ -1,125 +1,120 @@
-"""Removal: what is left computes what the whole computes with the removed parts' contribution at zero."""
+"""Removal: what stays of matrices, to and from a bundle's arrays, and what a bundle says of it."""
+
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workloads.bundle import REMOVAL_FILE, BundleHeader, MaskBundle
+from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
 from workloads.layers import Layer
-from workloads.removal import Heads, Removal
+from workloads.mask import PackedMask
+from workloads.operations import linears_of
+from workloads.patterns import DENSE, GONE, SMALLER
+from workloads.removal import KV_GROUP, NEURON, Cut, Removal, Units
 
-HIDDEN, NEURONS, TOKENS = 6, 10, 5
-heads_of = st.sampled_from([Heads(1, 1, 4), Heads(4, 4, 2), Heads(6, 2, 3), Heads(6, 1, 2), Heads(8, 4, 2)])
-
-
-def layers(heads: Heads, block: int = 0) -> list[Layer]:
-    query, key = heads.heads * heads.head_features, heads.kv_heads * heads.head_features
-    shapes = {
-        "q": (query, HIDDEN), "k": (key, HIDDEN), "v": (key, HIDDEN), "o": (HIDDEN, query),
-        "gate": (NEURONS, HIDDEN), "up": (NEURONS, HIDDEN), "down": (HIDDEN, NEURONS),
-    }  # fmt: skip
-    return [Layer(f"{block}.{role}", role, block, *shape) for role, shape in shapes.items()]
+bools = st.lists(st.booleans(), min_size=1, max_size=9).map(np.array)
 
 
-def attention(x: np.ndarray, w: dict[str, np.ndarray], heads: int, kv_heads: int, silent: frozenset[int] = frozenset()):
-    """Head by head; the outputs of the kv groups in `silent` are zero."""
-    d = len(w["q"]) // heads
-    outputs = []
-    for head in range(heads):
-        group = head // (heads // kv_heads)
-        q, k, v = x @ w["q"][head * d : (head + 1) * d].T, *(x @ w[n][group * d : (group + 1) * d].T for n in "kv")
-        scores = np.exp(q @ k.T - (q @ k.T).max(axis=1, keepdims=True))
-        outputs.append((scores / scores.sum(axis=1, keepdims=True)) @ v * (group not in silent))
-    return np.concatenate(outputs, axis=1) @ w["o"].T
+def keep(*numbers: int, of: int) -> np.ndarray:
+    kept = np.zeros(of, dtype=bool)
+    kept[list(numbers)] = True
+    return kept
 
 
-def ffn(x: np.ndarray, w: dict[str, np.ndarray], silent: frozenset[int] = frozenset()):
-    middle = np.tanh(x @ w["gate"].T) * (x @ w["up"].T)
-    middle[:, list(silent)] = 0
-    return middle @ w["down"].T
+@given(st.frozensets(st.integers(0, 40)), st.lists(st.tuples(bools, bools), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_arrays_bring_it_back(blocks, cuts):
+    units = tuple(
+        Units((KV_GROUP, NEURON)[n % 2], n, f"model.layers.{n}.part", np.append(kept, True))
+        for n, (kept, _) in enumerate(cuts)
+    )
+    removal = Removal(blocks, units, {f"model.layers.{n}.w": Cut(*cut) for n, cut in enumerate(cuts)})
+    back = Removal.from_arrays(removal.arrays())
+    assert back.blocks == removal.blocks
+    assert [(u.kind, u.block, u.module, u.kept.tolist()) for u in back.units] == [
+        (u.kind, u.block, u.module, u.kept.tolist()) for u in units
+    ]
+    assert {n: (c.rows.tolist(), c.cols.tolist()) for n, c in back.cuts.items()} == {
+        n: (c.rows.tolist(), c.cols.tolist()) for n, c in removal.cuts.items()
+    }
 
 
-def weights(some: list[Layer]) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(1)
-    return {layer.role: rng.standard_normal(layer.shape) for layer in some}
+def test_what_is_left_of_a_layer():
+    cut = Cut(keep(0, 2, of=3), keep(1, of=4))
+    removal = Removal(frozenset({1}), (), {"a": cut})
+    assert removal.left(Layer("a", "up", 0, 3, 4)) == Layer("a", "up", 0, 2, 1)
+    assert removal.left(Layer("b", "q", 0, 5, 5)) == Layer("b", "q", 0, 5, 5)
+    assert removal.left(Layer("c", "q", 1, 5, 5)) is None
+    with pytest.raises(UserError, match="removal is of 3 x 4 weights, the matrix has 3 x 5"):
+        removal.left(Layer("a", "up", 0, 3, 5))
 
 
-def cut(whole: dict[str, np.ndarray], some: list[Layer], removal: Removal, heads: Heads) -> dict[str, np.ndarray]:
-    left = {}
-    for layer, shape in zip(some, removal.shapes(some, heads), strict=True):
-        rows, cols = removal.kept(layer, heads)
-        left[layer.role] = whole[layer.role][rows][:, cols]
-        assert left[layer.role].shape == shape.shape
-    return left
+def test_all_of_a_group_is_refused():
+    with pytest.raises(UserError, match="all 4 neurons would go; remove the block, or leave one"):
+        Units(NEURON, 0, "mlp", np.zeros(4, dtype=bool))
 
 
-@given(heads_of, st.data())
-@settings(max_examples=30, deadline=None)
-def test_kv_groups(heads, data):
-    gone = data.draw(st.frozensets(st.integers(0, heads.kv_heads - 1), max_size=heads.kv_heads - 1))
-    some, x = layers(heads), np.random.default_rng(0).standard_normal((TOKENS, HIDDEN))
-    whole, left = weights(some), heads.kv_heads - len(gone)
-    parts = cut(whole, some, Removal(kv_groups={0: gone}), heads)
-    shared = heads.heads // heads.kv_heads
-    assert len(parts["k"]) == left * heads.head_features
-    assert len(parts["q"]) == left * shared * heads.head_features
-    expected = attention(x, whole, heads.heads, heads.kv_heads, gone)
-    np.testing.assert_allclose(attention(x, parts, left * shared, left), expected, atol=1e-12)
-    np.testing.assert_array_equal(parts["gate"], whole["gate"])
+def test_words_count_what_goes():
+    units = (Units(NEURON, 0, "mlp", keep(0, of=5)), Units(KV_GROUP, 0, "attn", keep(0, 1, of=2)))
+    assert Removal(frozenset({3}), units).words == "1 blocks, 4 of 5 neurons"
+    assert Removal().words == "nothing"
 
 
-@given(st.frozensets(st.integers(0, NEURONS - 1), max_size=NEURONS - 1))
-@settings(max_examples=30, deadline=None)
-def test_neurons(gone):
-    heads = Heads(2, 1, 3)
-    some, x = layers(heads), np.random.default_rng(0).standard_normal((TOKENS, HIDDEN))
-    whole = weights(some)
-    parts = cut(whole, some, Removal(neurons={0: gone}), heads)
-    assert parts["down"].shape == (HIDDEN, NEURONS - len(gone))
-    np.testing.assert_allclose(ffn(x, parts), ffn(x, whole, gone), atol=1e-12)
-    np.testing.assert_array_equal(parts["q"], whole["q"])
+@pytest.fixture
+def smaller(tmp_path):
+    """Block 0: a 6 x 8 layer of which 4 x 5 stay, one left alone; block 1 goes."""
+    up, q, gone = Layer("0.up", "up", 0, 6, 8), Layer("0.q", "q", 0, 3, 3), Layer("1.up", "up", 1, 6, 8)
+    cut = Cut(keep(0, 1, 2, 5, of=6), keep(0, 1, 2, 3, 7, of=8))
+    writer = BundleWriter(tmp_path, BundleHeader("m", "flap", SMALLER))
+    writer.remove(Removal(frozenset({1}), (Units(NEURON, 0, "0", cut.rows),), {"0.up": cut}))
+    writer.add(Layer("0.up", "up", 0, 4, 5), PackedMask.dense(4, 5), SMALLER, unpruned=up)
+    writer.add(q, PackedMask.dense(3, 3), DENSE)
+    writer.commit()
+    writer.add_gone(gone)
+    return writer.finish()
 
 
-def test_fused_matrices_lose_the_same_rows():
-    heads = Heads(4, 2, 3)
-    removal = Removal(kv_groups={0: frozenset({1})}, neurons={0: frozenset({0, 7})})
-    parts = {layer.role: removal.kept(layer, heads)[0] for layer in layers(heads)}
-    fused = Layer("a", "qkv", 0, (4 + 2 * 2) * 3, HIDDEN)
-    assert removal.kept(fused, heads)[0].tolist() == np.concatenate([parts["q"], parts["k"], parts["v"]]).tolist()
-    fused = Layer("b", "gate_up", 0, 2 * NEURONS, HIDDEN)
-    assert removal.kept(fused, heads)[0].tolist() == np.concatenate([parts["gate"], parts["up"]]).tolist()
+def test_a_bundle_counts_what_was_taken_out(smaller):
+    smaller.validate()
+    assert json.loads((smaller.folder / "bundle.json").read_text())["version"] == 4
+    assert [entry.name for entry in smaller.layers] == ["0.up", "0.q"]
+    assert [entry.name for entry in smaller.gone] == ["1.up"]
+    assert smaller.sparsity == pytest.approx(1 - (20 + 9) / (48 + 9 + 48))
+    assert smaller.treated_sparsity == pytest.approx(1 - 20 / 96)
+    assert smaller.entry("0.up").sparsity == pytest.approx(1 - 20 / 48)
+    again = MaskBundle.open(smaller.folder)
+    assert again.removal.words == smaller.removal.words == "1 blocks, 2 of 6 neurons"
 
 
-def test_blocks():
-    heads = Heads(2, 1, 3)
-    some = [*layers(heads, 0), *layers(heads, 1), *layers(heads, 2)]
-    left = Removal(frozenset({1}), neurons={2: frozenset({3})}).shapes(some, heads)
-    assert {layer.block for layer in left} == {0, 2}
-    assert left[:7] == some[:7]
-    assert [layer.out_features for layer in left if layer.role == "gate"] == [NEURONS, NEURONS - 1]
-    assert Removal().shapes(some, heads) == some
+def test_linears_know_the_unpruned_ones(smaller):
+    up, q, gone = linears_of(smaller)
+    assert (up.out_features, up.in_features, up.unpruned) == (4, 5, (6, 8))
+    assert up.before().weights.mask().nnz == 48
+    assert q.unpruned is None
+    assert gone.is_gone
+    assert gone.weights.pattern == GONE
+    assert gone.sparsity == 1
 
 
-@pytest.mark.parametrize(
-    ("removal", "message"),
-    [
-        (Removal(kv_groups={0: frozenset({2})}), "0.q: there is no kv group 2 to remove, the block has 2"),
-        (Removal(kv_groups={0: frozenset({0, 1})}), "all 2 of its block's kv groups would go"),
-        (Removal(neurons={0: frozenset({-1})}), "no neuron -1"),
-        (Removal(neurons={0: frozenset(range(NEURONS))}), "all 10 of its block's neurons would go"),
-    ],
-)
-def test_refused(removal, message):
-    with pytest.raises(UserError, match=message):
-        removal.shapes(layers(Heads(4, 2, 3)), Heads(4, 2, 3))
+def test_damage_is_told(smaller):
+    file = smaller.folder / REMOVAL_FILE
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"removal\.safetensors: its hash differs"):
+        MaskBundle.open(smaller.folder).validate()
+    file.unlink()
+    with pytest.raises(UserError, match=r"removal\.safetensors is missing"):
+        MaskBundle.open(smaller.folder)
 
 
-def test_heads_that_do_not_fit():
-    with pytest.raises(UserError, match="3 heads do not share 2 key and value heads evenly"):
-        Heads(3, 2, 4)
-    with pytest.raises(UserError, match=r"0\.q has 12 outputs, its heads 16; correct the heads"):
-        Removal(kv_groups={0: frozenset({0})}).shapes(layers(Heads(4, 2, 3)), Heads(4, 2, 4))
-    expert = Layer("e", "expert_gate", 0, 4, 4)
-    with pytest.raises(UserError, match="neurons of experts are not removed"):
-        Removal(neurons={0: frozenset({0})}).kept(expert, Heads(1, 1, 1))
+def test_sizes_that_the_removal_does_not_leave(tmp_path):
+    writer = BundleWriter(tmp_path, BundleHeader("m", "flap", SMALLER))
+    writer.remove(Removal())
+    writer.add(Layer("a", "up", 0, 4, 5), PackedMask.dense(4, 5), SMALLER, unpruned=Layer("a", "up", 0, 6, 8))
+    with pytest.raises(UserError, match="layer a: its sizes are not what"):
+        writer.finish().validate()

@@ -5,7 +5,11 @@ from workloads.columns.column import Column
 LAYER_COLUMNS = (
     Column("model", "text", "model id"),
     Column("method", "text", "what made the mask: a pruning method, a generator, an import, or 'dense'"),
-    Column("pattern", "text", "'unstructured' or 'N:M' (at most N kept in each run of M inputs)"),
+    Column(
+        "pattern",
+        "text",
+        "'unstructured', 'N:M' (at most N kept in each run of M inputs) or 'smaller' (rows and columns taken out)",
+    ),
     Column(
         "target_sparsity",
         "float",
@@ -18,13 +22,28 @@ LAYER_COLUMNS = (
     Column("role", "text", "q k v o gate up down, fused or expert variants; attention"),
     Column("out_features", "int", "rows of the weight matrix; of attention: heads x queries", heading="Outputs"),
     Column("in_features", "int", "columns of the weight matrix; of attention: keys", heading="Inputs"),
+    Column(
+        "unpruned_out_features",
+        "int",
+        "rows before some were taken out of the matrix; empty where none were",
+        heading="Outputs unpruned",
+    ),
+    Column(
+        "unpruned_in_features",
+        "int",
+        "columns before some were taken out of the matrix; empty where none were",
+        heading="Inputs unpruned",
+    ),
     Column("nnz", "int", "kept weights; of attention: kept positions", heading="Kept weights", printed="amount"),
-    Column("sparsity", "float", "share of zeros, 0..1", printed="share", short="sparsity (%)"),
+    Column(
+        "sparsity", "float", "share of zeros, and of what was taken out, 0..1", printed="share", short="sparsity (%)"
+    ),
     Column(
         "layer_pattern",
         "text",
-        "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', or 'dense' (left alone: "
-        "it runs as the unpruned layer does); else ''",
+        "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', 'dense' (left alone: it "
+        "runs as the unpruned layer does), 'smaller' (dense, with fewer rows or columns) or 'gone' (its block was "
+        "taken out); else ''",
         heading="Its own pattern",
     ),
     Column("target", "text", "accelerator or GPU the figures hold for"),

@@ -1,0 +1,53 @@
+"""What a structured method is: a class of its own file that scores units and says how many of each group stay."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from pruning.methods.method import PruningMethod
+from pruning.structured.evidence import BlockEvidence
+from pruning.structured.scores import ScoredBlock
+from pruning.structured.units import UnitGroup
+from workloads.removal import KV_GROUP, NEURON
+
+UNITS = {"all": frozenset({KV_GROUP, NEURON}), "ffn": frozenset({NEURON}), "heads": frozenset({KV_GROUP})}
+
+
+@dataclass(frozen=True)
+class StructuredMethod(PruningMethod):
+    """`sparsity` is the share of its units' weights that goes, or of its units where it prunes one kind."""
+
+    rules: ClassVar[tuple[str, ...]] = ("units",)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Of units: KV_GROUP, NEURON; empty for whole blocks."""
+        return UNITS["all"]
+
+    @property
+    def propagates(self) -> bool:
+        """Whether a block sees what the pruned blocks before it produce; `keep` then gets one block at a time."""
+        return False
+
+    @property
+    def compensates(self) -> bool:
+        """Whether the mean of what is taken out becomes a bias."""
+        return False
+
+    @property
+    def wants_released_fluctuation(self) -> bool:
+        return False
+
+    def scores(self, group: UnitGroup, weights: Mapping[str, torch.Tensor], evidence: BlockEvidence) -> torch.Tensor:
+        """(count,) float64 of a group's units, low goes first. weights: (out, in) float32 by name."""
+        raise NotImplementedError(f"{type(self).__name__} has no `scores`")
+
+    def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
+        """By a group's key how many of its units should stay; whole numbers are made of it afterwards."""
+        raise NotImplementedError(f"{type(self).__name__} has no `keep`")
+
+    def gone(self, blocks: list[ScoredBlock], sparsity: float) -> frozenset[int]:
+        """Numbers of blocks that go whole."""
+        return frozenset()

@@ -1,0 +1,36 @@
+"""What every part of a pruning run shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from pruning.allocations import LayerSparsities
+from pruning.block_job import Warn
+from pruning.forward.hidden_states import Progress
+from pruning.run.recipe import Recipe
+from workloads.bundle_writer import BundleWriter
+from workloads.patterns import NofM
+from workloads.treatment import Treatment
+
+
+@dataclass
+class Run:
+    """One pruning run in progress."""
+
+    checkpoint: Checkpoint
+    recipe: Recipe
+    writer: BundleWriter
+    progress: Progress
+    warn: Warn
+    refs: list[list[LinearRef]]
+    treated: list[list[LinearRef]]  # those of `refs` that the recipe is for; the others stay dense
+    treatment: Treatment
+    sparsities: LayerSparsities
+    keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
+
+    def pattern(self, name: str) -> NofM | None:
+        """What a treated matrix shall follow."""
+        return self.treatment.pattern(name, (self.sparsities.patterns or {}).get(name, self.recipe.pattern))

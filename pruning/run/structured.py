@@ -1,0 +1,221 @@
+"""The driver of structured methods: one pass scores the units of every block, then it is decided what goes, then the
+bundle is written, block by block.
+
+A method scores the dense model, or (`propagates`) what the pruned blocks before a block produce; then its units are
+decided at once. After every block its scores and the hidden states are on disk, so a killed run continues there, to
+identical bytes.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from checkpoints.cutting import cut_block
+from pruning.evidence.needs import Need
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.feeding import small_batch
+from pruning.forward.hidden_states import (
+    Streams,
+    hidden_file,
+    micro_batches,
+    read_hidden,
+    read_tensors,
+    write_hidden,
+    write_tensors,
+)
+from pruning.methods.structured.method import StructuredMethod
+from pruning.parallel import ordered_map
+from pruning.run.context import Run
+from pruning.structured.choice import kept_units, scored
+from pruning.structured.evidence import IMPORTANCES, observe
+from pruning.structured.layouts import Layouts
+from pruning.structured.scores import ScoredBlock
+from pruning.structured.units import UnitGroup
+from workloads.errors import NotForThisModel, UserError
+from workloads.mask import PackedMask
+from workloads.patterns import DENSE, SMALLER
+from workloads.removal import WORDS, Removal
+
+Kept = dict[str, np.ndarray]
+PROBE = (2, 8)  # sequences and tokens with which blocks are tried out
+
+
+def prune_structured(run: Run) -> None:
+    """Raises NotForThisModel for units that the model does not have or cannot lose."""
+    method = run.recipe.method
+    assert isinstance(method, StructuredMethod)
+    if run.checkpoint.shared:
+        raise NotForThisModel(
+            f"{run.checkpoint.folder}: blocks share matrices, so none of them can lose units alone; prune with masks"
+        )
+    with torch.no_grad():
+        model = BlockwiseModel(run.checkpoint)
+        layouts = Layouts(model, method.kinds, model.embed(small_batch(run.checkpoint, *PROBE, 0)))
+        removal = run.writer.removal
+        if removal is None:
+            blocks, kept = score_blocks(run, method, model, layouts)
+            removal = decide(run, method, blocks, kept)
+            run.writer.begin()
+            run.writer.remove(removal)
+        write_blocks(run, method, layouts, removal)
+    for number in range(len(run.refs)):
+        scores_file(run, number).unlink(missing_ok=True)
+
+
+def scores_file(run: Run, number: int):
+    return run.writer.folder / f"scores-{number:05d}.safetensors"
+
+
+def score_blocks(
+    run: Run, method: StructuredMethod, model: BlockwiseModel, layouts: Layouts
+) -> tuple[list[ScoredBlock], Kept]:
+    """Every block's scores, and what is decided already where the method propagates."""
+    blocks: list[ScoredBlock] = []
+    kept: Kept = {}
+    count = len(run.refs)
+    done = next((n for n in range(count) if not scores_file(run, n).exists()), count)
+    calibration = run.recipe.calibration
+    batches = micro_batches(calibration.data) if calibration is not None else []
+    streams: Streams = {"inputs": [model.embed(batch) for batch in batches]}
+    run.checkpoint.release(run.checkpoint.model)
+    run.writer.begin()
+    if batches and 0 < done < count:
+        streams = read_hidden(run.writer.folder, done, streams)
+    for number in range(count):
+        run.progress("scoring units", number, count)
+        block = run.checkpoint.load_block(number)
+        groups = layouts.groups(number, block, run.refs[number])
+        if number < done:
+            tensors = read_tensors(scores_file(run, number))
+        else:
+            tensors, after = score_block(run, method, model, number, block, groups, streams["inputs"])
+        found = as_scored(number, groups, tensors)
+        blocks.append(found)
+        if method.propagates:
+            own = scored([found])
+            kept |= kept_units(own, method.keep([found], run.recipe.sparsity, run.recipe.multiple_of))
+        if number >= done:
+            if method.propagates and batches:
+                cut_block(block, model.checkpoint.block_paths[number], number, removal_of([found], kept))
+                after = list(ordered_map(partial(model.run, number), streams["inputs"]))
+            if batches and number + 1 < count:
+                streams = {"inputs": model.advance_all(number + 1, batches, after)}
+                write_hidden(run.writer.folder, number + 1, streams)
+            write_tensors(scores_file(run, number), tensors)
+        run.checkpoint.release(block)
+        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
+    missing = method.kinds - {group.kind for block in blocks for group in block.groups}
+    if missing:
+        words = " and ".join(WORDS[kind] for kind in sorted(missing))
+        raise NotForThisModel(f"{run.checkpoint.folder}: its blocks have no {words} that are known; prune with masks")
+    return blocks, kept
+
+
+def score_block(
+    run: Run,
+    method: StructuredMethod,
+    model: BlockwiseModel,
+    number: int,
+    block: nn.Module,
+    groups: list[UnitGroup],
+    inputs: list[torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    """(the tensors that are kept of a block, its outputs)."""
+    outputs = [group.output for group in groups]
+    evidence, after = observe(
+        block, partial(model.run, number), inputs, outputs, samples_of(run),
+        Need.HESSIAN in method.needs, method.wants_released_fluctuation,
+    )  # fmt: skip
+    tensors = {
+        "importance": torch.tensor([evidence.importance[name] for name in IMPORTANCES], dtype=torch.float64),
+        "tokens": torch.tensor([evidence.tokens]),
+    }
+    for group in groups:
+        weights = {ref.layer.name: ref.matrix(block).float() for ref, _ in group.members}
+        weights[group.output.layer.name] = group.output.matrix(block).float()
+        score = method.scores(group, weights, evidence)
+        if not bool(torch.isfinite(score).all()):
+            raise UserError(
+                f"{group.module}: a score is NaN or Inf (weights or calibration activations overflow); use "
+                "`dtype=float32`"
+            )
+        tensors[f"score|{group.key}"] = score
+        tensors[f"mean|{group.output.layer.name}"] = evidence.mean(
+            group.output.layer.name, group.output.layer.in_features
+        )
+        if inputs and group.output.layer.name not in evidence.sums:
+            run.warn(f"{group.output.layer.name}: no calibration token reached it; its units go first")
+    return tensors, after
+
+
+def samples_of(run: Run) -> int:
+    return len(run.recipe.calibration.ids) if run.recipe.calibration is not None else 0
+
+
+def as_scored(number: int, groups: list[UnitGroup], tensors: dict[str, torch.Tensor]) -> ScoredBlock:
+    parts: dict[str, dict[str, torch.Tensor]] = {"score": {}, "mean": {}}
+    for key, tensor in tensors.items():
+        what, _, name = key.partition("|")
+        if what in parts:
+            parts[what][name] = tensor
+    importance = dict(zip(IMPORTANCES, tensors["importance"].tolist(), strict=True))
+    return ScoredBlock(number, tuple(groups), parts["score"], importance, int(tensors["tokens"]), parts["mean"])
+
+
+def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: Kept) -> Removal:
+    gone = method.gone(blocks, run.recipe.sparsity)
+    if len(gone) == len(blocks):
+        raise UserError(f"all {len(blocks)} blocks would go; lower `sparsity`")
+    if not method.propagates:
+        wanted = method.keep(blocks, run.recipe.sparsity, run.recipe.multiple_of)
+        kept = kept_units(scored(blocks), wanted, run.recipe.multiple_of)
+    return removal_of([block for block in blocks if block.number not in gone], kept, gone)
+
+
+def removal_of(blocks: list[ScoredBlock], kept: Kept, gone: frozenset[int] = frozenset()) -> Removal:
+    groups = [group for block in blocks for group in block.groups]
+    units = tuple(group.units(kept[group.key]) for group in groups)
+    cuts = {name: cut for group in groups if not kept[group.key].all() for name, cut in group.cuts(kept[group.key])}
+    return Removal(gone, units, cuts)
+
+
+def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: Removal) -> None:
+    kept = {each.key: each.kept for each in removal.units}
+    for number, refs in enumerate(run.refs):
+        run.progress("writing", number, len(run.refs))
+        if not refs or refs[0].layer.name in run.writer.written:
+            continue
+        biases: dict[str, np.ndarray] = {}
+        if number not in removal.blocks and method.compensates:
+            block = run.checkpoint.load_block(number)
+            groups = layouts.groups(number, block, refs)
+            found = as_scored(number, groups, read_tensors(scores_file(run, number)))
+            for group in groups:
+                if not kept[group.key].all():
+                    biases |= compensation(run, block, group, kept[group.key], found)
+            run.checkpoint.release(block)
+        for ref in refs:
+            left = removal.left(ref.layer)
+            if left is None:
+                run.writer.add_gone(ref.layer)
+                continue
+            bias = {"bias": biases[ref.layer.name]} if ref.layer.name in biases else None
+            pattern = DENSE if left.shape == ref.layer.shape else SMALLER
+            run.writer.add(left, PackedMask.dense(*left.shape), pattern, values=bias, unpruned=ref.layer)
+        run.writer.commit()
+
+
+def compensation(
+    run: Run, block: nn.Module, group: UnitGroup, kept: np.ndarray, found: ScoredBlock
+) -> dict[str, np.ndarray]:
+    """The output's bias with what its removed inputs give on average (methods 7.3); none of experts in a stack."""
+    ref = group.output
+    if ref.expert is not None:
+        run.warn(f"{ref.layer.name}: experts in a stack have no bias to take the mean of what goes")
+        return {}
+    columns = torch.from_numpy(~kept[group.columns])
+    added = ref.matrix(block).double()[:, columns] @ found.means[ref.layer.name][columns]
+    bias = getattr(block.get_submodule(ref.module_path), "bias", None)
+    return {ref.layer.name: (added + (bias.double() if bias is not None else 0)).float().numpy()}
