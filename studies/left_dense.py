@@ -4,6 +4,7 @@ import pandas as pd
 
 from workloads.layers import role_rank
 from workloads.patterns import DENSE
+from workloads.rows import unpruned_weights
 
 
 def left_dense_notes(rows: pd.DataFrame) -> list[str]:
@@ -30,6 +31,5 @@ def left_dense_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def _sparsity(rows: pd.DataFrame) -> float:
-    unpruned = (rows[f"unpruned_{name}"].fillna(rows[name]) for name in ("out_features", "in_features"))
-    weights = next(unpruned) * next(unpruned)
+    weights = unpruned_weights(rows)
     return float((rows["sparsity"] * weights).sum() / weights.sum())

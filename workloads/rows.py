@@ -63,6 +63,12 @@ def _in_dtype(frame: pd.DataFrame, column: Column) -> pd.Series:
         raise UserError(f"result rows: a number in {column.name} is beyond 64 bits; ask for less") from None
 
 
+def unpruned_weights(rows: pd.DataFrame) -> pd.Series:
+    """(rows,) float64: of the layers before anything was taken out of them."""
+    sizes = (rows[f"unpruned_{name}"].fillna(rows[name]) for name in ("out_features", "in_features"))
+    return next(sizes).astype("float64") * next(sizes).astype("float64")
+
+
 def undeclared(frame: pd.DataFrame, columns: Sequence[Column] = LAYER_COLUMNS) -> tuple[Column, ...]:
     """The columns of rows read back that are none of the schema: whole numbers, numbers, or else texts."""
     known = {column.name for column in columns}

@@ -110,6 +110,11 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
                 f"{masks.folder}: its layer {entry.name} is not in this model; were the masks made for another?"
             )
         if known[entry.name] != entry.layer.shape:
+            if known[entry.name] == entry.unpruned.shape:
+                raise UserError(
+                    f"{masks.folder} took rows or columns out of {entry.name}: the model in its whole sizes cannot take "
+                    "its masks here; `eval --text` and `simulate` read it"
+                )
             raise UserError(
                 f"{masks.folder}: {entry.name}: the mask has shape {entry.layer.shape}, the weights "
                 f"{known[entry.name]}; were the masks made for another model?"

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from checkpoints.cutting import cut_block
 from pruning.evidence.needs import Need
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
@@ -98,7 +97,8 @@ def score_blocks(
             kept |= kept_units(own, method.keep([found], run.recipe.sparsity, run.recipe.multiple_of))
         if number >= done:
             if method.propagates and batches:
-                cut_block(block, model.checkpoint.block_paths[number], number, removal_of([found], kept))
+                for group in groups:
+                    group.output.matrix(block)[:, torch.from_numpy(~kept[group.key][group.columns])] = 0
                 after = list(ordered_map(partial(model.run, number), streams["inputs"]))
             if batches and number + 1 < count:
                 streams = {"inputs": model.advance_all(number + 1, batches, after)}

@@ -29,7 +29,7 @@ import pandas as pd
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.errors import UserError
 from workloads.layers import role_rank
-from workloads.rows import to_frame
+from workloads.rows import to_frame, unpruned_weights
 from workloads.verdicts import UNCLEAR, verdict
 
 # What two numbers must share before anyone may compare them.
@@ -171,7 +171,7 @@ def spread(values: Iterable[float]) -> float:
 
 def sparsity_of(rows: pd.DataFrame) -> float:
     """zeros / weights, 0..1."""
-    weights = total(rows["out_features"] * rows["in_features"])
+    weights = total(unpruned_weights(rows))
     return 1.0 - ratio(total(rows["nnz"]), weights)
 
 
@@ -210,7 +210,7 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
     sum_of = {name: totals(used[name], group_used, count) for name in _TOTALS}
     a_seed = {name: ratios(values, seeds.count) for name, values in sum_of.items()}
     by_cycles = np.isfinite(sum_of["cycles"]) & np.isfinite(sum_of["dense_cycles"])
-    weights = totals(used["out_features"].astype("float64") * used["in_features"], group_used, count)
+    weights = totals(unpruned_weights(used), group_used, count)
     speedup = np.where(
         by_cycles,
         ratios(sum_of["dense_cycles"], sum_of["cycles"]),

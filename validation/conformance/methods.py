@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from pruning.methods import PruningMethod, find_method
-from validation.conformance import mask_laws, trial, weight_laws
+from pruning.methods.structured.method import StructuredMethod
+from validation.conformance import mask_laws, trial, unit_laws, weight_laws
 from validation.conformance.laws import Law, Result, hold_all
 from validation.conformance.trial import Subject, subject_of
 
@@ -24,8 +25,21 @@ LAWS = (
     Law("leaves the model alone", mask_laws.leaves_the_model_alone, trial.plain),
 )
 
+OF_UNITS = (
+    Law("counts are exact", unit_laws.counts_are_exact, trial.families),
+    Law("without its units it gives what it gives with them at zero", unit_laws.smaller_is_masked, trial.families),
+    Law("sparsity 0 takes nothing out", unit_laws.nothing_at_zero, trial.plain),
+    Law("the order of sequences changes nothing", unit_laws.order_changes_nothing, trial.plain),
+    Law("the same again", mask_laws.same_again, trial.plain),
+    Law("the same from many shards", mask_laws.same_from_shards, trial.plain),
+    Law("the same in memory", mask_laws.same_in_memory, trial.plain),
+    Law("a stopped run goes on to the same bytes", unit_laws.stopped_goes_on, trial.plain),
+    Law("leaves the model alone", mask_laws.leaves_the_model_alone, trial.plain),
+)
+
 
 def check_method(method: type[PruningMethod] | PruningMethod | str) -> Iterator[Result]:
     """Every law in turn."""
     subject = subject_of(find_method(method) if isinstance(method, str) else method)
-    yield from hold_all(LAWS, subject, dict(subject.not_promised))
+    laws = OF_UNITS if isinstance(subject.method, StructuredMethod) else LAWS
+    yield from hold_all(laws, subject, dict(subject.not_promised))

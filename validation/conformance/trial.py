@@ -119,6 +119,11 @@ def plain(subject: Subject, seed: int, each: int) -> Iterator[Trial]:
     yield subject.trial(bits=0 if subject.method.prunes else 4)
 
 
+def families(subject: Subject, seed: int, each: int) -> Iterator[Trial]:
+    for family in FAMILIES:
+        yield subject.trial(family)
+
+
 def quantized(subject: Subject, seed: int, each: int) -> Iterator[Trial]:
     yield subject.trial(bits=4)
 
