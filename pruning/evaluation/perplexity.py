@@ -112,8 +112,8 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
         if known[entry.name] != entry.layer.shape:
             if known[entry.name] == entry.unpruned.shape:
                 raise UserError(
-                    f"{masks.folder} took rows or columns out of {entry.name}: the model in its whole sizes cannot take "
-                    "its masks here; `eval --text` and `simulate` read it"
+                    f"{masks.folder} took rows or columns out of {entry.name}, so its masks are not of the whole "
+                    "model's sizes; `eval` with a text and `simulate` read it"
                 )
             raise UserError(
                 f"{masks.folder}: {entry.name}: the mask has shape {entry.layer.shape}, the weights "

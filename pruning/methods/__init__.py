@@ -11,6 +11,7 @@ from pruning.methods.sparsegpt import SparseGpt
 from pruning.methods.structured.cfsp import Cfsp
 from pruning.methods.structured.flap import Flap
 from pruning.methods.structured.magnitude_sp import MagnitudeSp
+from pruning.methods.structured.obs_sp import ObsSp
 from pruning.methods.structured.shortgpt import ShortGpt
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.wanda import Wanda
@@ -20,7 +21,7 @@ from workloads.plugins import Wanted, find
 METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
-        Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ShortGpt,
+        Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, ShortGpt,
     )
 }  # fmt: skip
 

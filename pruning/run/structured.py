@@ -6,12 +6,17 @@ decided at once. After every block its scores and the hidden states are on disk,
 identical bytes.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from checkpoints.prunable import parameter_name
+from pruning.block_job import Decision
+from pruning.bundle_values import to_values
 from pruning.evidence.needs import Need
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
@@ -28,7 +33,7 @@ from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map
 from pruning.run.context import Run
 from pruning.structured.choice import kept_units, scored
-from pruning.structured.evidence import IMPORTANCES, observe
+from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.layouts import Layouts
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
@@ -63,7 +68,7 @@ def prune_structured(run: Run) -> None:
         scores_file(run, number).unlink(missing_ok=True)
 
 
-def scores_file(run: Run, number: int):
+def scores_file(run: Run, number: int) -> Path:
     return run.writer.folder / f"scores-{number:05d}.safetensors"
 
 
@@ -89,7 +94,7 @@ def score_blocks(
         if number < done:
             tensors = read_tensors(scores_file(run, number))
         else:
-            tensors, after = score_block(run, method, model, number, block, groups, streams["inputs"])
+            tensors, after, evidence = score_block(run, method, model, number, block, groups, streams["inputs"])
         found = as_scored(number, groups, tensors)
         blocks.append(found)
         if method.propagates:
@@ -97,8 +102,7 @@ def score_blocks(
             kept |= kept_units(own, method.keep([found], run.recipe.sparsity, run.recipe.multiple_of))
         if number >= done:
             if method.propagates and batches:
-                for group in groups:
-                    group.output.matrix(block)[:, torch.from_numpy(~kept[group.key][group.columns])] = 0
+                tensors |= take_out(run, method, block, groups, kept, evidence)
                 after = list(ordered_map(partial(model.run, number), streams["inputs"]))
             if batches and number + 1 < count:
                 streams = {"inputs": model.advance_all(number + 1, batches, after)}
@@ -121,8 +125,8 @@ def score_block(
     block: nn.Module,
     groups: list[UnitGroup],
     inputs: list[torch.Tensor],
-) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-    """(the tensors that are kept of a block, its outputs)."""
+) -> tuple[dict[str, torch.Tensor], list[torch.Tensor], BlockEvidence]:
+    """(the tensors that are kept of a block, its outputs, what was seen)."""
     outputs = [group.output for group in groups]
     evidence, after = observe(
         block, partial(model.run, number), inputs, outputs, samples_of(run),
@@ -147,7 +151,27 @@ def score_block(
         )
         if inputs and group.output.layer.name not in evidence.sums:
             run.warn(f"{group.output.layer.name}: no calibration token reached it; its units go first")
-    return tensors, after
+    return tensors, after, evidence
+
+
+def take_out(
+    run: Run, method: StructuredMethod, block: nn.Module, groups: list[UnitGroup], kept: Kept, evidence: BlockEvidence
+) -> dict[str, torch.Tensor]:
+    """The block with the features of what goes at zero, and the method's new weights in its outputs, rounded as they
+    are stored; those weights without the columns that go."""
+    made = {}
+    for group in groups:
+        stays, matrix = torch.from_numpy(kept[group.key]), group.output.matrix(block)
+        columns = stays.repeat_interleave(group.features)
+        weight = None if bool(stays.all()) else method.update(group, matrix.float(), evidence, stays)
+        if weight is not None:
+            stored = weight.to(run.checkpoint.stored_dtype(parameter_name(group.output)))
+            if not bool(torch.isfinite(stored).all()):
+                raise UserError(f"{group.output.layer.name}: its new weights are not finite; raise the damping")
+            matrix.copy_(stored)
+            made[f"weight|{group.output.layer.name}"] = stored[:, columns].contiguous()
+        matrix[:, ~columns] = 0
+    return made
 
 
 def samples_of(run: Run) -> int:
@@ -188,6 +212,9 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: 
         if not refs or refs[0].layer.name in run.writer.written:
             continue
         biases: dict[str, np.ndarray] = {}
+        weights: Mapping[str, torch.Tensor] = {}
+        if method.changes_weights:
+            weights = read_weights(scores_file(run, number))
         if number not in removal.blocks and method.compensates:
             block = run.checkpoint.load_block(number)
             groups = layouts.groups(number, block, refs)
@@ -201,10 +228,18 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: 
             if left is None:
                 run.writer.add_gone(ref.layer)
                 continue
-            bias = {"bias": biases[ref.layer.name]} if ref.layer.name in biases else None
+            values = {"bias": biases[ref.layer.name]} if ref.layer.name in biases else {}
+            if ref.layer.name in weights:
+                weight = weights[ref.layer.name]
+                values |= to_values(Decision(torch.ones_like(weight, dtype=torch.bool), weight), weight.dtype)
             pattern = DENSE if left.shape == ref.layer.shape else SMALLER
-            run.writer.add(left, PackedMask.dense(*left.shape), pattern, values=bias, unpruned=ref.layer)
+            run.writer.add(left, PackedMask.dense(*left.shape), pattern, values=values, unpruned=ref.layer)
         run.writer.commit()
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    found = read_tensors(path)
+    return {key.removeprefix("weight|"): weight for key, weight in found.items() if key.startswith("weight|")}
 
 
 def compensation(

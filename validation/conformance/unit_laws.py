@@ -135,4 +135,3 @@ def run_until(trial: Trial, folder: Path, step: int) -> bool:
     except _Stopped:
         return False
     return True
-

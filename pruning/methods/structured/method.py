@@ -44,6 +44,13 @@ class StructuredMethod(PruningMethod):
         """(count,) float64 of a group's units, low goes first. weights: (out, in) float32 by name."""
         raise NotImplementedError(f"{type(self).__name__} has no `scores`")
 
+    def update(
+        self, group: UnitGroup, weight: torch.Tensor, evidence: BlockEvidence, kept: torch.Tensor
+    ) -> torch.Tensor | None:
+        """New weights (out, in) float32 of the output of a group whose units `kept` (count,) stay; None: they stay as
+        they are. Of methods that propagate."""
+        return None
+
     def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
         """By a group's key how many of its units should stay; whole numbers are made of it afterwards."""
         raise NotImplementedError(f"{type(self).__name__} has no `keep`")

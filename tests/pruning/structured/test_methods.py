@@ -167,6 +167,22 @@ def test_magnitude_sp(llama, seen, tmp_path):
         assert removed == lowest(score, round(0.25 * len(score)))
 
 
+def test_second_order_weights_are_least_squares(llama, seen, tmp_path):
+    """Of the first block's down, on the inputs of the dense model less what o's new weights change: so heads stay."""
+    model, inputs, _ = seen
+    bundle = pruned(llama, tmp_path, "obs-sp", 0.5, units="ffn", damp=0.0001, block=1)
+    name = "model.layers.0.mlp.down_proj"
+    cut, x, w = bundle.removal.cuts[name], flat(inputs[name]), weight(model, name)
+    made = bundle.values(name)["float32"]
+    gram = x.T @ x
+    gram = gram + 0.0001 * np.diag(gram).mean() * np.eye(len(gram))
+    best = w @ gram[:, cut.cols] @ np.linalg.inv(gram[np.ix_(cut.cols, cut.cols)])
+    np.testing.assert_allclose(made, best, atol=2e-3 * np.abs(best).max())
+    plain = x[:, cut.cols] @ w[:, cut.cols].T - x @ w.T
+    better = x[:, cut.cols] @ made.T - x @ w.T
+    assert (better**2).sum() < (plain**2).sum()
+
+
 def angles(before: np.ndarray, after: np.ndarray) -> list[float]:
     """In degrees of a half turn, token by token."""
     pairs = zip(before.reshape(-1, before.shape[-1]), after.reshape(-1, after.shape[-1]), strict=True)
