@@ -42,7 +42,7 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
     if asked.multiple_of is not None and asked.multiple_of < 1:
         raise UserError(f"`multiple_of` must be at least 1, it is {asked.multiple_of}")
     for name in ("pattern", "bits", "group_size", "quantizer", "allocation", "only", "skip", "fallback"):
-        if getattr(asked, name) is not None:
+        if getattr(asked, name) not in (None, (), UNSTRUCTURED, REFUSE):
             raise UserError(
                 f"{method.name} takes whole units out and has no `{name}`; save the smaller model and prune that one "
                 f"with `{name}`"
