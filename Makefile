@@ -22,7 +22,7 @@ smollm2: $(VENV)/.installed
 	$(BIN)/prunesim run examples/smollm2.toml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 wheel: $(VENV)/.installed-dev
 	.ci/wheel
