@@ -27,7 +27,7 @@ from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
 from workloads.layers import Layer
 from workloads.operations import Linear, Operation, linears_in_memory, linears_of
-from workloads.patterns import DENSE
+from workloads.patterns import GONE, WHOLE
 from workloads.rows import to_frame
 from workloads.targets import Target, other_kind
 
@@ -171,18 +171,19 @@ def layer_timeline(
     Raises UserError for an unknown one, a target without tiles, and an operation that cannot run."""
     check_traceable([target])
     operations = {operation.name: operation for operation in source.operations}
-    masked = [name for name, operation in operations.items() if not left_dense(operation)]
+    masked = [name for name, operation in operations.items() if not runs_dense(operation)]
     name = find_layer(source, name) if name else next(iter([*masked, *operations]))
-    if left_dense(operations[name]):
+    if runs_dense(operations[name]):
         raise UserError(
-            f"{name} was left dense and runs as the unpruned layer; there is nothing to trace, name another"
+            f"{name} has no zeros to skip (it was left dense, made smaller or taken out); there is nothing to trace, "
+            "name another"
         )
     traceable = cast(Traceable, target)
     return operations[name], traceable, traceable.timeline(source.header, operations[name], conditions, source.store)
 
 
-def left_dense(operation: Operation) -> bool:
-    return isinstance(operation, Linear) and operation.weights.pattern == DENSE
+def runs_dense(operation: Operation) -> bool:
+    return isinstance(operation, Linear) and operation.weights.pattern in (*WHOLE, GONE)
 
 
 def check_traceable(targets: Sequence[Target]) -> None:

@@ -59,9 +59,12 @@ def prune_structured(run: Run) -> None:
         layouts = Layouts(model, method.kinds, model.embed(small_batch(run.checkpoint, *PROBE, 0)))
         removal = run.writer.removal
         if removal is None:
-            blocks, kept = score_blocks(run, method, model, layouts)
-            removal = decide(run, method, blocks, kept)
-            run.writer.begin()
+            try:
+                blocks, kept = score_blocks(run, method, model, layouts)
+                removal = decide(run, method, blocks, kept)
+            except UserError:  # nothing of it would help another try
+                run.writer.discard()
+                raise
             run.writer.remove(removal)
         write_blocks(run, method, layouts, removal)
     for number in range(len(run.refs)):

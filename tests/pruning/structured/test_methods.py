@@ -291,3 +291,9 @@ def test_all_heads(llama, tmp_path):
     with pytest.raises(UserError, match="is all of the model's"):
         pruned(llama, tmp_path, "flap", 0.5, structure="ul-mm", remove_heads=999)
     assert not (tmp_path / "out" / "bundle.json").exists()
+
+
+def test_a_refused_run_leaves_nothing(llama, tmp_path):
+    with pytest.raises(UserError, match="hold no multiple of"):
+        pruned(llama, tmp_path, "cfsp", 0.5, multiple_of=5000)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
