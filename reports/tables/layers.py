@@ -200,7 +200,7 @@ def levels_table(rows: pd.DataFrame) -> pd.DataFrame:
     and the same tokens. Cycles are means per layer. Empty when no layer was run at both levels."""
     used = counted(checked(rows))
     same = ["model", *MASKS, "seed", "tokens", "activation_density", "role", "block", "layer", "mask_sha256"]
-    same += ["out_features", "in_features", "nnz"]
+    same += ["out_features", "in_features", "unpruned_out_features", "unpruned_in_features", "nnz"]
     kept = ["target", "settings", "cycles", "dense_cycles", "published_dense_cycles", "compute_cycles"]
     kept += ["dense_compute_cycles", "stall_cycles"]
     paper, cycle = (used.loc[used["level"] == level, [*same, *kept]] for level in ("paper", "cycle"))
