@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.model_folder import check_no_adapter
-from checkpoints.weight_files import find_gguf
+from checkpoints.weight_files import REMOVAL_NAME, find_gguf
 from workloads.errors import UserError
 from workloads.files import read_json
 from workloads.limits import check_config, check_links
@@ -61,6 +61,11 @@ def resolve_config(name_or_path: str) -> tuple[str, dict[str, Any]]:
 
 def _config_of(folder: Path) -> dict[str, Any]:
     config = folder / "config.json"
+    if (folder / REMOVAL_NAME).is_file():
+        raise UserError(
+            f"{folder}: its blocks differ in size, which its config.json does not say; give the mask bundle it was "
+            "saved from"
+        )
     if config.is_file():
         check_links(folder)
         return _read_config(config)

@@ -31,6 +31,7 @@ from checkpoints.discovery import BAD_CONFIG, Stack, find_stacks, shared_paramet
 from checkpoints.families import family_of
 from checkpoints.gguf_files import gguf_config, gguf_weights
 from checkpoints.skeleton import build_skeleton
+from checkpoints.smaller import read_smaller, shrink
 from checkpoints.weight_files import kind_of, weight_files
 from checkpoints.weights import Weights, open_weights
 from workloads.errors import UserError, one_line
@@ -45,7 +46,8 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types 
 class Checkpoint:
     """A model on the meta device and the files its parameters come from: safetensors, torch files or one GGUF file.
 
-    `folder` is the model's folder, or the GGUF file itself.
+    `folder` is the model's folder, or the GGUF file itself; `smaller` says what was taken out of the model that the
+    folder's config describes (checkpoints/smaller.py), None if nothing was.
 
     `model` is the skeleton (eval mode, `dtype` parameters, real buffers) of a `family`, `blocks` those of all its
     `stacks`, at `block_paths`. `shared` maps a parameter of a block that is also an earlier block's to the name it has
@@ -68,6 +70,9 @@ class Checkpoint:
         try:
             self.family = family_of(config)
             self.model = build_skeleton(self.family.model_class, config, dtype or config.dtype or torch.float32)
+            self.smaller = read_smaller(folder)
+            if self.smaller is not None:
+                shrink(self.model, self.smaller, config)
         except UserError as error:
             raise UserError(f"{folder}: {error}") from None
         except BAD_CONFIG as error:

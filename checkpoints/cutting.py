@@ -74,7 +74,8 @@ def _cut_stack(module: nn.Module, parameter: str, members: list[tuple[LinearRef,
     setattr(module, parameter, nn.Parameter(torch.stack(pieces).contiguous(), requires_grad=False))
     bias = getattr(module, f"{parameter}_bias", None)
     if bias is not None:
-        left = [bias.detach()[n][torch.from_numpy(cut.rows).to(bias.device)] for n, (_, cut) in enumerate(members)]
+        rows_of = [torch.from_numpy(np.flatnonzero(cut.rows)).to(bias.device) for _, cut in members]
+        left = [one[rows] for one, rows in zip(bias.detach(), rows_of, strict=True)]
         setattr(module, f"{parameter}_bias", nn.Parameter(torch.stack(left), requires_grad=False))
 
 

@@ -12,8 +12,10 @@ from workloads.limits import check_links
 
 Kind = Literal["safetensors", "torch", "gguf"]
 
-INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-USUAL = ("model.safetensors", INDICES[0], "pytorch_model.bin", INDICES[1])  # in the order in which transformers looks
+REMOVAL_NAME = "prunesim-removal.safetensors"  # see checkpoints/smaller.py
+SMALLER_INDEX = "prunesim.safetensors.index.json"
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", SMALLER_INDEX)
+USUAL = ("model.safetensors", INDICES[0], "pytorch_model.bin", *INDICES[1:])  # in the order in which transformers looks
 # Never weights of the model: what training and adapters leave, the same weights under other names, settings, texts.
 STRANGERS = (
     "optimizer",
@@ -65,7 +67,7 @@ def weight_files(model: Path) -> list[Path]:
     if model.is_file():
         return [model]
     check_links(model)
-    for name in USUAL:
+    for name in (SMALLER_INDEX,) if (model / REMOVAL_NAME).is_file() else USUAL:
         if not (model / name).is_file():
             continue
         if name not in INDICES:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prunesim.machines import Accelerator
     from prunesim.masks import evaluate, finetune, generate, load, prune
     from prunesim.methods import Allocation, PruningMethod, Quantizer
+    from prunesim.models import load_pruned
     from prunesim.results import Gemms, Report, Result, Rows
     from prunesim.times import measure, predict, report, run, simulate
     from pruning.config import CalibrationConfig, FinetuneConfig, PruneConfig
@@ -53,6 +54,7 @@ _PLACES = {
     "finetune": "prunesim.masks",
     "generate": "prunesim.masks",
     "load": "prunesim.masks",
+    "load_pruned": "prunesim.models",
     "machines": "prunesim",
     "measure": "prunesim.times",
     "methods": "prunesim",
@@ -88,6 +90,7 @@ __all__ = [
     "finetune",
     "generate",
     "load",
+    "load_pruned",
     "machines",
     "measure",
     "methods",

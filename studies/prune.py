@@ -1,5 +1,6 @@
 """One pruning run, from names and numbers to a bundle and, on request, a checkpoint."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,19 +14,21 @@ from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
 from pruning.data.calibration import read_calibration
 from pruning.forward.hidden_states import Progress
+from pruning.methods.structured.method import StructuredMethod
 from pruning.run.driver import prune
 from pruning.run.estimate import estimate
 from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
 from pruning.saving.dense import check_target, save_pruned
 from pruning.saving.packed import check_packable, save_packed
+from pruning.saving.smaller import save_smaller
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-SAVERS = {"dense": save_pruned, "packed": save_packed}
+SAVE_FORMATS = ("dense", "padded", "packed")
 
 
 def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
@@ -73,9 +76,9 @@ def run_prune(
     progress: Progress,
     warn: Warn,
 ) -> MaskBundle:
-    """Writes the bundle and, if `save_model` is given, the checkpoint in the format "dense" or "packed"."""
-    if save_format not in SAVERS:
-        raise unknown("`save_format`", save_format, SAVERS)
+    """Writes the bundle and, if `save_model` is given, the checkpoint in one of SAVE_FORMATS."""
+    if save_format not in SAVE_FORMATS:
+        raise unknown("`save_format`", save_format, SAVE_FORMATS)
     if save_model is not None:
         if save_model.resolve() == out.resolve():
             raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
@@ -97,6 +100,11 @@ def prune_and_save(
     progress: Progress,
     warn: Warn,
 ) -> MaskBundle:
+    if save_format == "padded" and not isinstance(recipe.method, StructuredMethod):
+        raise UserError(
+            f"`save_format=padded` is for what structured pruning leaves; {recipe.method.name} takes nothing out, save "
+            "the dense checkpoint"
+        )
     if save_format == "packed":
         if recipe.quantization is None:
             raise UserError("`save_format=packed` holds quantized weights; say how many bits, for example `bits=4`")
@@ -110,8 +118,19 @@ def prune_and_save(
             )
         check_packable(checkpoint, recipe.quantization.grid(torch.float32), scaled, treatment.treated)
     bundle = prune(checkpoint, recipe, out, progress, warn)
-    SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
+    save(checkpoint.folder, bundle, save_model, save_format, progress)
     return bundle
+
+
+def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progress: Progress) -> None:
+    """Writes the pruned checkpoint, and on stderr what structured pruning's became."""
+    if save_format == "packed":
+        save_packed(source, bundle, folder, progress)
+    elif bundle.is_smaller:
+        became = save_smaller(source, bundle, folder, progress, save_format == "padded")
+        sys.stderr.write(f"wrote {folder}: {became}\n")
+    else:
+        save_pruned(source, bundle, folder, progress)
 
 
 def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:

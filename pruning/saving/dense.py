@@ -8,15 +8,19 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from checkpoints.prunable import all_refs, parameter_name
+from checkpoints.smaller import Smaller
+from checkpoints.weight_files import REMOVAL_NAME, SMALLER_INDEX
 from checkpoints.weights import SafetensorsWeights
 from pruning.bundle_values import read_weight
 from pruning.data.tokenizer import load_tokenizer
@@ -26,6 +30,7 @@ from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 from workloads.files import is_leftover, pretty_json, read_json, replacing, sha256_of_file, write_text
 from workloads.locking import writing
+from workloads.removal import Cut
 
 STAMP_FILE = "pruned-from.json"
 SHARDS = "shards"  # in the stamp: their hashes, so that a damaged one is written again
@@ -33,12 +38,16 @@ INDEX_FILE = "model.safetensors.index.json"
 OF_PACKED = ("quantization_config", "compression_config", "sparsity_config")  # settings that say how weights are packed
 
 Content = Callable[[list[str], list[LinearRef]], dict[str, torch.Tensor]]  # keys and matrices of a block -> its tensors
+Shard = Callable[[], dict[str, torch.Tensor]]
 
 
 def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None) -> None:
-    """Raises UserError if the folder is the source itself, or holds something else."""
+    """Raises UserError if the folder is the source itself, or holds something else; or if the source's blocks have
+    sizes that its config does not say."""
     if folder.resolve() == source.resolve():
         raise UserError(f"`save_model` {folder} is the model itself; choose another folder")
+    if (source / REMOVAL_NAME).is_file():
+        raise UserError(f"{source} is a pruned model with blocks of different sizes; prune and save the original anew")
     if (
         folder.is_dir()
         and not (folder / STAMP_FILE).exists()
@@ -67,13 +76,22 @@ def read_stamp(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
 def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progress) -> None:
     """Writes the model of `source` with `masks` applied. Raises UserError as `check_target`, or on foreign masks."""
     check_target(folder, source)
+    check_whole(masks)
     checkpoint = Checkpoint(source)
     refs = all_refs(checkpoint)
     check_masks(refs, masks)
     stamp = {"masks_sha256": masks.sha256, "weights_sha256": checkpoint.sha256()}
-    save_shards(
-        checkpoint, refs, folder, stamp, progress, lambda keys, block: shard_tensors(checkpoint, keys, block, masks)
-    )
+    shards = block_shards(checkpoint, refs, lambda keys, block: shard_tensors(checkpoint, keys, block, masks))
+    save_shards(checkpoint, shards, folder, stamp, progress)
+
+
+def check_whole(masks: MaskBundle) -> None:
+    """Raises UserError for a bundle that takes something out."""
+    if masks.is_smaller:
+        raise UserError(
+            f"{masks.folder} takes {masks.removal.words} out of the model; save it as `dense` or `padded` by "
+            "`save_smaller`, no other form holds it"
+        )
 
 
 def save_floats(source: Path, folder: Path, progress: Progress) -> None:
@@ -82,43 +100,55 @@ def save_floats(source: Path, folder: Path, progress: Progress) -> None:
     check_target(folder, source)
     checkpoint = Checkpoint(source)
     stamp = {"weights_sha256": checkpoint.sha256()}
-    save_shards(checkpoint, all_refs(checkpoint), folder, stamp, progress, lambda keys, block: checkpoint.raw(keys))
+    shards = block_shards(checkpoint, all_refs(checkpoint), lambda keys, block: checkpoint.raw(keys))
+    save_shards(checkpoint, shards, folder, stamp, progress)
+
+
+def block_shards(checkpoint: Checkpoint, refs: list[list[LinearRef]], content: Content) -> list[Shard]:
+    """One of every block, and one of what is outside them."""
+    return [
+        partial(content, keys, refs[number] if number < len(refs) else [])
+        for number, keys in enumerate(block_keys(checkpoint))
+    ]
 
 
 def save_shards(
-    checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
-    content: Content, config: dict[str, Any] | None = None,
+    checkpoint: Checkpoint, shards: list[Shard], folder: Path, stamp: dict[str, str], progress: Progress,
+    config: dict[str, Any] | None = None, smaller: Smaller | None = None,
 ) -> None:  # fmt: skip
-    """Writes the shards that are not there whole yet, the settings with `config` added, and the index last."""
+    """Writes the shards that are not there whole yet, the settings with `config` added, and the index last. With
+    `smaller` that is written too, and shards and index get the names that go with it (checkpoints/smaller.py)."""
     check_target(folder, checkpoint.folder)
     with writing(folder):
         check_target(folder, checkpoint.folder, stamp)
-        write_shards(checkpoint, refs, folder, stamp, progress, content, config)
+        write_shards(checkpoint, shards, folder, stamp, progress, config or {}, smaller)
 
 
 def write_shards(
-    checkpoint: Checkpoint, refs: list[list[LinearRef]], folder: Path, stamp: dict[str, str], progress: Progress,
-    content: Content, config: dict[str, Any] | None,
+    checkpoint: Checkpoint, shards: list[Shard], folder: Path, stamp: dict[str, str], progress: Progress,
+    config: dict[str, Any], smaller: Smaller | None,
 ) -> None:  # fmt: skip
     known, hashes = read_stamp(folder)[1], dict[str, str]()
-    groups = block_keys(checkpoint)
-    shards = [folder / f"model-{n + 1:05d}-of-{len(groups):05d}.safetensors" for n in range(len(groups))]
+    index = INDEX_FILE if smaller is None else SMALLER_INDEX
+    count, start = len(shards), index.partition(".")[0]
+    files = [folder / f"{start}-{n + 1:05d}-of-{count:05d}.safetensors" for n in range(count)]
     write_text(folder / STAMP_FILE, pretty_json(stamp | {SHARDS: known}))
-    for number, (shard, keys) in enumerate(zip(shards, groups, strict=True)):
-        progress("saving", number, len(groups))
-        if not shard.exists() or known.get(shard.name) != sha256_of_file(shard):
-            tensors = content(keys, refs[number] if number < len(refs) else [])
-            with replacing(shard) as part:
-                save_file(
-                    {key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata={"format": "pt"}
-                )
-        hashes[shard.name] = sha256_of_file(shard)
+    for number, (file, content) in enumerate(zip(files, shards, strict=True)):
+        progress("saving", number, count)
+        if not file.exists() or known.get(file.name) != sha256_of_file(file):
+            tensors = {key: tensor.contiguous() for key, tensor in content().items()}
+            with replacing(file) as part:
+                save_file(tensors, part, metadata={"format": "pt"})
+        hashes[file.name] = sha256_of_file(file)
         write_text(folder / STAMP_FILE, pretty_json(stamp | {SHARDS: known | hashes}))
-    save_companions(checkpoint, folder, config or {})
+    save_companions(checkpoint, folder, config)
+    if smaller is not None:
+        with replacing(folder / REMOVAL_NAME) as part:
+            smaller.write(part)
     write_text(folder / STAMP_FILE, pretty_json(stamp | {SHARDS: hashes}))
-    weight_map = {key: shard.name for shard in shards for key in SafetensorsWeights([shard]).names()}
-    size = sum(shard.stat().st_size for shard in shards)
-    write_text(folder / INDEX_FILE, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))
+    weight_map = {key: file.name for file in files for key in SafetensorsWeights([file]).names()}
+    size = sum(file.stat().st_size for file in files)
+    write_text(folder / index, pretty_json({"metadata": {"total_size": size}, "weight_map": weight_map}))
 
 
 def save_companions(checkpoint: Checkpoint, folder: Path, more: dict[str, Any]) -> None:
@@ -163,7 +193,7 @@ def shard_tensors(
     checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef], masks: MaskBundle
 ) -> dict[str, torch.Tensor]:
     """The tensors of the files under `keys`, those of `refs` as the bundle has them: its weights where it holds some,
-    exact +0.0 where it prunes."""
+    exact +0.0 where it prunes or what stood there was taken out."""
     tensors = checkpoint.raw(keys)
     kept, changed, weights = in_model_form(checkpoint, refs, masks)
     changed_in_files, weights_in_files = in_file_form(checkpoint, changed), in_file_form(checkpoint, weights)
@@ -194,15 +224,26 @@ def in_model_form(
             kept[name] = torch.ones(shape, dtype=torch.bool)
         if ref.layer.name not in masks:
             continue
-        ref.view(kept[name]).copy_(torch.from_numpy(masks[ref.layer.name].to_dense()))
+        cut = masks.removal.cuts.get(ref.layer.name)
+        ref.view(kept[name]).copy_(in_place(torch.from_numpy(masks[ref.layer.name].to_dense()), cut))
         weight = read_weight(masks, ref.layer.name)
         if weight is not None:
             if name not in weights:
                 changed[name] = torch.zeros(shape, dtype=torch.bool)
                 weights[name] = torch.zeros(shape, dtype=checkpoint.stored_dtype(name))
             ref.view(changed[name]).fill_(True)
-            ref.view(weights[name]).copy_(weight)
+            ref.view(weights[name]).copy_(in_place(weight, cut))
     return kept, changed, weights
+
+
+def in_place(tensor: torch.Tensor, cut: Cut | None) -> torch.Tensor:
+    """What a cut leaves of a matrix where it was in the matrix, 0 (False) elsewhere."""
+    if cut is None:
+        return tensor
+    whole = torch.zeros(len(cut.rows), len(cut.cols), dtype=tensor.dtype)
+    rows, cols = (torch.from_numpy(np.flatnonzero(part)) for part in (cut.rows, cut.cols))
+    whole[rows[:, None], cols] = tensor
+    return whole
 
 
 def in_file_form(checkpoint: Checkpoint, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ from pruning.bundle_values import read_quantized
 from pruning.evaluation.perplexity import check_masks
 from pruning.forward.hidden_states import Progress
 from pruning.quantization_grid import QuantizationGrid, Quantized
-from pruning.saving.dense import check_target, save_shards, shard_tensors
+from pruning.saving.dense import block_shards, check_target, check_whole, save_shards, shard_tensors
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -55,6 +55,7 @@ def save_packed(source: Path, masks: MaskBundle, folder: Path, progress: Progres
     """
     require_library()
     check_target(folder, source)
+    check_whole(masks)
     checkpoint = Checkpoint(source)
     refs = all_refs(checkpoint)
     check_masks(refs, masks)
@@ -65,7 +66,7 @@ def save_packed(source: Path, masks: MaskBundle, folder: Path, progress: Progres
         return packed_shard(checkpoint, keys, block, masks, packing)
 
     stamp = {"format": "pack-quantized", "masks_sha256": masks.sha256, "weights_sha256": checkpoint.sha256()}
-    save_shards(checkpoint, refs, folder, stamp, progress, content, config)
+    save_shards(checkpoint, block_shards(checkpoint, refs, content), folder, stamp, progress, config)
 
 
 def require_library() -> None:

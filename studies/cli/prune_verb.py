@@ -39,7 +39,8 @@ def prune(
     save_model
         Also write the pruned checkpoint to this folder.
     save_format
-        dense: ordinary weights with zeros; packed: quantized weights as compressed-tensors pack-quantized.
+        dense: ordinary weights with zeros, of structured pruning what is left; padded: that, all blocks as wide as the
+        widest; packed: quantized weights as compressed-tensors pack-quantized.
     dtype
         What the model computes in: float32, float16, bfloat16 (weights are saved in their own type).
     device
@@ -48,6 +49,7 @@ def prune(
         Only estimate memory and disk.
     """
     from checkpoints.coverage import coverage
+    from pruning.saving.sizes import sizes
     from studies.masks import contents_text
     from studies.prune import open_checkpoint, print_estimate, recipe_for, run_prune
 
@@ -61,3 +63,5 @@ def prune(
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")
+    if bundle.is_smaller:
+        sys.stderr.write(f"{sizes(open_checkpoint(model, dtype), bundle).line}\n")

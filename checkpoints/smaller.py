@@ -1,0 +1,126 @@
+"""A model folder of ours whose blocks have sizes that no config of its family can say: the settings of the model before
+pruning, and beside them what was taken out of it.
+
+    config.json                     of the model before pruning
+    prunesim-removal.safetensors    what was taken out (workloads/removal.py, Removal.arrays), names and numbers of the
+                                    model before; in its metadata "biased", the matrices that had no bias and have one
+    prunesim.safetensors.index.json and the shards it names: the tensors that are left, blocks numbered anew
+
+No loader but ours looks for files of these names, so none fills a whole model from them by mistake."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from transformers import PretrainedConfig, PreTrainedModel
+
+from checkpoints.cutting import cut_block
+from checkpoints.discovery import find_refs, find_stacks
+from checkpoints.weight_files import REMOVAL_NAME
+from workloads.errors import NotForThisModel, UserError
+from workloads.removal import Removal
+
+NUMBERS = ("layer_idx", "layer_id", "layer_number", "block_idx")  # what families call a block's own number
+INDEX_LISTS = ("mlp_only_layers", "moe_layers")  # settings that list numbers of blocks
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """What was taken out of a model, and the names of the matrices that had no bias and have one now."""
+
+    removal: Removal
+    biased: frozenset[str] = frozenset()
+
+    def write(self, file: Path) -> None:
+        metadata = {"biased": json.dumps(sorted(self.biased))}  # one key: safetensors writes several in any order
+        save_file(self.removal.arrays(), file, metadata=metadata)
+
+
+def read_smaller(folder: Path) -> Smaller | None:
+    """None of an ordinary model folder. Raises UserError for a damaged file."""
+    file = folder / REMOVAL_NAME
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="np") as content:
+            arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+            biased = json.loads((content.metadata() or {})["biased"])
+        return Smaller(Removal.from_arrays(arrays), frozenset(str(name) for name in biased))
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{file} cannot be read ({error}); save the model again") from None
+
+
+def shrink(model: PreTrainedModel, smaller: Smaller, config: PretrainedConfig) -> None:
+    """Makes a model without weights what pruning left of it, its configs and `config` too; blocks are numbered anew.
+
+    Raises UserError if the removal is of another model, and NotForThisModel for blocks that cannot be numbered anew.
+    """
+    removal, refs = smaller.removal, find_refs(model)
+    known = {ref.layer.name: ref.layer for block in refs for ref in block}
+    if strange := [name for name in (*removal.cuts, *smaller.biased) if name not in known]:
+        raise UserError(f"{strange[0]}, of which something was taken out, is not in this model; was it another?")
+    for layer in known.values():
+        removal.left(layer)
+    settings = block_settings(model, removal.blocks)
+    configs = {id(own): own for own in (config, *_configs(model))}
+    for own in configs.values():
+        for name, value in settings.items():
+            if hasattr(own.get_text_config(), name):
+                vars(own.get_text_config())[name] = value
+    biases = {name: torch.empty(known[name].out_features, device="meta") for name in smaller.biased}
+    number = 0
+    for stack in find_stacks(model):
+        gone = []
+        for n, block in enumerate(stack.blocks):
+            if number in removal.blocks:
+                gone.append(n)
+            else:
+                cut_block(block, f"{stack.path}.{n}", number, removal, biases)
+                _renumber(block, n - len(gone))
+            number += 1
+        for n in reversed(gone):
+            del stack.blocks[n]
+
+
+def block_settings(model: PreTrainedModel, gone: frozenset[int]) -> dict[str, Any]:
+    """The text settings that change when whole blocks go, under the names that the family uses. Raises NotForThisModel
+    for a model whose other blocks would not be what they were."""
+    config = model.config.get_text_config()
+    if not gone:
+        return {}
+    stacks = find_stacks(model)
+    if len(stacks) > 1:
+        raise NotForThisModel(f"{type(model).__name__} has {len(stacks)} stacks; whole blocks of it cannot be left out")
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        raise NotForThisModel(
+            f"{type(model).__name__} divides attention by the number of the block, so none can be left out"
+        )
+    count = len(stacks[0].blocks)
+    left = [n for n in range(count) if n not in gone]
+    settings: dict[str, Any] = {config.attribute_map.get("num_hidden_layers", "num_hidden_layers"): len(left)}
+    for name, value in config.to_dict().items():
+        if not isinstance(value, list | tuple):
+            continue
+        if name in INDEX_LISTS:
+            settings[name] = [left.index(n) for n in value if n in left]
+        elif "layer" in name and len(value) == count:
+            settings[name] = [value[n] for n in left]
+    return settings
+
+
+def _configs(model: PreTrainedModel) -> Iterator[PretrainedConfig]:
+    for module in model.modules():
+        if isinstance(own := getattr(module, "config", None), PretrainedConfig):
+            yield own
+
+
+def _renumber(block: torch.nn.Module, number: int) -> None:
+    for module in block.modules():
+        for name in NUMBERS:
+            if isinstance(vars(module).get(name), int):
+                setattr(module, name, number)
