@@ -8,8 +8,8 @@ from pruning.block_job import Warn
 from pruning.forward.hidden_states import Progress
 from pruning.recovery.finetune import finetune, read_history
 from pruning.recovery.plan import Plan
-from pruning.saving.dense import check_target
-from studies.prune import SAVERS
+from pruning.saving.dense import check_target, check_whole
+from studies.prune import SAVE_FORMATS, check_padded, save
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
@@ -20,9 +20,12 @@ def run_finetune(
     checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, out: Path, save_model: Path | None, save_format: str,
     progress: Progress, warn: Warn,
 ) -> MaskBundle:  # fmt: skip
-    """Writes the trained bundle and, if `save_model` is given, the checkpoint in the format "dense" or "packed"."""
-    if save_format not in SAVERS:
-        raise unknown("`save_format`", save_format, SAVERS)
+    """Writes the trained bundle and, if `save_model` is given, the checkpoint in one of SAVE_FORMATS."""
+    if save_format not in SAVE_FORMATS:
+        raise unknown("`save_format`", save_format, SAVE_FORMATS)
+    check_padded(save_format, masks.is_smaller, masks.header.method)
+    if save_format == "packed":
+        check_whole(masks)
     if save_model is None:
         if save_format != "dense":
             raise UserError(f"`save_format={save_format}` needs a folder: `save_model`")
@@ -33,7 +36,7 @@ def run_finetune(
     with writing(save_model):
         check_writable_folder(save_model)
         bundle = finetune(checkpoint, masks, plan, out, progress, warn)
-        SAVERS[save_format](checkpoint.folder, bundle, save_model, progress)
+        save(checkpoint.folder, bundle, save_model, save_format, progress)
     return bundle
 
 

@@ -100,11 +100,7 @@ def prune_and_save(
     progress: Progress,
     warn: Warn,
 ) -> MaskBundle:
-    if save_format == "padded" and not isinstance(recipe.method, StructuredMethod):
-        raise UserError(
-            f"`save_format=padded` is for what structured pruning leaves; {recipe.method.name} takes nothing out, save "
-            "the dense checkpoint"
-        )
+    check_padded(save_format, isinstance(recipe.method, StructuredMethod), recipe.method.name)
     if save_format == "packed":
         if recipe.quantization is None:
             raise UserError("`save_format=packed` holds quantized weights; say how many bits, for example `bits=4`")
@@ -120,6 +116,15 @@ def prune_and_save(
     bundle = prune(checkpoint, recipe, out, progress, warn)
     save(checkpoint.folder, bundle, save_model, save_format, progress)
     return bundle
+
+
+def check_padded(save_format: str, takes_out: bool, method: str) -> None:
+    """Raises UserError for padding where nothing is taken out."""
+    if save_format == "padded" and not takes_out:
+        raise UserError(
+            f"`save_format=padded` is for what structured pruning leaves; {method} takes nothing out, save the dense "
+            "checkpoint"
+        )
 
 
 def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progress: Progress) -> None:
