@@ -65,8 +65,11 @@ def _in_dtype(frame: pd.DataFrame, column: Column) -> pd.Series:
 
 def unpruned_weights(rows: pd.DataFrame) -> pd.Series:
     """(rows,) float64: of the layers before anything was taken out of them."""
-    sizes = (rows[f"unpruned_{name}"].fillna(rows[name]) for name in ("out_features", "in_features"))
-    return next(sizes).astype("float64") * next(sizes).astype("float64")
+    weights = rows["out_features"].astype("float64") * rows["in_features"].astype("float64")
+    if "unpruned_out_features" not in rows:
+        return weights
+    before = rows["unpruned_out_features"].astype("float64") * rows["unpruned_in_features"].astype("float64")
+    return before.fillna(weights)
 
 
 def undeclared(frame: pd.DataFrame, columns: Sequence[Column] = LAYER_COLUMNS) -> tuple[Column, ...]:
