@@ -65,17 +65,21 @@ class Trainer:
         total, sums = 0.0, list[torch.Tensor]()
         for loss, *found in self._over(gradients, ids, labels):
             total += float(loss)
-            sums = [a + g for a, g in zip(sums, found, strict=True)] if sums else [g.float() for g in found]
+            sums = sums or [torch.zeros_like(gradient, dtype=torch.float32) for gradient in found]
+            for own, gradient in zip(sums, found, strict=True):
+                own += gradient
         if not math.isfinite(total) or not all(bool(torch.isfinite(gradient).all()) for gradient in sums):
             return total if not math.isfinite(total) else math.nan
-        self.optimizer.zero_grad()
-        for gradient, (_, weights) in zip(sums, self._places.values(), strict=True):
+        sums.reverse()
+        for _, weights in self._places.values():
+            gradient = sums.pop()  # given back matrix by matrix
             for weight in weights:
                 weight.receive(weight.ref.view(gradient))
         nn.utils.clip_grad_norm_(self.trained, LONGEST_GRADIENT, foreach=False)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+        self.optimizer.zero_grad()
         for weight in self.weights:
             weight.settle()
         self.write()

@@ -37,6 +37,7 @@ class Job:
 
 _PRUNE = "prune model --method wanda --sparsity 0.5 --calibration {} --samples 2 --seq-len 8 --out out"
 _EVAL = "eval model --text text.txt --seq-len 16 --windows 2"
+_TUNE = "finetune model --masks {} --text {} --seq-len 16 --steps 2 --batch 2 --held-out 0.3 --out out"
 _ANY_MODEL = ("import model --out out", _PRUNE.format("ids.npy"), _EVAL)
 _BUNDLE = (
     "check {0}", "simulate {0} --on vitcod --out out.csv --format csv", "formats {0}", "simulate {0} --on a100-sxm",
@@ -66,11 +67,11 @@ JOBS = {
     "masks": Job("bundle/masks-*.safetensors", (m.change_safetensors, m.change_safetensors, *m.BYTES),
         tuple(c.format("bundle") for c in _BUNDLE), ("bundle", "model", "text.txt")),
     "quantized": Job("quantized/bundle.json", (m.change_json, *m.BYTES),
-        (*(c.format("quantized") for c in _BUNDLE), "simulate quantized --on "
-        "bitwave"), ("quantized", "model", "text.txt")),
+        (*(c.format("quantized") for c in _BUNDLE), "simulate quantized --on bitwave",
+        _TUNE.format("quantized", "ids.npy")), ("quantized", "model", "text.txt", "ids.npy")),
     "values": Job("quantized/values-*.safetensors", (m.change_safetensors, m.change_safetensors, *m.BYTES),
-        (*(c.format("quantized") for c in _BUNDLE), "simulate quantized --on "
-        "bitwave"), ("quantized", "model", "text.txt")),
+        (*(c.format("quantized") for c in _BUNDLE), "simulate quantized --on bitwave",
+        _TUNE.format("quantized", "ids.npy")), ("quantized", "model", "text.txt", "ids.npy")),
     "statistics": Job("bundle/statistics/*.safetensors", (m.change_safetensors, *m.BYTES),
         ("simulate bundle --on vitcod",), ("bundle",)),
     "npy": Job("mask.npy", (m.change_npy, m.change_npy, *m.BYTES),
@@ -85,6 +86,8 @@ JOBS = {
     "text": Job("text.txt", (m.change_words, *m.BYTES), (_EVAL, _PRUNE.format("text.txt")), ("model",)),
     "documents": Job("documents.jsonl", (m.change_json_lines, *m.BYTES), (_PRUNE.format("documents.jsonl"),),
         ("model",)),
+    "pairs": Job("pairs.jsonl", (m.change_json_lines, *m.BYTES), (_TUNE.format("bundle", "pairs.jsonl"),),
+        ("model", "bundle")),
     "gemms": Job("gemms.csv", (m.change_csv, m.change_csv, *m.BYTES),
         ("predict gemms.csv --on a100-pcie", "predict gemms.csv --on h100-sxm --dtype fp8 --out out.csv --format csv")),
     "rows": Job("rows.csv", (m.change_csv, m.change_csv, *m.BYTES), ("report rows.csv --out out",)),

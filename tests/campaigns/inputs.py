@@ -57,6 +57,8 @@ def make_inputs(folder: Path) -> None:
     (folder / "text.txt").write_text(text)
     lines = [json.dumps({"text": " ".join(rng.choice(WORDS, 40))}) for _ in range(6)]
     (folder / "documents.jsonl").write_text("\n".join(lines) + "\n")
+    pairs = [{"prompt": " ".join(words[:4]), "completion": f" {words[4]}"} for words in rng.choice(WORDS, (6, 5))]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)) + "\n")
     np.save(folder / "ids.npy", rng.integers(0, 280, (6, 16)))
     masks = {f"model.layers.{b}.self_attn.{r}_proj": rng.random((24, 40)) < 0.5 for b in (0, 1) for r in "qk"}
     np.savez_compressed(folder / "masks.npz", **masks)

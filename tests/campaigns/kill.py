@@ -30,6 +30,8 @@ JOBS = {  # name: (the command, inputs it needs)
     "gblm": (f"prune model --method gblm --sparsity 0.5 {_CALIBRATED}", ("model", "ids.npy")),
     "owl": (f"prune model --method wanda --sparsity 0.5 --allocation owl {_CALIBRATED}", ("model", "ids.npy")),
     "magnitude": ("prune model --method magnitude --sparsity 0.5 --out bundle --save-model saved", ("model",)),
+    "finetune": ("finetune model --masks bundle --text ids.npy --seq-len 16 --steps 4 --batch 2 --held-out 0.3 "
+        "--save-every 1 --patience 3 --out tuned --save-model saved", ("model", "bundle", "ids.npy")),
     "import": ("import masks.npz --out bundle", ("masks.npz",)),
     "import-checkpoint": ("import model --out bundle", ("model",)),
     "generate": ("generate --model shapes.json --density 0.5 --out bundle", ("shapes.json",)),

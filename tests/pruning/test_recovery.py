@@ -79,6 +79,11 @@ def test_every_sequence_once_a_round(count: int, batch: int, seed: int) -> None:
         assert sorted(taken[start : start + count]) == list(range(count))
 
 
+def test_rounds_and_seeds_have_orders_of_their_own() -> None:
+    orders = {tuple(Schedule(9, 1.0, 0, 20, seed).sequences_at(step, 20)) for seed in (0, 1) for step in (0, 1, 2)}
+    assert len(orders) == 6
+
+
 def ref_of(tmp_path: Path) -> object:
     return all_refs(Checkpoint(save("llama", tmp_path / "m")))[0][0]
 
