@@ -8,14 +8,20 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef, block_linears, find_refs
 from workloads.layers import Layer
+from workloads.removal import Removal
 
 
 def all_refs(checkpoint: Checkpoint) -> list[list[LinearRef]]:
     """The prunable matrices of every block, one that several blocks share only in the first, in the sizes that what was
     taken out leaves; none of blocks that are gone."""
+    return refs_left(checkpoint, checkpoint.removal)
+
+
+def refs_left(checkpoint: Checkpoint, removal: Removal) -> list[list[LinearRef]]:
+    """As `all_refs`, of what `removal` would leave; only before blocks are loaded without it."""
     blocks = []
     for block in find_refs(checkpoint.model):
-        left = [(ref, checkpoint.removal.left(ref.layer)) for ref in block]
+        left = [(ref, removal.left(ref.layer)) for ref in block]
         blocks.append([replace(ref, layer=layer) for ref, layer in left if layer is not None])
     return blocks
 

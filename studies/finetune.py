@@ -30,6 +30,8 @@ def run_finetune(
         if save_format != "dense":
             raise UserError(f"`save_format={save_format}` needs a folder: `save_model`")
         return finetune(checkpoint, masks, plan, out, progress, warn)
+    if masks.is_smaller:
+        raise UserError(f"{masks.folder} took units out, and such a model cannot be saved yet; leave `save_model` out")
     if save_model.resolve() == out.resolve():
         raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
     check_target(save_model, checkpoint.folder)

@@ -12,7 +12,7 @@ along the sequence.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,6 +130,18 @@ class BlockwiseModel:
         output = self.blocks[number](entering[:, :own], *call.args, **call.kwargs)
         output = output[0] if isinstance(output, tuple | list) else output
         return (output if own == shape[1] else torch.cat([output, carried], dim=1)).to(hidden.device)
+
+    def hand_through(self, number: int) -> Callable[..., Any]:
+        """A forward for a block that was taken out: the hidden states it is called with, in the form in which the
+        blocks of its stack return theirs."""
+        block, stack = self.blocks[number], self.stack_of(number)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hidden, _ = read_call(block, args, kwargs)
+            tail = self._tail(stack, hidden)
+            return hidden if tail is None else (hidden, *tail)
+
+        return forward
 
     @contextmanager
     def heads(self) -> Iterator[None]:

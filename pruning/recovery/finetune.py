@@ -11,16 +11,17 @@ A killed run goes on after its last saved step, to the same bytes; on the CPU wh
 import math
 import time
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
-from checkpoints.prunable import all_refs, parameter_name
+from checkpoints.prunable import parameter_name, refs_left
 from pruning.block_job import Warn
-from pruning.bundle_values import to_values
-from pruning.evaluation.perplexity import check_masks, check_predicts
+from pruning.bundle_values import BIAS, to_values
+from pruning.evaluation.perplexity import check_masks, check_predicts, check_removal
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import Progress
 from pruning.parallel import one_thread_per_operation
@@ -47,6 +48,7 @@ from workloads.bundle_writer import BundleWriter
 from workloads.errors import NotForThisModel, UserError
 from workloads.files import pretty_json, read_json, write_text
 from workloads.locking import writing
+from workloads.patterns import GONE
 
 HISTORY_FILE = "finetune.json"
 SUFFIX = "+finetune"  # behind the method's name
@@ -81,8 +83,9 @@ def finetune(
     Raises UserError for masks of another model, a text that does not fit, a loss that is not finite, and folders that
     cannot be written; NotForThisModel for a model that predicts no next token.
     """
-    refs = all_refs(checkpoint)
-    check_trainable(checkpoint, refs, masks, out)
+    check_trainable(checkpoint, masks, out)
+    refs = refs_left(checkpoint, masks.removal)
+    check_masks(refs, masks)
     chosen = plan.selection.names([ref.layer for block in refs for ref in block if ref.layer.name in masks])
     for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):
         check_grid(masks, ref)
@@ -103,19 +106,19 @@ def finetune(
                 if fresh or isinstance(error, Diverged):
                     writer.discard()
                 raise
-            write_weights(session, writer, refs, weights)
+            write_weights(session, writer, weights)
             write_text(out / HISTORY_FILE, pretty_json({"losses": plain_looks(state.looks)}))
         bundle = writer.finish()
         forget(out)
         return bundle
 
 
-def check_trainable(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: MaskBundle, out: Path) -> None:
+def check_trainable(checkpoint: Checkpoint, masks: MaskBundle, out: Path) -> None:
     if out.resolve() == masks.folder.resolve():
         raise UserError(f"`out` and `masks` are both {out}; the trained bundle needs a folder of its own")
     if checkpoint.model.dtype == torch.float16:
         raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
-    check_masks(refs, masks)
+    check_removal(checkpoint, masks)
     check_predicts(checkpoint)
     if not BlockwiseModel(checkpoint).causal:
         raise NotForThisModel(f"{checkpoint.folder}: its tokens see later tokens, so it predicts none to be trained on")
@@ -124,7 +127,7 @@ def check_trainable(checkpoint: Checkpoint, refs: list[list[LinearRef]], masks: 
 
 def check_grid(masks: MaskBundle, ref: LinearRef) -> None:
     entry = masks.entry(ref.layer.name)
-    if entry.weight_bits is not None and not entry.values:
+    if entry.weight_bits is not None and "codes" not in masks.values(ref.layer.name):
         raise UserError(
             f"{masks.folder}: {entry.name} has {entry.weight_bits} bits, but the bundle does not hold its codes, so no "
             "grid is known to keep to; leave it as it is by `skip`, or quantize by prune with `bits`"
@@ -226,21 +229,25 @@ def duration(seconds: float) -> str:
     )
 
 
-def write_weights(
-    session: Session, writer: BundleWriter, refs: list[list[LinearRef]], weights: list[MaskedWeight]
-) -> None:
-    """The entries of the bundle in their blocks, trained or as they were."""
-    trained = {weight.ref.layer.name: weight for weight in weights}
-    for block in refs:
-        for ref in block:
-            name = ref.layer.name
-            if name not in session.masks or name in writer.written:
+def write_weights(session: Session, writer: BundleWriter, weights: list[MaskedWeight]) -> None:
+    """The entries of the bundle, a shard a block, trained or as they were."""
+    masks, trained = session.masks, {weight.ref.layer.name: weight for weight in weights}
+    if masks.is_smaller and writer.removal is None:
+        writer.remove(masks.removal)
+    for _, entries in groupby(masks.entries, key=lambda entry: entry.block):
+        for entry in entries:
+            if entry.name in writer.written:
                 continue
-            entry, values = session.masks.entry(name), session.masks.values(name)
-            if name in trained:
-                stored = session.checkpoint.stored_dtype(parameter_name(ref))
-                values = to_values(trained[name].decision(), stored)
-            writer.add(ref.layer, session.masks[name], entry.pattern, entry.weight_bits, entry.group_size, values)
+            if entry.pattern == GONE:
+                writer.add_gone(entry.layer)
+                continue
+            values = masks.values(entry.name)
+            if entry.name in trained:
+                weight = trained[entry.name]
+                stored = session.checkpoint.stored_dtype(parameter_name(weight.ref))
+                values = to_values(weight.decision(), stored) | {k: v for k, v in values.items() if k == BIAS}
+            mask, grid = masks[entry.name], (entry.weight_bits, entry.group_size)
+            writer.add(entry.layer, mask, entry.pattern, *grid, values=values, unpruned=entry.unpruned)
         writer.commit()
 
 

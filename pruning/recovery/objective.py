@@ -5,6 +5,7 @@ Over the T predicted tokens that count (all of a text, those of completions):
     loss    mean_t -log p_t(next token)                                 p: softmax of the logits, in float32
     logits  + weight * mean_t KL(q_t || p_t)                            q: the dense model's, at temperature 1
     layers  + weight * mean_t mean_b ||h_bt - g_bt||^2 / ||g_bt||^2     h: output of block b, g: the dense model's
+                                                                        (of blocks that are left)
 
 Both distances are 0 where the two models agree. Dropout is off in both.
 """
@@ -60,9 +61,13 @@ class Objective:
 
     def __init__(self, student: Checkpoint, teacher: Checkpoint | None, distill: str | None, weight: float):
         self.distill, self.weight = distill, weight
-        recorded = distill == "layers"
-        self._student = (student.model, Recorder(student.blocks) if recorded else None)
-        self._teacher = (teacher.model, Recorder(teacher.blocks) if recorded else None) if teacher else None
+        left = [n for n in range(len(student.blocks)) if n not in student.removal.blocks]
+
+        def recorder(of: Checkpoint) -> Recorder | None:
+            return Recorder([of.blocks[number] for number in left]) if distill == "layers" else None
+
+        self._student = student.model, recorder(student)
+        self._teacher = (teacher.model, recorder(teacher)) if teacher else None
 
     def text_loss(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Sum over the tokens that count, float32 scalar; ids and labels (batch, seq) int64, labels IGNORED where a

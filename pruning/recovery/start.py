@@ -66,7 +66,7 @@ def ranks_of(masks: MaskBundle, plan: Plan, refs: list[list[LinearRef]], chosen:
     importance = [1.0] * len(blocks)
     if plan.importance == KEPT:
         entries = [[masks.entry(ref.layer.name) for ref in refs[n] if ref.layer.name in masks] for n in blocks]
-        importance = [sum(e.nnz for e in found) / sum(e.layer.n_weights for e in found) for found in entries]
+        importance = [sum(e.nnz for e in found) / sum(e.unpruned.n_weights for e in found) for found in entries]
     elif plan.importance is not None:
         given = read_importance(plan.importance, len(refs))
         importance = [given[number] for number in blocks]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs, parameter_name
-from pruning.bundle_values import read_quantized, read_weight
+from pruning.bundle_values import read_biases, read_quantized, read_weight
 from pruning.config import FinetuneConfig
 from pruning.evaluation.perplexity import perplexity
 from pruning.recovery import finetune as module
@@ -99,6 +99,64 @@ def test_masks_patterns_and_grids_are_held(family: str, kind: str, mode: str, tm
         assert bool((codes - codes.round()).abs().max() < 1e-4)
         assert 0 <= float(codes.round().min()) <= float(codes.round().max()) <= 2**old.weight_bits - 1
     assert moved > 0
+
+
+SMALLER: list[tuple[str, dict[str, Any]]] = [
+    ("llama", {"method": "flap"}),
+    ("llama", {"method": "shortgpt"}),
+    ("gpt2", {"method": "obs-sp"}),
+    ("mixtral", {"method": "cfsp"}),
+]
+
+
+@pytest.mark.parametrize("more", [{}, {"mode": "lora", "importance": "kept"}, {"distill": "layers"}])
+@pytest.mark.parametrize(("family", "settings"), SMALLER)
+def test_models_that_were_made_smaller(
+    family: str, settings: dict[str, Any], more: dict[str, Any], tmp_path: Path, ids: str
+) -> None:
+    """Sizes, what is gone and biases stay, weights move, and the held-out losses are those of eval, which runs the
+    model block by block."""
+    model = save(family, tmp_path / "model")
+    masks = made(model, tmp_path / "masks", sparsity=0.5, **settings)
+    bundle = trained(model, masks, tmp_path / "trained", ids, **more)
+    bundle.validate()
+    assert {n: a.tolist() for n, a in bundle.removal.arrays().items()} == {
+        n: a.tolist() for n, a in masks.removal.arrays().items()
+    }
+    for old, new in zip(masks.entries, bundle.entries, strict=True):
+        assert (old.name, old.pattern, old.layer, old.unpruned) == (new.name, new.pattern, new.layer, new.unpruned)
+    assert all(read_weight(bundle, entry.name) is not None for entry in bundle.layers)
+    before, after = read_biases(masks), read_biases(bundle)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    looks, last = read_history(bundle), token_ids(10, 12)[8:]
+    assert looks[0].held_out_loss != looks[-1].held_out_loss
+    for seen, of in ((looks[0], masks), (looks[-1], bundle)):
+        assert math.log(perplexity(Checkpoint(model), last, of, quiet)) == pytest.approx(seen.held_out_loss, rel=1e-5)
+
+
+def test_a_smaller_run_that_was_killed_goes_on_to_the_same_bytes(
+    tmp_path: Path, ids: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save("llama", tmp_path / "model")
+    masks = made(model, tmp_path / "masks", method="flap", sparsity=0.5)
+    trained(model, masks, tmp_path / "whole", ids)
+    written, values = [], module.to_values
+
+    def die(*args: Any) -> Any:
+        if len(written) == 9:  # in the second block
+            raise KeyboardInterrupt
+        written.append(args)
+        return values(*args)
+
+    monkeypatch.setattr(module, "to_values", die)
+    with pytest.raises(KeyboardInterrupt):
+        trained(model, masks, tmp_path / "killed", ids)
+    monkeypatch.undo()
+    assert (tmp_path / "killed" / "removal.safetensors").exists()
+    assert (tmp_path / "killed" / "values-00000.safetensors").exists()
+    trained(model, masks, tmp_path / "killed", ids)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def read_or_dense(model: Path, masks: MaskBundle, name: str) -> torch.Tensor:
