@@ -320,7 +320,7 @@ def test_what_cannot_be_trained(tmp_path: Path, ids: str) -> None:
     model, other = save("llama", tmp_path / "model"), save("gpt2", tmp_path / "other")
     masks = made(model, tmp_path / "masks", method="magnitude", rule="row")
     out = tmp_path / "out"
-    assert "is not in this model" in refused(other, masks, out, ids)
+    assert "this model has no such layer; was it made for another model?" in refused(other, masks, out, ids)
     with pytest.raises(UserError, match="a folder of its own"):
         trained(model, masks, masks.folder, ids)
     assert "asked for: 10 of 13" in refused(model, masks, out, ids, seq_len=13)
