@@ -1,8 +1,10 @@
 """Accelerators by their classes, and what one of your own is made of.
 
-from prunesim.machines import Array, Ddr4, Vitcod
+    from prunesim.machines import Array, Ddr4, Vitcod
 
-ps.simulate("masks/", on=Vitcod(array=Array(32, 32), dram=Ddr4(channels=2)), tokens=2048)
+    ps.simulate("masks/", on=Vitcod(array=Array(32, 32), dram=Ddr4(channels=2)), tokens=2048)
+
+Sections that are not given are the preset's.
 """
 
 from simulator.accelerators import Accelerator

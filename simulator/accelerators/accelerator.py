@@ -14,9 +14,12 @@ import numpy as np
 from simulator.accelerators.baseline import beside_unpruned
 from simulator.cycles import LayerCycles, Outcome
 from simulator.identity import source_sha256
+from simulator.machine.parts import check_heard
 from simulator.machine.spec import (
     checked,
     difference,
+    keys_set,
+    left_to_defaults,
     preset_path,
     preset_values,
     spec_sha256,
@@ -77,7 +80,10 @@ class Accelerator(ABC):
         if sections:
             plain, values = values, with_sections(self.name, cls.spec_type, values, sections)
             changed = difference(plain, values)
-        self.spec = checked(self.name, cls.spec_type, with_overrides(self.name, cls.spec_type, values, overrides))
+        values = with_overrides(self.name, cls.spec_type, values, overrides)
+        self.spec = checked(self.name, cls.spec_type, values)
+        stated = [key for key in keys_set(changed) if key not in left_to_defaults(sections)]
+        check_heard(self.name, cls.spec_type, values, [*stated, *keys_set(overrides)])
         self.settings = " ".join(" ".join([*changed, *overrides]).split())  # what was set differently from the preset
         given = [repr(override) for override in overrides] + ([f"preset={preset!r}"] if preset else [])
         given += ([f"name={name!r}"] if name else []) + [f"{key}={value!r}" for key, value in sections.items()]
@@ -97,6 +103,7 @@ class Accelerator(ABC):
             return self
         values = with_overrides(self.name, self.spec_type, dataclasses.asdict(self.spec), overrides)
         spec: Any = checked(self.name, self.spec_type, values)
+        check_heard(self.name, self.spec_type, values, keys_set(overrides))
         return type(self).of(spec, self.name, " ".join(" ".join([self.settings, *overrides]).split()))
 
     @abstractmethod

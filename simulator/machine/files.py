@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from simulator.machine.parts import check_heard
 from simulator.machine.spec import flat
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
@@ -70,7 +71,9 @@ def _composed(
     if described is None:
         raise UserError(f'{path}: `base` is missing; say what the machine is based on, such as base = "vitcod"')
     kind, spec_type, known = described
-    return kind, spec_type, overlaid(path, spec_type, known, values)
+    laid, before = overlaid(path, spec_type, known, values), flat(known)
+    check_heard(path, spec_type, laid, [key for key, value in flat(values).items() if before.get(key) != value])
+    return kind, spec_type, laid
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Parts that machine descriptions share, with the ranges their values may have."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from collections.abc import Mapping as Values
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field
 
 from simulator.energy import EnergySpec, UnitEnergies, unit_energies
+from workloads.errors import UserError
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
@@ -86,6 +89,44 @@ class Dram:
     efficiency: Fraction = 1.0
     device: DramDevice = "generic"
     channels: PositiveInt = 1
+
+
+GENERIC_ALONE = ("dram.bandwidth_gbps", "dram.efficiency", "energy.dram")
+NAMED_ALONE = ("dram.channels",)
+
+
+def unheard(spec_type: Any, values: Values[str, Any]) -> tuple[str, ...]:
+    """The keys that have no effect beside the DRAM device that `values` of a `spec_type` name; none where its DRAM is
+    of a class of its own."""
+    device = _device(values)
+    if get_type_hints(spec_type).get("dram") is not Dram or device not in get_args(DramDevice):
+        return ()
+    return NAMED_ALONE if device == "generic" else GENERIC_ALONE
+
+
+def check_heard(name: object, spec_type: Any, values: Values[str, Any], keys: Iterable[str]) -> None:
+    """Raises UserError for the first of `keys`, the ones that were just set in `values`, that has no effect beside the
+    DRAM device there now. What an earlier setting or the preset said is not among them: a device may be put in its
+    place."""
+    asked = [key for key in keys if key in (*GENERIC_ALONE, *NAMED_ALONE)]
+    key = next((key for key in asked if key in unheard(spec_type, values)), None)
+    if key is None:
+        return
+    device = _device(values)
+    if device == "generic":
+        named = ", ".join(each for each in get_args(DramDevice) if each != "generic")
+        raise UserError(
+            f"{name}: {key} has no effect beside dram.device = generic, which delivers dram.bandwidth_gbps x "
+            f"dram.efficiency, so leave it out, or name a device ({named})"
+        )
+    raise UserError(
+        f"{name}: {key} has no effect beside dram.device = {device}, which brings its own bandwidth and energy; leave "
+        "it out (dram.channels says how many), or set dram.device = generic"
+    )
+
+
+def _device(values: Values[str, Any]) -> str:
+    return str(values.get("dram", {}).get("device", "generic"))
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,17 @@ def with_sections(name: str, spec_type: Any, values: Mapping[str, Any], sections
     return result
 
 
+def left_to_defaults(sections: Mapping[str, Any]) -> set[str]:
+    """The keys that parts among `sections` have at their class's default."""
+    return {
+        f"{key}.{field.name}"
+        for key, part in sections.items()
+        if dataclasses.is_dataclass(part) and not isinstance(part, NamedDram)
+        for field in dataclasses.fields(part)
+        if field.default == getattr(part, field.name)
+    }
+
+
 def with_overrides(name: str, spec_type: Any, values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`values` with every "key=value" set, in order. Raises UserError for a key that the description does not have."""
     known = flat(values)
@@ -135,6 +146,11 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key.strip(), value.strip() if holds_dates(parsed) else parsed
 
 
+def keys_set(overrides: Sequence[str]) -> list[str]:
+    """The keys of "key=value" texts, in order."""
+    return [override.partition("=")[0].strip() for override in overrides]
+
+
 def holds_dates(value: Any) -> bool:
     """Whether a TOML value is, or has in it, a date or a time. No setting is one: they are taken as the text they
     are."""
@@ -149,6 +165,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return result
+
+
+def without_keys(values: Mapping[str, Any], keys: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """A copy of `values` that lacks the dotted `keys`."""
+    return {
+        key: without_keys(value, keys, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if f"{prefix}{key}" not in keys
+    }
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -10,19 +10,22 @@ from simulator.gpu import kernel_times as gemm
 from simulator.gpu.layers import NOTES
 from simulator.gpu.named import gpu_values, is_gpu
 from simulator.machine.files import based_on, described_by, is_machine_file, toml_text
-from simulator.machine.spec import preset_path
+from simulator.machine.parts import unheard
+from simulator.machine.spec import preset_path, without_keys
 
 OURS = (*ACCELERATORS, *GPUS, *ATTENTION_MODELS)
 
 
 def toml_of(name: str) -> str:
-    """The machine as a file that `on` reads: what it is based on and every key. Raises UserError for what is none."""
+    """The machine as a file that `on` reads: what it is based on and every key that has an effect. Raises UserError for
+    what is none."""
     if name in OURS:
         return f'base = "{name}"\n\n{preset_path(name).read_text(encoding="utf-8").strip()}\n'
     if is_gpu(name):
         label, values, _ = gpu_values(name)
     elif is_machine_file(name):
-        label, (_, _, values) = described_by(Path(name), described)
+        label, (_, spec_type, values) = described_by(Path(name), described)
+        values = without_keys(values, unheard(spec_type, values))
     else:
         return toml_text({"base": name, **described(name)[2]})
     base = list(based_on(Path(name)))[-1] if is_machine_file(name) else name

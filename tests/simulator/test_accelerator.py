@@ -10,6 +10,7 @@ from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.dstc.cycle import Dstc
 from simulator.accelerators.sparten.cycle import Sparten
 from simulator.accelerators.systolic.cycle import Systolic
+from simulator.accelerators.vitcod.attention.target import open_attention
 from simulator.accelerators.vitcod.cycle import Vitcod
 from simulator.expected import expected
 from simulator.machine import Array, Buffers, Clock, Ddr4, Dram, Hbm3, Number
@@ -59,6 +60,43 @@ def test_settings_come_after_parts_and_both_after_the_preset():
     assert made.spec.clock.mhz == 800
     assert made.spec.array == Systolic(preset="tpu-v4").spec.array
     assert made.settings == "clock.mhz=700 dram.device=HBM3 dram.channels=4 clock.mhz=800"
+
+
+UNHEARD = r"vitcod: dram\.{} has no effect beside dram\.device = {}"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Vitcod("dram.device=HBM2", "dram.bandwidth_gbps=9"), UNHEARD.format("bandwidth_gbps", "HBM2")),
+        (lambda: Vitcod("dram.efficiency=.5", "dram.device=HBM2"), UNHEARD.format("efficiency", "HBM2")),
+        (lambda: Vitcod("dram.channels=1"), UNHEARD.format("channels", "generic")),
+        (lambda: Vitcod(dram=Ddr4()).changed("dram.bandwidth_gbps=9"), UNHEARD.format("bandwidth_gbps", "DDR4-3200")),
+        (lambda: Vitcod(dram=Dram(9, device="HBM3")), UNHEARD.format("bandwidth_gbps", "HBM3")),
+        (lambda: Vitcod(dram={"channels": 2}), UNHEARD.format("channels", "generic")),
+        (lambda: Vitcod(dram=Dram(9, channels=2)), UNHEARD.format("channels", "generic")),
+        (
+            lambda: Vitcod("energy.dram=HBM2", dram=Hbm3()),
+            "vitcod: energy.dram has no effect beside dram.device = HBM3",
+        ),
+        (
+            lambda: open_attention("vitcod-attention", ["dram.channels=2"]),
+            r"vitcod-attention: dram\.channels has no effect beside dram\.device = generic, .*, so leave it out, or name a device",
+        ),
+    ],
+)
+def test_a_setting_that_the_dram_does_not_hear_is_refused(make, said):
+    with pytest.raises(UserError, match=said) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_a_later_device_takes_the_place_of_an_earlier_one():
+    """What was set before stays in the spec, as a preset's own does; nobody asked for it beside the new device."""
+    named = Vitcod("dram.bandwidth_gbps=9", "dram.efficiency=0.5").changed("dram.device=HBM2", "dram.channels=2")
+    assert (named.spec.dram.device, named.spec.dram.channels) == ("HBM2", 2)
+    again = named.changed("dram.device=generic")
+    assert (again.spec.dram.bandwidth_gbps, again.spec.dram.efficiency) == (9, 0.5)
 
 
 def test_a_preset_may_be_a_file_or_values(tmp_path: Path):

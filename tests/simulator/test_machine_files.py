@@ -10,6 +10,7 @@ from simulator.gpu.named import find_gpu, is_gpu
 from simulator.gpu.spec import GPUS
 from simulator.machine.files import keys_of, toml_text
 from simulator.machine.spec import flat, preset_values
+from studies.cli.machines import toml_of
 from workloads.errors import UserError
 from workloads.parsing import parse_toml
 
@@ -29,7 +30,7 @@ def test_only_what_differs_is_stated(tmp_path):
 
 
 def test_later_files_win(tmp_path):
-    write(tmp_path, "one.toml", "[clock]\nmhz = 100\n[array]\nclusters = 2\n")
+    write(tmp_path, "one.toml", '[clock]\nmhz = 100\n[array]\nclusters = 2\n[dram]\ndevice = "HBM2"\n')
     write(tmp_path, "two.toml", "[clock]\nmhz = 200\n")
     made = open_accelerator(
         write(
@@ -74,6 +75,48 @@ def test_the_source_of_a_foreign_class_is_in_the_hash(tmp_path):
     write(tmp_path, "elsewhere.py", text)
     assert one.source_sha256
     assert open_accelerator(write(tmp_path, "chip.py", text) + ":Mine").sha256 == one.sha256
+
+
+DRAM = {
+    "device": '[dram]\ndevice = "HBM2"\n',
+    "bandwidth": "[dram]\nbandwidth_gbps = 99\n",
+    "efficiency": "[dram]\nefficiency = 0.123\n",
+    "channels": "[dram]\nchannels = 3\n",
+    "energy": '[energy]\ndram = "HBM3"\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["device", "bandwidth"], "bandwidth.toml: dram.bandwidth_gbps has no effect beside dram.device = HBM2"),
+        (["device", "efficiency"], "efficiency.toml: dram.efficiency has no effect beside dram.device = HBM2"),
+        (["device", "energy"], "energy.toml: energy.dram has no effect beside dram.device = HBM2"),
+        (["channels"], "channels.toml: dram.channels has no effect beside dram.device = generic"),
+        (["channels", "device"], "channels.toml: dram.channels has no effect"),
+        (["device", "channels"], ""),
+        (["bandwidth", "efficiency", "energy", "device"], ""),
+    ],
+)
+def test_a_file_says_nothing_of_a_dram_that_is_not_there(tmp_path, files, said):
+    for name in files:
+        write(tmp_path, f"{name}.toml", DRAM[name])
+    both = write(tmp_path, "both.toml", f"base = {['sparten', *(f'{name}.toml' for name in files)]}\n")
+    if said:
+        with pytest.raises(UserError) as refused:
+            open_accelerator(both)
+        assert said in str(refused.value)
+        return
+    made = open_accelerator(both)
+    assert made.spec.dram.device == "HBM2"
+    shown = write(tmp_path, "shown.toml", toml_of(both).replace('"both"', '"shown"'))
+    again = open_accelerator(shown)  # what `show --toml` prints can be read again
+    assert (again.spec.dram.device, again.spec.dram.channels) == ("HBM2", made.spec.dram.channels)
+    assert again.spec.array == made.spec.array
+
+
+def test_a_whole_preset_over_itself_says_nothing_new(tmp_path):
+    assert open_accelerator(write(tmp_path, "all.toml", toml_of("sparten"))).spec == open_accelerator("sparten").spec
 
 
 def test_gpus_too(tmp_path):

@@ -84,7 +84,7 @@ FAULTS = [
     (changed(scale_bytes=lambda found, work, spec: 5), "parts sum to the whole", "8 x bytes"),
     (changed(stall_cycles=lambda found, work, spec: -1), "parts sum to the whole", "buffer cycles"),
     (changed(compute_cycles=lambda f, work, s: work.rows * work.cols * 9 - work.nnz), "more zeros", "with"),
-    (changed(stall_cycles=lambda f, w, spec: int(spec.dram.bandwidth_gbps * 1000)), "more bandwidth", "bandwidth_gbps"),
+    (changed(stall_cycles=lambda f, w, spec: int(spec.dram.channels * 1000)), "more bandwidth", "dram.channels"),
     (changed(stall_cycles=lambda f, w, spec: int(spec.buffers.output_kib * 9999)), "larger buffers", "output_kib"),
     (changed(compute_cycles=lambda f, w, s: f.compute_cycles // 2), "full mask is the baseline", ""),
     (LeavesOutDepth, "geometry says all", "array.depth"),

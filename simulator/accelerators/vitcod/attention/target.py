@@ -25,7 +25,8 @@ from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible
 from simulator.engine import Stream
 from simulator.machine.files import Described, based_on, described_by, is_machine_file
-from simulator.machine.spec import checked, preset_values, spec_sha256, with_overrides
+from simulator.machine.parts import check_heard
+from simulator.machine.spec import checked, keys_set, preset_values, spec_sha256, with_overrides
 from simulator.trace import Timeline, timeline
 from workloads.bundle import BundleHeader
 from workloads.columns.column import Column
@@ -242,7 +243,9 @@ def open_attention(name: str, overrides: Sequence[str] = ()) -> AttentionTarget:
     label, (model, spec_type, values) = (
         described_by(Path(name), described) if is_machine_file(name) else (name, described(name))
     )
-    spec: Any = checked(label, spec_type, with_overrides(label, spec_type, values, overrides))
+    values = with_overrides(label, spec_type, values, overrides)
+    spec: Any = checked(label, spec_type, values)
+    check_heard(label, spec_type, values, keys_set(overrides))
     return AttentionTarget(label, model, spec, " ".join(" ".join(overrides).split()))
 
 
