@@ -14,6 +14,7 @@ import torch
 
 from workloads.threads import worker_count
 
+PIECE_TOKENS = {"cpu": 512, "cuda": 4096}
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -50,3 +51,14 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def over_pieces(function: Callable[..., Result], device: torch.device, *batch: torch.Tensor) -> Iterator[Result]:
+    """Results of function(*piece), in order, for the pieces of a batch of tensors (sequences, tokens), on the device.
+    A piece has at most PIECE_TOKENS tokens, whatever the number of threads; on the CPU pieces run side by side, on a
+    GPU one after the other."""
+    sequences = max(1, PIECE_TOKENS[device.type] // batch[0].shape[1])
+    pieces = list(zip(*(each.to(device).split(sequences) for each in batch), strict=True))
+    if device.type == "cpu":
+        return ordered_map(lambda piece: function(*piece), pieces, large=True)
+    return (function(*piece) for piece in pieces)

@@ -1,27 +1,22 @@
 """One optimizer step: gradients of the model's weights, piece by piece, handed to the numbers behind them.
 
-A batch is cut into pieces of at most PIECE_TOKENS, the same for any number of threads. On the CPU pieces run side by
+A batch is cut into pieces (pruning/parallel.py), the same for any number of threads. On the CPU pieces run side by
 side, each operation on one thread, and their gradients are added in order: the same bits whatever the thread count. On
 a GPU they run one after the other; its own sums are not promised to be the same twice.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import parameter_name
-from pruning.parallel import ordered_map
+from pruning.parallel import over_pieces
 from pruning.recovery.masked_weights import MaskedWeight
 from pruning.recovery.objective import IGNORED, Objective
 
-PIECE_TOKENS = {"cpu": 512, "cuda": 4096}
 LONGEST_GRADIENT = 1.0  # a longer one (2-norm over all trained numbers) is scaled down to it
-Result = TypeVar("Result")
-Piece = tuple[torch.Tensor, torch.Tensor]  # ids, labels
 
 
 class Trainer:
@@ -57,13 +52,13 @@ class Trainer:
         or gradient that is not finite changes nothing, and comes back as NaN or Inf."""
         count = int((labels[:, 1:] != IGNORED).sum())
 
-        def gradients(piece: Piece) -> tuple[torch.Tensor, ...]:
+        def gradients(*piece: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with torch.enable_grad():
                 loss = self.objective(*piece) / count
                 return loss.detach(), *torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 
         total, sums = 0.0, list[torch.Tensor]()
-        for loss, *found in self._over(gradients, ids, labels):
+        for loss, *found in over_pieces(gradients, self._device, ids, labels):
             total += float(loss)
             sums = sums or [torch.zeros_like(gradient, dtype=torch.float32) for gradient in found]
             for own, gradient in zip(sums, found, strict=True):
@@ -88,14 +83,8 @@ class Trainer:
     def held_out_loss(self, ids: torch.Tensor, labels: torch.Tensor) -> float:
         """The text's mean loss over the tokens that count, without training."""
 
-        def loss(piece: Piece) -> float:
+        def loss(*piece: torch.Tensor) -> float:
             with torch.no_grad():
                 return float(self.objective.text_loss(*piece))
 
-        return sum(self._over(loss, ids, labels)) / int((labels[:, 1:] != IGNORED).sum())
-
-    def _over(self, function: Callable[[Piece], Result], ids: torch.Tensor, labels: torch.Tensor) -> Iterator[Result]:
-        sequences = max(1, PIECE_TOKENS[self._device.type] // ids.shape[1])
-        ids, labels = ids.to(self._device), labels.to(self._device)
-        pieces = list(zip(ids.split(sequences), labels.split(sequences), strict=True))
-        return ordered_map(function, pieces, large=True) if self._device.type == "cpu" else map(function, pieces)
+        return sum(over_pieces(loss, self._device, ids, labels)) / int((labels[:, 1:] != IGNORED).sum())

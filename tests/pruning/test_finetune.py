@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs, parameter_name
+from pruning import parallel
 from pruning.bundle_values import read_biases, read_quantized, read_weight
 from pruning.config import FinetuneConfig
 from pruning.evaluation.perplexity import perplexity
@@ -267,7 +268,7 @@ def test_the_same_bytes_whatever_the_threads_and_with_activations_computed_again
 ) -> None:
     model = save("mixtral", tmp_path / "model")
     masks = made(model, tmp_path / "masks", method="magnitude", rule="row")
-    monkeypatch.setitem(module.Trainer.step.__globals__["PIECE_TOKENS"], "cpu", 12)  # a sequence a piece
+    monkeypatch.setitem(parallel.PIECE_TOKENS, "cpu", 12)  # a sequence a piece
     for threads, name, more in (("1", "one", {}), ("3", "three", {}), ("2", "again", {"recompute": True})):
         monkeypatch.setenv("PRUNESIM_THREADS", threads)
         trained(model, masks, tmp_path / name, ids, batch=5, distill="layers", **more)
