@@ -2,8 +2,8 @@
 bundle is written, block by block.
 
 A method scores the dense model, or (`propagates`) what the pruned blocks before a block produce; then its units are
-decided at once. After every block its scores and the hidden states are on disk, so a killed run continues there, to
-identical bytes.
+decided at once, by their scores or (`searches`) by the loss of the whole model without them. After every block its
+scores and the hidden states are on disk, so a killed run continues there, to identical bytes.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,8 @@ from pruning.run.context import Run
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.layouts import Layouts
+from pruning.structured.masked_model import MaskedModel, check_has_loss
+from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel, UserError
@@ -42,7 +44,6 @@ from workloads.mask import PackedMask
 from workloads.patterns import DENSE, SMALLER
 from workloads.removal import WORDS, Removal
 
-Kept = dict[str, np.ndarray]
 PROBE = (2, 8)  # sequences and tokens with which blocks are tried out
 
 
@@ -60,6 +61,8 @@ def prune_structured(run: Run) -> None:
         removal = run.writer.removal
         if removal is None:
             try:
+                if method.searches:
+                    check_searchable(run, method, model)
                 blocks, kept = score_blocks(run, method, model, layouts)
                 removal = decide(run, method, blocks, kept)
             except UserError:  # nothing of it would help another try
@@ -69,6 +72,11 @@ def prune_structured(run: Run) -> None:
         write_blocks(run, method, layouts, removal)
     for number in range(len(run.refs)):
         scores_file(run, number).unlink(missing_ok=True)
+    search_file(run).unlink(missing_ok=True)
+
+
+def search_file(run: Run) -> Path:
+    return run.writer.folder / "search-00000.safetensors"
 
 
 def scores_file(run: Run, number: int) -> Path:
@@ -198,7 +206,35 @@ def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: 
     if not method.propagates:
         wanted = method.keep(blocks, run.recipe.sparsity, run.recipe.multiple_of)
         kept = kept_units(scored(blocks), wanted, run.recipe.multiple_of)
+    if method.searches and not all(some.all() for some in kept.values()):
+        kept = search(run, method, blocks, kept)
     return removal_of([block for block in blocks if block.number not in gone], kept, gone)
+
+
+def check_searchable(run: Run, method: StructuredMethod, model: BlockwiseModel) -> None:
+    """Raises UserError for a model or calibration data without a loss of next tokens."""
+    calibration = run.recipe.calibration
+    assert calibration is not None
+    check_has_loss(model)
+    if calibration.arrays:
+        raise UserError(
+            f"{method.name} goes by the loss of next tokens, calibration {calibration.source} holds "
+            f"{', '.join(calibration.arrays)}; give a text, or token ids (.npy)"
+        )
+    if calibration.ids.shape[1] < 2:
+        raise UserError(f"{method.name} needs calibration sequences of at least 2 tokens; raise `seq_len`")
+
+
+def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start: Kept) -> Kept:
+    recipe = run.recipe
+    assert recipe.calibration is not None
+    with MaskedModel(run.checkpoint, [group for block in blocks for group in block.groups]) as masked:
+        return method.search(
+            UnitProblem(
+                blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, recipe.calibration.ids, masked.loss,
+                search_file(run), run.progress, run.warn,
+            )
+        )  # fmt: skip
 
 
 def removal_of(blocks: list[ScoredBlock], kept: Kept, gone: frozenset[int] = frozenset()) -> Removal:

@@ -24,17 +24,20 @@ from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel
 
 
+def check_has_loss(model: BlockwiseModel) -> None:
+    """Raises NotForThisModel for a model that predicts no next token."""
+    check_predicts(model.checkpoint)
+    if not model.causal:
+        raise NotForThisModel(
+            f"{model.checkpoint.folder}: its tokens see later tokens, so it has no loss to judge units by; use a "
+            "method that scores them, for example wanda-sp"
+        )
+
+
 class MaskedModel:
     """A context: within it the model is in memory, after it nothing of its weights."""
 
     def __init__(self, checkpoint: Checkpoint, groups: Iterable[UnitGroup]):
-        """Raises NotForThisModel for a model that predicts no next token."""
-        check_predicts(checkpoint)
-        if not BlockwiseModel(checkpoint).causal:
-            raise NotForThisModel(
-                f"{checkpoint.folder}: its tokens see later tokens, so it has no loss to judge units by; use a method "
-                "that scores them, for example wanda-sp"
-            )
         self._checkpoint = checkpoint
         self._groups = {group.key: group for group in groups}
         self._own: dict[str, torch.Tensor] = {}  # (out, in) of a group's output, by its key

@@ -8,6 +8,7 @@ import torch
 
 from pruning.methods.method import PruningMethod
 from pruning.structured.evidence import BlockEvidence
+from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
 from workloads.removal import KV_GROUP, NEURON
@@ -37,6 +38,11 @@ class StructuredMethod(PruningMethod):
         return False
 
     @property
+    def searches(self) -> bool:
+        """Whether `search` has the last word on what stays."""
+        return False
+
+    @property
     def wants_released_fluctuation(self) -> bool:
         return False
 
@@ -54,6 +60,10 @@ class StructuredMethod(PruningMethod):
     def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
         """By a group's key how many of its units should stay; whole numbers are made of it afterwards."""
         raise NotImplementedError(f"{type(self).__name__} has no `keep`")
+
+    def search(self, problem: UnitProblem) -> Kept:
+        """The units that stay, found by the loss of the whole model; not called where all of them stay."""
+        raise NotImplementedError(f"{type(self).__name__} has no `search`")
 
     def gone(self, blocks: list[ScoredBlock], sparsity: float) -> frozenset[int]:
         """Numbers of blocks that go whole."""

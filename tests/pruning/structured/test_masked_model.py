@@ -1,7 +1,10 @@
 """The loss with silent units against the same model, loaded by transformers alone, that has lost them, and against
 plain cross-entropy."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,15 +14,20 @@ from torch.nn.functional import cross_entropy
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs
 from pruning import parallel
+from pruning.evaluation.perplexity import perplexity
 from pruning.evaluation.whole_model import whole_model
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
 from pruning.methods.structured.method import UNITS
+from pruning.methods.structured.wanda_sp import WandaSp
+from pruning.run.driver import prune
 from pruning.structured.layouts import Layouts
 from pruning.structured.masked_model import MaskedModel
+from pruning.structured.problem import UnitProblem
 from pruning.structured.units import UnitGroup
-from validation.conformance.tiny_models import load_whole, save, token_ids
-from workloads.errors import NotForThisModel
+from tests.pruning.recipes import recipe
+from validation.conformance.tiny_models import load_whole, quiet, save, token_ids
+from workloads.errors import NotForThisModel, UserError
 from workloads.removal import Removal
 
 IDS = token_ids(5, 12)
@@ -84,6 +92,35 @@ def test_the_same_bits_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.
     assert found[0] == found[1]
 
 
-def test_a_model_that_predicts_nothing(tmp_path: Path):
+class Contrary(WandaSp):
+    """Keeps what Wanda-sp would not, and notes its losses."""
+
+    searches = True
+    losses: ClassVar[list[float]] = []
+
+    def search(self, problem: UnitProblem) -> dict[str, np.ndarray]:
+        found = {key: ~kept for key, kept in problem.start.items()}
+        self.losses += [problem.loss(kept, problem.ids) for kept in (problem.start, found)]
+        return found
+
+
+def test_a_method_that_searches_has_the_last_word(tmp_path: Path):
+    checkpoint = Checkpoint(save("llama", tmp_path / "model"))
+    plain = prune(checkpoint, recipe("wanda-sp", 0.5, ids=IDS), tmp_path / "plain", quiet, quiet)
+    asked = replace(recipe("wanda-sp", 0.5, ids=IDS), method=Contrary())
+    found = prune(Checkpoint(checkpoint.folder), asked, tmp_path / "found", quiet, quiet)
+    for one, two in zip(plain.removal.units, found.removal.units, strict=True):
+        assert one.kept.tolist() == (~two.kept).tolist()
+    expected = [math.log(perplexity(Checkpoint(checkpoint.folder), IDS, bundle, quiet)) for bundle in (plain, found)]
+    assert Contrary.losses == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_has_no_loss(tmp_path: Path):
+    folder = save("bert", tmp_path / "bert")
+    asked = replace(recipe("wanda-sp", 0.5, ids=IDS), method=Contrary())
     with pytest.raises(NotForThisModel, match="has no perplexity"):
-        MaskedModel(Checkpoint(save("bert", tmp_path)), [])
+        prune(Checkpoint(folder), asked, tmp_path / "out", quiet, quiet)
+    asked = replace(recipe("wanda-sp", 0.5, ids=IDS[:, :1]), method=Contrary())
+    with pytest.raises(UserError, match="at least 2 tokens; raise `seq_len`"):
+        prune(Checkpoint(save("llama", tmp_path / "llama")), asked, tmp_path / "out", quiet, quiet)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,32 @@
+"""What a method is given that decides which units go by the loss of the whole model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pruning.block_job import Warn
+from pruning.forward.hidden_states import Progress
+from pruning.structured.scores import ScoredBlock
+
+Kept = dict[str, np.ndarray]  # by a group's key (count,) bool
+
+
+@dataclass(frozen=True)
+class UnitProblem:
+    """blocks: every group with its scores; start: what the scores alone would keep; ids (sequences, tokens): of the
+    calibration; loss: that of the model when so much is kept, on such ids (see MaskedModel.loss). `state` is a file to
+    keep what an unfinished run needs to go on to the same result; the driver deletes it."""
+
+    blocks: list[ScoredBlock]
+    start: Kept
+    sparsity: float
+    multiple_of: int
+    seed: int
+    ids: torch.Tensor
+    loss: Callable[[Mapping[str, np.ndarray], torch.Tensor], float]
+    state: Path
+    progress: Progress
+    warn: Warn
