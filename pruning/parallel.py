@@ -53,12 +53,13 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large
             yield waiting.popleft().result()
 
 
-def over_pieces(function: Callable[..., Result], device: torch.device, *batch: torch.Tensor) -> Iterator[Result]:
-    """Results of function(*piece), in order, for the pieces of a batch of tensors (sequences, tokens), on the device.
-    A piece has at most PIECE_TOKENS tokens, whatever the number of threads; on the CPU pieces run side by side, on a
-    GPU one after the other."""
+def pieces(device: torch.device, *batch: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+    """A batch of tensors (sequences, tokens) in pieces of at most PIECE_TOKENS tokens, on the device; the same for any
+    number of threads."""
     sequences = max(1, PIECE_TOKENS[device.type] // batch[0].shape[1])
-    pieces = list(zip(*(each.to(device).split(sequences) for each in batch), strict=True))
-    if device.type == "cpu":
-        return ordered_map(lambda piece: function(*piece), pieces, large=True)
-    return (function(*piece) for piece in pieces)
+    return list(zip(*(each.to(device).split(sequences) for each in batch), strict=True))
+
+
+def side_by_side(function: Callable[[Item], Result], items: list[Item], device: torch.device) -> Iterator[Result]:
+    """Results of function(item) in order: on the CPU as `ordered_map`, on a GPU one after the other."""
+    return ordered_map(function, items, large=True) if device.type == "cpu" else map(function, items)

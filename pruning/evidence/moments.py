@@ -12,20 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from checkpoints.discovery import LinearRef
-
-# How inputs (first) are multiplied with a matrix or a stack of them (second); or, in some state-space blocks, a matrix
-# (first) with inputs that stand in its columns.
-PRODUCTS = (
-    nn.functional.linear,
-    torch.matmul,
-    torch.bmm,
-    torch.Tensor.matmul,
-    torch.Tensor.bmm,
-    torch.Tensor.__matmul__,
-)
+from pruning.evidence.products import Products
 
 
 @dataclass
@@ -166,30 +155,9 @@ class InputWatch:
         if not self._by_weight:
             yield
             return
-        with _Products(self.block, self._by_weight, self._add_product):
+        names = {ref.matrix(self.block).data_ptr(): ref.layer.name for ref in self._by_weight}
+        with Products(names, self._add_product):
             yield
-
-
-class _Products(TorchFunctionMode):
-    """Sees every matrix product of this thread and tells which of the matrices it used, by the matrix's address."""
-
-    def __init__(self, block: nn.Module, refs: list[LinearRef], add: Callable[[str, torch.Tensor], None]):
-        super().__init__()
-        self._names = {ref.matrix(block).data_ptr(): ref.layer.name for ref in refs}
-        self._add = add
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in PRODUCTS and len(args) > 1:
-            inputs, weight = args[:2]
-            left = self._names.get(inputs.data_ptr()) if inputs.ndim == 2 else None
-            if left is not None and function is not nn.functional.linear and weight.ndim > 1:
-                self._add(left, weight.transpose(-1, -2))  # W X: the inputs are columns
-            one_each = weight.ndim == 3 and inputs.ndim == 3  # bmm: all experts at once, each with its own inputs
-            for x, matrix in zip(inputs, weight, strict=True) if one_each else [(inputs, weight)]:
-                name = self._names.get(matrix.data_ptr())
-                if name is not None:
-                    self._add(name, x)
-        return function(*args, **(kwargs or {}))
 
 
 def merge(total: Sums, sums: Sums) -> None:

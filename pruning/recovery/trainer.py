@@ -12,10 +12,11 @@ from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import parameter_name
-from pruning.parallel import over_pieces
+from pruning.parallel import pieces, side_by_side
 from pruning.recovery.masked_weights import MaskedWeight
 from pruning.recovery.objective import IGNORED, Objective
 
+Piece = tuple[torch.Tensor, ...]  # ids, labels
 LONGEST_GRADIENT = 1.0  # a longer one (2-norm over all trained numbers) is scaled down to it
 
 
@@ -52,13 +53,13 @@ class Trainer:
         or gradient that is not finite changes nothing, and comes back as NaN or Inf."""
         count = int((labels[:, 1:] != IGNORED).sum())
 
-        def gradients(*piece: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        def gradients(piece: Piece) -> tuple[torch.Tensor, ...]:
             with torch.enable_grad():
                 loss = self.objective(*piece) / count
                 return loss.detach(), *torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 
         total, sums = 0.0, list[torch.Tensor]()
-        for loss, *found in over_pieces(gradients, self._device, ids, labels):
+        for loss, *found in side_by_side(gradients, pieces(self._device, ids, labels), self._device):
             total += float(loss)
             sums = sums or [torch.zeros_like(gradient, dtype=torch.float32) for gradient in found]
             for own, gradient in zip(sums, found, strict=True):
@@ -83,8 +84,9 @@ class Trainer:
     def held_out_loss(self, ids: torch.Tensor, labels: torch.Tensor) -> float:
         """The text's mean loss over the tokens that count, without training."""
 
-        def loss(*piece: torch.Tensor) -> float:
+        def loss(piece: Piece) -> float:
             with torch.no_grad():
                 return float(self.objective.text_loss(*piece))
 
-        return sum(over_pieces(loss, self._device, ids, labels)) / int((labels[:, 1:] != IGNORED).sum())
+        losses = side_by_side(loss, pieces(self._device, ids, labels), self._device)
+        return sum(losses) / int((labels[:, 1:] != IGNORED).sum())

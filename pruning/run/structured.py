@@ -231,7 +231,7 @@ def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start:
     with MaskedModel(run.checkpoint, [group for block in blocks for group in block.groups]) as masked:
         return method.search(
             UnitProblem(
-                blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, recipe.calibration.ids, masked.loss,
+                blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, recipe.calibration.ids, masked,
                 search_file(run), run.progress, run.warn,
             )
         )  # fmt: skip

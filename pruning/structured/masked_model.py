@@ -1,27 +1,34 @@
 """The loss of a whole model in which some units are silent: what methods that judge sets of units by the model itself
 go by.
 
-A unit is silent where its columns of o or down are zero. To the bit that is a product of its features with 0, and the
-smaller model's output (methods 7.6); being a matter of weights alone it holds for fused matrices, for experts in a
-stack, and for blocks that never call a module. In memory: the whole model, and o and down of the given groups once
-more.
+The features of silent units are multiplied by 0 where they enter o or down, which gives what the smaller model gives
+(methods 7.6). Nothing is written into the model, so many sets of units are tried side by side. In memory: the whole
+model.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 
 import numpy as np
 import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.evaluation.perplexity import check_predicts, window_loss
 from pruning.evaluation.whole_model import whole_model
+from pruning.evidence.products import Products
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import arguments
-from pruning.parallel import over_pieces
+from pruning.parallel import pieces, side_by_side
 from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel
+
+Kept = Mapping[str, np.ndarray]
+Factors = dict[str, torch.Tensor]
 
 
 def check_has_loss(model: BlockwiseModel) -> None:
@@ -35,49 +42,70 @@ def check_has_loss(model: BlockwiseModel) -> None:
 
 
 class MaskedModel:
-    """A context: within it the model is in memory, after it nothing of its weights."""
+    """A context: within it the model is in memory, after it nothing of its weights. Losses are the same bits whatever
+    the number of threads."""
 
     def __init__(self, checkpoint: Checkpoint, groups: Iterable[UnitGroup]):
         self._checkpoint = checkpoint
         self._groups = {group.key: group for group in groups}
-        self._own: dict[str, torch.Tensor] = {}  # (out, in) of a group's output, by its key
-        self._silent: dict[str, np.ndarray] = {}  # by key (count,) bool, what is zero now
+        self._stacked: dict[int, str] = {}  # of experts in a stack the group's key, by the address of its output
+        self._hooks: list[RemovableHandle] = []
+        self._own = threading.local()  # factors: by key (in,), 0 for silent features; none of groups that stay whole
 
     def __enter__(self) -> "MaskedModel":
         whole_model(self._checkpoint, None)
         for key, group in self._groups.items():
-            self._own[key] = self._matrix(group).clone()
-            self._silent[key] = np.zeros(group.count, dtype=bool)
+            block, ref = self._checkpoint.blocks[group.block], group.output
+            if ref.expert is None:
+                module = block.get_submodule(ref.module_path)
+                self._hooks.append(module.register_forward_pre_hook(self._hook(key)))
+            else:
+                self._stacked[ref.matrix(block).data_ptr()] = key
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._own.clear()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._stacked = [], {}
         self._checkpoint.release(self._checkpoint.model)
 
+    def loss(self, kept: Kept, ids: torch.Tensor) -> float:
+        """Of one set of units, as `losses`."""
+        return self.losses([kept], ids)[0]
+
     @torch.no_grad()
-    def loss(self, kept: Mapping[str, np.ndarray], ids: torch.Tensor) -> float:
-        """Mean over the predicted tokens of ids (sequences, tokens) of -log p(token), when of every group in `kept`, by
-        its key (count,) bool, the other units are silent; of groups it does not name none is. The same bits whatever
-        the number of threads; NaN or Inf where activations overflow."""
-        for key in self._groups:
-            self._silence(key, ~kept[key] if key in kept else np.zeros_like(self._silent[key]))
-        checkpoint = self._checkpoint
+    def losses(self, sets: Sequence[Kept], ids: torch.Tensor) -> list[float]:
+        """For every set of units the mean over the predicted tokens of ids (sequences, tokens) of -log p(token), in
+        float64. A set says by a group's key which units stay, (count,) bool; groups it does not name stay whole. NaN or
+        Inf where activations overflow."""
+        device, runs = self._checkpoint.device, pieces(self._checkpoint.device, ids)
+        items = [(factors, piece) for factors in map(self._factors, sets) for (piece,) in runs]
+        found = [loss for losses in side_by_side(self._run, items, device) for loss in losses]
+        return [math.fsum(found[n : n + len(ids)]) / len(ids) for n in range(0, len(found), len(ids))]
 
-        def losses(piece: torch.Tensor) -> list[float]:
-            logits = checkpoint.model(**arguments(checkpoint, piece)).logits
-            return [window_loss(*pair) for pair in zip(logits.split(1), piece.split(1), strict=True)]
+    def _run(self, item: tuple[Factors, torch.Tensor]) -> list[float]:
+        """Of every sequence."""
+        self._own.factors, piece = item
+        model = self._checkpoint.model
+        with Products(self._stacked, self._silenced) if self._stacked else nullcontext():
+            logits = model(**arguments(self._checkpoint, piece)).logits
+        return [window_loss(*pair) for pair in zip(logits.split(1), piece.split(1), strict=True)]
 
-        found = [loss for piece in over_pieces(losses, checkpoint.device, ids) for loss in piece]
-        return math.fsum(found) / len(found)
+    def _factors(self, kept: Kept) -> Factors:
+        model, some = self._checkpoint.model, {key: own for key, own in kept.items() if not own.all()}
+        return {
+            key: torch.from_numpy(own[self._groups[key].columns]).to(self._checkpoint.device, model.dtype)
+            for key, own in some.items()
+        }
 
-    def _silence(self, key: str, silent: np.ndarray) -> None:
-        """Writes only what is not so already."""
-        if np.array_equal(silent, self._silent[key]):
-            return
-        group, own = self._groups[key], self._own[key]
-        stays = torch.from_numpy(~silent[group.columns]).to(own)
-        torch.mul(own, stays, out=self._matrix(group))
-        self._silent[key] = silent.copy()
+    def _silenced(self, key: str, inputs: torch.Tensor) -> torch.Tensor | None:
+        """inputs (..., in)"""
+        factor = self._own.factors.get(key)
+        return None if factor is None else inputs * factor
 
-    def _matrix(self, group: UnitGroup) -> torch.Tensor:
-        return group.output.matrix(self._checkpoint.blocks[group.block])
+    def _hook(self, key: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...] | None]:
+        def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+            made = self._silenced(key, args[0])
+            return None if made is None else (made, *args[1:])
+
+        return hook

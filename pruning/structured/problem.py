@@ -1,6 +1,5 @@
 """What a method is given that decides which units go by the loss of the whole model."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 
 from pruning.block_job import Warn
 from pruning.forward.hidden_states import Progress
+from pruning.structured.masked_model import MaskedModel
 from pruning.structured.scores import ScoredBlock
 
 Kept = dict[str, np.ndarray]  # by a group's key (count,) bool
@@ -17,8 +17,8 @@ Kept = dict[str, np.ndarray]  # by a group's key (count,) bool
 @dataclass(frozen=True)
 class UnitProblem:
     """blocks: every group with its scores; start: what the scores alone would keep; ids (sequences, tokens): of the
-    calibration; loss: that of the model when so much is kept, on such ids (see MaskedModel.loss). `state` is a file to
-    keep what an unfinished run needs to go on to the same result; the driver deletes it."""
+    calibration; model: gives the losses of sets of units on such ids. `state` is a file to keep what an unfinished run
+    needs to go on to the same result; the driver deletes it."""
 
     blocks: list[ScoredBlock]
     start: Kept
@@ -26,7 +26,7 @@ class UnitProblem:
     multiple_of: int
     seed: int
     ids: torch.Tensor
-    loss: Callable[[Mapping[str, np.ndarray], torch.Tensor], float]
+    model: MaskedModel
     state: Path
     progress: Progress
     warn: Warn

@@ -58,7 +58,19 @@ def plain_loss(model, ids: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    "family", ["llama-tied", "qwen3", "gpt2", "opt-projected", "phi3", "falcon", "mixtral", "qwen2_moe", "gpt_oss"]
+    "family",
+    [
+        "llama-tied",
+        "qwen3",
+        "gpt2",
+        "opt-projected",
+        "phi3",
+        "falcon",
+        "mixtral",
+        "qwen2_moe",
+        "gpt_oss",
+        "llama4_text",
+    ],
 )
 def test_the_loss_is_the_smaller_models(family: str, tmp_path: Path):
     folder = save(family, tmp_path)
@@ -77,6 +89,8 @@ def test_the_loss_is_the_smaller_models(family: str, tmp_path: Path):
         assert masked.loss(other, IDS) != first
         assert masked.loss({}, IDS) == pytest.approx(dense, abs=1e-5)
         assert masked.loss(kept, IDS) == first  # nothing of other sets stays behind
+        silent = {group.key: np.zeros(group.count, dtype=bool) for group in groups}
+        assert masked.losses([other, {}, silent, kept], IDS)[3] == first
     assert all(parameter.is_meta for parameter in checkpoint.model.parameters())
 
 
@@ -88,7 +102,7 @@ def test_the_same_bits_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.
     with MaskedModel(checkpoint, groups) as masked:
         for threads in ("1", "3"):
             monkeypatch.setenv("PRUNESIM_THREADS", threads)
-            found.append(masked.loss(drawn(groups, 0), IDS))
+            found.append(masked.losses([drawn(groups, 0), {}, drawn(groups, 1)], IDS))
     assert found[0] == found[1]
 
 
@@ -100,7 +114,7 @@ class Contrary(WandaSp):
 
     def search(self, problem: UnitProblem) -> dict[str, np.ndarray]:
         found = {key: ~kept for key, kept in problem.start.items()}
-        self.losses += [problem.loss(kept, problem.ids) for kept in (problem.start, found)]
+        self.losses += problem.model.losses([problem.start, found], problem.ids)
         return found
 
 
