@@ -1,14 +1,20 @@
 """Perplexity of stories260K without some of its units, beside what the released programs print (Wanda-sp, CFSP and FLAP
 run on the same model with 64 x 256 tokens, 48 windows of 512, dense 3.725; their calibration crops are other ones).
+The released FLAP knows no grouped-query attention: where it prunes heads, the model is the equal one in which every
+query head has its own copy of its key and value head. `--parts` takes CFSP and FLAP apart, setting by setting.
 
     python benchmarks/structured_yardsticks.py ../shared/data
 """
 
 import argparse
+import json
 import logging
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
 
 import prunesim as ps
 
@@ -23,12 +29,26 @@ OF_NEURONS = [
     ("magnitude-sp", {"units": "ffn", "count": "released"}, (9.439, 80.391)),
     ("obs-sp", {"units": "ffn"}, None),
 ]
-OF_ALL = [
-    ("flap", {"count": "released"}, (8.546, 56.377)),
-    ("flap", {"structure": "ul-um", "count": "released"}, (6.775, 52.066)),
+OF_HEADS = [
+    ("flap", {"count": "released", "fluctuation": "released"}, (8.546, 56.377)),
+    ("flap", {"structure": "ul-um", "count": "released", "fluctuation": "released"}, (6.775, 52.066)),
     ("flap", {"metric": "wifn", "count": "released"}, (8.388, 51.137)),
     ("wanda-sp", {"count": "released"}, (7.106, 72.157)),
     ("obs-sp", {}, None),
+]
+OF_KV_GROUPS = [(method, settings, None) for method, settings, _ in OF_HEADS]
+PARTS = [
+    *(
+        ("cfsp", {"importance": importance, "score": score}, None)
+        for importance in ("uniform", "angular", "cosine", "mse")
+        for score in ("activation", "wanda")
+    ),
+    ("wanda-sp", {"units": "ffn"}, None),
+    ("flap", {"units": "ffn", "structure": "ul-um", "bias": False}, None),
+    ("flap", {"units": "ffn", "structure": "ul-um"}, None),
+    ("flap", {"units": "ffn", "bias": False}, None),
+    ("flap", {"units": "ffn"}, None),
+    ("flap", {"units": "ffn", "metric": "wifn"}, None),
 ]
 
 
@@ -36,24 +56,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--parts", action="store_true")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
-    for title, lines in (("FFN neurons", OF_NEURONS), ("kv groups and FFN neurons", OF_ALL)):
-        print(f"{title}: perplexity at 20 / 50 %, mean and spread of {asked.seeds} seeds; released")
-        for method, settings, released in lines:
-            named = " ".join([method, *(f"{key}={value}" for key, value in settings.items())])
-            ours = " / ".join(cell(asked.data, method, settings, share, asked.seeds) for share in (0.2, 0.5))
-            theirs = " / ".join(f"{value:.3f}" for value in released) if released else "-"
-            print(f"  {named:<60} {ours:<36} {theirs}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        model, equal = asked.data / "models/stories260K", Path(folder)
+        expand_kv_heads(model, equal)
+        tables = (
+            [("CFSP and FLAP in parts, FFN neurons", PARTS, model)]
+            if asked.parts
+            else [
+                ("FFN neurons", OF_NEURONS, model),
+                ("heads and FFN neurons, of the equal model without grouped queries", OF_HEADS, equal),
+                ("kv groups and FFN neurons", OF_KV_GROUPS, model),
+            ]
+        )
+        for title, lines, of in tables:
+            compare(asked, title, lines, of)
 
 
-def cell(data: Path, method: str, settings: dict, sparsity: float, seeds: int) -> str:
-    found = [perplexity(data, method, settings, sparsity, seed) for seed in range(seeds)]
+def compare(asked: argparse.Namespace, title: str, lines: list, model: Path) -> None:
+    print(f"{title}: perplexity at 20 / 50 %, mean and spread of {asked.seeds} seeds; released")
+    for method, settings, released in lines:
+        named = " ".join([method, *(f"{key}={value}" for key, value in settings.items())])
+        ours = " / ".join(cell(asked, model, method, settings, share) for share in (0.2, 0.5))
+        theirs = " / ".join(f"{value:.3f}" for value in released) if released else "-"
+        print(f"  {named:<60} {ours:<36} {theirs}", flush=True)
+
+
+def expand_kv_heads(model: Path, folder: Path) -> None:
+    """The same function with as many kv heads as query heads."""
+    shutil.copytree(model, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.bin"))
+    config = json.loads((model / "config.json").read_text())
+    copies, size = config["num_attention_heads"] // config["num_key_value_heads"], config["head_dim"]
+    tensors = load_file(model / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.endswith(("k_proj.weight", "v_proj.weight")):
+            heads = tensor.reshape(-1, size, tensor.shape[1]).repeat(copies, axis=0)
+            tensors[name] = heads.reshape(-1, tensor.shape[1])
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config | {"num_key_value_heads": config["num_attention_heads"]}))
+
+
+def cell(asked: argparse.Namespace, model: Path, method: str, settings: dict, sparsity: float) -> str:
+    found = [perplexity(asked.data, model, method, settings, sparsity, seed) for seed in range(asked.seeds)]
     return f"{statistics.mean(found):.3f} +- {statistics.stdev(found) if len(found) > 1 else 0:.3f}"
 
 
-def perplexity(data: Path, method: str, settings: dict, sparsity: float, seed: int) -> float:
-    model, texts = data / "models/stories260K", data / "text"
+def perplexity(data: Path, model: Path, method: str, settings: dict, sparsity: float, seed: int) -> float:
+    texts = data / "text"
     drawn = {"calibration": str(texts / "tinystories_train_first2MB.txt"), "samples": 64, "seq_len": 256}
     with tempfile.TemporaryDirectory() as out:
         bundle = ps.prune(

@@ -1,10 +1,11 @@
-"""Wanda on a LLaMA of 1.1 B random weights, CPU: time and peak memory a block, against the two forward passes it must
-do.
+"""A pruning method on a LLaMA of 1.1 B random weights, CPU: time and peak memory a block, against the forward passes it
+must do.
 
-    python benchmarks/wanda_1b.py [--samples 4] [--seq-len 1024]
+    python benchmarks/prune_1b.py [--method cfsp] [--samples 4] [--seq-len 1024]
 
-The baseline runs in the same process on the same blocks and hidden states: load the block, run it twice, no statistics,
-no selection, nothing written. The checkpoint (2.2 GB, bfloat16) is made once under out/benchmarks.
+The baseline runs in the same process on the same blocks and hidden states: load the block, run it (twice where the
+method also needs what the pruned block gives), no statistics, no selection, nothing written. The checkpoint (2.2 GB,
+bfloat16) is made once under out/benchmarks.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from checkpoints.checkpoint import Checkpoint
 from pruning.config import PruneConfig
 from pruning.data.calibration import Calibration
 from pruning.forward.blockwise import BlockwiseModel
+from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map, worker_count
 from pruning.run.driver import micro_batches, prune
 from pruning.run.make_recipe import make_recipe
@@ -58,14 +60,15 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def two_forwards(ids: torch.Tensor) -> float:
-    """Seconds a block to load it and run it twice."""
+def forwards(ids: torch.Tensor, passes: int) -> float:
+    """Seconds a block to load it and run it so many times."""
     model = BlockwiseModel(Checkpoint(MODEL, torch.float32))
     hidden = [model.embed(batch) for batch in micro_batches(ids)]
     began = time.perf_counter()
     for number in range(BASELINE_BLOCKS):
         model.checkpoint.load_block(number)
-        list(ordered_map(partial(model.run, number), hidden))
+        for _ in range(passes - 1):
+            list(ordered_map(partial(model.run, number), hidden))
         hidden = list(ordered_map(partial(model.run, number), hidden))
         model.checkpoint.release(model.blocks[number])
     return (time.perf_counter() - began) / BASELINE_BLOCKS
@@ -73,30 +76,36 @@ def two_forwards(ids: torch.Tensor) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--method", default="wanda")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--seq-len", type=int, default=1024)
     args = parser.parse_args()
     if not (MODEL / "config.json").exists():
         make_model()
     ids = torch.randint(0, CONFIG.vocab_size, (args.samples, args.seq_len), generator=torch.Generator().manual_seed(1))
-    baseline = two_forwards(ids)
+    recipe = replace(
+        make_recipe(PruneConfig(args.method, 0.5)), model_id="llama-1b", calibration=Calibration(ids, "random ids")
+    )
+    method = recipe.method
+    passes = 1 if isinstance(method, StructuredMethod) and not method.propagates else 2
+    baseline = forwards(ids, passes)
     before = peak_gb()
-    starts: list[float] = []
+    starts: dict[str, list[float]] = {}
 
     def progress(what: str, done: int, of: int) -> None:
-        if what == "pruning":
-            starts.append(time.perf_counter())
+        starts.setdefault(what, []).append(time.perf_counter())
 
-    out = Path("out/benchmarks/llama-1b-wanda")
+    out = Path(f"out/benchmarks/llama-1b-{args.method}")
     shutil.rmtree(out, ignore_errors=True)
-    recipe = replace(
-        make_recipe(PruneConfig("wanda", 0.5)), model_id="llama-1b", calibration=Calibration(ids, "random ids")
-    )
     prune(Checkpoint(MODEL, torch.float32), recipe, out, progress, print)
-    block = (starts[-1] - starts[0]) / (len(starts) - 1)
-    print(f"{args.samples} x {args.seq_len} tokens, {worker_count()} threads, float32, {len(starts)} blocks")
-    print(f"two forward passes   {baseline:8.2f} s a block   peak {before:5.2f} GB")
-    print(f"Wanda                {block:8.2f} s a block   peak {peak_gb():5.2f} GB")
+    seconds = {what: (times[-1] - times[0]) / (len(times) - 1) for what, times in starts.items() if len(times) > 1}
+    block = sum(seconds.values())
+    print(
+        f"{args.samples} x {args.seq_len} tokens, {worker_count()} threads, float32, {CONFIG.num_hidden_layers} blocks"
+    )
+    print(f"{passes} forward passes     {baseline:8.2f} s a block   peak {before:5.2f} GB")
+    parts = ", ".join(f"{what} {each:.2f} s" for what, each in seconds.items())
+    print(f"{args.method:<20} {block:8.2f} s a block   peak {peak_gb():5.2f} GB   ({parts})")
     print(f"ratio                {block / baseline:8.2f} x")
 
 
