@@ -6,6 +6,7 @@ from reports.sections.by_tokens import by_tokens
 from reports.sections.compared import compared
 from reports.sections.designs import designs
 from reports.sections.energy import constants, energy
+from reports.sections.equal_perplexity import at_equal_perplexity
 from reports.sections.figures import figures
 from reports.sections.how_got import how_got
 from reports.sections.layers import layers
@@ -28,6 +29,7 @@ SECTIONS = [
     designs,
     energy,
     perplexity,
+    at_equal_perplexity,
     compared,
     how_got,
     what_cannot_run,

@@ -145,6 +145,12 @@ DERIVED_COLUMNS = (
     Column("slowest_role", "text", "the role that takes most of the time"),
     Column("slowest_role_share", "float", heading="Its share of time", printed="share"),
     Column("target_perplexity", "float", "lower is better", heading="", printed="perplexity"),
+    Column(
+        "perplexity_limit", "float", "the most that a run may have", heading="Perplexity up to", printed="perplexity"
+    ),
+    Column("perplexity_limit_ratio", "float", "times the unpruned model's", heading="Times dense", printed="ratio"),
+    Column("kind", "text", "masks, an N:M pattern, smaller matrices, bits of weights", heading="Kind"),
+    Column("run", "text", "the fastest of its kind within the limit", heading="Run", short="by"),
     Column("dense_perplexity", "float", "the unpruned model on the same text", printed="perplexity"),
     Column("paper_dense_cycles", "float", heading="Paper: dense cycles per layer"),
     Column("paper_cycles", "float", heading="Paper: cycles per layer"),

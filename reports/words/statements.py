@@ -52,6 +52,12 @@ HOW_BY_TOKENS = (
     "logarithm of the tokens, between the counts that were run; whatever lies between them is not known."
 )
 
+HOW_EQUAL_PERPLEXITY = (
+    "Of each kind of compression the fastest run whose perplexity is at most the limit, a multiple of the unpruned "
+    "model's. Only what was run counts and nothing is interpolated, so a kind tried at few sparsities may do "
+    "better than is said here, never worse; an empty cell is a kind of which no run stays below the limit."
+)
+
 HOW_PHASES = (
     "Decode is taken to be at most 64 tokens in a layer (a step of so many sequences), prefill more. Bars are sums "
     "over the model's linears; nothing else of the model is in them, nor is quantizing the activations."

@@ -1,0 +1,92 @@
+"""What each kind of compression gains where it may cost the same: its fastest run below a limit of perplexity."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from reports.tables.quality import target_name
+from reports.tables.sums import CONFIG, groups
+from workloads.patterns import DENSE, GONE, SMALLER
+
+LIMITS = (1.05, 1.1, 1.25, 1.5, 2.0)  # times the unpruned model's perplexity
+LINE = [*CONFIG, "perplexity_limit", "perplexity_limit_ratio"]
+_MASKS, _SMALL = "masks", "smaller matrices"
+
+
+def equal_perplexity(headline: pd.DataFrame, perplexities: pd.DataFrame) -> pd.DataFrame:
+    """A line per configuration, limit and kind, of `headline_table` and `perplexity_table`: `run` is the fastest
+    run of the kind whose perplexity is at most `perplexity_limit`, NaN and "" where none is. Of models with several
+    kinds; limits that let the same runs through as a lower one are left out. Nothing is interpolated."""
+    if headline.empty:
+        return pd.DataFrame()
+    known = headline[
+        np.isfinite(headline["speedup"])
+        & np.isfinite(headline["perplexity"])
+        & np.isfinite(headline["dense_perplexity"])
+        & (headline["source"] != "published")
+    ]
+    if known.empty:
+        return pd.DataFrame()
+    known = known.assign(kind=[_kind(line, perplexities) for line in known.to_dict("records")])
+    lines: list[dict] = []
+    for _, same in groups(known, ["model"]):
+        kinds = list(dict.fromkeys(same["kind"]))
+        if len(kinds) < 2:
+            continue
+        for limit, times in _limits(same):
+            at = {"perplexity_limit": limit, "perplexity_limit_ratio": times}
+            for config, here in groups(same, CONFIG):
+                lines += [{**config, **at, **_fastest(here, kind, limit)} for kind in kinds]
+    return pd.DataFrame(lines)
+
+
+def side_by_side(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(model, its lines of `equal_perplexity` with a column "KIND@speedup" and "KIND@run" for each kind)."""
+    for key, same in groups(found, ["model"]) if len(found) else []:
+        lines = []
+        for line, here in groups(same, LINE):
+            each = {
+                f"{one['kind']}@{name}": one[name] for one in here.to_dict("records") for name in ("speedup", "run")
+            }
+            lines.append({**line, **each})
+        yield key["model"], pd.DataFrame(lines)
+
+
+def _limits(lines: pd.DataFrame) -> Iterator[tuple[float, float]]:
+    """(perplexity, times the unpruned model's) of the limits that differ in what they let through."""
+    dense = float(lines["dense_perplexity"].iloc[0])
+    before = 0
+    for times in LIMITS:
+        within = int((lines["perplexity"] <= times * dense).sum())
+        if within > before:
+            yield times * dense, times
+        before = within
+
+
+def _fastest(lines: pd.DataFrame, kind: str, limit: float) -> dict:
+    fine = lines[(lines["kind"] == kind) & (lines["perplexity"] <= limit)]
+    if fine.empty:
+        return {"kind": kind, "speedup": float("nan"), "run": "", "perplexity": float("nan")}
+    best = fine.loc[fine["speedup"].idxmax()]
+    named = target_name(best.to_dict())
+    return {
+        "kind": kind,
+        "speedup": float(best["speedup"]),
+        "run": best["method"] if best["pattern"] == DENSE else f"{best['method']} {named}",
+        "perplexity": float(best["perplexity"]),
+    }
+
+
+def _kind(line: dict, perplexities: pd.DataFrame) -> str:
+    pattern = line["pattern"]
+    parts = {DENSE: [], SMALLER: [_SMALL], GONE: [_SMALL], "unstructured": [_MASKS]}.get(pattern, [pattern])
+    bits = _weight_bits(line, perplexities)
+    return " + ".join([*parts, *([f"{bits:.2g}-bit weights"] if np.isfinite(bits) else [])]) or DENSE
+
+
+def _weight_bits(line: dict, perplexities: pd.DataFrame) -> float:
+    same = perplexities[(perplexities["model"] == line["model"]) & (perplexities["method"] == line["method"])]
+    same = same[same["pattern"] == line["pattern"]]
+    bits = same["weight_bits"].astype("float64")
+    return float(bits.iloc[0]) if len(bits) else float("nan")
