@@ -6,10 +6,10 @@ from typing import Any
 from simulator.formats import block_sides, known_format, scale_bits, stored
 from workloads import __version__
 from workloads.bundle import BundleHeader
+from workloads.counts import SCALE_BITS
 from workloads.errors import UserError
 from workloads.operations import Linear
 
-SCALE_BITS = 16  # of a scale; a zero point has the weights' bits
 WHOLE = 1 << 40  # a block side that takes in any matrix
 SUMMED = ("nnz", "stored_values", "value_bytes", "metadata_bytes", "scale_bytes", "total_bytes")
 

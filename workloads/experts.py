@@ -1,5 +1,7 @@
-"""Mixtures of experts: which matrices are an expert's, how many experts there are and how many a token visits."""
+"""Mixtures of experts: which matrices are an expert's, how many experts there are, how many a token visits and how many
+a step hits."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ PER_TOKEN = (
     "top_k_experts",
 )  # fmt: skip
 IDLE = "zero_expert_num"  # experts without weights that the router may choose, too (LongCat)
+ROUTINGS = ("uniform", "balanced")
 _NOT_TEXT = ("vision", "audio", "speech")
 
 
@@ -24,6 +27,21 @@ class Experts:
     @property
     def text(self) -> str:
         return f"top {self.per_token} of {self.count}"
+
+
+def hit_experts(experts: Experts, tokens: int, routing: str) -> float:
+    """How many different experts `tokens` tokens visit. uniform: each choice alike and independent of other tokens,
+    E (1 - (1 - k/E)^T); balanced: as few collisions as can be, min(E, k T)."""
+    if routing == "balanced":
+        return min(experts.count, experts.per_token * tokens)
+    return experts.count * binomial(experts.per_token / experts.count, tokens)[0]
+
+
+def binomial(share: float, tokens: int) -> tuple[float, float]:
+    """(probability that any of `tokens` comes, mean of those that come if any does), each coming with probability
+    `share`."""
+    hit = 1.0 if share >= 1 else -math.expm1(tokens * math.log1p(-share))
+    return hit, max(tokens * share / hit, 1.0)
 
 
 def expert_of(name: str) -> int | None:

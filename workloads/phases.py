@@ -1,13 +1,9 @@
-"""Prefill and decode: how many tokens pass through a model together, and which operations they meet."""
+"""Prefill, decode and generate: how many tokens pass through a model together, behind how many others."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
-from workloads.bundle import MaskBundle
 from workloads.errors import UserError
-from workloads.operations import Attention, Operation, linears_of
 
 
 @dataclass(frozen=True)
@@ -36,29 +32,48 @@ class Phase:
         """Keys that a sequence's last token sees."""
         return self.past + self.new
 
-    def operations(self, bundle: MaskBundle, attention: Iterable[Attention] = ()) -> Iterator[Operation]:
-        """Linears as the bundle has them, and behind those of its block the attention whose masks are given. Raises
-        UserError where a mask is of other queries and keys than the phase."""
-        by_block: dict[int, list[Attention]] = {}
-        for one in attention:
-            if (one.queries, one.keys) != (self.new, self.context):
-                raise UserError(
-                    f"{one.name}: its mask is of {one.queries:,} queries x {one.keys:,} keys, the {self.name} of "
-                    f"{self.new:,} x {self.context:,}; give masks of that size"
-                )
-            by_block.setdefault(one.block, []).append(one)
-        for block, linears in groupby(linears_of(bundle), key=lambda linear: linear.block):
-            yield from linears
-            yield from by_block.pop(block, [])
-        for rest in by_block.values():
-            yield from rest
+
+@dataclass(frozen=True)
+class Generation:
+    """`batch` prompts of `prompt` tokens, each continued by `new`. Prefill gives the first of them, so decode takes
+    `new` - 1 steps, the first of which sees `prompt` + 1 keys."""
+
+    batch: int
+    prompt: int
+    new: int
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.prompt < 1 or self.new < 1:
+            raise UserError(
+                f"generate: batch {self.batch}, prompts of {self.prompt} tokens, {self.new} new ones; at least 1 of "
+                "each is needed"
+            )
+
+    @property
+    def prefill(self) -> Phase:
+        return Phase("prefill", self.batch, self.prompt, 0)
+
+    @property
+    def contexts(self) -> range:
+        """Keys that the decode steps see, one step each."""
+        return range(self.prompt + 1, self.prompt + self.new)
+
+    @property
+    def context(self) -> int:
+        """Entries of the KV cache at the end."""
+        return self.prompt + self.new - 1
 
 
 def prefill(batch: int, seq: int, past: int = 0) -> Phase:
-    """All `seq` tokens of each sequence at once. Raises UserError for none."""
+    """All `seq` tokens of each sequence at once; with `past`, a later chunk. Raises UserError for none."""
     return Phase("prefill", batch, seq, past)
 
 
 def decode(batch: int, context: int) -> Phase:
     """One token a sequence, which sees `context` keys, its own among them. Raises UserError for none."""
     return Phase("decode", batch, 1, context - 1)
+
+
+def generate(batch: int, prompt: int, new: int) -> Generation:
+    """A prefill and the decode steps behind it. Raises UserError for none."""
+    return Generation(batch, prompt, new)

@@ -21,12 +21,11 @@ from typing import Any
 
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
-from workloads.experts import Experts, expert_of, experts_of
+from workloads.experts import ROUTINGS, Experts, binomial, expert_of, experts_of, hit_experts
 from workloads.files import canonical_json, read_json, sha256_of
 from workloads.operations import Operation
 
 NEAR = 1e-6  # tokens that near a whole number, in share, are that number
-KINDS = ("uniform", "balanced")
 UNKNOWN = "not known: all tokens to every expert"
 
 
@@ -83,7 +82,7 @@ class Routing:
         """(probability of being hit, tokens if hit)."""
         visits = experts.per_token * tokens
         if self.kind == "balanced":
-            distinct = min(experts.count, visits)
+            distinct = hit_experts(experts, tokens, self.kind)
             return distinct / experts.count, visits / distinct
         if not self.counts:
             return binomial(experts.per_token / experts.count, tokens)
@@ -118,13 +117,6 @@ def has_experts(header: BundleHeader) -> bool:
     return _experts(canonical_json(header.model_config), 0) is not None
 
 
-def binomial(share: float, tokens: int) -> tuple[float, float]:
-    """(probability that any of `tokens` comes, mean of those that come if any does), each coming with probability
-    `share`."""
-    hit = 1.0 if share >= 1 else -math.expm1(tokens * math.log1p(-share))
-    return hit, max(tokens * share / hit, 1.0)
-
-
 @lru_cache(maxsize=4096)
 def _experts(config: str, block: int) -> Experts | None:
     return experts_of(json.loads(config), block)
@@ -133,7 +125,7 @@ def _experts(config: str, block: int) -> Experts | None:
 def parse_routing(text: str, beside: Path = Path()) -> Routing:
     """ "uniform", "balanced", or a JSON file of counts: a list with the tokens of each expert, or an object of such
     lists by block number. Raises UserError for anything else."""
-    if text in KINDS:
+    if text in ROUTINGS:
         return Routing(text)
     if not text.endswith(".json"):
         raise UserError(f"`routing` {text!r}: uniform, balanced, or a .json file with the tokens of each expert")

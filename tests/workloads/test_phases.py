@@ -10,6 +10,7 @@ from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
 from workloads.operations import Attention
+from workloads.phase_operations import masked_operations
 from workloads.phases import decode, prefill
 
 
@@ -42,15 +43,20 @@ def test_decoding_ends_where_prefill_does(context):
 
 def test_attention_stands_in_its_block(bundle):
     given = [attention(1, 7, 7), attention(0, 7, 7), attention(5, 7, 7)]
-    names = [operation.name for operation in prefill(1, 7).operations(bundle, given)]
+    names = [operation.name for operation in masked_operations(prefill(1, 7), bundle, given)]
     assert names == ["0.q", "0.down", "0.attention", "1.q", "1.down", "1.attention", "5.attention"]
-    assert [operation.name for operation in decode(9, 7).operations(bundle)] == ["0.q", "0.down", "1.q", "1.down"]
+    assert [operation.name for operation in masked_operations(decode(9, 7), bundle)] == [
+        "0.q",
+        "0.down",
+        "1.q",
+        "1.down",
+    ]
 
 
 def test_masks_of_another_size(bundle):
     with pytest.raises(UserError, match="mask is of 7 queries x 7 keys, the decode of 1 x 7"):
-        list(decode(1, 7).operations(bundle, [attention(0, 7, 7)]))
-    assert len(list(decode(1, 7).operations(bundle, [attention(0, 1, 7)]))) == 5
+        list(masked_operations(decode(1, 7), bundle, [attention(0, 7, 7)]))
+    assert len(list(masked_operations(decode(1, 7), bundle, [attention(0, 1, 7)]))) == 5
 
 
 def test_impossible_phases():

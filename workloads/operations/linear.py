@@ -1,6 +1,6 @@
-"""What a model executes, one operation at a time, each with the mask on its operand, which is read when it is needed.
+"""Linears and convolutions, each with the mask on its weights, which is read when it is needed.
 
-A linear is y = x W^T; a convolution lowers to one; attention is softmax(Q K^T) V on the kept positions.
+A linear is y = x W^T; a convolution lowers to one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,18 +13,10 @@ import numpy as np
 from workloads.bundle import LayerEntry, MaskBundle
 from workloads.errors import UserError
 from workloads.mask import PackedMask
+from workloads.operations.base import Operation
 from workloads.patterns import DENSE, GONE
 
 Values = Callable[[], Mapping[str, np.ndarray]]  # the tensors a bundle keeps for a layer (LayerEntry), {} if none
-
-
-@dataclass(frozen=True)
-class Operation:
-    """`name` tells it apart within its model; `block` is the decoder block's number, -1 outside of blocks."""
-
-    name: str
-    role: str
-    block: int
 
 
 @dataclass(frozen=True)
@@ -111,21 +103,6 @@ class Convolution(Operation):
     def lowered(self) -> Linear:
         inputs = self.channels * self.window[0] * self.window[1]
         return Linear(self.name, self.role, self.block, self.filters, inputs, self.weights)
-
-
-@dataclass(frozen=True)
-class Attention(Operation):
-    """Scores Q K^T and outputs S V on kept positions; `mask` reads (heads, queries, keys) bool, True = kept.
-
-    `head_features` is None where the masks come alone: the target then takes its own.
-    """
-
-    heads: int
-    kv_heads: int
-    queries: int
-    keys: int
-    mask: Callable[[], np.ndarray]
-    head_features: int | None = None
 
 
 def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values = dict) -> Linear:

@@ -1,0 +1,117 @@
+"""A decoder under a bundle: what masks, bits and removed rows and columns make of its matrices."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from workloads.bundle import LayerEntry, MaskBundle
+from workloads.decoder.dimensions import Block, Decoder, Mixture
+from workloads.errors import UserError, unknown
+from workloads.experts import expert_of
+from workloads.operations.gemm import BITMAP, Matrix
+from workloads.patterns import DENSE, GONE, WHOLE
+
+FORMATS = (DENSE, "packed", BITMAP)
+# Matrices of latent attention, which have no role of their own.
+_OF_LATENTS = {"q_a_proj": "q_a", "q_b_proj": "q_b", "kv_a_proj_with_mqa": "kv_a", "kv_b_proj": "kv_b"}
+_INPUTS = ("q", "qkv")
+
+
+def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed") -> Decoder:
+    """The decoder with the sizes and bits that a bundle leaves; blocks that it takes out are gone.
+
+    weight_format: how masked matrices lie in memory. dense: with their zeros; packed: those of a pattern N:M as N of M
+    and their places, others dense; bitmap: as packed, others as what is kept and a bit a place. Raises UserError where
+    the bundle is of another model."""
+    if weight_format not in FORMATS:
+        raise unknown("weight format", weight_format, FORMATS)
+    by_block: dict[int, list[LayerEntry]] = {}
+    for entry in bundle.entries:
+        by_block.setdefault(entry.block, []).append(entry)
+    if strange := sorted(set(by_block) - set(decoder.numbers)):
+        raise UserError(
+            f"{bundle.folder}: it has masks of block {strange[0]}, the config of its model has {len(decoder.blocks)} "
+            "blocks; was it made for another model?"
+        )
+    blocks: list[Block] = []
+    numbers: list[int] = []
+    for number, block in zip(decoder.numbers, decoder.blocks, strict=True):
+        entries = by_block.get(number, [])
+        if entries and all(entry.pattern == GONE for entry in entries):
+            continue
+        made = _block(block, entries, weight_format, f"{bundle.folder}: block {number}") if entries else block
+        blocks.append(blocks[-1] if blocks and blocks[-1] == made else made)
+        numbers.append(number)
+    return replace(decoder, blocks=tuple(blocks), numbers=tuple(numbers))
+
+
+def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: str) -> Block:
+    routed = [entry for entry in entries if expert_of(entry.name) is not None]
+    found = {_role(entry): entry for entry in entries if expert_of(entry.name) is None}
+    known = {matrix.role for matrix in block.matrices}
+    if strange := sorted(set(found) - known):
+        raise UserError(
+            f"{where}: {found[strange[0]].name} is a matrix ({strange[0]}) that the block, which has "
+            f"{', '.join(sorted(known))}, is not known to have"
+        )
+    matrices = tuple(
+        _changed(matrix, found[matrix.role], weight_format, where) if matrix.role in found else matrix
+        for matrix in block.matrices
+    )
+    attention = block.attention
+    for role in _INPUTS:
+        before, after = block.matrix(role), next((m for m in matrices if m.role == role), None)
+        if before is not None and after is not None and before.out_features != after.out_features:
+            share = after.out_features / before.out_features  # whole kv groups go, with their queries
+            heads, kv_heads = round(attention.heads * share), round(attention.kv_heads * share)
+            attention = replace(attention, heads=heads, kv_heads=kv_heads)
+    mixture = block.mixture
+    if routed:
+        if mixture is None:
+            raise UserError(f"{where}: {routed[0].name} is an expert's, and the config has none in that block")
+        mixture = _experts(mixture, routed, weight_format, where)
+    return replace(block, attention=attention, matrices=matrices, mixture=mixture)
+
+
+def _role(entry: LayerEntry) -> str:
+    return _OF_LATENTS.get(entry.name.rpartition(".")[2], entry.role)
+
+
+def _experts(mixture: Mixture, entries: Iterable[LayerEntry], weight_format: str, where: str) -> Mixture:
+    """Experts that are alike counted together."""
+    by_number: dict[int, dict[str, LayerEntry]] = {}
+    for entry in entries:
+        by_number.setdefault(expert_of(entry.name) or 0, {})[entry.role] = entry
+    (ups, down, count), *_ = mixture.kinds
+    whole = ups[0]
+    halves = tuple(
+        replace(whole, role=role, out_features=whole.out_features // 2) for role in ("expert_gate", "expert_up")
+    )
+    kinds: Counter[tuple[tuple[Matrix, ...], Matrix]] = Counter()
+    for number in range(count):
+        found = by_number.get(number, {})
+        own = halves if "expert_gate" in found else ups
+        made = [
+            _changed(matrix, found[matrix.role], weight_format, where) if matrix.role in found else matrix
+            for matrix in (*own, down)
+        ]
+        kinds[tuple(made[:-1]), made[-1]] += 1
+    return replace(mixture, kinds=tuple((ups, down, n) for (ups, down), n in kinds.items()))
+
+
+def _changed(matrix: Matrix, entry: LayerEntry, weight_format: str, where: str) -> Matrix:
+    if entry.unpruned.shape != (matrix.out_features, matrix.in_features):
+        raise UserError(
+            f"{where}: {entry.name} is of {entry.unpruned.out_features} x {entry.unpruned.in_features} weights, by the "
+            f"config of {matrix.out_features} x {matrix.in_features}; was it made for another model?"
+        )
+    stored, nnz = DENSE, None
+    if weight_format != DENSE and entry.pattern not in WHOLE:
+        if ":" in entry.pattern:
+            stored = entry.pattern
+        elif weight_format == BITMAP:
+            stored, nnz = BITMAP, entry.nnz
+    return replace(
+        matrix, out_features=entry.out_features, in_features=entry.in_features, stored=stored, nnz=nnz,
+        weight_bits=entry.weight_bits, group_size=entry.group_size,
+    )  # fmt: skip
