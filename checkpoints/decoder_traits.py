@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from checkpoints.discovery import LinearRef, block_linears, find_blocks, meta_model
 from checkpoints.families import Kind, family_of
+from workloads.decoder.bundled import role_in_block
 from workloads.decoder.dimensions import Block, Decoder, Norms
 from workloads.decoder.families import Traits
 from workloads.decoder.read import decoder_from
@@ -28,6 +29,8 @@ def skeleton_decoder(config: dict[str, Any]) -> Decoder:
     refs = [block_linears(block, f"{path}.{number}", number) for number, block in enumerate(blocks)]
     settings = Settings(model.config.get_text_config().to_dict(), {})
     decoder = decoder_from(settings, _traits(model, blocks, refs[0], settings))
+    if len(decoder.blocks) != len(refs):
+        raise UserError(f"{type(model).__name__} has {len(refs)} blocks, by its config {len(decoder.blocks)}")
     for number, (block, found) in enumerate(zip(decoder.blocks, refs, strict=True)):
         _check_matrices(block, found, f"{path}.{number}")
     _check_parameters(decoder, model)
@@ -35,7 +38,7 @@ def skeleton_decoder(config: dict[str, Any]) -> Decoder:
 
 
 def _traits(model: PreTrainedModel, blocks: nn.ModuleList, refs: list[LinearRef], settings: Settings) -> Traits:
-    block, roles = blocks[0], {ref.layer.role: ref for ref in refs}
+    block, roles = blocks[0], {role_in_block(ref.layer): ref for ref in refs}
     inside = {id(module) for module in blocks.modules()}
     outside = [module for module in _text(model).modules() if id(module) not in inside]
     tables = [m for m in outside if isinstance(m, nn.Embedding) and m is not model.get_input_embeddings()]
@@ -45,9 +48,10 @@ def _traits(model: PreTrainedModel, blocks: nn.ModuleList, refs: list[LinearRef]
     return Traits(
         norms=_norms(block, settings),
         is_gated=any("gate" in role for role in roles),
-        splits_qkv="q" in roles,
+        ungated=("up", "down") if "up" in roles else ("fc1", "fc2"),
+        splits_qkv="q" in roles or "q_a" in roles,
         splits_gate="gate" in roles,
-        qkv_bias=any(_has_bias(block, roles.get(role)) for role in ("q", "qkv")),
+        qkv_bias=any(_has_bias(block, roles.get(role)) for role in ("q", "qkv", "kv_a")),
         o_bias=_has_bias(block, roles.get("o")),
         ffn_bias=any(_has_bias(block, roles.get(role)) for role in ("up", "gate_up", "fc1")),
         head_bias=getattr(head, "bias", None) is not None,
@@ -121,7 +125,7 @@ def _check_matrices(block: Block, refs: list[LinearRef], where: str) -> None:
             key = _key(matrix)
             expected[key] = expected.get(key, 0) + number
     for ref in refs:
-        key = ref.layer.role, *ref.layer.shape
+        key = role_in_block(ref.layer), *ref.layer.shape
         if not expected.get(key):
             raise UserError(
                 f"{ref.layer.name} ({ref.layer.out_features} x {ref.layer.in_features}): what {where} computes with it "

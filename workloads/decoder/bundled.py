@@ -8,6 +8,7 @@ from workloads.bundle import LayerEntry, MaskBundle
 from workloads.decoder.dimensions import Block, Decoder, Mixture
 from workloads.errors import UserError, unknown
 from workloads.experts import expert_of
+from workloads.layers import Layer
 from workloads.operations.gemm import BITMAP, Matrix
 from workloads.patterns import DENSE, GONE, WHOLE
 
@@ -47,7 +48,7 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
 
 def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: str) -> Block:
     routed = [entry for entry in entries if expert_of(entry.name) is not None]
-    found = {_role(entry): entry for entry in entries if expert_of(entry.name) is None}
+    found = {role_in_block(entry): entry for entry in entries if expert_of(entry.name) is None}
     known = {matrix.role for matrix in block.matrices}
     if strange := sorted(set(found) - known):
         raise UserError(
@@ -73,8 +74,9 @@ def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: s
     return replace(block, attention=attention, matrices=matrices, mixture=mixture)
 
 
-def _role(entry: LayerEntry) -> str:
-    return _OF_LATENTS.get(entry.name.rpartition(".")[2], entry.role)
+def role_in_block(layer: Layer | LayerEntry) -> str:
+    """By which a block has a matrix."""
+    return _OF_LATENTS.get(layer.name.rpartition(".")[2], layer.role)
 
 
 def _experts(mixture: Mixture, entries: Iterable[LayerEntry], weight_format: str, where: str) -> Mixture:

@@ -9,7 +9,6 @@ from typing import Any
 from workloads.decoder.dimensions import Norms, Positions, QkNorm
 from workloads.decoder.settings import HEADS, HIDDEN, Settings
 
-
 RMS, LAYER = Norms(), Norms("layer", bias=True)
 SANDWICH = Norms(layout="sandwich")
 
@@ -18,8 +17,8 @@ SANDWICH = Norms(layout="sandwich")
 class Traits:
     """What LLaMA has, unless told otherwise. `window_every`: each such block sees all keys where the config gives no
     `layer_types`, 0: none does; `window_from`: blocks before it see all. `kv_heads`, `ffn_size`: where the config's
-    words for them mean something else. `splits`: q, k, v and gate, up are matrices of their own; `extra_positions`:
-    rows that a learned table has beyond the positions."""
+    words for them mean something else. `splits`: q, k, v and gate, up are matrices of their own; `ungated`: roles of an
+    FFN's two matrices where it is not gated. `extra_positions`: rows that a learned table has beyond the positions."""
 
     norms: Norms = RMS
     is_gated: bool = True
@@ -39,6 +38,7 @@ class Traits:
     has_final_norm: bool = True
     kv_heads: int | None = None
     ffn_size: int | None = None
+    ungated: tuple[str, str] = ("fc1", "fc2")
     window_every: int = 0
     window_from: int = 0
     sinks: bool = False

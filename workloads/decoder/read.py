@@ -124,7 +124,8 @@ def _latent_attention(
 
 def _ffn(traits: Traits, hidden: int, width: int, prefix: str, bias: bool) -> tuple[Matrix, ...]:
     if not traits.is_gated:
-        return Matrix(f"{prefix}fc1", width, hidden, bias), Matrix(f"{prefix}fc2", hidden, width, bias)
+        first, second = (prefix + role for role in traits.ungated)
+        return Matrix(first, width, hidden, bias), Matrix(second, hidden, width, bias)
     parts = {"gate": width, "up": width} if traits.splits_gate else {"gate_up": 2 * width}
     ups = (Matrix(f"{prefix}{role}", n, hidden, bias) for role, n in parts.items())
     return (*ups, Matrix(f"{prefix}down", hidden, width, bias))
