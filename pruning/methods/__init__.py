@@ -12,6 +12,7 @@ from pruning.methods.structured.cfsp import Cfsp
 from pruning.methods.structured.flap import Flap
 from pruning.methods.structured.magnitude_sp import MagnitudeSp
 from pruning.methods.structured.obs_sp import ObsSp
+from pruning.methods.structured.policy_gradient import PolicyGradient
 from pruning.methods.structured.shortgpt import ShortGpt
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.wanda import Wanda
@@ -22,6 +23,7 @@ METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
         Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, ShortGpt,
+        PolicyGradient,
     )
 }  # fmt: skip
 

@@ -66,7 +66,7 @@ def _saved(family: str, dtype: torch.dtype, shard_size: str) -> Path:
 
 @dataclass(frozen=True)
 class Subject:
-    """A method with its default settings, under each of its rules."""
+    """A method with its default settings, or those it states for trials, under each of its rules."""
 
     method: PruningMethod
     not_promised: Mapping[str, str]
@@ -100,7 +100,7 @@ def calibrated(recipe: Recipe) -> Recipe:
 
 
 def subject_of(method: type[PruningMethod] | PruningMethod) -> Subject:
-    made = method() if isinstance(method, type) else method
+    made = method(**getattr(method, "trial_settings", {})) if isinstance(method, type) else method
     return Subject(made, dict(getattr(made, "not_promised", {})))
 
 

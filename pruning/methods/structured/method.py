@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -21,6 +21,7 @@ class StructuredMethod(PruningMethod):
     """`sparsity` is the share of its units' weights that goes, or of its units where it prunes one kind."""
 
     rules: ClassVar[tuple[str, ...]] = ("units",)
+    trial_settings: ClassVar[Mapping[str, Any]] = {}  # with which its laws are checked in seconds
 
     @property
     def kinds(self) -> frozenset[str]:
