@@ -69,10 +69,10 @@ class PolicyGradient(StructuredMethod):
     needs = frozenset({Need.ENERGY})
     trial_settings: ClassVar[Mapping[str, Any]] = {"steps": 4, "samples": 2}
 
-    steps: Annotated[int, Ge(1)] = 1000
-    samples: Annotated[int, Ge(1)] = 4
+    steps: Annotated[int, Ge(1)] = 500
+    samples: Annotated[int, Ge(1)] = 8
     batch: Annotated[int, Ge(1)] = 1
-    lr: Annotated[float, Gt(0)] = 0.1
+    lr: Annotated[float, Gt(0)] = 0.2
     baseline: Literal["leave-one-out", "moving"] = "leave-one-out"
     window: Annotated[int, Ge(1)] = 5
     precond: Precond = "sqrt"
