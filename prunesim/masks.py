@@ -12,12 +12,14 @@ from studies.masks import generated, write_bundle
 from studies.progress import ProgressLine, warn
 from studies.report import read_rows
 from studies.settings import density_of
+from workloads.arguments import typed
 from workloads.bundle import MaskBundle
 from workloads.selectors import Selection
 
 Texts = str | Sequence[str]
 
 
+@typed
 def prune(
     model: str | Path,
     *,
@@ -46,6 +48,7 @@ def prune(
     return bundle
 
 
+@typed
 def finetune(
     model: str | Path,
     *,
@@ -78,6 +81,7 @@ def finetune(
     return made
 
 
+@typed
 def generate(
     model: str | Path,
     *,
@@ -100,6 +104,7 @@ def generate(
     return bundle
 
 
+@typed
 def load(path: str | Path) -> MaskBundle | Rows:
     """A mask bundle where `path` is a folder, result rows where it is a file (.csv or .json)."""
     return rows_at(Path(path)) if Path(path).is_file() else MaskBundle.open(path)
@@ -109,6 +114,7 @@ def rows_at(path: Path) -> Rows:
     return Rows(read_rows(path), ACCELERATOR_TABLE)
 
 
+@typed
 def evaluate(
     model: str | Path,
     *,

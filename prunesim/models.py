@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workloads.arguments import typed
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@typed
 def load_pruned(folder: str | Path, *, dtype: str = "", device: str = "cpu") -> "PreTrainedModel":
     """The model in a folder that `prune(save_model=...)` wrote, whole and ready to run or to train on.
 

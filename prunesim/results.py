@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workloads.arguments import typed
 from workloads.csv_text import csv_text
 from workloads.errors import UserError
 from workloads.files import write_text
@@ -28,6 +29,7 @@ class Result:
         """The first line that is printed."""
         return f"{len(self)} rows"
 
+    @typed
     def save(self, path: str | Path) -> Path:
         """Writes the frame as CSV, every column of it."""
         write_text(Path(path), csv_text(self.frame))
@@ -62,6 +64,8 @@ class Rows(Result):
     """Result rows: one row a layer, target and number of tokens. `a + b` holds the rows of both."""
 
     def __add__(self, other: "Rows") -> "Rows":
+        if not isinstance(other, Rows):
+            return NotImplemented
         return Rows(pd.concat([self.frame, other.frame], ignore_index=True), self.shown)
 
     @property

@@ -11,8 +11,9 @@ from studies.cli.measure_verb import KERNELS, TOKENS
 from studies.designs import On, open_targets
 from studies.entries import overrides, swept
 from studies.progress import ProgressLine
-from studies.report import read_rows
+from studies.report import perplexities_of, read_rows
 from studies.simulate import bundle_source, open_source, simulate_frame, table_of
+from workloads.arguments import typed
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
     from studies.simulate import Source
 
 
+@typed
 def simulate(
     masks: MaskBundle | str | Path | None = None,
     *,
     on: On | Sequence[On],
     tokens: int = 1,
     set: Mapping[str, Any] | None = None,
-    sweep: Mapping[str, Sequence[Any] | str] | None = None,
+    sweep: Mapping[str, Any] | None = None,
     activation_density: float = 1.0,
-    routing: str = "uniform",
+    routing: str | Path = "uniform",
     dtype: str = "",
     model: str | Path | None = None,
     pattern: str = "unstructured",
@@ -46,8 +48,8 @@ def simulate(
     from workloads.conditions import Conditions
     from workloads.routing import parse_routing
 
-    conditions = Conditions(tokens, activation_density, parse_routing(routing))
-    targets = open_targets(on, overrides(dict(set or {})), swept(sweep or {}), dtype)
+    conditions = Conditions(tokens, activation_density, parse_routing(str(routing)))
+    targets = open_targets(on, overrides(set or {}), swept(sweep or {}), dtype)
     for target in targets:
         target.check(conditions)
     source = _source(masks, model, pattern, density, seed, fresh)
@@ -74,10 +76,11 @@ def _source(
     return open_source(bundle, mask, str(model) if model is not None else None, pattern, density, seed, fresh)
 
 
+@typed
 def predict(
     gemms: pd.DataFrame | str | Path | Sequence[tuple[int, int, int]],
     *,
-    on: str | Sequence[str],
+    on: str | Path | Sequence[str | Path],
     dtype: str = "fp16",
     set: Mapping[str, Any] | None = None,
 ) -> Gemms:
@@ -94,10 +97,11 @@ def predict(
         sizes = pd.DataFrame(list(gemms), columns=list(SIZES))
     if missing := [name for name in SIZES if name not in sizes]:
         raise UserError(f"predict: the frame lacks the column {missing[0]!r}; it needs m, n and k")
-    gpus = [on] if isinstance(on, str) else list(on)
-    return Gemms(predict_on(sizes, gpus, dtype, overrides(dict(set or {}))), PREDICT_TABLE)
+    gpus = [str(each) for each in ([on] if isinstance(on, str | Path) else on)]
+    return Gemms(predict_on(sizes, gpus, dtype, overrides(set or {})), PREDICT_TABLE)
 
 
+@typed
 def measure(
     masks: MaskBundle | str | Path | None = None,
     *,
@@ -145,6 +149,7 @@ def _joined(values: Any) -> str:
     return ",".join(map(str, values)) if isinstance(values, Sequence) and not isinstance(values, str) else str(values)
 
 
+@typed
 def report(
     *rows: Rows | str | Path,
     out: str | Path,
@@ -157,15 +162,20 @@ def report(
     from workloads.columns.quality import QUALITY_COLUMNS
 
     frames = [each.frame if isinstance(each, Rows) else read_rows(Path(each)) for each in rows]
-    perplexities = read_rows(Path(quality), QUALITY_COLUMNS) if isinstance(quality, str | Path) else quality
-    return Report(Path(out), make_report(frames, perplexities, Path(out), title))
+    if isinstance(quality, str | Path):
+        quality = read_rows(Path(quality), QUALITY_COLUMNS)
+    elif quality is not None:
+        quality = perplexities_of(quality)
+    return Report(Path(out), make_report(frames, quality, Path(out), title))
 
 
-def run(study: str | Path, *, out: str | Path | None = None, fresh: bool = False) -> Report:
-    """Runs a study file and writes its report; steps whose inputs did not change are skipped."""
+@typed
+def run(study: str | Path, *, out: str | Path | None = None, fresh: bool = False, workers: int = 1) -> Report:
+    """Runs a study file and writes its report; steps whose inputs did not change are skipped. `workers`: processes that
+    make the results side by side; results do not depend on it."""
     from studies.running.study_run import run_study
     from studies.study import read_study
 
     asked = read_study(Path(study))
     folder = Path(out) if out is not None else asked.out
-    return Report(folder, run_study(asked, folder, fresh))
+    return Report(folder, run_study(asked, folder, fresh, workers))

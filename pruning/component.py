@@ -42,7 +42,7 @@ class Component:
             if key not in known:
                 raise UserError(f"{cls.name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
         try:
-            return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+            return TypeAdapter(cls).validate_json(json.dumps(values, default=repr), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             raise UserError(f"{cls.name}: {first['loc'][0]} = {first['input']!r}: {first['msg']}") from None

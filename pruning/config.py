@@ -6,8 +6,9 @@ name, its type, what it means. None: not given.
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
+from workloads.arguments import taken
 from workloads.errors import UserError, unknown
 from workloads.selectors import Selection
 
@@ -200,10 +201,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def split_settings(settings: Mapping[str, Any], *kinds: type) -> list[Any]:
-    """One instance of each kind, of the settings that are its own. Raises UserError for one that none of them has."""
+    """One instance of each kind, of the settings that are its own. Raises UserError for one that none of them has, and
+    one of a wrong type."""
     names = {kind: [each.name for each in fields(kind)] for kind in kinds}
     known = [name for own in names.values() for name in own]
     for name in settings:
         if name not in known:
             raise unknown("setting", name, known)
-    return [kind(**{name: settings[name] for name in own if name in settings}) for kind, own in names.items()]
+    made = []
+    for kind, own in names.items():
+        hints = get_type_hints(kind)
+        made.append(kind(**{name: taken(name, hints[name], settings[name]) for name in own if name in settings}))
+    return made

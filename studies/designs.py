@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from simulator.accelerators import Accelerator
 from simulator.gpu.named import is_gpu
@@ -14,7 +15,8 @@ from workloads.limits import shortened
 from workloads.targets import Target
 
 MAX_DESIGNS = 100_000  # of a sweep: some minutes
-On = str | Accelerator  # a name (ours, a package's, file.py:Name, a machine file), or a design made in Python
+Named = str | Accelerator  # a name (ours, a package's, file.py:Name, a machine file), or a design made in Python
+On = Named | Path
 
 
 def open_targets(
@@ -22,7 +24,8 @@ def open_targets(
 ) -> list[Target]:
     """Every target with `sets`, once for every combination of one "key=value" of each of `choices`. `dtype` goes to
     those of them that are GPUs. Raises UserError."""
-    several = [on] if isinstance(on, str | Accelerator) else list(on)
+    given = [on] if isinstance(on, str | Path | Accelerator) else on
+    several = [str(each) if isinstance(each, Path) else each for each in given]
     if not several:
         raise UserError("say what to run `on`, such as vitcod")
     takes = [isinstance(each, str) and is_gpu(each) for each in several]
@@ -46,7 +49,7 @@ def _check_told_apart(targets: Sequence[Target]) -> None:
         seen.add(called)
 
 
-def combined(on: On, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:
+def combined(on: Named, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:
     """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice
     or without values."""
     seen: set[str] = set()

@@ -25,12 +25,14 @@ def targets_of(accelerator: StudyAccelerator) -> list[Target]:
 
 def swept(values: Mapping[str, Any]) -> list[list[str]]:
     """{"array.height": [16, 32], "array.width": "16:64:x2"} -> the "key=value" of every key. Raises UserError."""
-    return [
-        parse_sweep(f"{key}={each}")
-        if isinstance(each, str)
-        else [f"{key}={pretty_json(value).strip()}" for value in each]
-        for key, each in flat(dict(values)).items()
-    ]
+    choices = []
+    for key, each in flat(dict(values)).items():
+        if not isinstance(each, str | list | tuple):
+            raise UserError(f"`sweep` {key} = {each!r}: expected a list of values, or a range such as '16:64:16'")
+        choices.append(
+            parse_sweep(f"{key}={each}") if isinstance(each, str) else [_set_to("sweep", key, value) for value in each]
+        )
+    return choices
 
 
 def described_by(targets: list[Target]) -> tuple[str, list[Any]]:
@@ -76,15 +78,27 @@ def needs_calibration(method: StudyMethod) -> bool:
     return make_recipe(method).needs_calibration
 
 
-def overrides(values: dict[str, Any]) -> list[str]:
+def overrides(values: Mapping[str, Any]) -> list[str]:
     """{"array.height": 16} -> ["array.height=16"], for keys as `--set` takes them."""
     flat = []
     for key, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             flat += [f"{key}.{inner}" for inner in overrides(value)]
         else:
-            flat.append(f"{key}={pretty_json(value).strip()}")
+            flat.append(_set_to("set", key, value))
     keys = [text.partition("=")[0] for text in flat]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise UserError(f"`set` gives {twice} twice; leave one out")
     return flat
+
+
+def _set_to(where: str, key: str, value: Any) -> str:
+    """ "key=value" as `--set` takes it. Raises UserError for a value that no file of settings could hold."""
+    try:
+        if value is None:
+            raise TypeError
+        return f"{key}={pretty_json(value).strip()}"
+    except (TypeError, ValueError):
+        raise UserError(
+            f"`{where}` {key} = {value!r}: expected a number, a text, True, False or a list of these"
+        ) from None

@@ -29,7 +29,9 @@ def parse_shapes(shapes: Sequence[str]) -> pd.DataFrame:
 
 
 def predict_on(gemms: pd.DataFrame, on: Sequence[str], dtype: str, sets: Sequence[str] = ()) -> pd.DataFrame:
-    """`predict_frame` of every GPU, one below the other."""
+    """`predict_frame` of every GPU, one below the other. Raises UserError where there is none."""
+    if not on:
+        raise UserError("say which GPU to predict `on`, such as h200")
     return pd.concat([predict_frame(gemms, each, dtype, sets) for each in on], ignore_index=True)
 
 
@@ -37,7 +39,16 @@ def predict_frame(gemms: pd.DataFrame, on: str, dtype: str, sets: Sequence[str] 
     """`gemms` with the predicted columns behind its own; one of its own that has the name of a predicted one is kept as
     given_NAME. Raises UserError for an unknown GPU, dtype or key."""
     label, spec = find_gpu(on, sets)
-    m, n, k = (gemms[name].to_numpy(dtype=np.int64) for name in SIZES)
+    m, n, k = (_sizes(gemms[name]) for name in SIZES)
     added = {"target": label, "dtype": dtype, "source": "predicted", **predict(spec, m, n, k, dtype).columns()}
     kept = gemms.rename(columns={name: f"given_{name}" for name in added if name in gemms})
     return kept.assign(**added)
+
+
+def _sizes(column: pd.Series) -> np.ndarray:
+    """(rows,) int64. Raises UserError naming the first value that is no whole number."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if (wrong := numbers % 1 != 0).any():  # of NaN and infinity too
+        place = int(wrong.argmax())
+        raise UserError(f"row {place + 1}: {column.name} = {column.iloc[place]!r}; sizes are whole numbers from 1")
+    return numbers.astype(np.int64)

@@ -15,6 +15,7 @@ from studies.left_dense import left_dense_notes
 from studies.published import dtype_of, published_notes
 from workloads.columns.column import Column
 from workloads.columns.layers import LAYER_COLUMNS
+from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
 from workloads.layers import ATTENTION_ROLE
@@ -27,7 +28,10 @@ ROUTED = (
     "Experts ({text}): rows hold what a step takes on average, the probability that an expert gets any token "
     "(executions) times its time with the tokens it then has (layer_tokens); dense baselines likewise."
 )
-NEEDED = ("model", "method", "layer", "target", "tokens", "speedup")
+NEEDED = {
+    LAYER_COLUMNS: (("model", "method", "layer", "target", "tokens", "speedup"), "simulate or run"),
+    QUALITY_COLUMNS: (("model", "method", "sparsity", "perplexity"), "eval or run"),
+}
 _WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False"}
 _LARGEST = 2**63 - 1024  # the largest float below 2^63
 ATTENTION = "masks"  # a column that rows of attention had in earlier versions
@@ -57,6 +61,15 @@ def read_rows(path: Path, columns: tuple[Column, ...] = LAYER_COLUMNS) -> pd.Dat
     return frame
 
 
+def perplexities_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows as `evaluate` gives them, joined or cut by a user. Raises UserError for what is none."""
+    try:
+        _check_names(list(frame), QUALITY_COLUMNS)
+        return in_schema(frame.reset_index(drop=True), QUALITY_COLUMNS, undeclared(frame, QUALITY_COLUMNS))
+    except (UserError, ValueError, TypeError) as error:
+        raise UserError(f"`quality`: {one_line(error)}") from None
+
+
 def _from_json(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
     records = parse_json(text)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -78,12 +91,11 @@ def _from_csv(text: str, columns: tuple[Column, ...]) -> pd.DataFrame:
 
 
 def _check_names(names: list[str], columns: tuple[Column, ...]) -> None:
-    if columns is not LAYER_COLUMNS:
-        return
-    if ATTENTION in names:
+    if columns is LAYER_COLUMNS and ATTENTION in names:
         raise UserError("it holds rows of attention of an earlier version; make them anew with `prunesim attention`")
-    if missing := [name for name in NEEDED if name not in names]:
-        raise UserError(f"it lacks the column {missing[0]!r}; give a file written by simulate or run")
+    needed, makers = NEEDED.get(columns, ((), ""))
+    if missing := [name for name in needed if name not in names]:
+        raise UserError(f"it lacks the column {missing[0]!r}; give a file written by {makers}")
 
 
 def _typed(texts: pd.Series, kind: str) -> pd.Series:

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from workloads import bits
+from workloads.arguments import hold_fields, typed
 from workloads.errors import UserError
 from workloads.files import plain, read_json, sha256_of, utf8
 from workloads.layers import Layer
@@ -111,10 +112,12 @@ class BundleHeader:
     tool_version: str = ""
 
     def __post_init__(self) -> None:
-        """Raises UserError unless target_sparsity is None or within 0..1, and the seed within 64 bits."""
-        object.__setattr__(self, "model_id", utf8(self.model_id))
+        """Raises UserError unless target_sparsity is None or within 0..1, the seed within 64 bits, every field of its
+        type."""
         for name in ("parameters", "model_config", "calibration"):
             object.__setattr__(self, name, plain(getattr(self, name)))
+        hold_fields(self)
+        object.__setattr__(self, "model_id", utf8(self.model_id))
         check_seed(self.seed)
         if self.target_sparsity is not None:
             object.__setattr__(self, "target_sparsity", float(self.target_sparsity))
@@ -170,6 +173,7 @@ class MaskBundle:
         self._by_name = {entry.name: entry for entry in self.layers}
 
     @classmethod
+    @typed
     def open(cls, folder: str | Path) -> "MaskBundle":
         """Reads bundle.json only. Raises UserError if the folder is no bundle, is of a newer format or lacks a
         shard."""

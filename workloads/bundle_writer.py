@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import save_file
 
 from workloads import bits
+from workloads.arguments import typed
 from workloads.bundle import (
     FORMAT,
     HEADER_FILE,
@@ -63,6 +64,7 @@ class BundleWriter:
     `finished` tells that the folder already holds exactly this bundle; `written` names the layers already on disk.
     """
 
+    @typed
     def __init__(self, folder: str | Path, header: BundleHeader):
         """Raises UserError if the folder cannot be written or holds a bundle or an unfinished run made otherwise."""
         self.folder = Path(folder)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from workloads.arguments import hold_fields
 from workloads.errors import UserError
 from workloads.files import utf8
 
@@ -31,7 +32,9 @@ class Layer:
     in_features: int
 
     def __post_init__(self) -> None:
-        """A name from a file's name that is not UTF-8 is written out, as no shard and no table could hold it."""
+        """A name from a file's name that is not UTF-8 is written out, as no shard and no table could hold it. Raises
+        UserError for a field of a wrong type."""
+        hold_fields(self)
         object.__setattr__(self, "name", utf8(self.name))
 
     @property

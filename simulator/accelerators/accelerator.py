@@ -28,6 +28,7 @@ from simulator.machine.spec import (
 )
 from simulator.statistics import Statistics
 from simulator.work import Work
+from workloads.arguments import typed
 from workloads.columns.column import Column
 from workloads.files import sha256_of
 from workloads.mask import PackedMask
@@ -70,6 +71,7 @@ class Accelerator(ABC):
         module = sys.modules.get(cls.__module__)
         cls.documentation = inspect.cleandoc(cls.__doc__ or (module and module.__doc__) or "")
 
+    @typed
     def __init__(self, *overrides: str, preset: Preset = "", name: str = "", **sections: Any) -> None:
         """Raises UserError, naming the key, for what the spec does not have and for values out of range."""
         cls = type(self)

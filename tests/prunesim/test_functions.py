@@ -68,6 +68,20 @@ def test_a_sweep_may_be_a_range(bundle):
     ]
 
 
+def test_numpy_values_and_paths_are_taken(bundle, tmp_path):
+    (tmp_path / "small.toml").write_text('base = "vitcod"\n')
+    on = tmp_path / "small.toml"
+    numpy = ps.simulate(
+        bundle,
+        on=on,
+        tokens=np.int64(8),
+        set={"clock.mhz": np.float64(400)},
+        sweep={"array.height": np.array([16, 32])},
+    )
+    plain = ps.simulate(bundle, on=str(on), tokens=8, set={"clock.mhz": 400.0}, sweep={"array.height": [16, 32]})
+    assert csv_text(numpy.frame) == csv_text(plain.frame)
+
+
 def test_several_machines_in_one_go(bundle, capsys):
     on = ["vitcod", "h100-sxm", "sparten"]
     rows = ps.simulate(bundle, on=on, tokens=64, dtype="int8")
@@ -206,6 +220,8 @@ def test_pruning_and_a_study(tiny_model, config, tmp_path):
     )
     report = ps.run(study, out=tmp_path / "out")
     assert report.rows.frame["model"].unique().tolist() == ["m"]
+    with pytest.raises(ps.UserError, match="from 1 to 1024"):
+        ps.run(study, out=tmp_path / "other", workers=0)
 
 
 def test_generated_masks_are_those_of_the_seed(config, tmp_path):
