@@ -24,7 +24,8 @@ SHAPES = {
 
 def sweep(on: str, tokens: int) -> tuple[int, int, float]:
     """(designs, rows, seconds)."""
-    from simulator.simulate import open_target, simulate_layers
+    from simulator.accelerators.named import open_accelerator
+    from simulator.simulate import simulate_layers
     from studies.masks import generated, in_memory
     from workloads.conditions import Conditions
     from workloads.operations import linears_in_memory
@@ -34,9 +35,9 @@ def sweep(on: str, tokens: int) -> tuple[int, int, float]:
     layers = list(linears_in_memory(in_memory(header, itertools.islice(masks, 7))))
     bandwidths = [f"dram.bandwidth_gbps={25 * (i + 1)}" for i in range(10)]
     buffers = [f"buffers.weight_kib={64 << (i // 2) if i % 2 else 96 << (i // 2)}" for i in range(10)]
-    list(simulate_layers([open_target(on)], header, layers[:1], Conditions(tokens)))  # compiles
+    list(simulate_layers([open_accelerator(on)], header, layers[:1], Conditions(tokens)))  # compiles
     began = time.perf_counter()
-    targets = [open_target(on, list(sets)) for sets in itertools.product(SHAPES[on], bandwidths, buffers)]
+    targets = [open_accelerator(on, list(sets)) for sets in itertools.product(SHAPES[on], bandwidths, buffers)]
     rows = list(simulate_layers(targets, header, layers, Conditions(tokens)))
     return len(targets), len(rows), time.perf_counter() - began
 

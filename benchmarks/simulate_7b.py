@@ -42,7 +42,8 @@ def read_and_popcount():
 
 def first_and_further(on: str, tokens: int):
     """Returns (seconds of the first design, seconds of a further one, peak GB of the first)."""
-    from simulator.simulate import open_target, simulate_layers
+    from simulator.accelerators.named import open_accelerator
+    from simulator.simulate import simulate_layers
     from simulator.statistics import StatisticsStore
     from workloads import MaskBundle
     from workloads.conditions import Conditions
@@ -53,7 +54,7 @@ def first_and_further(on: str, tokens: int):
 
     def run(store: StatisticsStore, sets: list[str], layers: int | None = None) -> None:
         chosen = list(linears_of(bundle))[:layers]
-        for row in simulate_layers([open_target(on, sets)], bundle.header, chosen, conditions, store):
+        for row in simulate_layers([open_accelerator(on, sets)], bundle.header, chosen, conditions, store):
             assert row["feasible"], row["reason"]
 
     run(StatisticsStore(), [], 7)  # compiles

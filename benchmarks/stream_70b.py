@@ -68,13 +68,14 @@ def read_and_popcount():
 
 
 def simulate(on: str, tokens: int):
-    from simulator.simulate import open_target, simulate_layers
+    from simulator.accelerators.named import open_accelerator
+    from simulator.simulate import simulate_layers
     from simulator.statistics import StatisticsStore
     from workloads.conditions import Conditions
     from workloads.operations import linears_of
 
     bundle = MaskBundle.open(FOLDER)
-    targets, conditions, store = [open_target(on)], Conditions(tokens), StatisticsStore()
+    targets, conditions, store = [open_accelerator(on)], Conditions(tokens), StatisticsStore()
     run = partial(simulate_layers, targets, bundle.header, conditions=conditions, store=store)
     list(run(list(linears_of(bundle))[:1]))  # compiles
     return lambda: sum(row.get("cycles") or 0 for row in run(linears_of(bundle)))

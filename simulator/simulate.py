@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from simulator.accelerators import Accelerator
-from simulator.accelerators.named import open_accelerator
 from simulator.cycles import Infeasible
 from simulator.layer_rows import evaluate, layer_row
 from simulator.statistics import StatisticsStore
@@ -105,12 +104,6 @@ class AcceleratorTarget:
         if outcome.sparse.stream is None:
             raise UserError(f"{self.name} gives no tiles of its layers; there is nothing to trace")
         return timeline(outcome.sparse.stream, self.accelerator.spec.buffers.double)
-
-
-def open_target(name: str, overrides: Sequence[str] = ()) -> Accelerator:
-    """The accelerator `name` with "key=value" overrides. Raises UserError for unknown names (naming the nearest) and
-    keys."""
-    return open_accelerator(name, overrides)
 
 
 def simulate_layers(

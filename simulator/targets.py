@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from simulator.accelerators import ACCELERATORS, Accelerator
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.attention.target import ATTENTION_MODELS, is_attention, open_attention
 from simulator.gpu.layers import open_gpu
 from simulator.gpu.named import is_gpu
 from simulator.gpu.spec import GPUS
 from simulator.machine.files import is_machine_file
-from simulator.simulate import AcceleratorTarget, open_target
+from simulator.simulate import AcceleratorTarget
 from simulator.trace import Timeline
 from workloads.bundle import BundleHeader
 from workloads.conditions import Conditions
@@ -52,7 +53,7 @@ def find_target(on: str | Accelerator, overrides: Sequence[str] = (), dtype: str
     others = installed("accelerators")
     if on not in ACCELERATORS and on not in others and not is_file_name(on) and not is_machine_file(on):
         raise unknown("accelerator or GPU", on, [*OURS, *others, *installed("gpus")])
-    return AcceleratorTarget(open_target(on, overrides))
+    return AcceleratorTarget(open_accelerator(on, overrides))
 
 
 def known_target(name: str, dtype: str) -> Target | None:

@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 
 from simulator.accelerators import Accelerator
+from simulator.accelerators.named import open_accelerator
 from simulator.cycles import Outcome
-from simulator.simulate import open_target
 from simulator.statistics import Statistics
 from simulator.work import Work
 from workloads.mask import PackedMask
@@ -19,7 +19,7 @@ CHUNK_ROWS = 256  # of a random mask drawn at a time
 
 @lru_cache(maxsize=256)
 def target_of(name: str, sets: tuple[str, ...] = ()) -> Accelerator:
-    return open_target(name, sets)
+    return open_accelerator(name, sets)
 
 
 def random_mask(rows: int, cols: int, density: float, seed: int | Sequence[int]) -> PackedMask:

@@ -8,6 +8,7 @@ import pytest
 
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.dstc.cycle import Dstc
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.sparten.cycle import Sparten
 from simulator.accelerators.systolic.cycle import Systolic
 from simulator.accelerators.vitcod.attention.target import open_attention
@@ -15,7 +16,7 @@ from simulator.accelerators.vitcod.cycle import Vitcod
 from simulator.expected import expected
 from simulator.machine import Array, Buffers, Clock, Ddr4, Dram, Hbm3, Number
 from simulator.machine.spec import preset_values
-from simulator.simulate import open_target, simulate_layers
+from simulator.simulate import simulate_layers
 from simulator.statistics import Statistics
 from simulator.work import Work
 from tests.simulator.skipper import Skipper
@@ -30,7 +31,7 @@ from workloads.rows import to_frame
 
 @pytest.mark.parametrize("name", ACCELERATORS)
 def test_a_name_of_the_table_is_a_preset_of_its_class(name):
-    made = open_target(name)
+    made = open_accelerator(name)
     assert made == ACCELERATORS[name](preset=name)
     assert (made.name, made.settings) == (name, "")
     assert made.documentation

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.accelerators import Accelerator
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.sigma import cycle as sigma
 from simulator.accelerators.systolic import cycle as systolic
 from simulator.accelerators.systolic import mapper as systolic_mapper
@@ -17,7 +18,6 @@ from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod.tiling import Schedule
 from simulator.cycles import Infeasible, LayerCycles
 from simulator.layer_rows import energy_of
-from simulator.simulate import open_target
 from simulator.tiling import mapper
 from simulator.tiling.search import NEAR, Choices, best
 from simulator.work import Work
@@ -94,7 +94,7 @@ def test_tables_bound_the_cycles_and_have_the_energy(name, gbps, tokens, spied):
     of the walked layer (bytes of single tiles are whole there); what is chosen is what brute force chooses."""
     twin = design_of(name).twin
     for sets in twin.machines:
-        target = open_target(name, [*sets, f"dram.bandwidth_gbps={gbps}", "dram.device=generic"])
+        target = open_accelerator(name, [*sets, f"dram.bandwidth_gbps={gbps}", "dram.device=generic"])
         kept = random_mask(3, 40, 200, 0.4)
         kept = twin.follows(kept) if twin.follows else kept
         spied.clear()
@@ -139,7 +139,7 @@ def test_more_bandwidth_costs_energy_only_where_it_saves_cycles(name, tokens):
     kept = random_mask(1, 256, 512, 0.5)
     seen: dict[str, list[tuple[int, float]]] = {"sparse": [], "dense": []}
     for gbps in BANDWIDTHS_GBPS:
-        target = open_target(name, [f"dram.bandwidth_gbps={gbps}"])
+        target = open_accelerator(name, [f"dram.bandwidth_gbps={gbps}"])
         found = attempt(target, Layer(*kept.shape, tokens), kept)
         for side, layer in (("sparse", found.sparse), ("dense", found.dense)):
             energy_pj = energy_of(target.spec, layer, found.weight_bits or 8).total_pj
@@ -154,7 +154,7 @@ def test_objectives_do_what_they_say(name):
     kept = random_mask(2, 96, 700, 0.5)
     found = {}
     for objective in ("latency", "energy", "edp"):
-        target = open_target(
+        target = open_accelerator(
             name, [f"mapping.objective={objective}", "dram.bandwidth_gbps=9", *design_of(name).machines[0]]
         )
         layer = attempt(target, Layer(*kept.shape, 40), kept).sparse
@@ -171,7 +171,7 @@ def test_no_cheaper_tile_is_near():
     kept, base = random_mask(4, 688, 256, 0.5), ["array.width=16", "array.height=16", "dram.bandwidth_gbps=204.8"]
 
     def run(*extra: str) -> tuple[int, float]:
-        target = open_target("vitcod", [*base, *extra])
+        target = open_accelerator("vitcod", [*base, *extra])
         layer = attempt(target, Layer(*kept.shape, 512), kept).sparse
         return layer.cycles, energy_of(target.spec, layer, 8).total_pj
 
@@ -184,7 +184,7 @@ def test_no_cheaper_tile_is_near():
 
 @pytest.mark.parametrize("sets", design_of("systolic").machines)
 def test_plans_of_systolic_arrays_have_the_energy_of_a_full_mask(sets, spied):
-    target = open_target("systolic", [*sets, "dram.bandwidth_gbps=3", "array.nm=dense"])
+    target = open_accelerator("systolic", [*sets, "dram.bandwidth_gbps=3", "array.nm=dense"])
     spec, kept = target.spec, np.ones((50, 130), dtype=bool)
     attempt(target, Layer(*kept.shape, 23), kept)
     (tables, _, _) = spied[0]

@@ -7,10 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from simulator.accelerators.named import open_accelerator
 from simulator.gpu.layers import open_gpu
 from simulator.gpu.prediction import predict
 from simulator.layer_rows import evaluate
-from simulator.simulate import open_target, rows_on, simulate_layers
+from simulator.simulate import rows_on, simulate_layers
 from simulator.statistics import StatisticsStore
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
@@ -43,7 +44,7 @@ def moe_layers(alike: bool = True, experts: int = 4) -> list[Linear]:
 
 def rows_of(on: str, tokens: int, routing: Routing = Routing(), header: BundleHeader = HEADER, alike: bool = True):  # noqa: B008
     conditions = Conditions(tokens, routing=routing)
-    return list(simulate_layers([open_target(on)], header, moe_layers(alike), conditions))
+    return list(simulate_layers([open_accelerator(on)], header, moe_layers(alike), conditions))
 
 
 def chosen(experts: Experts, tokens: int) -> tuple[Fraction, Fraction]:
@@ -85,7 +86,7 @@ def test_dense_and_shared_matrices_get_all_tokens():
 def test_rows_add_up_to_what_a_step_takes(on, tokens, share):
     """Top 2 of 4, 64 tokens: each expert has 32. One token: each is hit in every second step, with that token."""
     sets = [] if on != "eie" else ["buffers.weight_kib=4096"]
-    target, store = open_target(on, sets), StatisticsStore()
+    target, store = open_accelerator(on, sets), StatisticsStore()
     rows = list(simulate_layers([target], HEADER, moe_layers(), Conditions(tokens)))
     alone = [evaluate(target, layer, Conditions(tokens // 2 if tokens > 1 else 1), store) for layer in moe_layers()]
     first = evaluate(target, moe_layers()[0], Conditions(tokens), store)
@@ -111,7 +112,7 @@ def simulate_one(target, layer, tokens):
 def test_many_rarely_hit_experts_round_to_the_right_sum():
     """1 of 64, one token: 1/64 of the cycles of each; single rows are cut to whole cycles, their sum is not."""
     config = {"num_experts": 64, "num_experts_per_tok": 1}
-    target, layers = open_target("stc"), moe_layers(experts=64)[1:65]
+    target, layers = open_accelerator("stc"), moe_layers(experts=64)[1:65]
     rows = list(simulate_layers([target], BundleHeader("m", "x", model_config=config), layers, Conditions(1)))
     once = evaluate(target, layers[0], Conditions(1), StatisticsStore()).sparse
     for name in ("cycles", "compute_cycles", "stall_cycles"):
@@ -120,7 +121,7 @@ def test_many_rarely_hit_experts_round_to_the_right_sum():
 
 def test_fractions_of_tokens_lie_between_the_whole_ones():
     (row,) = (r for r in rows_of("stc", 3, Routing("balanced")) if r["layer"].endswith("down_proj.0"))
-    target, layer = open_target("stc"), moe_layers()[5]
+    target, layer = open_accelerator("stc"), moe_layers()[5]
     assert row["layer_tokens"] == 1.5
     one, two = (evaluate(target, layer, Conditions(n), StatisticsStore()).sparse for n in (1, 2))
     assert row["weight_bytes"] == one.weight_bytes

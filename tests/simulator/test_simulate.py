@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from simulator.accelerators import ACCELERATORS
-from simulator.simulate import open_target, simulate_layers
+from simulator.accelerators.named import open_accelerator
+from simulator.simulate import simulate_layers
 from simulator.statistics import StatisticsStore
 from studies.designs import combined, open_targets, parse_sweep
 from workloads import BundleHeader, PackedMask
@@ -32,7 +33,7 @@ def random_mask(rows: int, cols: int, density: float, seed: int = 0) -> np.ndarr
 
 def row_of(name: str, kept: np.ndarray, sets: list[str] | None = None, tokens: int = 4, density: float = 1.0) -> dict:
     conditions = Conditions(tokens, density)
-    (row,) = simulate_layers([open_target(name, sets or [])], HEADER, [layer_of(kept, bits=8)], conditions)
+    (row,) = simulate_layers([open_accelerator(name, sets or [])], HEADER, [layer_of(kept, bits=8)], conditions)
     return row
 
 
@@ -41,7 +42,7 @@ def test_a_named_dram_brings_its_own_energy():
     before."""
     kept = random_mask(64, 256, 0.5)
     for device, pj in (("HBM2", 6.25), ("HBM3", 4.05)):
-        design = open_target("vitcod", ["energy.dram=DDR4-3200"]).changed(f"dram.device={device}")
+        design = open_accelerator("vitcod", ["energy.dram=DDR4-3200"]).changed(f"dram.device={device}")
         (row,) = simulate_layers([design], HEADER, [layer_of(kept, bits=8)], Conditions(4))
         parts = ("weight_bytes", "metadata_bytes", "scale_bytes", "activation_bytes", "output_bytes")
         assert row["dram_pj"] == pytest.approx(8 * pj * sum(row[part] for part in parts))
@@ -72,7 +73,7 @@ def test_near_equals_are_settled_by_bytes(name):
 def test_statistics_of_another_layer_are_not_taken(tmp_path: Path):
     folder = tmp_path / "statistics"
     layers = [layer_of(random_mask(64, 128, d, seed), f"l{seed}") for seed, d in enumerate((0.2, 0.8))]
-    target, conditions = open_target("sparten"), Conditions(3)
+    target, conditions = open_accelerator("sparten"), Conditions(3)
 
     def run() -> list[dict]:
         return list(simulate_layers([target], HEADER, layers, conditions, StatisticsStore(folder)))
@@ -92,14 +93,14 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path):
     (tmp_path / "statistics").write_text("a file where the folder should be")
     layer = layer_of(random_mask(8, 64, 0.5))
     store = StatisticsStore(tmp_path / "statistics")
-    (row,) = simulate_layers([open_target("stc")], HEADER, [layer], Conditions(1), store)
+    (row,) = simulate_layers([open_accelerator("stc")], HEADER, [layer], Conditions(1), store)
     assert row["feasible"]
 
 
 @pytest.mark.parametrize("sets", [["clock.mhz=1e300"], ["dram.bandwidth_gbps=1e-300"], ["buffers.weight_kib=1e300"]])
 def test_numbers_beyond_any_machine_are_refused(sets):
     with pytest.raises(UserError, match=sets[0].partition("=")[0]):
-        open_target("stc", sets)
+        open_accelerator("stc", sets)
 
 
 def test_more_cycles_than_fit_are_refused():

@@ -3,16 +3,16 @@
 import pytest
 
 from simulator.accelerators import ACCELERATORS
+from simulator.accelerators.named import open_accelerator
 from simulator.machine.spec import parse_override
-from simulator.simulate import open_target
 from workloads import UserError
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
 def test_presets_load_and_hash(name):
-    assert open_target(name).sha256 == open_target(name).sha256
-    assert open_target(name, ["clock.mhz=16"]).sha256 != open_target(name).sha256
-    assert open_target(name, ["clock.mhz=16"]).spec.clock.mhz == 16
+    assert open_accelerator(name).sha256 == open_accelerator(name).sha256
+    assert open_accelerator(name, ["clock.mhz=16"]).sha256 != open_accelerator(name).sha256
+    assert open_accelerator(name, ["clock.mhz=16"]).spec.clock.mhz == 16
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
@@ -65,13 +65,13 @@ def test_values_of_a_cycle_model_have_ranges(override, said):
 
 def assert_refused(name, override, said):
     with pytest.raises(UserError, match=said.replace(".", r"\.")) as error:
-        open_target(name, [override])
+        open_accelerator(name, [override])
     assert "\n" not in str(error.value)
 
 
 def test_unknown_accelerator_suggests():
     with pytest.raises(UserError, match="did you mean 'vitcod'"):
-        open_target("vitcot")
+        open_accelerator("vitcot")
 
 
 @pytest.mark.parametrize(

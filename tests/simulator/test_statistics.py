@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from simulator.accelerators import ACCELERATORS, Accelerator
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.nm.stc import Stc
 from simulator.accelerators.systolic.cycle import Systolic
 from simulator.accelerators.vitcod.paper import VitcodPaper
 from simulator.identity import source_sha256
-from simulator.simulate import open_target, simulate_layers
+from simulator.simulate import simulate_layers
 from simulator.statistics import StatisticsStore
 from tests.simulator.test_simulate import HEADER, layer_of, random_mask
 from workloads.conditions import Conditions
@@ -150,6 +151,6 @@ def test_fresh_gathers_what_is_there_and_keeps_it(tmp_path):
 
 
 def test_designs_that_gather_alike_share():
-    keys = {name: open_target(name).statistics_key for name in ACCELERATORS}
+    keys = {name: open_accelerator(name).statistics_key for name in ACCELERATORS}
     assert keys["tpu-v4"] == keys["tpu-v5e"] == keys["systolic"]
     assert len({str(key) for key in keys.values()}) == len(ACCELERATORS) - 2

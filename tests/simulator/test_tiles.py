@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.sparten.kernels import densest_first
 from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod.shapes import Storage, shapes_of
-from simulator.simulate import open_target
 from simulator.statistics import Statistics
 from simulator.tiling.granules import Granules
 from simulator.work import Work
@@ -82,7 +82,7 @@ def cycles_of(
 def test_every_shape_is_the_sum_of_its_tiles(seed, rows, cols, density, width, height, metadata, group_size):
     rng = np.random.default_rng(seed)
     kept = rng.random((rows, cols)) < np.clip(density * rng.uniform(0, 2, cols), 0, 1)
-    spec = open_target(
+    spec = open_accelerator(
         "vitcod", [f"array.width={width}", f"array.height={height}", f"engines.metadata={metadata}"]
     ).spec
     work = Work(rows, cols, int(kept.sum()), 1, 5, group_size)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod import cycle as vitcod
 from simulator.accelerators.vitcod import tiling as vitcod_tiling
 from simulator.accelerators.vitcod.shapes import shapes_of
@@ -15,7 +16,7 @@ from simulator.accelerators.vitcod.spec import VitcodSpec
 from simulator.cycles import Infeasible
 from simulator.engine import run
 from simulator.machine.port import Port
-from simulator.simulate import open_target, simulate_layers
+from simulator.simulate import simulate_layers
 from simulator.statistics import Statistics
 from simulator.tiling.search import NEAR
 from simulator.work import Work
@@ -41,7 +42,7 @@ def gathered(spec: VitcodSpec, kept: np.ndarray) -> Statistics:
 def simulate(
     kept: np.ndarray, sets: list[str], tokens: int = 1, weight_bits: int | None = None, group_size: int | None = None
 ):
-    spec = open_target("vitcod", sets).spec
+    spec = open_accelerator("vitcod", sets).spec
     return vitcod.Vitcod.of(spec).evaluate(work_of(kept, tokens, weight_bits, group_size), gathered(spec, kept)), spec
 
 
@@ -210,7 +211,7 @@ def test_lane_maxima_match_order_statistics_of_binomials():
 def test_no_tile_width_of_whole_words_is_better():
     """The search skips none of the widths that fit here."""
     kept = np.random.default_rng(0).random((128, 640)) < 0.5
-    spec = open_target("vitcod", ["engines.dense_thresholds=[1.0]"]).spec
+    spec = open_accelerator("vitcod", ["engines.dense_thresholds=[1.0]"]).spec
     (shapes,) = shapes_of(spec, gathered(spec, kept), work_of(kept))
     assert {shapes[i].tile_words for i in range(len(shapes))} == set(range(1, 11))
     assert {shapes[i].tile_rows for i in range(len(shapes))} == {64, 128}
@@ -260,8 +261,8 @@ def test_a_tile_that_does_not_fit_names_the_buffer_and_the_bound(key, need_bytes
     need = need_bytes // 2 if key == "weight_kib" else need_bytes
     halves = 2 if double else 1
     sets = ["engines.dense_thresholds=[1.0]", f"buffers.double={str(double).lower()}"]
-    fitting = open_target("vitcod", [*sets, f"buffers.{key}={need * halves / 1024}"]).spec
-    small = open_target("vitcod", [*sets, f"buffers.{key}={(need - 1) * halves / 1024}"]).spec
+    fitting = open_accelerator("vitcod", [*sets, f"buffers.{key}={need * halves / 1024}"]).spec
+    small = open_accelerator("vitcod", [*sets, f"buffers.{key}={(need - 1) * halves / 1024}"]).spec
     work, statistics = work_of(kept, 2), gathered(fitting, kept)
     assert vitcod.Vitcod.of(fitting).layer(work, statistics).cycles > 0
     with pytest.raises(Infeasible) as refused:
@@ -276,7 +277,7 @@ def test_scales_take_their_share_of_the_weight_buffer():
     kept = np.ones((64, 64), dtype=bool)
     need = 64 * 64 // 2 + 64 * 4 * 20 // 8
     spec = [
-        open_target("vitcod", ["engines.dense_thresholds=[1.0]", f"buffers.weight_kib={n / 512}"]).spec
+        open_accelerator("vitcod", ["engines.dense_thresholds=[1.0]", f"buffers.weight_kib={n / 512}"]).spec
         for n in (need, need - 1)
     ]
     statistics = gathered(spec[0], kept)
@@ -289,7 +290,7 @@ def test_scales_take_their_share_of_the_weight_buffer():
 def test_a_layer_that_does_not_fit_is_a_row_with_its_reason():
     kept = PackedMask.dense(64, 64)
     entry = LayerEntry("a", "q", 0, 64, 64, "unstructured", 4096, None, kept.sha256(), "")
-    target = open_target("vitcod", ["buffers.weight_kib=1"])
+    target = open_accelerator("vitcod", ["buffers.weight_kib=1"])
     (row,) = simulate_layers([target], BundleHeader("m", "x"), linears_in_memory([(entry, kept)]), Conditions(1))
     assert not row["feasible"]
     assert "buffers.weight_kib" in row["reason"]
@@ -352,7 +353,7 @@ def test_further_designs_agree_with_first_ones():
                ["number.weight_bits=4"],
                ["dram.bandwidth_gbps=3"], ["buffers.double=false"], ["mapping.tile_cols=128"],
                ["number.scale_bits=32"]]  # fmt: skip
-    specs = [open_target("vitcod", sets).spec for sets in designs]
+    specs = [open_accelerator("vitcod", sets).spec for sets in designs]
     shared = gathered(specs[0], kept)
     work = work_of(kept, 3, 4, 32)
     for spec in [*specs, *reversed(specs)]:

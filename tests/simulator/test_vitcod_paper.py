@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import workloads
+from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.relabel import count_right_of, relabel
-from simulator.simulate import open_target, simulate_layers
+from simulator.simulate import simulate_layers
 from simulator.statistics import Statistics
 from simulator.work import Work
 from validation.twins.vitcod_paper import (
@@ -35,7 +36,7 @@ DEIT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "vitcod"
 
 @functools.cache
 def target(W, H):
-    return open_target("vitcod-paper", [f"array.width={W}", f"array.height={H}"])
+    return open_accelerator("vitcod-paper", [f"array.width={W}", f"array.height={H}"])
 
 
 def simulate(mask, W=64, H=64):
