@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from simulator.accelerators import Accelerator
+from simulator.answers import arrays_of, geometry_of, outcome_of
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.energy import Energy, area_mm2, layer_energy
 from simulator.expected import expected
@@ -26,12 +27,15 @@ def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: 
     weights = layer.weights
     left = weights.pattern in WHOLE
     content = weights.sha256 + (weights.values_sha256 if target.reads_values else "")
-    key = [*target.statistics_key, target.geometry()]
+    key = [*target.statistics_key, geometry_of(target)]
     if left and target.reads_values:  # it has none, and needs none
         statistics = Statistics({})
     else:
         statistics = store.get(
-            content, key, lambda: target.gather(weights.mask(), weights.values), keep=target.source_sha256 is not None
+            content,
+            key,
+            lambda: arrays_of(target, target.gather(weights.mask(), weights.values)),
+            keep=target.source_sha256 is not None,
         )
     work = Work(
         layer.out_features,
@@ -43,7 +47,7 @@ def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: 
         conditions.activation_density if target.skips_zero_inputs else 1.0,
         left,
     )
-    outcome = target.evaluate(work, statistics)
+    outcome = outcome_of(target, work, statistics)
     return dense_outcome(outcome, weights.pattern) if left else outcome
 
 
@@ -74,10 +78,11 @@ def layer_row(
         outcome = expected(load, lambda tokens: evaluate(target, layer, replace(conditions, tokens=tokens), store))
     except Infeasible as error:
         return {**facts, "feasible": False, "reason": str(error)}
-    if any(layer and not 0 <= layer.cycles < MOST_CYCLES for layer in (outcome.sparse, outcome.unpruned)):
+    most = max(each.cycles for each in (outcome.sparse, outcome.unpruned) if each)
+    if most >= MOST_CYCLES:
         raise UserError(
-            f"{target.name} takes more than {MOST_CYCLES:.0e} cycles; give fewer tokens, or look at clock.mhz and "
-            f"dram.*"
+            f"{target.name} takes {most:.3g} cycles, and there is room for {MOST_CYCLES:.0e}; give fewer tokens, or "
+            f"look at clock.mhz and dram.*"
         )
     return {
         **facts,

@@ -15,6 +15,10 @@ from workloads.files import replacing, sha256_of
 FORMAT = 2  # of the file and its key; what a model's arrays mean is Accelerator.statistics_version
 
 
+class MissingArray(LookupError):
+    """A model asks for an array that was not gathered."""
+
+
 class Statistics:
     """Named arrays, as stored, and `memo`: what evaluations derived from them, kept while the object lives."""
 
@@ -23,6 +27,11 @@ class Statistics:
         self.memo: dict[Any, Any] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.arrays:
+            known = ", ".join(self.arrays) or "none"
+            raise MissingArray(
+                f"`layer` asks for the array {name!r}, which `gather` and `dense` return; there are: {known}"
+            )
         return self.arrays[name]
 
 

@@ -60,8 +60,17 @@ def taken(name: str, annotation: Any, value: Any) -> Any:
     try:
         _adapter(annotation).validate_python((_plain(value, tuple),))
     except ValidationError:
-        raise UserError(f"`{name}` takes {_in_words(annotation)}, not {_shown(value)}") from None
+        raise UserError(f"`{name}` takes {_in_words(annotation)}, not {shown(value)}") from None
     return _plain(value, list)
+
+
+def shown(value: Any) -> str:
+    """A value for a message: what it looks like and its type."""
+    text = _REPR.repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    of = type(value).__name__
+    return f"a value of type {of}" if "\n" in text else f"{one_line(text)} ({of})"
 
 
 @lru_cache
@@ -86,14 +95,6 @@ def _plain(value: Any, listed: type) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(each, listed) for each in value)
     return {key: _plain(each, listed) for key, each in value.items()} if isinstance(value, Mapping) else value
-
-
-def _shown(value: Any) -> str:
-    text = _REPR.repr(value)
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    of = type(value).__name__
-    return f"a value of type {of}" if "\n" in text else f"{one_line(text)} ({of})"
 
 
 def _in_words(annotation: Any) -> str:

@@ -19,11 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from workloads.errors import UserError, one_line, unknown
+from workloads.errors import UserError, one_line, shorten, unknown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+MOST_LETTERS = 100  # of a name
 PREFIX = "plugin_"  # of the names of modules made from files
 
 
@@ -51,10 +52,22 @@ class Wanted:
         if missing:
             raise UserError(f"{where} has no {' or '.join(missing)}, without which it does nothing")
         name = getattr(found, "name", "")
-        if not isinstance(name, str) or not name or name in self.known:
+        if not name or name in self.known:
             taken = f"is called {name!r}, as one of ours is" if name else "has no name"
             raise UserError(f"{where} {taken}: give it a `name` of its own, as rows and reports shall show it")
+        check_name(where, name)
         return found
+
+
+def check_name(where: object, name: Any) -> None:
+    """Raises UserError unless rows, files and tables can show it as the name of a thing."""
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"{where}: name = {name!r}: expected a text")
+    if len(name) > MOST_LETTERS or not name.isprintable() or "/" in name or "\\" in name:
+        raise UserError(
+            f"{where}: name = {shorten(repr(name), 60)}: a name has up to {MOST_LETTERS} printable characters, and no "
+            "slashes"
+        )
 
 
 def is_file_name(text: str) -> bool:
@@ -142,8 +155,9 @@ def module_of(path: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        said = f"{type(error).__name__}{_line(error, path)}: {one_line(_said(error))}"
-        raise UserError(f"{path} cannot be run: {said}") from None
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__} "
+        said = f"{kind}{_line(error, path)}".strip()
+        raise UserError(f"{path} cannot be run: {said}{': ' if said else ''}{one_line(_said(error))}") from None
     return module
 
 
@@ -152,13 +166,13 @@ def _said(error: BaseException) -> str:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """ " in line 3": the last line of the file that was on the way to the error."""
+    """ "in line 3": the last line of the file that was on the way to the error."""
     if isinstance(error, SyntaxError) and error.lineno:
-        return f" in line {error.lineno}"
+        return f"in line {error.lineno}"
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())
     ]
-    return f" in line {lines[-1]}" if lines else ""
+    return f"in line {lines[-1]}" if lines else ""
 
 
 def culprit(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,22 +19,36 @@ from simulator.machine.spec import (
     checked,
     difference,
     keys_set,
-    left_to_defaults,
+    not_stated,
     preset_path,
     preset_values,
+    settings_text,
     spec_sha256,
     with_overrides,
     with_sections,
 )
 from simulator.statistics import Statistics
 from simulator.work import Work
-from workloads.arguments import typed
+from workloads.arguments import taken, typed
 from workloads.columns.column import Column
+from workloads.errors import UserError
 from workloads.files import sha256_of
 from workloads.mask import PackedMask
+from workloads.plugins import check_name
 
 Values = Callable[[], Mapping[str, np.ndarray]]  # reads the weights a bundle carries for a layer, {} if none
 Preset = str | Path | Mapping[str, Any]  # a name, a TOML file, or the values
+
+
+# Of the attributes of a class, as far as it states them: what a slip in them would show as far from here.
+_STATED = {
+    "name": str,
+    "level": str,
+    "notes": tuple[str, ...],
+    "columns": tuple[Column, ...],
+    "only_tokens": int,
+    "statistics_version": int,
+}
 
 
 class Accelerator(ABC):
@@ -70,6 +84,9 @@ class Accelerator(ABC):
         super().__init_subclass__(**arguments)
         module = sys.modules.get(cls.__module__)
         cls.documentation = inspect.cleandoc(cls.__doc__ or (module and module.__doc__) or "")
+        for attribute, kind in _STATED.items():
+            if not hasattr(type(stated := vars(cls).get(attribute)), "__get__") and stated is not None:
+                taken(f"{cls.__name__}.{attribute}", kind, stated)
 
     @typed
     def __init__(self, *overrides: str, preset: Preset = "", name: str = "", **sections: Any) -> None:
@@ -78,24 +95,28 @@ class Accelerator(ABC):
         self.name = (
             name or (preset if isinstance(preset, str) else preset.stem if isinstance(preset, Path) else "") or cls.name
         )
+        check_name(cls.__name__, self.name)
         values, changed = preset_of(cls, preset), []
         if sections:
             plain, values = values, with_sections(self.name, cls.spec_type, values, sections)
             changed = difference(plain, values)
         values = with_overrides(self.name, cls.spec_type, values, overrides)
         self.spec = checked(self.name, cls.spec_type, values)
-        stated = [key for key in keys_set(changed) if key not in left_to_defaults(sections)]
+        needed = ("clock", "number") if cls.evaluate is Accelerator.evaluate else ("clock",)
+        if missing := [part for part in needed if not hasattr(self.spec, part)]:
+            raise UserError(f"{self.name}: {cls.spec_type.__name__} has no `{missing[0]}`; extend Machine, or add it")
+        stated = [key for key in keys_set(changed) if key not in not_stated(sections)]
         check_heard(self.name, cls.spec_type, values, [*stated, *keys_set(overrides)])
-        self.settings = " ".join(" ".join([*changed, *overrides]).split())  # what was set differently from the preset
+        self._set = (*changed, *overrides)  # what was set differently from the preset
         given = [repr(override) for override in overrides] + ([f"preset={preset!r}"] if preset else [])
         given += ([f"name={name!r}"] if name else []) + [f"{key}={value!r}" for key, value in sections.items()]
         self._text = f"{cls.__name__}({', '.join(given)})"
 
     @classmethod
-    def of(cls, spec: Any, name: str = "", settings: str = "") -> Self:
-        """The design of a spec that is there already, and checked."""
+    def of(cls, spec: Any, name: str = "", settings: Sequence[str] = ()) -> Self:
+        """The design of a spec that is there already, and checked; `settings` are what was set in it."""
         self = cls.__new__(cls)
-        self.name, self.spec, self.settings = name or cls.name, spec, settings
+        self.name, self.spec, self._set = name or cls.name, spec, tuple(settings)
         self._text = f"{cls.__name__}.of({spec!r})"
         return self
 
@@ -106,7 +127,12 @@ class Accelerator(ABC):
         values = with_overrides(self.name, self.spec_type, dataclasses.asdict(self.spec), overrides)
         spec: Any = checked(self.name, self.spec_type, values)
         check_heard(self.name, self.spec_type, values, keys_set(overrides))
-        return type(self).of(spec, self.name, " ".join(" ".join([self.settings, *overrides]).split()))
+        return type(self).of(spec, self.name, (*self._set, *overrides))
+
+    @property
+    def settings(self) -> str:
+        """ "key=value" texts of what was set, each key once."""
+        return settings_text(self._set)
 
     @abstractmethod
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:

@@ -5,21 +5,16 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
 
-import numpy as np
-
+from simulator import answers
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.statistics import Statistics
 from simulator.work import Work
 
 
-class Design(Hashable, Protocol):
+class Design(answers.Design, Hashable, Protocol):
     """What of an `Accelerator` is asked here."""
 
     spec: Any
-
-    def geometry(self) -> Any: ...
-    def dense(self, rows: int, cols: int) -> dict[str, np.ndarray]: ...
-    def layer(self, work: Work, statistics: Statistics) -> LayerCycles: ...
 
 
 def beside_unpruned(design: Design, work: Work, statistics: Statistics) -> Outcome:
@@ -31,7 +26,7 @@ def beside_unpruned(design: Design, work: Work, statistics: Statistics) -> Outco
     if work.left_dense:
         unpruned = _unpruned(design, full)
         return Outcome(unpruned, unpruned, weight_bits=width)
-    sparse = design.layer(work, statistics)
+    sparse = answers.layer_of(design, work, statistics)
     try:
         return Outcome(sparse, _unpruned(design, full), weight_bits=width)
     except Infeasible as error:
@@ -40,13 +35,13 @@ def beside_unpruned(design: Design, work: Work, statistics: Statistics) -> Outco
 
 @lru_cache(maxsize=4096)
 def _unpruned(design: Design, work: Work) -> LayerCycles:
-    found = design.layer(work, _dense_statistics(_Shared(design), work.rows, work.cols))
+    found = answers.layer_of(design, work, _dense_statistics(_Shared(design), work.rows, work.cols))
     return replace(found, stream=None)  # many are kept, none is traced
 
 
 @lru_cache(maxsize=64)
 def _dense_statistics(shared: "_Shared", rows: int, cols: int) -> Statistics:
-    return Statistics(shared.design.dense(rows, cols))
+    return Statistics(answers.arrays_of(shared.design, shared.design.dense(rows, cols), "dense"))
 
 
 class _Shared:

@@ -8,6 +8,8 @@ from simulator.statistics import Statistics
 from simulator.tiling.granules import Granules
 from simulator.tiling.mapper import Cut, best_layer
 from simulator.work import Work
+from workloads.arguments import shown
+from workloads.errors import UserError
 
 
 class GranularAccelerator(Accelerator):
@@ -23,4 +25,13 @@ class GranularAccelerator(Accelerator):
         return ""
 
     def layer(self, work: Work, statistics: Statistics) -> LayerCycles:
-        return best_layer(self.spec, [Cut(self.granules(statistics), statistics, self.note(statistics))], work)
+        granules = self.granules(statistics)
+        if not isinstance(granules, Granules):
+            raise UserError(f"{self.name}: `granules` returned {shown(granules)}; it should be Granules")
+        sides = int(granules.rows.sum()), int(granules.cols.sum())
+        if sides != (work.rows, work.cols):
+            raise UserError(
+                f"{self.name}: the granules have {sides[0]} outputs and {sides[1]} inputs, the layer {work.rows} and "
+                f"{work.cols}; `rows` and `cols` are the sides of each"
+            )
+        return best_layer(self.spec, [Cut(granules, statistics, self.note(statistics))], work)

@@ -11,7 +11,7 @@ from simulator.gpu.confidence import stated
 from simulator.gpu.named import find_gpu
 from simulator.gpu.prediction import MAX_SIZE, Prediction, precision_of, predict
 from simulator.gpu.spec import GpuSpec
-from simulator.machine.spec import spec_sha256
+from simulator.machine.spec import settings_text, spec_sha256
 from workloads.bundle import BundleHeader
 from workloads.columns.column import Column
 from workloads.conditions import Conditions
@@ -127,7 +127,7 @@ def open_gpu(name: str, overrides: Sequence[str] = (), dtype: str = "fp16") -> G
     """Raises UserError for an unknown GPU, key or a type that its tensor cores lack."""
     label, spec = find_gpu(name, overrides)
     precision_of(spec, dtype)
-    return GpuTarget(label, spec, dtype, " ".join([f"dtype={dtype}", *overrides]))
+    return GpuTarget(label, spec, dtype, settings_text([f"dtype={dtype}", *overrides]))
 
 
 def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:

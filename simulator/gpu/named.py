@@ -7,7 +7,7 @@ from typing import Any
 
 from simulator.gpu.spec import GPUS, GpuSpec, with_basis
 from simulator.machine.files import Described, based_on, described_by, is_machine_file
-from simulator.machine.spec import checked, difference, preset_values, with_overrides
+from simulator.machine.spec import checked, difference, last_of_each, preset_values, with_overrides
 from workloads.errors import UserError, one_line, unknown
 from workloads.plugins import installed
 
@@ -24,7 +24,7 @@ def find_gpu(name: str, overrides: Sequence[str] = ()) -> tuple[str, GpuSpec]:
     that no data covers that. Raises UserError for unknown names, keys and bad values."""
     label, values, changed = gpu_values(name)
     spec = checked(label, GpuSpec, with_overrides(label, GpuSpec, values, overrides))
-    return label, with_basis(spec, [*changed, *overrides])
+    return label, with_basis(spec, last_of_each([*changed, *overrides]))
 
 
 def load_gpu(name: str, overrides: Sequence[str] = ()) -> GpuSpec:

@@ -22,7 +22,7 @@ from simulator.machine.parts import check_heard
 from simulator.machine.spec import flat
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
-from workloads.plugins import located
+from workloads.plugins import check_name, located
 
 Described = tuple[Any, type, dict[str, Any]]  # a class of machines, the type of its spec, and values of that
 
@@ -37,8 +37,7 @@ def described_by(path: Path, find: Callable[[str], Described]) -> tuple[str, Des
     described = _composed(path, find, None, ())
     assert described is not None
     name = _read(path).get("name", path.stem)
-    if not isinstance(name, str) or not name.strip():
-        raise UserError(f"{path}: name = {name!r}: expected a text")
+    check_name(path, name)
     return name, described
 
 

@@ -5,7 +5,7 @@ import datetime
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,12 +13,14 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from simulator.machine.devices import NamedDram
+from workloads.arguments import shown
 from workloads.errors import UserError, unknown
 from workloads.files import sha256_of
 from workloads.parsing import parse_toml
 
 Spec = TypeVar("Spec")
 MAX_WHOLE = 1 << 53  # what a float64 still holds exactly
+_OF_A_DESIGN = "_of_a_design"  # an attribute of the parts of a spec, which parts that a user makes do not have
 
 
 def preset_path(name: str) -> Path:
@@ -80,15 +82,26 @@ def with_sections(name: str, spec_type: Any, values: Mapping[str, Any], sections
     return result
 
 
-def left_to_defaults(sections: Mapping[str, Any]) -> set[str]:
-    """The keys that parts among `sections` have at their class's default."""
+def not_stated(sections: Mapping[str, Any]) -> set[str]:
+    """The keys of parts among `sections` that nobody asked for: those at their class's default, and all of a part that
+    was a design's own, as in Sparten(dram=Vitcod().spec.dram)."""
     return {
         f"{key}.{field.name}"
         for key, part in sections.items()
         if dataclasses.is_dataclass(part) and not isinstance(part, NamedDram)
         for field in dataclasses.fields(part)
-        if field.default == getattr(part, field.name)
+        if hasattr(part, _OF_A_DESIGN) or field.default == getattr(part, field.name)
     }
+
+
+def last_of_each(settings: Iterable[str]) -> list[str]:
+    """The "key=value" texts but those whose key is set again later."""
+    return list({override.partition("=")[0].strip(): override for override in settings}.values())
+
+
+def settings_text(settings: Iterable[str]) -> str:
+    """On one line as rows have them, each key once."""
+    return " ".join(" ".join(last_of_each(settings)).split())
 
 
 def with_overrides(name: str, spec_type: Any, values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -110,15 +123,23 @@ def with_overrides(name: str, spec_type: Any, values: dict[str, Any], overrides:
 
 def checked(name: str, spec_type: type[Spec], values: Mapping[str, Any]) -> Spec:
     """The values as `spec_type`. Raises UserError naming the first key that is wrong, and what it may be."""
+    if not dataclasses.is_dataclass(spec_type):
+        raise UserError(
+            f"{name}: its `spec_type` is {shown(spec_type)}; it should be a frozen dataclass, such as a Machine"
+        )
     try:
         adapter: TypeAdapter[Spec] = _adapter(cast(Any, spec_type))
-        return adapter.validate_json(json.dumps(values, default=_plain), strict=True, extra="forbid")
+        spec = adapter.validate_json(json.dumps(values, default=_plain), strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] in ("missing", "missing_argument"):
             raise UserError(f"{name}: {key} is missing; the preset must have it, as it has no default") from None
         raise UserError(f"{name}: {key} = {first['input']!r}: {first['msg']}") from None
+    for part in (getattr(spec, field.name) for field in dataclasses.fields(cast(Any, spec))):
+        if dataclasses.is_dataclass(part) and hasattr(part, "__dict__"):
+            object.__setattr__(part, _OF_A_DESIGN, True)
+    return spec
 
 
 def _plain(value: Any) -> Any:

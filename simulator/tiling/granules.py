@@ -7,8 +7,10 @@ import numpy as np
 from numba import njit
 
 from simulator.formats import block_sides, stored
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 from workloads.mask import PackedMask
+
+_OF_GRANULES = ("step_cycles", "visit_cycles", "values", "metadata_bits")  # one value a granule
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,25 @@ class Granules:
     act_reads: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("step_cycles", "visit_cycles", "values", "metadata_bits"):
-            least = getattr(self, name).min(initial=0)
-            if not least >= 0:  # so that NaN is refused, too
-                raise UserError(f"a design's granules hold {name} of {least}; they are counts, 0 or more")
+        """Raises UserError for what no mapper could take."""
+        shape = (np.size(self.rows), np.size(self.cols))
+        shapes = {"rows": shape[:1], "cols": shape[1:]} | dict.fromkeys(_OF_GRANULES, shape)
+        for name, wanted in shapes.items():
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.shape != wanted:
+                form = f"of shape {array.shape}" if isinstance(array, np.ndarray) else f"{type(array).__name__}"
+                raise UserError(f"a design's granules have {name} {form}; it is an array of shape {wanted}")
+            least = array.min(initial=0)
+            if not least >= 0 or array.dtype.kind not in "biu":  # NaN is refused, too
+                found = least if not least >= 0 else f"type {array.dtype}"
+                raise UserError(f"a design's granules hold {name} of {found}; they are counts, whole and 0 or more")
+        if min(self.token_step, self.step_unit) < 1 or not 0 <= self.act_reads < np.inf:
+            raise UserError(
+                f"a design's granules have token_step = {self.token_step}, step_unit = {self.step_unit}, act_reads = "
+                f"{self.act_reads}; they are 1 or more, 1 or more, and 0 or more"
+            )
+        if self.stationary not in ("weight", "output"):
+            raise unknown("stationary of a design's granules", str(self.stationary), ("weight", "output"))
 
     @property
     def granule(self) -> tuple[int, int]:

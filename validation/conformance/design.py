@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.accelerators.named import open_accelerator
+from simulator.answers import arrays_of, outcome_of
 from simulator.cycles import Infeasible, Outcome
 from simulator.statistics import Statistics
 from simulator.work import Work
@@ -155,7 +156,7 @@ def attempt(
 ) -> Outcome:
     """As `run`, raising Infeasible."""
     kept = layer.kept() if kept is None else kept
-    return machine.evaluate(work_of(machine, layer, kept), statistics_of(machine, kept, weights))
+    return outcome_of(machine, work_of(machine, layer, kept), statistics_of(machine, kept, weights))
 
 
 def work_of(machine: Accelerator, layer: Layer, kept: np.ndarray) -> Work:
@@ -168,4 +169,4 @@ def statistics_of(machine: Accelerator, kept: np.ndarray, weights: np.ndarray | 
     values: dict[str, Any] = {}
     if machine.reads_values:
         values = codes_of(np.where(kept, VALUE, 0) if weights is None else weights)
-    return Statistics(machine.gather(PackedMask.from_dense(kept), lambda: values))
+    return Statistics(arrays_of(machine, machine.gather(PackedMask.from_dense(kept), lambda: values)))

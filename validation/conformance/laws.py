@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+from workloads.plugins import culprit
+
 
 class Broken(Exception):
     """A law does not hold; the text says what, where, and the numbers."""
@@ -67,8 +69,9 @@ def hold(law: Law, subject: Any, not_promised: str = "") -> Result:
         except Broken as error:
             return Result(law.name, "FAILED", f"{case}: {error}")
         except Exception as error:
-            said = " ".join(str(error).split())
-            return Result(law.name, "FAILED", f"{case}: raises {type(error).__name__}: {said}")
+            where = culprit(error)
+            said = f"raises {type(error).__name__}{f' at {where}' if where else ''}: {' '.join(str(error).split())}"
+            return Result(law.name, "FAILED", f"{case}: {said}")
     if not held:
         return Result(law.name, "not checked", f"none of {skipped} cases could run; the last: {reason}")
     counted = "1 case" if held == 1 else f"{held} cases"

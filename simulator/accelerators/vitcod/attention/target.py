@@ -26,7 +26,7 @@ from simulator.cycles import Infeasible
 from simulator.engine import Stream
 from simulator.machine.files import Described, based_on, described_by, is_machine_file
 from simulator.machine.parts import check_heard
-from simulator.machine.spec import checked, keys_set, preset_values, spec_sha256, with_overrides
+from simulator.machine.spec import checked, keys_set, preset_values, settings_text, spec_sha256, with_overrides
 from simulator.trace import Timeline, timeline
 from workloads.bundle import BundleHeader
 from workloads.columns.column import Column
@@ -246,7 +246,7 @@ def open_attention(name: str, overrides: Sequence[str] = ()) -> AttentionTarget:
     values = with_overrides(label, spec_type, values, overrides)
     spec: Any = checked(label, spec_type, values)
     check_heard(label, spec_type, values, keys_set(overrides))
-    return AttentionTarget(label, model, spec, " ".join(" ".join(overrides).split()))
+    return AttentionTarget(label, model, spec, settings_text(overrides))
 
 
 def described(name: str) -> Described:
