@@ -1,7 +1,7 @@
 """What runs operations: an accelerator, a GPU whose times are predicted, a record of what was measured. All answer for
 themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,6 +72,11 @@ class Target(Protocol):
 
 def other_kind(target: Target, operation: Operation) -> Refusal:
     """For a kind of operation that a target has no figures for."""
-    runs = " and ".join(kind.__name__.lower() for kind in target.executes)
     kind = type(operation).__name__.lower()
-    return Refusal(f"a target of {kind}", where=operation.name, way_out=f"{target.name} runs {runs}")
+    way_out = f"{target.name} runs {kinds_text(target.executes)}; `prunesim ls accelerators` says what each of them runs"
+    return Refusal(f"a target of {kind}", where=operation.name, way_out=way_out)
+
+
+def kinds_text(kinds: Iterable[type[Operation]]) -> str:
+    """ "linear and attention": kinds of operations as people read them."""
+    return " and ".join(kind.__name__.lower() for kind in kinds)

@@ -61,7 +61,10 @@ def _composed(
         if is_machine_file(base):
             described = _composed(Path(base), find, described, (*within, path.resolve()))
         else:
-            found = find(base)
+            try:
+                found = find(base)
+            except UserError as error:
+                raise UserError(f"{path}: `base`: {error}") from None
             if described is not None and found[0] is not described[0]:
                 raise UserError(
                     f"{path}: `base` mixes machines of different kinds; {base} is not of the kind of those before it"
@@ -95,7 +98,9 @@ def overlaid(where: object, spec_type: type, below: Mapping[str, Any], above: Ma
     """`below` with what `above` states in place of its own. Raises UserError for a key that such a machine does not
     have."""
     known = dict.fromkeys([*flat(dict(below)), *keys_of(spec_type)])
-    for key in flat(dict(above)):
+    for key, value in flat(dict(above)).items():
+        if key not in known and any(name.startswith(f"{key}.") for name in known):
+            raise UserError(f"{where}: {key} = {value!r}: expected a section of keys, [{key}]")
         if key not in known:
             raise UserError(f"{where}: {unknown('key', key, known)}")
     return _merged(below, above)

@@ -39,14 +39,17 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
     if kind == "accelerators":
         from simulator.accelerators import ACCELERATORS
         from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+        from simulator.accelerators.vitcod.attention.target import AttentionTarget
+        from simulator.simulate import AcceleratorTarget
+        from workloads.targets import kinds_text
 
-        lines = [
-            (name, f"level {model.level}: {first_line(model.documentation)}") for name, model in ACCELERATORS.items()
-        ]
-        lines += [
-            (name, f"attention (the verb `attention`), level {model.level}: {first_line(model.documentation)}")
-            for name, model in ATTENTION_MODELS.items()
-        ]
+        lines = []
+        for table, target in ((ACCELERATORS, AcceleratorTarget), (ATTENTION_MODELS, AttentionTarget)):
+            runs = f"runs {kinds_text(target.executes)}"
+            lines += [
+                (name, f"{runs}, level {model.level}: {first_line(model.documentation)}")
+                for name, model in table.items()
+            ]
     elif kind == "gpus":
         from simulator.gpu import GPUS, load_gpu
 

@@ -190,7 +190,7 @@ def test_specs_without_what_is_needed():
 
     with pytest.raises(UserError, match="chip: Bare has no `clock`"):
         type("NoClock", (Chip,), {"spec_type": Bare, "preset": {"mhz": 1.0}})()
-    with pytest.raises(UserError, match="chip: its `spec_type` is the class object; it should be a dataclass"):
+    with pytest.raises(UserError, match="chip: its `spec_type` is the class object; it should be a frozen dataclass"):
         type("NoSpec", (Chip,), {"spec_type": object})()
 
 

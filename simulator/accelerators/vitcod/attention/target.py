@@ -243,6 +243,7 @@ def open_attention(name: str, overrides: Sequence[str] = ()) -> AttentionTarget:
     label, (model, spec_type, values) = (
         described_by(Path(name), described) if is_machine_file(name) else (name, described(name))
     )
+    checked(name, spec_type, values)
     values = with_overrides(label, spec_type, values, overrides)
     spec: Any = checked(label, spec_type, values)
     check_heard(label, spec_type, values, keys_set(overrides))
