@@ -27,11 +27,9 @@ def swept(values: Mapping[str, Any]) -> list[list[str]]:
     """{"array.height": [16, 32], "array.width": "16:64:x2"} -> the "key=value" of every key. Raises UserError."""
     choices = []
     for key, each in flat(dict(values)).items():
-        if not isinstance(each, str | list | tuple):
-            raise UserError(f"`sweep` {key} = {each!r}: expected a list of values, or a range such as '16:64:16'")
-        choices.append(
-            parse_sweep(f"{key}={each}") if isinstance(each, str) else [_set_to("sweep", key, value) for value in each]
-        )
+        several = each if isinstance(each, list | tuple) else [each]
+        ranged = isinstance(each, str)
+        choices.append(parse_sweep(f"{key}={each}") if ranged else [_set_to("sweep", key, one) for one in several])
     return choices
 
 

@@ -3,9 +3,9 @@ there."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pruning.config import PruneConfig
 from workloads.bundle import MaskBundle
@@ -14,6 +14,13 @@ from workloads.patterns import UNSTRUCTURED
 from workloads.plugins import located, shown
 from workloads.treatment import REFUSE
 
+T = TypeVar("T")
+# A list with something in it; `tokens = 64` is as good as `tokens = [64]`.
+Several = Annotated[
+    tuple[T, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list | tuple) else (value,)),
+]
 GENERATED = "generated"
 CODE = ("method", "quantizer", "allocation")  # may be file.py:Name, beside the study
 NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
@@ -76,10 +83,10 @@ class MethodEntry(PruneConfig):
     `seeds` or one `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
 
     label: str | None = None
-    targets: Annotated[tuple[float | str, ...], Field(min_length=1)] | None = None
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    targets: Several[float | str] | None = None
+    seeds: Several[int] | None = None
     masks: str | None = None
-    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    models: Several[str] | None = None
 
     def runs(self, beside: Path = Path()) -> list[StudyMethod]:
         """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pruning.config import CalibrationConfig
-from studies.method_entry import MethodEntry, StudyMethod, check_titles, of_attention
+from studies.method_entry import MethodEntry, Several, StudyMethod, check_titles, of_attention
+from workloads.arguments import in_words, shown
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
 from workloads.plugins import located
@@ -43,15 +44,15 @@ class StudyAccelerator:
     or a .json file of counts. `models` are names of those that run here, all unless given."""
 
     name: str
-    tokens: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    tokens: Several[int] = (1,)
     activation_density: Annotated[float, Field(gt=0, le=1)] = 1.0
     set: dict[str, Any] = field(default_factory=dict)
-    sweep: dict[str, list[Any] | str] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
     trace: str = ""
     dtype: str = ""
     published: bool = False
     routing: str = "uniform"
-    models: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    models: Several[str] | None = None
 
     def runs(self, model: StudyModel) -> bool:
         return self.models is None or model.name in self.models
@@ -148,18 +149,34 @@ def _parsed(path: Path) -> StudyFile:
         first = min(
             error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument"
         )  # a misspelt key before a missing one
-        key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "unexpected_keyword_argument":
             raise UserError(f"{path}: {unknown_key(first['loc'])}") from None
-        raise UserError(f"{path}: {key}: {first['msg']}") from None
+        raise UserError(f"{path}: {wrong_value(first)}") from None
+
+
+TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "measured": StudyRecord}
+
+
+def wrong_value(error: Any) -> str:
+    """What is wrong with a key's value, from pydantic's error."""
+    place, kind, message = error["loc"], error["type"], error["msg"]
+    key = ".".join(str(part) for part in place[:3])
+    if place[-1] in TABLES and len(place) == 1:
+        return f"{key}: expected at least one table, [[{key}]]"
+    if "missing" in kind:
+        return f"{key} is missing"
+    if kind == "too_short":
+        return f"{key} is empty; give at least one"
+    if kind.endswith("_type") and (table := TABLES.get(str(place[0])) if len(place) > 2 else StudyFile):
+        message = f"expected {in_words(get_type_hints(table)[str(place[:3][-1])])}"
+    return f"{key} = {shown(error['input'])}: {message}"
 
 
 def unknown_key(place: tuple[int | str, ...]) -> UserError:
     """For a key that a study file or one of its tables does not have; `place` as pydantic gives it: ("models", 0,
     "nmae")."""
-    tables = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "measured": StudyRecord}
-    table = tables.get(str(place[0])) if len(place) > 1 else StudyFile
-    known = [each.name for each in fields(table)] if table is not None else list(tables)
+    table = TABLES.get(str(place[0])) if len(place) > 1 else StudyFile
+    known = [each.name for each in fields(table)] if table is not None else list(TABLES)
     where = f"key of [[{place[0]}]] number {int(place[1]) + 1}," if len(place) > 2 else "key"
     return unknown(where, str(place[-1]), known)
 

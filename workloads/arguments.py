@@ -13,7 +13,7 @@ import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from types import NoneType, UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -60,7 +60,7 @@ def taken(name: str, annotation: Any, value: Any) -> Any:
     try:
         _adapter(annotation).validate_python((_plain(value, tuple),))
     except ValidationError:
-        raise UserError(f"`{name}` takes {_in_words(annotation)}, not {shown(value)}") from None
+        raise UserError(f"`{name}` takes {in_words(annotation)}, not {shown(value)}") from None
     return _plain(value, list)
 
 
@@ -97,14 +97,16 @@ def _plain(value: Any, listed: type) -> Any:
     return {key: _plain(each, listed) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
-def _in_words(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
     """ "str | Path | list[str | Path]": with the types that people write, and without None, which says nothing."""
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return in_words(parts[0])
     if origin in (Union, UnionType):
-        return " | ".join(_in_words(part) for part in parts if part is not NoneType)
+        return " | ".join(in_words(part) for part in parts if part is not NoneType)
     if origin is Literal:
         return " | ".join(map(repr, parts))
     if parts and parts[-1] is Ellipsis:
-        return f"list[{_in_words(parts[0])}]"
+        return f"list[{in_words(parts[0])}]"
     name = _WORDS.get(origin or annotation) or (origin or annotation).__name__
-    return f"{name}[{', '.join(map(_in_words, parts))}]" if parts else name
+    return f"{name}[{', '.join(map(in_words, parts))}]" if parts else name

@@ -175,8 +175,8 @@ class MaskBundle:
     @classmethod
     @typed
     def open(cls, folder: str | Path) -> "MaskBundle":
-        """Reads bundle.json only. Raises UserError if the folder is no bundle, is of a newer format or lacks a
-        shard."""
+        """Reads bundle.json, and of the shards what tells that they are whole: their headers and sizes. Raises UserError
+        if the folder is no bundle, is of a newer format, or lacks a shard or a part of one."""
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder} is not a mask bundle: no such folder")
@@ -190,6 +190,11 @@ class MaskBundle:
                 raise UserError(f"{folder}: shard {shard!r} is not a plain file name; make the bundle again")
             if not (folder / shard).is_file():
                 raise UserError(f"{folder}: shard {shard} is missing; make the bundle again")
+            try:
+                with safe_open(folder / shard, framework="np"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise UserError(f"{folder}: shard {shard} cannot be read ({error}); make the bundle again") from None
         return cls(folder, content)
 
     def __len__(self) -> int:

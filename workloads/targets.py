@@ -73,7 +73,9 @@ class Target(Protocol):
 def other_kind(target: Target, operation: Operation) -> Refusal:
     """For a kind of operation that a target has no figures for."""
     kind = type(operation).__name__.lower()
-    way_out = f"{target.name} runs {kinds_text(target.executes)}; `prunesim ls accelerators` says what each of them runs"
+    way_out = (
+        f"{target.name} runs {kinds_text(target.executes)}; `prunesim ls accelerators` says what each of them runs"
+    )
     return Refusal(f"a target of {kind}", where=operation.name, way_out=way_out)
 
 
