@@ -175,7 +175,7 @@ class MaskBundle:
     @classmethod
     @typed
     def open(cls, folder: str | Path) -> "MaskBundle":
-        """Reads bundle.json, and of the shards what tells that they are whole: their headers and sizes. Raises UserError
+        """Reads bundle.json, and the headers and sizes of the shards, which tell that they are whole. Raises UserError
         if the folder is no bundle, is of a newer format, or lacks a shard or a part of one."""
         folder = Path(folder)
         if not folder.is_dir():

@@ -82,6 +82,15 @@ def test_numpy_values_and_paths_are_taken(bundle, tmp_path):
     assert csv_text(numpy.frame) == csv_text(plain.frame)
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[:-40], lambda text: text + b"x", lambda text: b"x" * len(text)])
+def test_a_damaged_shard_is_refused_where_statistics_are_kept(bundle, damage):
+    ps.simulate(bundle.folder, on="vitcod")  # which needs no mask again
+    shard = next(bundle.folder.glob("masks-*.safetensors"))
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(ps.UserError, match=f"{shard.name} cannot be read .*; make the bundle again"):
+        ps.simulate(bundle.folder, on="vitcod")
+
+
 def test_several_machines_in_one_go(bundle, capsys):
     on = ["vitcod", "h100-sxm", "sparten"]
     rows = ps.simulate(bundle, on=on, tokens=64, dtype="int8")

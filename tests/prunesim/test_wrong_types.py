@@ -63,8 +63,8 @@ def test_every_argument(name, argument, wrong):
         (lambda: ps.predict(pd.DataFrame({"m": ["a"], "n": [2], "k": [3]}), on="h200"), "row 1: m = 'a'"),
         (lambda: ps.predict([(1, 2, 3)], on=[]), "say which GPU to predict `on`"),
         (
-            lambda: ps.simulate("b", on="vitcod", sweep={"array.height": 16}),
-            "`sweep` array.height = 16: expected a list",
+            lambda: ps.simulate("b", on="vitcod", sweep={"array.height": {16}}),
+            "`sweep` array.height = {16}: expected",
         ),
         (lambda: ps.simulate("b", on="vitcod", set={"array.height": None}), "`set` array.height = None: expected"),
         (lambda: ps.simulate("b", on="vitcod", set={"clock.mhz": float("nan")}), "`set` clock.mhz = nan: expected"),

@@ -60,7 +60,7 @@ def test_settings_come_after_parts_and_both_after_the_preset():
     assert made.name == "tpu-v4"
     assert made.spec.clock.mhz == 800
     assert made.spec.array == Systolic(preset="tpu-v4").spec.array
-    assert made.settings == "clock.mhz=700 dram.device=HBM3 dram.channels=4 clock.mhz=800"
+    assert made.settings == "clock.mhz=800 dram.device=HBM3 dram.channels=4"
 
 
 UNHEARD = r"vitcod: dram\.{} has no effect beside dram\.device = {}"

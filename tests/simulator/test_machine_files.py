@@ -62,7 +62,7 @@ def test_a_file_may_be_based_on_a_class_or_a_design_of_a_file(tmp_path):
     mine = open_accelerator(write(tmp_path, "m.toml", 'base = "chips.py:Mine"\n'))
     assert (type(mine).__name__, mine.name) == ("Mine", "m")
     design = open_accelerator(f"{tmp_path}/chips.py:small", ["array.height=4"])
-    assert (design.spec.array.height, design.settings) == (4, "array.width=16 array.height=8 array.height=4")
+    assert (design.spec.array.height, design.settings) == (4, "array.width=16 array.height=4")
 
 
 def test_the_source_of_a_foreign_class_is_in_the_hash(tmp_path):
@@ -136,9 +136,10 @@ def test_a_gpu_restated_is_ours(tmp_path):
     ("text", "said"),
     [
         ('base = "sparten"\n[array]\nclusterz = 1\n', "unknown key 'array.clusterz'; did you mean 'array.clusters'?"),
-        ('base = "sparten"\nclock = 3\n', "unknown key 'clock'"),
+        ('base = "sparten"\nclock = 3\n', "clock = 3: expected a section of keys, [clock]"),
         ('base = "sparten"\n[array]\nclusters = "many"\n', "array.clusters = 'many'"),
-        ('base = "spartan"\n', "unknown accelerator 'spartan'; did you mean 'sparten'?"),
+        ('base = "spartan"\n', "/bad.toml: `base`: unknown accelerator 'spartan'; did you mean 'sparten'?"),
+        ('base = "sparten"\nname = "a/b"\n', "/bad.toml: name = 'a/b': a name has up to 100 printable"),
         ("[array]\nclusters = 1\n", "`base` is missing"),
         ("base = 3\n", "base = 3: expected a name or a list of names"),
         ('base = "sparten"\nname = 3\n', "name = 3: expected a text"),

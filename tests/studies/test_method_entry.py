@@ -100,10 +100,12 @@ def test_nested_settings_become_dotted_keys():
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("targets = []", "methods.0.targets"),
-        ("targets = [true]", "methods.0.targets.0"),
-        ("targets = 0.5", "methods.0.targets"),
-        ("seeds = [0.5]", "methods.0.seeds.0"),
+        ("targets = []", "methods.0.targets is empty; give at least one"),
+        ("targets = [true]", "methods.0.targets = True (bool): expected list[float | str]"),
+        ("seeds = [0.5]", "methods.0.seeds = 0.5 (float): expected list[int]"),
+        ("models = 5", "methods.0.models = 5 (int): expected list[str]"),
+        ("only = [5]", "methods.0.only = [5] (list): expected str | list[str]"),
+        ("set = [1]", "methods.0.set = [1] (list): expected dict[str, anything]"),
         ("bits = '4'", "methods.0.bits"),
         ("quantiser = 'rtn'", "unknown key of [[methods]] number 1, 'quantiser'; did you mean 'quantizer'?"),
         ("targets = [0.5]\nsparsity = 0.5", "methods.0: wanda gives both"),
@@ -116,3 +118,19 @@ def test_wrong_keys_are_named(tmp_path, line, key):
         read_study(path)
     assert f"{path}: {key}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_single_value_is_a_list_of_one(tmp_path):
+    path = tmp_path / "s.toml"
+    found = []
+    for single in (True, False):
+        name, seed, tokens = ('"m"', "3", "64") if single else ('["m"]', "[3]", "[64]")
+        entry = (
+            f"targets = 0.5\nseeds = {seed}\nmodels = {name}\n"
+            if single
+            else f"targets = [0.5]\nseeds = {seed}\nmodels = {name}\n"
+        )
+        path.write_text(STUDY + entry + f'[[accelerators]]\nname = "vitcod"\ntokens = {tokens}\n')
+        found.append(read_study(path))
+    assert found[0] == found[1]
+    assert found[0].file.accelerators[-1].tokens == (64,)
