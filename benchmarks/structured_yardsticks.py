@@ -1,7 +1,8 @@
 """Perplexity of stories260K without some of its units, beside what the released programs print (Wanda-sp, CFSP and FLAP
 run on the same model with 64 x 256 tokens, 48 windows of 512, dense 3.725; their calibration crops are other ones).
 The released FLAP knows no grouped-query attention: where it prunes heads, the model is the equal one in which every
-query head has its own copy of its key and value head. `--parts` takes CFSP and FLAP apart, setting by setting.
+query head has its own copy of its key and value head. `--parts` takes CFSP and FLAP apart, setting by setting; `--method`
+prints the lines of one method alone.
 
     python benchmarks/structured_yardsticks.py ../shared/data
 """
@@ -28,6 +29,10 @@ OF_NEURONS = [
     ("flap", {"units": "ffn", "fluctuation": "released"}, (6.421, 27.459)),
     ("magnitude-sp", {"units": "ffn", "count": "released"}, (9.439, 80.391)),
     ("obs-sp", {"units": "ffn"}, None),
+    ("taylor-sp", {"units": "ffn"}, None),
+    ("taylor-sp", {"units": "ffn", "order": "second"}, None),
+    ("taylor-sp", {"units": "ffn", "ranking": "global"}, None),
+    ("taylor-sp", {"units": "ffn", "ranking": "global", "order": "second"}, None),
 ]
 OF_HEADS = [
     ("flap", {"count": "released", "fluctuation": "released"}, (8.546, 56.377)),
@@ -35,6 +40,9 @@ OF_HEADS = [
     ("flap", {"metric": "wifn", "count": "released"}, (8.388, 51.137)),
     ("wanda-sp", {"count": "released"}, (7.106, 72.157)),
     ("obs-sp", {}, None),
+    ("taylor-sp", {}, None),
+    ("taylor-sp", {"ranking": "global"}, None),
+    ("taylor-sp", {"ranking": "global", "order": "second"}, None),
 ]
 OF_KV_GROUPS = [(method, settings, None) for method, settings, _ in OF_HEADS]
 PARTS = [
@@ -50,6 +58,12 @@ PARTS = [
     ("flap", {"units": "ffn"}, None),
     ("flap", {"units": "ffn", "metric": "wifn"}, None),
 ]
+HALF, TWO_BLOCKS = (0.2, 0.5), (0.2, 0.4)
+OF_BLOCKS = [
+    ("shortgpt", {}, None),
+    ("blockpruner", {"remove": "blocks"}, None),
+    ("blockpruner", {}, None),
+]
 
 
 def main() -> None:
@@ -57,29 +71,34 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--method")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         model, equal = asked.data / "models/stories260K", Path(folder)
         expand_kv_heads(model, equal)
         tables = (
-            [("CFSP and FLAP in parts, FFN neurons", PARTS, model)]
+            [("CFSP and FLAP in parts, FFN neurons", PARTS, model, HALF)]
             if asked.parts
             else [
-                ("FFN neurons", OF_NEURONS, model),
-                ("heads and FFN neurons, of the equal model without grouped queries", OF_HEADS, equal),
-                ("kv groups and FFN neurons", OF_KV_GROUPS, model),
+                ("FFN neurons", OF_NEURONS, model, HALF),
+                ("heads and FFN neurons, of the equal model without grouped queries", OF_HEADS, equal, HALF),
+                ("kv groups and FFN neurons", OF_KV_GROUPS, model, HALF),
+                ("1 and 2 of 5 blocks, or attentions and FFNs of their weights", OF_BLOCKS, model, TWO_BLOCKS),
             ]
         )
-        for title, lines, of in tables:
-            compare(asked, title, lines, of)
+        for title, lines, of, shares in tables:
+            own = [line for line in lines if asked.method in (None, line[0])]
+            if own:
+                compare(asked, title, own, of, shares)
 
 
-def compare(asked: argparse.Namespace, title: str, lines: list, model: Path) -> None:
-    print(f"{title}: perplexity at 20 / 50 %, mean and spread of {asked.seeds} seeds; released")
+def compare(asked: argparse.Namespace, title: str, lines: list, model: Path, shares: tuple[float, float]) -> None:
+    at = " / ".join(f"{share:.0%}" for share in shares)
+    print(f"{title}: perplexity at {at}, mean and spread of {asked.seeds} seeds; released")
     for method, settings, released in lines:
         named = " ".join([method, *(f"{key}={value}" for key, value in settings.items())])
-        ours = " / ".join(cell(asked, model, method, settings, share) for share in (0.2, 0.5))
+        ours = " / ".join(cell(asked, model, method, settings, share) for share in shares)
         theirs = " / ".join(f"{value:.3f}" for value in released) if released else "-"
         print(f"  {named:<60} {ours:<36} {theirs}", flush=True)
 

@@ -30,6 +30,7 @@ from checkpoints.cutting import Restored, cut_block
 from checkpoints.discovery import BAD_CONFIG, Stack, find_stacks, shared_parameters
 from checkpoints.families import family_of
 from checkpoints.gguf_files import gguf_config, gguf_weights
+from checkpoints.silent import silence
 from checkpoints.skeleton import build_skeleton
 from checkpoints.smaller import read_smaller, shrink
 from checkpoints.weight_files import kind_of, weight_files
@@ -94,6 +95,7 @@ class Checkpoint:
         self.removal = Removal()
         self._biases: Biases = {}
         self._uncut: dict[int, Restored] = {}  # by the block's id
+        self._silenced: dict[int, dict[str, nn.Module]] = {}  # by the block's id, what stood in the place of Silents
 
     def take_out(self, removal: Removal, biases: "Biases | None" = None) -> None:
         """From here on blocks are loaded without what `removal` takes out, and with `biases`, by the names of matrices,
@@ -143,6 +145,7 @@ class Checkpoint:
         if number in self.removal.blocks:
             return block
         prefix = f"{self.block_paths[number]}."
+        self.silence(number)
         names = [prefix + name for name in block.state_dict()]
         self.load([name for name in names if name not in self.shared])
         self._load_shared([name for name in names if name in self.shared])
@@ -151,6 +154,17 @@ class Checkpoint:
             self._uncut[id(block)] = Restored(block)
             cut_block(block, self.block_paths[number], number, self.removal, self._biases)
         return block
+
+    def silence(self, number: int) -> None:
+        """Puts zeros in the place of the sub-layers of a block that `take_out` named; part of loading it."""
+        block = self.blocks[number]
+        if before := silence(block, self.block_paths[number], self.removal.sublayers):
+            self._silenced[id(block)] = before
+
+    def unsilence(self, block: nn.Module) -> None:
+        """Puts them back; part of releasing it."""
+        for name, sublayer in self._silenced.pop(id(block), {}).items():
+            setattr(block, name, sublayer)
 
     def in_blocks(self, parameter: str) -> bool:
         return any(parameter.startswith(f"{stack.path}.") for stack in self.stacks)
@@ -167,6 +181,7 @@ class Checkpoint:
         """Gives the memory of a module's parameters back."""
         if id(module) in self._uncut:
             self._uncut.pop(id(module)).restore()
+        self.unsilence(module)
         for child in module.modules():
             for name, parameter in list(child._parameters.items()):
                 if parameter is not None and not parameter.is_meta:

@@ -19,6 +19,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTraine
 from transformers.pytorch_utils import Conv1D
 
 from checkpoints.families import Kind, family_of
+from checkpoints.silent import Silent
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.roles import role_of
@@ -179,11 +180,17 @@ def _n_parameters(module: nn.Module) -> int:
 
 
 def _are_blocks(children: nn.ModuleList) -> bool:
-    """Hybrid models mix block classes in one list: a common base of their own (beyond nn.Module) is enough."""
+    """Hybrid models mix block classes in one list: a common base of their own (beyond nn.Module) is enough. A block
+    that lost a sub-layer may hold fewer linears than others."""
     if len(children) == 0:
         return False
     common = set.intersection(*(set(type(child).__mro__) for child in children)) - set(nn.Module.__mro__)
-    return bool(common) and all(sum(_is_linear(module) for module in child.modules()) >= 2 for child in children)
+    return bool(common) and all(_linears(child) >= 2 for child in children)
+
+
+def _linears(block: nn.Module) -> int:
+    """Those in a block; a sub-layer that was taken out counts as the two that it had at least."""
+    return sum(2 if isinstance(module, Silent) else _is_linear(module) for module in block.modules())
 
 
 def block_linears(block: nn.Module, block_path: str, block_number: int) -> list[LinearRef]:

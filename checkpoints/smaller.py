@@ -21,6 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from checkpoints.cutting import cut_block
 from checkpoints.discovery import find_refs, find_stacks
+from checkpoints.silent import silence
 from checkpoints.weight_files import REMOVAL_NAME
 from workloads.errors import NotForThisModel, UserError
 from workloads.removal import Removal
@@ -66,6 +67,9 @@ def shrink(model: PreTrainedModel, smaller: Smaller, config: PretrainedConfig) -
         raise UserError(f"{strange[0]}, of which something was taken out, is not in this model; was it another?")
     for layer in known.values():
         removal.left(layer)
+    for path in removal.sublayers:
+        if not any(name.startswith(f"{path}.") for name in known):
+            raise UserError(f"{path}, which was taken out, is not in this model; was it another?")
     settings = block_settings(model, removal.blocks)
     configs = {id(own): own for own in (config, *_configs(model))}
     for own in configs.values():
@@ -80,6 +84,7 @@ def shrink(model: PreTrainedModel, smaller: Smaller, config: PretrainedConfig) -
             if number in removal.blocks:
                 gone.append(n)
             else:
+                silence(block, f"{stack.path}.{n}", removal.sublayers)
                 cut_block(block, f"{stack.path}.{n}", number, removal, biases)
                 _renumber(block, n - len(gone))
             number += 1

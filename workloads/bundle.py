@@ -38,7 +38,8 @@ from workloads.removal import Removal
 FORMAT = "prunesim-mask-bundle"
 VERSION = 3  # 2: values; 3: checksums
 REMOVAL_VERSION = 4  # of bundles with a removal, alone
-READABLE = (1, 2, 3, 4)
+SUBLAYER_VERSION = 5  # of bundles whose removal has sub-layers, alone
+READABLE = (1, 2, 3, 4, 5)
 NO_NUMPY_TYPE = (AttributeError, TypeError)  # what safetensors raises on bfloat16 and 8-bit floats
 HEADER_FILE = "bundle.json"
 REMOVAL_FILE = "removal.safetensors"
@@ -51,8 +52,9 @@ class LayerEntry:
     """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type;
     `group_size` is the number of inputs that share a scale where they do not. `pattern` is "unstructured", "N:M", or
     "dense" for a layer that was left alone: all of its weights are kept, and simulators run it as the unpruned layer;
-    "smaller" where all weights of the rows and columns that are left are kept; "gone" in a block that was taken out,
-    with the unpruned sizes and no mask. Sizes are those that are left, `unpruned_*` those before, 0: the same.
+    "smaller" where all weights of the rows and columns that are left are kept; "gone" in a block or sub-layer that was
+    taken out, with the unpruned sizes and no mask. Sizes are those that are left, `unpruned_*` those before, 0: the
+    same.
 
     `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds
     of tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or,
@@ -160,7 +162,7 @@ class BundleFile:
 
 class MaskBundle:
     """Masks of one model. `bundle[name]` reads one PackedMask; iterating yields (LayerEntry, PackedMask) in order.
-    `gone` are the entries of blocks that were taken out, `layers` all others."""
+    `gone` are the entries of blocks and sub-layers that were taken out, `layers` all others."""
 
     def __init__(self, folder: Path, content: BundleFile):
         self.folder = folder

@@ -17,6 +17,7 @@ from workloads.bundle import (
     HEADER_FILE,
     REMOVAL_FILE,
     REMOVAL_VERSION,
+    SUBLAYER_VERSION,
     VERSION,
     BundleFile,
     BundleHeader,
@@ -43,7 +44,7 @@ from workloads.removal import Removal
 PROGRESS_FILE = "progress.json"
 STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
 OWN_FILE = re.compile(
-    r"(masks|values|hidden|gradients|states|upstream|scores|search|training)-\d+\.safetensors|allocation\.json"
+    r"(masks|values|hidden|gradients|states|upstream|scores|search|rounds|training)-\d+\.safetensors|allocation\.json"
     r"|removal\.safetensors"
 )  # of a killed run
 
@@ -56,6 +57,7 @@ class Progress:
     shards: int = 0
     layers: list[LayerEntry] = field(default_factory=list)
     removal_sha256: str = ""
+    version: int = VERSION
 
 
 class BundleWriter:
@@ -145,7 +147,7 @@ class BundleWriter:
         )  # fmt: skip
 
     def add_gone(self, layer: Layer) -> None:
-        """A matrix of a block that is taken out."""
+        """A matrix of a block or sub-layer that is taken out."""
         self._pending_entries.append(
             LayerEntry(**dataclasses.asdict(layer), pattern=GONE, nnz=0, weight_bits=None, sha256="", shard="")
         )
@@ -156,6 +158,7 @@ class BundleWriter:
         with replacing(self.folder / REMOVAL_FILE) as part:
             save_file(arrays, part)
         self._progress.removal_sha256 = values_sha256(arrays)
+        self._progress.version = SUBLAYER_VERSION if removal.sublayers else REMOVAL_VERSION
         self._write_progress()
 
     @property
@@ -164,9 +167,9 @@ class BundleWriter:
         return MaskBundle(self.folder, self._content()).removal if self._progress.removal_sha256 else None
 
     def _content(self) -> BundleFile:
-        digest = self._progress.removal_sha256
-        version = REMOVAL_VERSION if digest else VERSION
-        return BundleFile(FORMAT, version, self.header, self._progress.layers, digest)
+        progress, least = self._progress, REMOVAL_VERSION if self._progress.removal_sha256 else VERSION
+        version = max(progress.version, least)
+        return BundleFile(FORMAT, version, self.header, progress.layers, progress.removal_sha256)
 
     def begin(self) -> None:
         """Marks the folder as an unfinished run of this header, before anything but masks is written to it."""

@@ -13,7 +13,7 @@ DENSE = "dense"  # the pattern of a layer that was left alone: every weight kept
 SMALLER = (
     "smaller"  # of one from which rows or columns were taken: every weight of the rest kept, run as a dense layer is
 )
-GONE = "gone"  # of one whose block was taken out: nothing is left to run
+GONE = "gone"  # of one whose block or sub-layer was taken out: nothing is left to run
 WHOLE = (DENSE, SMALLER)
 RUNS = (2, 4, 8, 16, 32)  # the M that are looked for, in this order
 _FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that happens to fit

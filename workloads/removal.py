@@ -1,8 +1,9 @@
 """What structured pruning takes out of a model, and what stays of every matrix.
 
 Axes are coupled: a kv group is its rows of k and v, its query heads' rows of q and their columns of o; an FFN neuron is
-its row of gate and up and its column of down; a block is everything in it. Without them the model gives what it gives
-with their part of o's or down's input at zero."""
+its row of gate and up and its column of down; a sub-layer is a whole attention or FFN; a block is everything in it.
+Without them the model gives what it gives with their part of o's or down's input at zero (a sub-layer's: its output),
+without a block what it gives where the hidden states pass it by."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,16 +56,22 @@ class Cut:
 @dataclass(frozen=True)
 class Removal:
     """Numbers of whole blocks; of the blocks that stay the units, and by the name of a matrix what stays of it.
-    Matrices without a cut stay whole."""
+    Matrices without a cut stay whole. sublayers: of the blocks that stay those that go, by path, with the form of their
+    output, 0 for a tensor, n for a tuple of n values."""
 
     blocks: frozenset[int] = frozenset()
     units: tuple[Units, ...] = ()
     cuts: Mapping[str, Cut] = field(default_factory=dict)
+    sublayers: Mapping[str, int] = field(default_factory=dict)
+
+    def has_sublayer_of(self, name: str) -> bool:
+        """Whether a matrix, or another parameter, is in a sub-layer that goes."""
+        return any(name.startswith(f"{path}.") for path in self.sublayers)
 
     def left(self, layer: Layer) -> Layer | None:
-        """A matrix with the sizes that are left, None if its block goes. Raises UserError if the cut is of another
-        shape."""
-        if layer.block in self.blocks:
+        """A matrix with the sizes that are left, None if its block or sub-layer goes. Raises UserError if the cut is of
+        another shape."""
+        if layer.block in self.blocks or self.has_sublayer_of(layer.name):
             return None
         cut = self.cuts.get(layer.name)
         if cut is None:
@@ -77,11 +84,13 @@ class Removal:
         return Layer(layer.name, layer.role, layer.block, *cut.shape)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """As a bundle keeps it: uint8, 1 = stays, "units|KIND|BLOCK|MODULE", "rows|NAME" and "cols|NAME"; and
-        "blocks", the numbers of those that go."""
+        """As a bundle keeps it: uint8, 1 = stays, "units|KIND|BLOCK|MODULE", "rows|NAME" and "cols|NAME"; "blocks", the
+        numbers of those that go; and "sublayers|PATH", (1,), the form of the output of one that goes."""
         kept = {f"units|{each.kind}|{each.block}|{each.module}": each.kept for each in self.units}
         for name, cut in self.cuts.items():
             kept |= {f"rows|{name}": cut.rows, f"cols|{name}": cut.cols}
+        for path, values in self.sublayers.items():
+            kept[f"sublayers|{path}"] = np.array([values])
         blocks = np.array(sorted(self.blocks), dtype=np.int64)
         return {name: array.astype(np.uint8) for name, array in kept.items()} | {"blocks": blocks}
 
@@ -91,6 +100,7 @@ class Removal:
         units: list[Units] = []
         rows: dict[str, np.ndarray] = {}
         cols: dict[str, np.ndarray] = {}
+        sublayers: dict[str, int] = {}
         for key, array in sorted(arrays.items()):
             what, _, rest = key.partition("|")
             if what == "units":
@@ -98,9 +108,11 @@ class Removal:
                 units.append(Units(kind, int(block), module, array.astype(bool)))
             elif what in ("rows", "cols"):
                 {"rows": rows, "cols": cols}[what][rest] = array.astype(bool)
+            elif what == "sublayers":
+                sublayers[rest] = int(array[0])
         cuts = {name: Cut(rows[name], cols[name]) for name in rows}
         units.sort(key=lambda each: (each.block, each.kind, each.module))
-        return cls(frozenset(int(number) for number in arrays["blocks"]), tuple(units), cuts)
+        return cls(frozenset(int(number) for number in arrays["blocks"]), tuple(units), cuts, sublayers)
 
     def counts(self) -> Iterator[tuple[str, int, int]]:
         """(kind, kept, of) over the blocks that stay."""
@@ -113,5 +125,6 @@ class Removal:
     def words(self) -> str:
         """One line for people: what goes."""
         parts = [f"{of - kept:,} of {of:,} {WORDS[kind]}" for kind, kept, of in self.counts() if kept < of]
-        blocks = [f"{len(self.blocks)} blocks"] if self.blocks else []
-        return ", ".join([*blocks, *parts]) or "nothing"
+        whole = [(len(self.blocks), "blocks"), (len(self.sublayers), "sub-layers")]
+        counted = [f"{count} {word}" for count, word in whole if count]
+        return ", ".join([*counted, *parts]) or "nothing"

@@ -51,7 +51,7 @@ def _gone(row: Row) -> Row:
     if not row["feasible"]:
         return row
     nothing = {name: 0 for name in COSTS if row.get(name) is not None}
-    texts = {"mapping": "its block was taken out", "bound": "", "verdict": "", "kernel": "", "extrapolated": ""}
+    texts = {"mapping": "it was taken out", "bound": "", "verdict": "", "kernel": "", "extrapolated": ""}
     silent = dict.fromkeys(("utilisation", "latency_error_p90", "speedup_error_p90"))
     kept = {name: value for name, value in {**texts, **silent}.items() if name in row}
     return _ratios({**row, **_baseline(row), **nothing, **kept, **dict.fromkeys(OF_PUBLICATIONS)})

@@ -79,6 +79,7 @@ def window_losses(
     """Mean NLL of every window."""
     batches = micro_batches(ids)
     hidden = [model.embed(batch) for batch in batches]
+    model.embed(ids[:1])  # logits are made of single windows
     for number in range(len(model.blocks)):
         progress(number)
         hidden = model.advance_all(number, batches, hidden)
@@ -87,6 +88,11 @@ def window_losses(
             apply_masks(model.checkpoint, block, [*refs[number], *shared_refs(model.checkpoint, number)], masks)
         hidden = list(ordered_map(partial(model.run, number), hidden))
         model.checkpoint.release(block)
+    return losses_of(model, ids, hidden)
+
+
+def losses_of(model: BlockwiseModel, ids: torch.Tensor, hidden: list[torch.Tensor]) -> list[float]:
+    """Mean NLL of every window of `ids` (windows, seq), whose batches left the last block as `hidden`."""
     windows = (window for batch in hidden for window in batch.split(1))  # logits of one window a thread in memory
     with model.heads():
         return list(

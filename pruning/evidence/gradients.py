@@ -1,15 +1,16 @@
 """Weight gradients of the whole model's loss, block by block, so that a model larger than memory can be differentiated.
 
 For every calibration sequence k the gradient g_k of its mean token cross-entropy (labels = inputs) with respect to
-every prunable matrix of the dense model; what is kept are norms over the sequences, sum_k |g_k| or sqrt(sum_k g_k^2),
-in float32.
+every prunable matrix of the dense model; what is kept are sums over the sequences, "l1" sum_k |g_k|, "l2"
+sqrt(sum_k g_k^2), "sum" sum_k g_k, in float32.
 
 Forwards, the hidden states that enter each block go to disk. Backwards, the last block first, each block is run again
 on them, differentiated one sequence at a time, and hands its inputs' gradients to the block before it. In memory: one
 block, its sums, and one block's gradients a thread. On disk while the run is unfinished: the hidden states of all
-blocks, and 4 bytes a weight.
+blocks, and 4 bytes a weight and sum.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from pruning.parallel import ordered_map
 from workloads.errors import UserError
 
 FLOAT16_LOSS_SCALE = 2.0**10
+OF_ONE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "l1": torch.abs, "l2": torch.square, "sum": torch.Tensor.detach,
+}  # fmt: skip
 
 
 def gradient_file(folder: Path, number: int) -> Path:
@@ -40,12 +44,13 @@ def upstream_file(folder: Path, number: int) -> Path:
 
 
 def write_gradients(
-    model: BlockwiseModel, refs: list[list[LinearRef]], ids: torch.Tensor, norm: str, folder: Path, progress: Progress
-) -> None:
-    """Writes one gradient file a block, tensors by layer name (out, in) float32, unless they are there already.
+    model: BlockwiseModel, refs: list[list[LinearRef]], ids: torch.Tensor, which: Sequence[str], folder: Path,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Writes one gradient file a block, tensors SUM|LAYER (out, in) float32, unless they are there already.
 
-    ids (samples, seq) token ids; norm "l1" or "l2". Raises UserError for sequences of one token and gradients that are
-    not finite.
+    ids (samples, seq) token ids; which: the sums, "l1", "l2" or "sum". Raises UserError for sequences of one token and
+    gradients that are not finite.
     """
     if not model.causal:
         raise UserError(
@@ -69,7 +74,7 @@ def write_gradients(
         progress("gradients", 2 * count - number - 1, 2 * count)
         states = list(read_tensors(states_file(folder, number)).values())
         block = model.checkpoint.load_block(number)
-        sums, upstream = _differentiate(model, block, number, refs[number], states, upstream, norm)
+        sums, upstream = _differentiate(model, block, number, refs[number], states, upstream, which)
         model.checkpoint.release(block)
         write_tensors(upstream_file(folder, number), {f"{k:06d}": gradient for k, gradient in enumerate(upstream)})
         write_tensors(gradient_file(folder, number), sums)  # from here on the block is done
@@ -85,9 +90,13 @@ def drop_states(folder: Path, first: int, count: int, but_upstream: int | None =
             upstream_file(folder, number).unlink(missing_ok=True)
 
 
-def read_gradients(folder: Path, number: int) -> dict[str, torch.Tensor]:
-    """The sums of one block, by layer name."""
-    return read_tensors(gradient_file(folder, number))
+def read_gradients(folder: Path, number: int) -> dict[str, dict[str, torch.Tensor]]:
+    """The sums of one block: by which sum it is, then by layer name."""
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, total in read_tensors(gradient_file(folder, number)).items():
+        which, _, name = key.partition("|")
+        found.setdefault(which, {})[name] = total
+    return found
 
 
 def _forward(model: BlockwiseModel, ids: torch.Tensor, folder: Path, progress: Progress) -> list[torch.Tensor]:
@@ -130,9 +139,9 @@ def _differentiate(
     refs: list[LinearRef],
     states: list[torch.Tensor],
     upstream: list[torch.Tensor],
-    norm: str,
+    which: Sequence[str],
 ) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-    """(norms by layer name, gradients with respect to the block's inputs)."""
+    """(sums as they are written, gradients with respect to the block's inputs)."""
     places = list(dict.fromkeys((ref.module_path, ref.parameter) for ref in refs))
     parameters = [getattr(block.get_submodule(path), name).requires_grad_() for path, name in places]
 
@@ -143,20 +152,21 @@ def _differentiate(
             return torch.autograd.grad(output, [entering, *parameters], pair[1], materialize_grads=True)
 
     scale = _loss_scale(model)
-    sums = {ref.layer.name: torch.zeros(ref.layer.shape, device=model.device) for ref in refs}
+    sums = {
+        f"{each}|{ref.layer.name}": torch.zeros(ref.layer.shape, device=model.device) for each in which for ref in refs
+    }
     below: list[torch.Tensor] = []
     for entering, *gradients in ordered_map(task, zip(states, upstream, strict=True), large=True):
         below.append(entering)
         of_place = dict(zip(places, gradients, strict=True))
         for ref in refs:
             gradient = ref.view(of_place[ref.module_path, ref.parameter]).float() / scale
-            sums[ref.layer.name] += gradient.abs() if norm == "l1" else gradient.square()
-    for name, total in sums.items():
+            for each in which:
+                sums[f"{each}|{ref.layer.name}"] += OF_ONE[each](gradient)
+    for key, total in sums.items():
         if not bool(torch.isfinite(total).all()):
             raise UserError(
-                f"{name}: a gradient is NaN or Inf in {str(model.model.dtype).removeprefix('torch.')}; use "
-                "`dtype=float32` or bfloat16"
+                f"{key.partition('|')[2]}: a gradient is NaN or Inf in "
+                f"{str(model.model.dtype).removeprefix('torch.')}; use `dtype=float32` or bfloat16"
             )
-    if norm == "l2":
-        sums = {name: total.sqrt() for name, total in sums.items()}
-    return {name: total.cpu() for name, total in sums.items()}, below
+    return {key: (total.sqrt() if key.startswith("l2|") else total).cpu() for key, total in sums.items()}, below

@@ -14,10 +14,11 @@ class Need(StrEnum):
     DENSE = "dense"  # the unpruned model's states before and after the block
     GRADIENTS_L1 = "gradients_l1"  # norms over sequences of the weight gradients of the whole model's loss
     GRADIENTS_L2 = "gradients_l2"  # (pruning/evidence/gradients.py)
+    GRADIENTS_SUM = "gradients_sum"  # their sum over sequences, signs kept
 
 
 ACTIVATIONS = frozenset({Need.ENERGY, Need.ABSOLUTE, Need.HESSIAN, Need.OUTPUTS, Need.DENSE})
-GRADIENTS = frozenset({Need.GRADIENTS_L1, Need.GRADIENTS_L2})
+GRADIENTS = frozenset({Need.GRADIENTS_L1, Need.GRADIENTS_L2, Need.GRADIENTS_SUM})
 
 
 def check_needs(asked: Iterable[str], who: str) -> frozenset[Need]:
@@ -28,3 +29,8 @@ def check_needs(asked: Iterable[str], who: str) -> frozenset[Need]:
         if name not in names:
             raise unknown(f"need of {who}", str(name), names)
     return frozenset(Need(name) for name in asked)
+
+
+def gradient_sums(needs: Iterable[Need]) -> tuple[str, ...]:
+    """Which sums over the sequences' gradients `needs` ask for: "l1", "l2", "sum", in this order."""
+    return tuple(sorted(need.removeprefix("gradients_") for need in needs if need in GRADIENTS))

@@ -8,12 +8,14 @@ from pruning.methods.magnitude import Magnitude
 from pruning.methods.method import PruningMethod
 from pruning.methods.none import NoPruning
 from pruning.methods.sparsegpt import SparseGpt
+from pruning.methods.structured.blockpruner import BlockPruner
 from pruning.methods.structured.cfsp import Cfsp
 from pruning.methods.structured.flap import Flap
 from pruning.methods.structured.magnitude_sp import MagnitudeSp
 from pruning.methods.structured.obs_sp import ObsSp
 from pruning.methods.structured.policy_gradient import PolicyGradient
 from pruning.methods.structured.shortgpt import ShortGpt
+from pruning.methods.structured.taylor_sp import TaylorSp
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.wanda import Wanda
 from workloads.errors import UserError
@@ -22,8 +24,8 @@ from workloads.plugins import Wanted, find
 METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
-        Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, ShortGpt,
-        PolicyGradient,
+        Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, TaylorSp, ShortGpt,
+        BlockPruner, PolicyGradient,
     )
 }  # fmt: skip
 

@@ -19,9 +19,9 @@ from checkpoints.prunable import all_refs, block_weights, parameter_name
 from pruning.allocations import LayerSparsities
 from pruning.block_job import BlockJob, Decision, Warn
 from pruning.bundle_values import to_values
-from pruning.evidence.gradients import gradient_file, read_gradients, write_gradients
+from pruning.evidence.gradients import gradient_file, read_gradients
 from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
-from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need
+from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need, gradient_sums
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import check_data, first_sample
 from pruning.forward.hidden_states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
@@ -32,6 +32,7 @@ from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
 from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
 from pruning.run.context import Run
+from pruning.run.gradients import gather_gradients
 from pruning.run.layer_sparsities import layer_sparsities
 from pruning.run.recipe import Recipe
 from pruning.run.structured import prune_structured
@@ -81,6 +82,7 @@ def start(
     """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it
     fails."""
     begun = bool(writer.written)
+    gathers = bool(recipe.needs & GRADIENTS) and not isinstance(recipe.method, StructuredMethod)  # they do it later
     treatment = recipe.treatment([ref.layer for block in refs for ref in block])
     treated = [[ref for ref in block if ref.layer.name in treatment.treated] for block in refs]
     try:
@@ -88,13 +90,14 @@ def start(
             for text in treatment.words(recipe.pattern, recipe.quantization.group_size if recipe.quantization else 0):
                 warn(text)
             check_weights(checkpoint, refs, progress)
-            if recipe.allocation is not None or recipe.needs & GRADIENTS:
+            if recipe.allocation is not None or gathers:
                 writer.begin()
         sparsities = layer_sparsities(checkpoint, recipe, treated, writer.folder, progress)
         keeper = make_keeper(checkpoint, recipe, treated, treatment, sparsities)
         run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, sparsities, keeper)
-        if recipe.needs & GRADIENTS and not begun:
-            gather_gradients(run)
+        if gathers and not begun:
+            gather_gradients(run, BlockwiseModel(checkpoint))
+            checkpoint.release(checkpoint.model)
     except UserError:
         if not begun:
             writer.discard()
@@ -143,14 +146,6 @@ def make_keeper(
 
     keep = global_keeper(all_scores, recipe.sparsity)
     return lambda ref, scores: keep(scores)
-
-
-def gather_gradients(run: Run) -> None:
-    assert run.recipe.calibration is not None
-    norm = "l1" if Need.GRADIENTS_L1 in run.recipe.needs else "l2"
-    model = BlockwiseModel(run.checkpoint)
-    write_gradients(model, run.treated, run.recipe.calibration.ids, norm, run.writer.folder, run.progress)
-    run.checkpoint.release(run.checkpoint.model)
 
 
 def prune_weights(run: Run) -> None:
@@ -246,11 +241,16 @@ def make_job(
         warn=run.warn,
         grid=partial(grid_of, run) if recipe.quantizes_jointly else lambda ref: None,
         samples=len(recipe.calibration.ids) if recipe.calibration is not None else 0,
-        gradients=read_gradients(run.writer.folder, number) if gradients.exists() else None,
+        gradients=only_sum(run, number) if gradients.exists() else None,
     )
     if streams is not None:
         observe(job, recipe.needs, streams, with_peers(run.refs[number], refs))
     return job
+
+
+def only_sum(run: Run, number: int) -> dict[str, torch.Tensor]:
+    """The gradients of a block by layer name, of methods that decide matrix by matrix: they need one sum."""
+    return read_gradients(run.writer.folder, number)[gradient_sums(run.recipe.needs)[0]]
 
 
 def with_peers(refs: list[LinearRef], treated: list[LinearRef]) -> list[LinearRef]:

@@ -1,5 +1,5 @@
-"""The driver of structured methods: one pass scores the units of every block, then it is decided what goes, then the
-bundle is written, block by block.
+"""The driver of structured methods: one pass scores the units of every block, then it is decided what goes (or parts
+are tried out one by one, pruning/run/elimination.py), then the bundle is written, block by block.
 
 A method scores the dense model, or (`propagates`) what the pruned blocks before a block produce; then its units are
 decided at once, by their scores or (`searches`) by the loss of the whole model without them. After every block its
@@ -17,7 +17,8 @@ from torch import nn
 from checkpoints.prunable import parameter_name
 from pruning.block_job import Decision
 from pruning.bundle_values import to_values
-from pruning.evidence.needs import Need
+from pruning.evidence.gradients import read_gradients
+from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
 from pruning.forward.hidden_states import (
@@ -32,6 +33,8 @@ from pruning.forward.hidden_states import (
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map
 from pruning.run.context import Run
+from pruning.run.elimination import Elimination, drop_rounds
+from pruning.run.gradients import drop_gradients, gather_gradients
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.layouts import Layouts
@@ -55,20 +58,28 @@ def prune_structured(run: Run) -> None:
         raise NotForThisModel(
             f"{run.checkpoint.folder}: blocks share matrices, so none of them can lose units alone; prune with masks"
         )
+    method.check_blocks(len(run.refs), run.recipe.sparsity)
     with torch.no_grad():
         model = BlockwiseModel(run.checkpoint)
-        layouts = Layouts(model, method.kinds, model.embed(small_batch(run.checkpoint, *PROBE, 0)))
+        probe = model.embed(small_batch(run.checkpoint, *PROBE, 0))
+        layouts = Layouts(model, method.kinds, probe)
         removal = run.writer.removal
         if removal is None:
             try:
-                if method.searches:
+                if method.searches or method.tries:
                     check_searchable(run, method, model)
-                blocks, kept = score_blocks(run, method, model, layouts)
-                removal = decide(run, method, blocks, kept)
+                if method.tries:
+                    run.writer.begin()
+                    removal = Elimination(run, method, model, probe).find()
+                    run.checkpoint.release(run.checkpoint.model)
+                else:
+                    removal = decide(run, method, *score_blocks(run, method, model, layouts))
             except UserError:  # nothing of it would help another try
                 run.writer.discard()
                 raise
             run.writer.remove(removal)
+        drop_gradients(run)
+        drop_rounds(run.writer.folder, len(run.refs))
         write_blocks(run, method, layouts, removal)
     for number in range(len(run.refs)):
         scores_file(run, number).unlink(missing_ok=True)
@@ -92,10 +103,11 @@ def score_blocks(
     count = len(run.refs)
     done = next((n for n in range(count) if not scores_file(run, n).exists()), count)
     calibration = run.recipe.calibration
-    batches = micro_batches(calibration.data) if calibration is not None else []
+    batches = micro_batches(calibration.data) if calibration is not None and run.recipe.needs & ACTIVATIONS else []
+    run.writer.begin()
+    gather_gradients(run, model)
     streams: Streams = {"inputs": [model.embed(batch) for batch in batches]}
     run.checkpoint.release(run.checkpoint.model)
-    run.writer.begin()
     if batches and 0 < done < count:
         streams = read_hidden(run.writer.folder, done, streams)
     for number in range(count):
@@ -143,6 +155,8 @@ def score_block(
         block, partial(model.run, number), inputs, outputs, samples_of(run),
         Need.HESSIAN in method.needs, method.wants_released_fluctuation,
     )  # fmt: skip
+    if run.recipe.needs & GRADIENTS:
+        evidence.gradients = read_gradients(run.writer.folder, number)
     tensors = {
         "importance": torch.tensor([evidence.importance[name] for name in IMPORTANCES], dtype=torch.float64),
         "tokens": torch.tensor([evidence.tokens]),
@@ -160,7 +174,7 @@ def score_block(
         tensors[f"mean|{group.output.layer.name}"] = evidence.mean(
             group.output.layer.name, group.output.layer.in_features
         )
-        if inputs and group.output.layer.name not in evidence.sums:
+        if evidence.misses(group.output.layer.name):
             run.warn(f"{group.output.layer.name}: no calibration token reached it; its units go first")
     return tensors, after, evidence
 

@@ -45,6 +45,8 @@ class Plain:
 
 def plain_form(checkpoint: Checkpoint, smaller: Smaller) -> Plain:
     """Raises UserError as `shrink`."""
+    if smaller.removal.sublayers:
+        return Plain(None, why="some blocks have no attention or no FFN")
     config = copy.deepcopy(checkpoint.config)
     cut = build_skeleton(checkpoint.family.model_class, config, checkpoint.model.dtype)
     changes = dict(block_settings(cut, smaller.removal.blocks))

@@ -58,6 +58,7 @@ def sizes(checkpoint: Checkpoint, masks: MaskBundle) -> Sizes:
 def _size(checkpoint: Checkpoint, refs: list[list[LinearRef]], removal: Removal, added: frozenset[str]) -> Size:
     counts = _counts(checkpoint)
     gone = tuple(f"{checkpoint.block_paths[number]}." for number in removal.blocks)
+    gone += tuple(f"{path}." for path in removal.sublayers)
     counts = {name: count for name, count in counts.items() if not (gone and name.startswith(gone))}
     kv = 0
     for block in refs:

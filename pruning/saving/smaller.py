@@ -103,6 +103,12 @@ def block_tensors(checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef]
     """The tensors of one block, by their keys in the new files."""
     tensors = shard_tensors(checkpoint, keys, refs, form.masks)
     gone = form.masks.removal
+    for key in keys_within(checkpoint, gone, number):
+        if form.removal.sublayers:
+            del tensors[key]
+        else:
+            tensors[key].zero_()
+    refs = [ref for ref in refs if form.removal.left(ref.layer) is not None]
     for key, keep in in_file_form(checkpoint, kept_parts(checkpoint, refs, gone)).items():
         check_form(checkpoint, key, tensors, keep)
         tensors[key].masked_fill_(~keep, 0)
@@ -114,6 +120,13 @@ def block_tensors(checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef]
         if ref.expert is None:
             add_bias(checkpoint, tensors, ref, form, f"{path.rpartition('.')[0]}.{new_number}")
     return {renumbered(checkpoint, key, path, new_number): tensor for key, tensor in tensors.items()}
+
+
+def keys_within(checkpoint: Checkpoint, removal: Removal, number: int) -> list[str]:
+    """The keys in the files of a block's parameters that are in sub-layers that go."""
+    prefix = f"{checkpoint.block_paths[number]}."
+    inside = [name for name in checkpoint.sources if name.startswith(prefix) and removal.has_sublayer_of(name)]
+    return list(dict.fromkeys(key for name in inside for key in checkpoint.sources[name]))
 
 
 def check_form(checkpoint: Checkpoint, key: str, tensors: Tensors, keep: torch.Tensor) -> None:

@@ -2,7 +2,7 @@
 states."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -45,13 +45,20 @@ class Fluctuation:
 @dataclass
 class BlockEvidence:
     """`sums` by the names of outputs; `importance` by IMPORTANCES, sums over `tokens` of what the block does to a
-    token's hidden state; `fluctuations` only where asked for, and not of experts."""
+    token's hidden state; `fluctuations` only where asked for, and not of experts; `gradients` of all matrices, by which
+    sum over the sequences it is (pruning/evidence/gradients.py), then by name."""
 
     samples: int
     tokens: int = 0
     sums: Sums = field(default_factory=dict)
     importance: dict[str, float] = field(default_factory=lambda: dict.fromkeys(IMPORTANCES, 0.0))
     fluctuations: dict[str, Fluctuation] = field(default_factory=dict)
+    gradients: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+
+    def misses(self, name: str) -> bool:
+        """Whether text was run, and none of it reached an output."""
+        unseen = bool(self.tokens) and name not in self.sums
+        return unseen or (bool(self.gradients) and not any(bool(g[name].any()) for g in self.gradients.values()))
 
     def norm(self, name: str, features: int) -> torch.Tensor:
         """(in,) float64 sqrt(a), a_j = mean over sequences of sum_t x_tj^2 (methods 0.5); zeros where nothing came

@@ -105,6 +105,7 @@ def test_masks_patterns_and_grids_are_held(family: str, kind: str, mode: str, tm
 SMALLER: list[tuple[str, dict[str, Any]]] = [
     ("llama", {"method": "flap"}),
     ("llama", {"method": "shortgpt"}),
+    ("llama", {"method": "blockpruner"}),
     ("gpt2", {"method": "obs-sp"}),
     ("mixtral", {"method": "cfsp"}),
 ]

@@ -100,9 +100,10 @@ class Held(Checkpoint):
     """Keeps what it has loaded."""
 
     def release(self, module: nn.Module) -> None:
-        pass
+        self.unsilence(module)
 
     def load_block(self, number: int) -> nn.Module:
+        self.silence(number)
         return self.blocks[number]
 
 

@@ -15,6 +15,7 @@ from validation.conformance.laws import Broken, same
 from validation.conformance.mask_laws import same_contents, two_folders
 from validation.conformance.tiny_models import quiet, token_ids
 from validation.conformance.trial import Subject, Trial, calibrated
+from workloads.bundle import MaskBundle
 from workloads.removal import Removal
 
 CLOSE = 1e-4  # of the largest value, in float32
@@ -28,15 +29,29 @@ def counts_are_exact(subject: Subject | None, trial: Trial) -> None:
         shapes = {ref.layer.name: ref.layer.shape for block in find_refs(trial.checkpoint().model) for ref in block}
         same("layers", {entry.name: entry.unpruned.shape for entry in bundle.entries}, shapes, "of the model")
         removal, sparsity = bundle.removal, trial.recipe.sparsity
-        if not removal.units:
+        if removal.sublayers:
+            weights_are_near(bundle, sparsity)
+        elif not removal.units:
             blocks = len(trial.checkpoint().blocks)
             same("blocks that go", len(removal.blocks), round(sparsity * blocks), "due")
         for kind, kept, of in removal.counts():
             ways = len([unit for unit in removal.units if unit.kind == kind])
             if abs((of - kept) - sparsity * of) > (0.5 * ways if len(list(removal.counts())) == 1 else of):
                 raise Broken(f"{of - kept} of {of} {kind}s go, {sparsity * of:.1f} are due")
-        if not removal.blocks and removal.words == "nothing":
+        if removal.words == "nothing":
             raise Broken("nothing goes")
+
+
+def weights_are_near(bundle: MaskBundle, sparsity: float) -> None:
+    """Of sub-layers: no further one would bring the weights taken out nearer to the share."""
+    weights: dict[tuple[int, str], int] = {}
+    for entry in bundle.entries:
+        stem = entry.name.split(f".{entry.block}.", 1)[1].partition(".")[0]
+        weights[entry.block, stem] = weights.get((entry.block, stem), 0) + entry.unpruned.n_weights
+    taken = sum(entry.unpruned.n_weights for entry in bundle.gone)
+    due = sparsity * sum(weights.values())
+    if abs(taken - due) > max(weights.values()) / 2:
+        raise Broken(f"{taken:,} weights go with their sub-layers, {due:,.0f} are due")
 
 
 def smaller_is_masked(subject: Subject | None, trial: Trial) -> None:
@@ -53,19 +68,22 @@ def smaller_is_masked(subject: Subject | None, trial: Trial) -> None:
 
 
 class Silenced(Checkpoint):
-    """Whole blocks in which the outputs' columns of removed units are zero."""
+    """Whole blocks in which the outputs' columns of removed units are zero, and all of removed sub-layers is."""
 
     def __init__(self, folder: Path, removal: Removal, biases: dict[str, torch.Tensor]):
         super().__init__(folder, torch.float32)
         self.take_out(Removal(removal.blocks), biases)
-        self._silent = removal.cuts
+        self._silent = removal
 
     def load_block(self, number: int):
         block = super().load_block(number)
         for ref in find_refs(self.model)[number]:
-            cut = self._silent.get(ref.layer.name)
+            cut = self._silent.cuts.get(ref.layer.name)
             if cut is not None and number not in self.removal.blocks:
                 ref.matrix(block)[:, torch.from_numpy(~cut.cols)] = 0
+        for name, parameter in block.named_parameters():
+            if self._silent.has_sublayer_of(f"{self.block_paths[number]}.{name}"):
+                parameter.zero_()
         return block
 
 

@@ -42,8 +42,8 @@ LAYER_COLUMNS = (
         "layer_pattern",
         "text",
         "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', 'dense' (left alone: it "
-        "runs as the unpruned layer does), 'smaller' (dense, with fewer rows or columns) or 'gone' (its block was "
-        "taken out); else ''",
+        "runs as the unpruned layer does), 'smaller' (dense, with fewer rows or columns) or 'gone' (its block or "
+        "sub-layer was taken out); else ''",
         heading="Its own pattern",
     ),
     Column("target", "text", "accelerator or GPU the figures hold for"),

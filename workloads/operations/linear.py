@@ -54,7 +54,7 @@ class Linear(Operation):
 
     @property
     def is_gone(self) -> bool:
-        """Whether its block was taken out; sizes are then the unpruned ones."""
+        """Whether its block or sub-layer was taken out; sizes are then the unpruned ones."""
         return self.weights.pattern == GONE
 
     def before(self) -> "Linear":
@@ -122,7 +122,7 @@ def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values 
 
 
 def linears_of(bundle: MaskBundle) -> Iterator[Linear]:
-    """The linears of a bundle, in order, nothing read yet; those of blocks that were taken out too."""
+    """The linears of a bundle, in order, nothing read yet; those that were taken out whole too."""
     for entry in bundle.entries:
         yield linear_of(entry, partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name))
 

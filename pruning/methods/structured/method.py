@@ -23,10 +23,19 @@ class StructuredMethod(PruningMethod):
     rules: ClassVar[tuple[str, ...]] = ("units",)
     trial_settings: ClassVar[Mapping[str, Any]] = {}  # with which its laws are checked in seconds
 
+    def check_blocks(self, count: int, sparsity: float) -> None:
+        """Raises NotForThisModel for a target that a model of `count` blocks cannot reach, before anything is read."""
+
     @property
     def kinds(self) -> frozenset[str]:
         """Of units: KV_GROUP, NEURON; empty for whole blocks."""
         return UNITS["all"]
+
+    @property
+    def tries(self) -> frozenset[str]:
+        """Kinds of parts of the model (pruning/structured/sublayers.py) that go one by one, each round the one without
+        which the calibration text's loss is least; blocks alone, or sub-layers. Empty: the method scores units."""
+        return frozenset()
 
     @property
     def propagates(self) -> bool:

@@ -1,0 +1,20 @@
+"""The weight gradients that a run's method needs, gathered before anything is scored."""
+
+from pruning.evidence.gradients import gradient_file, write_gradients
+from pruning.evidence.needs import GRADIENTS, gradient_sums
+from pruning.forward.blockwise import BlockwiseModel
+from pruning.run.context import Run
+
+
+def gather_gradients(run: Run, model: BlockwiseModel) -> None:
+    """Of the treated matrices; nothing where none are needed, or those of an unfinished run are there."""
+    if not run.recipe.needs & GRADIENTS:
+        return
+    assert run.recipe.calibration is not None
+    which = gradient_sums(run.recipe.needs)
+    write_gradients(model, run.treated, run.recipe.calibration.ids, which, run.writer.folder, run.progress)
+
+
+def drop_gradients(run: Run) -> None:
+    for number in range(len(run.refs)):
+        gradient_file(run.writer.folder, number).unlink(missing_ok=True)
