@@ -1,8 +1,8 @@
 """Perplexity of stories260K without some of its units, beside what the released programs print (Wanda-sp, CFSP and FLAP
 run on the same model with 64 x 256 tokens, 48 windows of 512, dense 3.725; their calibration crops are other ones).
 The released FLAP knows no grouped-query attention: where it prunes heads, the model is the equal one in which every
-query head has its own copy of its key and value head. `--parts` takes CFSP and FLAP apart, setting by setting; `--method`
-prints the lines of one method alone.
+query head has its own copy of its key and value head. `--parts` takes CFSP and FLAP apart, setting by setting;
+`--method` prints the lines of one method alone.
 
     python benchmarks/structured_yardsticks.py ../shared/data
 """
