@@ -63,8 +63,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
     config = folder / "config.json"
     if (folder / REMOVAL_NAME).is_file():
         raise UserError(
-            f"{folder}: its blocks differ in size, which its config.json does not say; give the mask bundle it was "
-            "saved from"
+            f"{folder}: its blocks have sizes that its config.json does not say; give the mask bundle it was saved from"
         )
     if config.is_file():
         check_links(folder)

@@ -3,17 +3,20 @@ pruning, and beside them what was taken out of it.
 
     config.json                     of the model before pruning
     prunesim-removal.safetensors    what was taken out (workloads/removal.py, Removal.arrays), names and numbers of the
-                                    model before; in its metadata "biased", the matrices that had no bias and have one
+                                    model before; "factors|NAME", (2, 3) int64, the sizes of both factors of a matrix
+                                    that became a product (workloads/factors.py); in its metadata "biased", the
+                                    matrices that had no bias and have one
     prunesim.safetensors.index.json and the shards it names: the tensors that are left, blocks numbered anew
 
 No loader but ours looks for files of these names, so none fills a whole model from them by mistake."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -21,25 +24,31 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from checkpoints.cutting import cut_block
 from checkpoints.discovery import find_refs, find_stacks
+from checkpoints.factored import factor_module
 from checkpoints.silent import silence
 from checkpoints.weight_files import REMOVAL_NAME
 from workloads.errors import NotForThisModel, UserError
+from workloads.factors import Factors
 from workloads.removal import Removal
 
+FACTORS = "factors|"
 NUMBERS = ("layer_idx", "layer_id", "layer_number", "block_idx")  # what families call a block's own number
 INDEX_LISTS = ("mlp_only_layers", "moe_layers")  # settings that list numbers of blocks
 
 
 @dataclass(frozen=True)
 class Smaller:
-    """What was taken out of a model, and the names of the matrices that had no bias and have one now."""
+    """What was taken out of a model, the names of the matrices that had no bias and have one now, and of those that are
+    products the factors."""
 
     removal: Removal
     biased: frozenset[str] = frozenset()
+    factors: Mapping[str, Factors] = field(default_factory=dict)
 
     def write(self, file: Path) -> None:
         metadata = {"biased": json.dumps(sorted(self.biased))}  # one key: safetensors writes several in any order
-        save_file(self.removal.arrays(), file, metadata=metadata)
+        sizes = {f"{FACTORS}{name}": np.array([own.first, own.second]) for name, own in self.factors.items()}
+        save_file(self.removal.arrays() | sizes, file, metadata=metadata)
 
 
 def read_smaller(folder: Path) -> Smaller | None:
@@ -51,7 +60,12 @@ def read_smaller(folder: Path) -> Smaller | None:
         with safe_open(file, framework="np") as content:
             arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
             biased = json.loads((content.metadata() or {})["biased"])
-        return Smaller(Removal.from_arrays(arrays), frozenset(str(name) for name in biased))
+        factors = {
+            key.removeprefix(FACTORS): Factors(*(tuple(map(int, sizes)) for sizes in array))  # type: ignore[arg-type]
+            for key, array in sorted(arrays.items())
+            if key.startswith(FACTORS)
+        }
+        return Smaller(Removal.from_arrays(arrays), frozenset(str(name) for name in biased), factors)
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{file} cannot be read ({error}); save the model again") from None
 
@@ -63,13 +77,16 @@ def shrink(model: PreTrainedModel, smaller: Smaller, config: PretrainedConfig) -
     """
     removal, refs = smaller.removal, find_refs(model)
     known = {ref.layer.name: ref.layer for block in refs for ref in block}
-    if strange := [name for name in (*removal.cuts, *smaller.biased) if name not in known]:
+    if strange := [name for name in (*removal.cuts, *smaller.biased, *smaller.factors) if name not in known]:
         raise UserError(f"{strange[0]}, of which something was taken out, is not in this model; was it another?")
     for layer in known.values():
         removal.left(layer)
     for path in removal.sublayers:
         if not any(name.startswith(f"{path}.") for name in known):
             raise UserError(f"{path}, which was taken out, is not in this model; was it another?")
+    for name, sizes in smaller.factors.items():
+        if sizes.shape != known[name].shape:
+            raise UserError(f"{name} is no product of {sizes.words} in this model; was it another?")
     settings = block_settings(model, removal.blocks)
     configs = {id(own): own for own in (config, *_configs(model))}
     for own in configs.values():
@@ -90,6 +107,8 @@ def shrink(model: PreTrainedModel, smaller: Smaller, config: PretrainedConfig) -
             number += 1
         for n in reversed(gone):
             del stack.blocks[n]
+    for name, sizes in smaller.factors.items():
+        factor_module(model, name, sizes)
 
 
 def block_settings(model: PreTrainedModel, gone: frozenset[int]) -> dict[str, Any]:

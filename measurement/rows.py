@@ -13,7 +13,7 @@ from workloads.errors import UserError, unknown
 from workloads.facts import linear_facts
 from workloads.files import plain, sha256_of
 from workloads.operations import Linear, Operation
-from workloads.patterns import DENSE, kept_of_four
+from workloads.patterns import DENSE, WHOLE, kept_of_four
 from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, other_kind
 
@@ -134,8 +134,9 @@ class RecordTarget:
             self.dense_us.get(_same_problem(case)),
         )
         variant, reason = case["variant"], case["reason"]
-        if case["pattern"] == DENSE and not feasible and dense_us:  # the dense kernel runs it, whatever the others run
-            feasible, latency_us, variant, reason = True, dense_us, "left dense, the dense kernel", ""
+        if case["pattern"] in WHOLE and not feasible and dense_us:  # the dense kernel runs it, whatever the others run
+            variant = "left dense, the dense kernel" if case["pattern"] == DENSE else "without zeros, the dense kernel"
+            feasible, latency_us, reason = True, dense_us, ""
         settings = f"kernel={case['kernel']} dtype={case['dtype']} l2={self.situation}"
         return {
             "target": self.name,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from checkpoints.discovery import LinearRef
+from checkpoints.factored import Pair, product
 from pruning.evidence.moments import InputMoments
 from pruning.quantization_grid import QuantizationGrid, Quantized
 from workloads.errors import UserError
@@ -18,11 +19,20 @@ Warn = Callable[[str], None]
 @dataclass(frozen=True)
 class Decision:
     """What becomes of one matrix. keep (rows, cols) bool; `weight` (rows, cols) float32, pruned entries 0, where
-    surviving weights change too; `quantized` where they were put on a grid (weight is then what comes off it)."""
+    surviving weights change too; `quantized` where they were put on a grid (weight is then what comes off it);
+    `factors` (checkpoints/factored.py), float32, where their product takes its place."""
 
     keep: torch.Tensor
     weight: torch.Tensor | None = None
     quantized: Quantized | None = None
+    factors: Pair | None = None
+
+    def stored(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """The weight (rows, cols) that a model of that type gets; None where its own stays."""
+        if self.factors is not None:
+            first, second = (factor.to(dtype).float() for factor in self.factors)
+            return product(first, second).to(dtype)
+        return None if self.weight is None else self.weight.to(dtype)
 
 
 @dataclass

@@ -3,11 +3,16 @@
 import numpy as np
 import torch
 
+from checkpoints.factored import Pair, product
 from pruning.block_job import Decision
+from pruning.parallel import one_thread_per_operation
 from pruning.quantization_grid import QuantizationGrid, Quantized
 from workloads.bundle import MaskBundle
+from workloads.errors import UserError
+from workloads.factors import Factors
 
 BIAS = "bias"
+FACTORS = ("first", "second")
 
 
 def to_values(decision: Decision, stored: torch.dtype) -> dict[str, np.ndarray]:
@@ -15,26 +20,61 @@ def to_values(decision: Decision, stored: torch.dtype) -> dict[str, np.ndarray]:
     `stored`."""
     if decision.quantized is not None:
         return _of_quantized(decision.quantized)
-    if decision.weight is None:
-        return {}
-    weight = decision.weight.to(stored).cpu().contiguous()
-    if stored == torch.bfloat16:
-        return {"bfloat16": weight.view(torch.uint16).numpy()}
-    return {str(stored).removeprefix("torch."): weight.numpy()}
+    if decision.factors is not None:
+        both = zip(FACTORS, decision.factors, strict=True)
+        return {f"{name}-{kind_of(stored)}": _floats(factor, stored) for name, factor in both}
+    return {} if decision.weight is None else {kind_of(stored): _floats(decision.weight, stored)}
+
+
+def kind_of(stored: torch.dtype) -> str:
+    return str(stored).removeprefix("torch.")
+
+
+def factors_of(pair: Pair) -> Factors:
+    """The sizes of two factors. Raises UserError where they do not fit together."""
+    first, second = (tuple(factor.shape) for factor in pair)
+    return Factors(first, second)  # type: ignore[arg-type]
+
+
+def read_factors(masks: MaskBundle, name: str) -> Pair | None:
+    """The factors that a bundle holds for a layer, float32; None of a layer that is no product. Raises UserError where
+    they are not of the sizes that the bundle states."""
+    sizes = masks.entry(name).factors
+    if sizes is None:
+        return None
+    tensors = {kind.partition("-")[0]: array for kind, array in masks.values(name).items()}
+    found = [_tensor(tensors[which]) for which in FACTORS if which in tensors]
+    if [tuple(factor.shape) for factor in found] != [sizes.first, sizes.second]:
+        raise UserError(f"{masks.folder}: {name}: its factors are not {sizes.words}; make the bundle again")
+    return found[0], found[1]
+
+
+def _floats(weight: torch.Tensor, stored: torch.dtype) -> np.ndarray:
+    held = weight.to(stored).cpu().contiguous()
+    return held.view(torch.uint16).numpy() if stored == torch.bfloat16 else held.numpy()
+
+
+def _tensor(held: np.ndarray) -> torch.Tensor:
+    """float32 of floats as a bundle keeps them."""
+    weight = torch.from_numpy(held)
+    return (weight.view(torch.bfloat16) if held.dtype == np.uint16 else weight).float()
 
 
 def read_weight(masks: MaskBundle, name: str) -> torch.Tensor | None:
-    """(out, in) float32 weights a bundle holds for a layer, pruned entries 0; None where the checkpoint's stay."""
+    """(out, in) float32 weights a bundle holds for a layer, pruned entries 0, or what its factors make; None where the
+    checkpoint's stay."""
+    pair = read_factors(masks, name)
+    if pair is not None:
+        with one_thread_per_operation():  # the same bits as when it was made
+            return product(*pair)
     tensors = masks.values(name)
     tensors.pop(BIAS, None)
     if not tensors:
         return None
     if "codes" in tensors:
         return _quantized(masks, name, tensors).dequantize()
-    if "bfloat16" in tensors:
-        return torch.from_numpy(tensors["bfloat16"]).view(torch.bfloat16).float()
     (weight,) = tensors.values()
-    return torch.from_numpy(weight).float()
+    return _tensor(weight)
 
 
 def read_biases(masks: MaskBundle) -> dict[str, torch.Tensor]:

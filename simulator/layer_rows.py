@@ -18,7 +18,7 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.facts import linear_facts, load_facts
 from workloads.operations import Linear
-from workloads.patterns import DENSE, WHOLE
+from workloads.patterns import DENSE, SMALLER, WHOLE
 from workloads.targets import Gathered
 
 
@@ -53,8 +53,8 @@ def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: 
 
 def dense_outcome(outcome: Outcome, pattern: str) -> Outcome:
     """Of a layer without zeros: it runs as a dense one does, so that a whole model's figures count it as it is."""
-    how = "left dense" if pattern == DENSE else "dense, smaller"
-    dense = replace(outcome.dense, mapping=f"{how}, {outcome.dense.mapping}".rstrip(", "))
+    how = {DENSE: "left dense, ", SMALLER: "dense, smaller, "}.get(pattern, "")
+    dense = replace(outcome.dense, mapping=f"{how}{outcome.dense.mapping}".rstrip(", "))
     return replace(outcome, sparse=dense)
 
 

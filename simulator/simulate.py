@@ -140,8 +140,6 @@ def rows_on(
         try:
             for target in targets:
                 if isinstance(operation, target.executes):
-                    if refusal := target.supports(operation):
-                        raise UserError(f"{target.name}: {refusal}")
                     rows += rows_against_unpruned(target, header, operation, conditions, within)
         except UserError as error:
             raise UserError(f"{operation.name}: {error}") from None

@@ -61,6 +61,10 @@ def layer_rows(
         "mask_sha256": weights.sha256,
         "tool_version": __version__,
     }
+    if layer.factors is not None:
+        why = f"it runs as factors, {layer.factors.words}, which have no zeros"
+        yield from ({**facts, "format": name, "feasible": False, "reason": why} for name in formats)
+        return
     quantized = weights.weight_bits is not None
     rows, cols = block_sides(mask.rows, mask.rows), block_sides(mask.cols, mask.cols)
     scales = int(scale_bits(rows, cols, weights.group_size, SCALE_BITS * quantized, bits * quantized).sum())

@@ -9,7 +9,7 @@ from pruning.forward.hidden_states import Progress
 from pruning.recovery.finetune import finetune, read_history
 from pruning.recovery.plan import Plan
 from pruning.saving.dense import check_target, check_whole
-from studies.prune import SAVE_FORMATS, check_padded, save
+from studies.prune import SAVE_FORMATS, check_form, save
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
@@ -23,7 +23,7 @@ def run_finetune(
     """Writes the trained bundle and, if `save_model` is given, the checkpoint in one of SAVE_FORMATS."""
     if save_format not in SAVE_FORMATS:
         raise unknown("`save_format`", save_format, SAVE_FORMATS)
-    check_padded(save_format, masks.is_smaller, masks.header.method)
+    check_form(save_format, masks.header.pattern, masks.header.method)
     if save_format == "packed":
         check_whole(masks)
     if save_model is None:

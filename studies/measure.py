@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from workloads.csv_text import csv_text
 from workloads.errors import UserError
 from workloads.files import check_writable_folder, plain, write_text
 from workloads.locking import writing
+from workloads.operations import Linear
+from workloads.operations import linears_of as linears_of_bundle
 from workloads.patterns import kept_of_four
 from workloads.rows import to_frame as result_frame
 
@@ -46,15 +48,16 @@ def open_job(
         raise UserError("give exactly one of `bundle`, `model` and `shapes`, or `replay` for a record")
     if bundle is not None:
         masks = MaskBundle.open(bundle)
+        runs = [each for linear in linears_of_bundle(masks) if not linear.is_gone for each in _runs(linear)]
         layers = [
             {
-                **{key: getattr(entry, key) for key in ("name", "role", "block", "out_features", "in_features",
-                    "pattern", "nnz")},
-                "mask_sha256": entry.sha256, "model": masks.header.model_id, "method": masks.header.method,
+                **{key: getattr(linear, key) for key in ("name", "role", "block", "out_features", "in_features")},
+                "pattern": linear.weights.pattern, "nnz": linear.weights.nnz,
+                "mask_sha256": linear.weights.sha256, "model": masks.header.model_id, "method": masks.header.method,
                 "target_sparsity": masks.header.target_sparsity, "seed": masks.header.seed,
-                **({"run_pattern": masks.header.pattern} if entry.pattern != masks.header.pattern else {}),
+                **({"run_pattern": masks.header.pattern} if linear.weights.pattern != masks.header.pattern else {}),
             }
-            for entry in masks.layers
+            for linear in runs
         ]  # fmt: skip
         return _job(masks.header.model_id, layers, whole_list(tokens, "`tokens`"))
     if kept_of_four(pattern) is None and pattern != "unstructured":
@@ -73,6 +76,13 @@ def open_job(
     layers = [shape_alone("shapes", pattern, n, k) for n, k in by_shape]
     pairs = [(Shape(n, k, pattern), list(dict.fromkeys(some))) for (n, k), some in by_shape.items()]
     return MeasurementJob("shapes", layers, pairs)
+
+
+def _runs(linear: Linear) -> list[Linear]:
+    """A layer; of a product of factors the unpruned layer and a block of each factor, under names of their own."""
+    named = zip(("first", "second"), linear.parts, strict=False)
+    parts = [replace(part, name=f"{linear.name}.{which}") for which, (_, part) in named]
+    return [linear.before(), *parts] if parts else [linear]
 
 
 def _job(model: str, layers: list[dict[str, Any]], tokens: list[int]) -> MeasurementJob:

@@ -14,21 +14,22 @@ from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
 from pruning.data.calibration import read_calibration
 from pruning.forward.hidden_states import Progress
-from pruning.methods.structured.method import StructuredMethod
 from pruning.run.driver import prune
 from pruning.run.estimate import estimate
 from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
 from pruning.saving.dense import check_target, save_pruned
+from pruning.saving.factored import save_factored
 from pruning.saving.packed import check_packable, save_packed
 from pruning.saving.smaller import save_smaller
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
+from workloads.patterns import FACTORED, SMALLER
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-SAVE_FORMATS = ("dense", "padded", "packed")
+SAVE_FORMATS = ("dense", "padded", "factored", "packed")
 
 
 def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
@@ -100,7 +101,7 @@ def prune_and_save(
     progress: Progress,
     warn: Warn,
 ) -> MaskBundle:
-    check_padded(save_format, isinstance(recipe.method, StructuredMethod), recipe.method.name)
+    check_form(save_format, recipe.method.leaves, recipe.method.name)
     if save_format == "packed":
         if recipe.quantization is None:
             raise UserError("`save_format=packed` holds quantized weights; say how many bits, for example `bits=4`")
@@ -118,19 +119,25 @@ def prune_and_save(
     return bundle
 
 
-def check_padded(save_format: str, takes_out: bool, method: str) -> None:
-    """Raises UserError for padding where nothing is taken out."""
-    if save_format == "padded" and not takes_out:
+def check_form(save_format: str, leaves: str, method: str) -> None:
+    """Raises UserError for padding where nothing is taken out (`leaves`: the pattern of what is left), and for factors
+    where there are none."""
+    if save_format == "padded" and leaves != SMALLER:
         raise UserError(
             f"`save_format=padded` is for what structured pruning leaves; {method} takes nothing out, save the dense "
             "checkpoint"
         )
+    if save_format == "factored" and leaves != FACTORED:
+        raise UserError(f"`save_format=factored` is for factors; {method} makes none, save the dense checkpoint")
 
 
 def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progress: Progress) -> None:
     """Writes the pruned checkpoint, and on stderr what structured pruning's became."""
     if save_format == "packed":
         save_packed(source, bundle, folder, progress)
+    elif save_format == "factored":
+        save_factored(source, bundle, folder, progress)
+        sys.stderr.write(f"wrote {folder}: a folder for ps.load_pruned, not for AutoModel (it has no such layers)\n")
     elif bundle.is_smaller:
         became = save_smaller(source, bundle, folder, progress, save_format == "padded")
         sys.stderr.write(f"wrote {folder}: {became}\n")

@@ -175,8 +175,8 @@ def layer_timeline(
     name = find_layer(source, name) if name else next(iter([*masked, *operations]))
     if runs_dense(operations[name]):
         raise UserError(
-            f"{name} has no zeros to skip (it was left dense, made smaller or taken out); there is nothing to trace, "
-            "name another"
+            f"{name} has no zeros to skip (it was left dense, made smaller, factored or taken out); there is nothing "
+            "to trace, name another"
         )
     traceable = cast(Traceable, target)
     return operations[name], traceable, traceable.timeline(source.header, operations[name], conditions, source.store)

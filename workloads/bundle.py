@@ -29,71 +29,23 @@ from workloads import bits
 from workloads.arguments import hold_fields, typed
 from workloads.errors import UserError
 from workloads.files import plain, read_json, sha256_of, utf8
-from workloads.layers import Layer
-from workloads.limits import MAX_FEATURES, check_seed, shortened
+from workloads.layer_entry import LayerEntry
+from workloads.limits import check_seed, shortened
 from workloads.mask import PackedMask
-from workloads.patterns import DENSE, GONE, WHOLE, parse_pattern
+from workloads.patterns import DENSE, FACTORED, GONE, WHOLE, parse_pattern
 from workloads.removal import Removal
 
 FORMAT = "prunesim-mask-bundle"
 VERSION = 3  # 2: values; 3: checksums
 REMOVAL_VERSION = 4  # of bundles with a removal, alone
 SUBLAYER_VERSION = 5  # of bundles whose removal has sub-layers, alone
-READABLE = (1, 2, 3, 4, 5)
+FACTORS_VERSION = 6  # of bundles with factors, alone
+READABLE = (1, 2, 3, 4, 5, 6)
 NO_NUMPY_TYPE = (AttributeError, TypeError)  # what safetensors raises on bfloat16 and 8-bit floats
 HEADER_FILE = "bundle.json"
 REMOVAL_FILE = "removal.safetensors"
 VALUES_KEYS = ("group_size", "values", "values_sha256")  # of LayerEntry, since version 2
 REMOVAL_KEYS = ("unpruned_out_features", "unpruned_in_features")  # of LayerEntry, since version 4
-
-
-@dataclass(frozen=True)
-class LayerEntry:
-    """What bundle.json says of one layer. `weight_bits` is None where weights keep the checkpoint's float type;
-    `group_size` is the number of inputs that share a scale where they do not. `pattern` is "unstructured", "N:M", or
-    "dense" for a layer that was left alone: all of its weights are kept, and simulators run it as the unpruned layer;
-    "smaller" where all weights of the rows and columns that are left are kept; "gone" in a block or sub-layer that was
-    taken out, with the unpruned sizes and no mask. Sizes are those that are left, `unpruned_*` those before, 0: the
-    same.
-
-    `values` is the shard with the weights the method made, "" where they are the checkpoint's own under the mask. Kinds
-    of tensors, in the shapes of the matrix: float32 or float16 (the weights), bfloat16 (their bits as uint16); or,
-    quantized, codes (uint8, two a byte along the inputs up to 4 bits, the lower half first), scale (float32,
-    (out_features, groups)), zero (uint8, likewise) and, if inputs were scaled, input_scale (float32, (in_features,)):
-    weight = (code - zero) * scale / input_scale. And `bias` (float32, (out_features,)): what takes the place of the
-    layer's bias, or is one where it had none."""
-
-    name: str
-    role: str
-    block: int
-    out_features: int
-    in_features: int
-    pattern: str
-    nnz: int
-    weight_bits: int | None
-    sha256: str
-    shard: str
-    group_size: int | None = None
-    values: str = ""
-    values_sha256: str = ""
-    checksum: str = ""  # of the mask's words (bits.count_and_checksum), hexadecimal; "" in older bundles
-    unpruned_out_features: int = 0
-    unpruned_in_features: int = 0
-
-    @property
-    def layer(self) -> Layer:
-        return Layer(self.name, self.role, self.block, self.out_features, self.in_features)
-
-    @property
-    def unpruned(self) -> Layer:
-        """Before anything was taken out of it."""
-        rows, cols = self.unpruned_out_features or self.out_features, self.unpruned_in_features or self.in_features
-        return Layer(self.name, self.role, self.block, rows, cols)
-
-    @property
-    def sparsity(self) -> float:
-        """Of the unpruned matrix."""
-        return 1 - self.nnz / self.unpruned.n_weights
 
 
 @dataclass(frozen=True)
@@ -154,6 +106,8 @@ class BundleFile:
         ]
         if self.version < 4:
             del content["removal_sha256"]
+        if self.version < 6:
+            unknown.append("factors")
         for layer in content["layers"]:
             for name in unknown:
                 del layer[name]
@@ -186,7 +140,8 @@ class MaskBundle:
             unfinished = " (an unfinished run: repeat its command to complete it)" if is_unfinished(folder) else ""
             raise UserError(f"{folder} is not a mask bundle: it holds no {HEADER_FILE}{unfinished}")
         content = _read_header(folder / HEADER_FILE)
-        shards = {e.shard for e in content.layers if e.pattern != GONE} | {e.values for e in content.layers if e.values}
+        own = [entry for entry in content.layers if entry.pattern not in (GONE, FACTORED)]
+        shards = {entry.shard for entry in own} | {entry.values for entry in content.layers if entry.values}
         for shard in sorted({*shards, *([REMOVAL_FILE] if content.removal_sha256 else [])}):
             if Path(shard).name != shard:
                 raise UserError(f"{folder}: shard {shard!r} is not a plain file name; make the bundle again")
@@ -206,7 +161,8 @@ class MaskBundle:
         return name in self._by_name
 
     def __getitem__(self, name: str) -> PackedMask:
-        """The mask of a layer. Raises UserError for an unknown name or a damaged shard."""
+        """The mask of a layer; of a product of factors, whose weights are all there, a full one. Raises UserError for
+        an unknown name or a damaged shard."""
         return self._read(self.entry(name))
 
     def entry(self, name: str) -> LayerEntry:
@@ -288,7 +244,7 @@ class MaskBundle:
                     f"{self.folder}: layer {entry.name}: the mask's hash differs from bundle.json: the file is "
                     "damaged; make the bundle again"
                 )
-            whole = entry.pattern not in WHOLE or entry.nnz == entry.layer.n_weights
+            whole = entry.pattern not in WHOLE or entry.factors is not None or entry.nnz == entry.layer.n_weights
             if not whole or (pattern is not None and not mask.follows(pattern.n, pattern.m)):
                 raise UserError(
                     f"{self.folder}: layer {entry.name}: the mask does not follow its pattern {entry.pattern}; make "
@@ -317,6 +273,8 @@ class MaskBundle:
         return 1 - sum(entry.nnz for entry in treated) / weights if weights else 0.0
 
     def _read(self, entry: LayerEntry) -> PackedMask:
+        if entry.factors is not None:
+            return PackedMask.dense(*entry.layer.shape)
         where = f"{self.folder}: layer {entry.name} in {entry.shard}"
         try:
             with safe_open(self.folder / entry.shard, framework="np") as shard:
@@ -382,10 +340,10 @@ def _read_header(path: Path) -> BundleFile:
         if entry.name in seen:
             raise UserError(f"{path} lists layer {entry.name!r} twice; make the bundle again")
         seen.add(entry.name)
-        rows, cols = entry.layer.shape
-        if not (1 <= rows <= MAX_FEATURES and 1 <= cols <= MAX_FEATURES and 0 <= entry.nnz <= rows * cols):
+        if not entry.fits:
+            rows, cols = map(shortened, entry.layer.shape)
             raise UserError(
-                f"{path}: layer {entry.name!r}: {shortened(rows)} x {shortened(cols)} weights of which "
-                f"{shortened(entry.nnz)} are kept does not fit together; make the bundle again"
+                f"{path}: layer {entry.name!r}: {rows} x {cols} weights of which {shortened(entry.nnz)} are kept does "
+                "not fit together; make the bundle again"
             )
     return content

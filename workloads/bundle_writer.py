@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from workloads import bits
 from workloads.arguments import typed
 from workloads.bundle import (
+    FACTORS_VERSION,
     FORMAT,
     HEADER_FILE,
     REMOVAL_FILE,
@@ -26,6 +27,7 @@ from workloads.bundle import (
     values_sha256,
 )
 from workloads.errors import UserError
+from workloads.factors import Factors
 from workloads.files import (
     LOCK_FILE,
     check_writable_folder,
@@ -38,7 +40,7 @@ from workloads.files import (
 )
 from workloads.layers import Layer
 from workloads.mask import PackedMask
-from workloads.patterns import GONE
+from workloads.patterns import FACTORED, GONE
 from workloads.removal import Removal
 
 PROGRESS_FILE = "progress.json"
@@ -130,11 +132,8 @@ class BundleWriter:
         UserError if the mask's shape is not the layer's or the name was added before."""
         if mask.shape != layer.shape:
             raise UserError(f"{layer.name}: a mask of shape {mask.shape} does not fit weights of shape {layer.shape}")
-        if layer.name in self._pending or layer.name in self.written:
-            raise UserError(f"{layer.name}: added twice to {self.folder}")
+        self._add_tensors(layer, values or {})
         self._pending[layer.name] = np.ascontiguousarray(mask.words, dtype="<u8").view(np.uint8)
-        for kind, tensor in (values or {}).items():
-            self._pending_values[f"{layer.name}.{kind}"] = np.ascontiguousarray(tensor)
         number = f"{self._progress.shards:05d}.safetensors"
         kept, checksum = bits.count_and_checksum(mask.words)
         rows, cols = (0, 0) if unpruned is None or unpruned.shape == layer.shape else unpruned.shape
@@ -145,6 +144,25 @@ class BundleWriter:
                        values_sha256=values_sha256(values) if values else "", checksum=f"{checksum:016x}",
                        unpruned_out_features=rows, unpruned_in_features=cols)
         )  # fmt: skip
+
+    def add_factored(self, layer: Layer, factors: Factors, values: dict[str, np.ndarray]) -> None:
+        """A layer that is a product of factors, which `values` hold. Raises UserError if the product's shape is not the
+        layer's or the name was added before."""
+        if factors.shape != layer.shape:
+            raise UserError(f"{layer.name}: factors of {factors.words} do not make weights of shape {layer.shape}")
+        self._add_tensors(layer, values)
+        full = PackedMask.dense(*layer.shape).sha256()
+        self._pending_entries.append(
+            LayerEntry(**dataclasses.asdict(layer), pattern=FACTORED, nnz=factors.n_weights, weight_bits=None,
+                       sha256=full, shard="", values=f"values-{self._progress.shards:05d}.safetensors",
+                       values_sha256=values_sha256(values), factors=factors)
+        )  # fmt: skip
+
+    def _add_tensors(self, layer: Layer, values: dict[str, np.ndarray]) -> None:
+        if layer.name in self.written or any(entry.name == layer.name for entry in self._pending_entries):
+            raise UserError(f"{layer.name}: added twice to {self.folder}")
+        for kind, tensor in values.items():
+            self._pending_values[f"{layer.name}.{kind}"] = np.ascontiguousarray(tensor)
 
     def add_gone(self, layer: Layer) -> None:
         """A matrix of a block or sub-layer that is taken out."""
@@ -168,6 +186,8 @@ class BundleWriter:
 
     def _content(self) -> BundleFile:
         progress, least = self._progress, REMOVAL_VERSION if self._progress.removal_sha256 else VERSION
+        if any(entry.factors is not None for entry in progress.layers):
+            least = FACTORS_VERSION
         version = max(progress.version, least)
         return BundleFile(FORMAT, version, self.header, progress.layers, progress.removal_sha256)
 

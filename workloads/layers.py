@@ -15,6 +15,7 @@ ROLES = (
     "expert_gate", "expert_up", "expert_gate_up", "expert_down",
     "other",
 )  # fmt: skip
+FFN_ROLES = ROLES[ROLES.index("gate") : ROLES.index("other")]
 
 
 @dataclass(frozen=True)

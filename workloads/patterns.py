@@ -14,7 +14,8 @@ SMALLER = (
     "smaller"  # of one from which rows or columns were taken: every weight of the rest kept, run as a dense layer is
 )
 GONE = "gone"  # of one whose block or sub-layer was taken out: nothing is left to run
-WHOLE = (DENSE, SMALLER)
+FACTORED = "factored"  # of one that is the product of two factors (workloads/factors.py), which run as dense layers do
+WHOLE = (DENSE, SMALLER, FACTORED)
 RUNS = (2, 4, 8, 16, 32)  # the M that are looked for, in this order
 _FULL = 0.9  # share of the N kept from which a mask is N:M rather than one that happens to fit
 

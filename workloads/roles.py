@@ -16,6 +16,7 @@ _OF_ATTENTION = {
     "query": "q", "key": "k", "value": "v", "q": "q", "k": "k", "v": "v", "o": "o", "wq": "q", "wk": "k", "wv": "v",
     "wo": "o",
 }  # fmt: skip
+_OF_FACTORS = ("first", "second")  # of a product, whose role each of its blocks has
 _OF_T5 = {"wi": "fc1", "wi_0": "gate", "wi_1": "up", "wo": "fc2"}
 
 
@@ -23,6 +24,8 @@ def role_of(path: str) -> str:
     """The role (a member of ROLES) of a matrix by the last names of its path; "other" when they say nothing."""
     names = path.split(".")
     while len(names) > 1 and names[-1].isdigit():
+        names.pop()
+    if len(names) > 1 and names[-1] in _OF_FACTORS:
         names.pop()
     last, parents = names[-1], names[:-1]
     role = _ROLE_OF_NAME.get(last, "other")

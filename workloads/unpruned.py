@@ -1,5 +1,5 @@
-"""Rows of layers from which rows, columns or everything was taken: whatever the target, their baseline is the unpruned
-layer."""
+"""Rows of layers from which rows, columns or everything was taken, and of products of factors: whatever the target,
+their baseline is the unpruned layer, once."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,10 @@ import numpy as np
 
 from workloads.bundle import BundleHeader
 from workloads.conditions import Conditions
+from workloads.errors import UserError
 from workloads.facts import linear_facts
 from workloads.operations import Linear, Operation
+from workloads.parts import BYTES, COSTS, RATIOS, rows_of_parts
 from workloads.targets import Gathered, Row, Target
 from workloads.verdicts import verdict
 
@@ -19,38 +21,44 @@ OF_UNPRUNED = {
     "dense_cycles": "cycles", "dense_compute_cycles": "compute_cycles", "dense_latency_us": "latency_us",
     "dense_energy_pj": "energy_pj", "dense_edp_pj_us": "edp_pj_us",
 }  # fmt: skip
-BYTES = ("weight_bytes", "metadata_bytes", "scale_bytes", "activation_bytes", "output_bytes")
-COSTS = (
-    "cycles", "compute_cycles", "ideal_cycles", "imbalance_cycles", "stall_cycles", "buffer_stall_cycles",
-    "transfer_cycles", *BYTES, "latency_us", "energy_pj", "mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj",
-    "edp_pj_us",
-)  # fmt: skip
-RATIOS = {
-    "speedup": ("dense_latency_us", "latency_us"),
-    "compute_speedup": ("dense_compute_cycles", "compute_cycles"),
-    "energy_ratio": ("dense_energy_pj", "energy_pj"),
-}
 OF_PUBLICATIONS = ("published_dense_cycles", "published_speedup")  # of the smaller layer: it has no such baseline
 
 
 def rows_against_unpruned(
     target: Target, header: BundleHeader, operation: Operation, conditions: Conditions, gathered: Gathered
 ) -> Sequence[Row]:
-    """The target's rows; of a layer from which something was taken, against the unpruned one on the same target."""
-    if not isinstance(operation, Linear) or (operation.unpruned is None and not operation.is_gone):
+    """The target's rows; of a layer that is not of its first sizes any more, against the unpruned one on the same
+    target. Raises UserError where that has no figures for what runs."""
+    for each in _runs(operation):
+        if refusal := target.supports(each):
+            raise UserError(f"{target.name}: {refusal}")
+    if not isinstance(operation, Linear) or not operation.is_changed:
         return target.rows(header, operation, conditions, gathered)
     unpruned = target.rows(header, operation.before(), conditions, gathered)
     if operation.is_gone:
         return [_gone({**row, **linear_facts(header, operation)}) for row in unpruned]
-    own = target.rows(header, operation, conditions, gathered)
+    if operation.factors is not None:
+        own: Sequence[Row] = rows_of_parts(target, header, operation, conditions, gathered)
+    else:
+        own = target.rows(header, operation, conditions, gathered)
+    if len(own) != len(unpruned):
+        raise UserError(f"{target.name} has other figures of the unpruned layer than of this one; measure both alike")
     return [_against(row, base) for row, base in zip(own, unpruned, strict=True)]
+
+
+def _runs(operation: Operation) -> list[Operation]:
+    """What a target is asked for."""
+    if not isinstance(operation, Linear) or not operation.is_changed:
+        return [operation]
+    own = [part for _, part in operation.parts] or ([] if operation.is_gone else [operation])
+    return [operation.before(), *own]
 
 
 def _gone(row: Row) -> Row:
     """Nothing runs: no cycle, no byte, no speedup of its own, but what the unpruned layer costs counts in sums."""
     if not row["feasible"]:
         return row
-    nothing = {name: 0 for name in COSTS if row.get(name) is not None}
+    nothing = {name: 0 for name in (*COSTS, "edp_pj_us") if row.get(name) is not None}
     texts = {"mapping": "it was taken out", "bound": "", "verdict": "", "kernel": "", "extrapolated": ""}
     silent = dict.fromkeys(("utilisation", "latency_error_p90", "speedup_error_p90"))
     kept = {name: value for name, value in {**texts, **silent}.items() if name in row}

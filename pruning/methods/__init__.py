@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pruning.methods.besa.besa import Besa
+from pruning.methods.factorized import BlockDense, BlockShuffle, LowRank
 from pruning.methods.gblm import Gblm
 from pruning.methods.magnitude import Magnitude
 from pruning.methods.method import PruningMethod
@@ -25,7 +26,7 @@ METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
         Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, TaylorSp, ShortGpt,
-        BlockPruner, PolicyGradient,
+        BlockPruner, PolicyGradient, LowRank, BlockDense, BlockShuffle,
     )
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import torch
 from pruning.block_job import BlockJob, Decision
 from pruning.component import Component
 from pruning.evidence.needs import Need, check_needs
+from workloads.layers import Layer
 from workloads.patterns import NofM
 
 
@@ -28,7 +29,7 @@ class PruningMethod(Component):
 
     rules: what may be compared, the default first. joint: quantizers the method runs itself, inside its own
     optimisation; the others come after it. changes_weights: surviving weights change too. prunes: False if it keeps
-    everything.
+    everything. leaves: the pattern of what it leaves, where that is no mask (workloads/patterns.py).
     """
 
     rules: ClassVar[tuple[str, ...]] = ("row",)
@@ -36,14 +37,27 @@ class PruningMethod(Component):
     default_quantizer: ClassVar[str] = "rtn"
     changes_weights: ClassVar[bool] = False
     prunes: ClassVar[bool] = True
+    leaves: ClassVar[str] = ""
 
     @property
     def needs(self) -> Set[str]:
         """What a run must gather for it (pruning/evidence/needs.py)."""
         return frozenset()
 
+    @property
+    def settles(self) -> bool:
+        """Whether its own settings say how much goes, so that no sparsity is asked for."""
+        return False
+
     def check(self, sparsity: float) -> None:
         """Raises UserError for a target it cannot reach."""
+
+    def takes(self, layer: Layer) -> bool:
+        """Whether it is for such a matrix at all; others stay dense, whatever is chosen."""
+        return True
+
+    def check_layer(self, layer: Layer) -> None:
+        """Raises NotForThisModel for a chosen matrix whose sizes it cannot work with."""
 
     def promises(self, pattern: NofM | None) -> NofM | None:
         """The N:M that its masks follow where `pattern` was asked for, None if none."""

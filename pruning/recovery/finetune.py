@@ -118,6 +118,11 @@ def check_trainable(checkpoint: Checkpoint, masks: MaskBundle, out: Path) -> Non
         raise UserError(f"`out` and `masks` are both {out}; the trained bundle needs a folder of its own")
     if checkpoint.model.dtype == torch.float16:
         raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
+    if product := next((entry for entry in masks.layers if entry.factors is not None), None):
+        raise UserError(
+            f"{masks.folder}: {product.name} is a product of factors, which cannot be trained yet; save the model and "
+            "train it elsewhere"
+        )
     check_removal(checkpoint, masks)
     check_predicts(checkpoint)
     if not BlockwiseModel(checkpoint).causal:

@@ -18,7 +18,7 @@ from checkpoints.discovery import LinearRef
 from checkpoints.prunable import all_refs, block_weights, parameter_name
 from pruning.allocations import LayerSparsities
 from pruning.block_job import BlockJob, Decision, Warn
-from pruning.bundle_values import to_values
+from pruning.bundle_values import factors_of, to_values
 from pruning.evidence.gradients import gradient_file, read_gradients
 from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need, gradient_sums
@@ -315,8 +315,9 @@ def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision
     """Writes the decisions into the block, rounded as they are stored."""
     for ref in run.treated[number]:
         decision, matrix = decisions[ref.layer.name], ref.matrix(block)
-        if decision.weight is not None:
-            matrix.copy_(decision.weight.to(run.checkpoint.stored_dtype(parameter_name(ref))))
+        weight = decision.stored(run.checkpoint.stored_dtype(parameter_name(ref)))
+        if weight is not None:
+            matrix.copy_(weight)
         matrix.masked_fill_(~decision.keep.to(matrix.device), 0)
 
 
@@ -336,11 +337,15 @@ def add(run: Run, ref: LinearRef, decision: Decision) -> None:
         run.warn(f"{layer.name}: {dead_rows} of {layer.out_features} rows lost every weight")
     stored = run.checkpoint.stored_dtype(parameter_name(ref))
     values = to_values(decision, stored)
-    if decision.weight is not None and not bool(torch.isfinite(decision.weight.to(stored)).all()):
+    weight = decision.stored(stored)
+    if weight is not None and not bool(torch.isfinite(weight).all()):
         raise UserError(
             f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
             "give more `samples`"
         )
+    if decision.factors is not None:
+        run.writer.add_factored(layer, factors_of(decision.factors), values)
+        return
     promised = run.recipe.method.promises(run.pattern(layer.name))
     grid = decision.quantized.grid if decision.quantized is not None else None
     run.writer.add(

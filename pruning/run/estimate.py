@@ -9,6 +9,7 @@ from pruning.forward.hidden_states import BATCH_TOKENS
 from pruning.parallel import worker_count
 from pruning.run.recipe import Recipe
 from workloads.layers import Layer
+from workloads.patterns import FACTORED
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
 
 
 def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
-    """Scores and sorting of the largest matrix (16 bytes a weight); Hessians in float32, summed up, one more a thread,
-    and three of the largest while it is factorised; copies, ranks and gradients of a block's weights in training;
-    gradient sums."""
+    """Scores and sorting of the largest matrix (16 bytes a weight; 48 where it is factorized); Hessians in float32,
+    summed up, one more a thread, and three of the largest while it is factorised; copies, ranks and gradients of a
+    block's weights in training; gradient sums."""
     largest = max(layer.n_weights for layer in layers)
-    total = 16 * largest
+    total = (48 if recipe.method.leaves == FACTORED else 16) * largest
     if Need.HESSIAN in recipe.needs:
         inputs = {(layer.in_features, layer.role if layer.role in ("o", "down", "fc2") else "in") for layer in layers}
         squares = [4 * width * width for width, _ in inputs]

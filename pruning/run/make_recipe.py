@@ -7,7 +7,7 @@ from pruning.methods.structured.method import StructuredMethod
 from pruning.quantizers import Quantization, check_bits, find_quantizer
 from pruning.run.recipe import Recipe
 from workloads.errors import UserError
-from workloads.patterns import UNSTRUCTURED, NofM, check_sparsity, parse_pattern
+from workloads.patterns import FACTORED, UNSTRUCTURED, NofM, check_sparsity, parse_pattern
 from workloads.treatment import REFUSE, check_fallback
 
 
@@ -19,6 +19,7 @@ def make_recipe(asked: PruneConfig) -> Recipe:
     if (asked.seed or 0) < 0:
         raise UserError(f"`seed` must not be negative, it is {asked.seed}")
     check_structured(method, asked)
+    check_factorized(method, asked)
     pattern, sparsity = target_of(method, asked)
     rule = choose_rule(method, asked.rule)
     fallback = asked.fallback or REFUSE
@@ -49,8 +50,19 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
             )
 
 
+def check_factorized(method: PruningMethod, asked: PruneConfig) -> None:
+    """Raises UserError for settings that have no meaning for factors."""
+    for name in ("pattern", "bits", "group_size", "quantizer", "fallback") if method.leaves == FACTORED else ():
+        if getattr(asked, name) not in (None, UNSTRUCTURED, REFUSE):
+            raise UserError(f"{method.name} makes dense factors and has no `{name}`; leave it out")
+
+
 def target_of(method: PruningMethod, asked: PruneConfig) -> tuple[NofM | None, float]:
     """(N:M or None, sparsity)."""
+    if method.settles:
+        if asked.sparsity is not None:
+            raise UserError(f"{method.name}: its settings say how much goes; leave one of them and `sparsity` out")
+        return None, 0.0
     if method.prunes:
         return sparsity_of(asked.pattern or UNSTRUCTURED, asked.sparsity)
     if asked.sparsity or asked.pattern not in (None, UNSTRUCTURED):
@@ -96,7 +108,7 @@ def allocation_of(method: PruningMethod, rule: str, asked: PruneConfig) -> Alloc
             raise UserError("`set` allocation.KEY has no meaning without `allocation`: say which, for example owl")
         return None
     allocation = find_allocation(asked.allocation)
-    if not method.prunes or rule == "global":
+    if not method.prunes or method.settles or rule == "global":
         what = f"the rule {rule}" if rule == "global" else f"method {method.name}"
         raise UserError(f"{what} leaves nothing to allocate; leave `allocation` out")
     return allocation.with_settings(values)

@@ -10,12 +10,13 @@ from pruning.config import PruneConfig, is_setting
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods import PruningMethod
-from pruning.methods.structured.method import StructuredMethod
 from pruning.quantizers import Quantization
 from workloads import __version__
 from workloads.bundle import BundleHeader
+from workloads.errors import NotForThisModel
 from workloads.layers import Layer
-from workloads.patterns import SMALLER, UNSTRUCTURED, NofM
+from workloads.patterns import UNSTRUCTURED, NofM
+from workloads.selectors import what_there_is
 from workloads.treatment import REFUSE, Treatment, treatment_of
 
 # Settings that a header records looked up, or in fields of its own; any other it records as it was given.
@@ -84,9 +85,17 @@ class Recipe:
         return bool(self.needs) or (self.allocation is not None and self.allocation.needs_calibration)
 
     def treatment(self, layers: list[Layer]) -> Treatment:
-        """What every layer of a model gets. Raises NotForThisModel as `treatment_of`."""
+        """What every layer of a model gets. Raises NotForThisModel as `treatment_of`, and where the method is for none
+        of them or cannot work with one."""
         size = self.quantization.group_size if self.quantization is not None else 0
-        return treatment_of(layers, self.asked.selection, self.pattern, size, self.fallback)
+        taken = [layer for layer in layers if self.method.takes(layer)]
+        if not taken:
+            raise NotForThisModel(f"{self.method.name} is for none of these matrices: {what_there_is(layers)}")
+        made = treatment_of(taken, self.asked.selection, self.pattern, size, self.fallback)
+        for layer in taken:
+            if layer.name in made.treated:
+                self.method.check_layer(layer)
+        return made
 
     def header(self, checkpoint: Checkpoint) -> BundleHeader:
         settings = {**self.method.facts, "rule": "pattern" if self.pattern else self.rule}
@@ -111,10 +120,10 @@ class Recipe:
         return BundleHeader(
             model_id=self.model_id,
             method=self.method.name,
-            pattern=SMALLER if isinstance(self.method, StructuredMethod) else str(promised or UNSTRUCTURED),
+            pattern=self.method.leaves or str(promised or UNSTRUCTURED),
             parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
             seed=self.seed,
-            target_sparsity=self.sparsity,
+            target_sparsity=None if self.method.settles else self.sparsity,
             model_config={
                 **checkpoint.config.to_dict(),
                 "weights_sha256": checkpoint.sha256(),

@@ -1,4 +1,5 @@
-"""The factor of every matrix of a block, shared by matrices with the same input; and what to do where data is thin."""
+"""What is known of the inputs of every matrix of a block, and the factor that follows, shared by matrices with the same
+input; and what to do where data is thin."""
 
 import torch
 
@@ -11,53 +12,18 @@ from workloads.importers import natural
 FEW_TOKENS = 4  # times its inputs: below that an expert's own X^T X says little
 
 
-class Factors:
-    """`of(ref)` gives the factor of a matrix (pruning/second_order/obs.py) and, with `order`, the permutation of its
-    inputs by falling diagonal. `remedy` says what becomes of matrices whose inputs nothing is known of. A factor is
-    kept until one of another input is asked for: q, k and v cost one factorisation."""
+class Inputs:
+    """`of(ref)` gives the sums of a matrix's input. `remedy` says what becomes of a matrix of whose input nothing is
+    known."""
 
-    def __init__(self, job: BlockJob, damping: float, remedy: str, by_size: bool = False):
+    def __init__(self, job: BlockJob, remedy: str):
         self._job = job
-        self._damping = damping
         self._remedy = remedy
-        self._by_size = by_size
-        self._latest: tuple[object, tuple[Factor, torch.Tensor | None]] | None = None
         self._pools: dict[str, Moments] = {}
 
-    def of(self, ref: LinearRef) -> tuple[Factor, torch.Tensor | None]:
-        moments = self._moments(ref)
-        key: object = moments if moments is not None else ref
-        if self._latest is None or self._latest[0] is not key:
-            self._latest = (key, self._made(ref, moments))
-        return self._latest[1]
-
-    def _made(self, ref: LinearRef, moments: Moments | None) -> tuple[Factor, torch.Tensor | None]:
-        if moments is None:
-            identity = torch.eye(ref.layer.in_features, device=self._job.weight(ref).device)
-            return Factor(identity, identity.diagonal() == 0), None
-        hessian = moments.hessian
-        assert hessian is not None
-        if moments.tokens < ref.layer.in_features:
-            self._job.warn(
-                f"{ref.layer.name}: {moments.tokens} calibration tokens for {ref.layer.in_features} inputs: its "
-                "Hessian has no full rank, damping makes up for it; more `samples` are better"
-            )
-        order = None
-        if self._by_size:
-            order = hessian.diagonal().argsort(descending=True, stable=True)
-            hessian = hessian[order][:, order]
-        factor = factorise(hessian, self._damping)
-        if factor.remedy:
-            self._job.warn(f"{ref.layer.name}: the Cholesky factorisation failed; used {factor.remedy}")
-        if order is not None:  # `dead` speaks of the inputs in their own order
-            dead = torch.zeros_like(factor.dead)
-            dead[order] = factor.dead
-            factor = Factor(factor.upper, dead, factor.remedy)
-        return factor, order
-
-    def _moments(self, ref: LinearRef) -> Moments | None:
-        """The sums of a matrix's input; None where nothing, or only zeros, came in. Experts that few tokens reached use
-        those of all experts of their stack."""
+    def of(self, ref: LinearRef) -> Moments | None:
+        """None where nothing, or only zeros, came in. Experts that few tokens reached use the sums of all experts of
+        their stack."""
         assert self._job.moments is not None
         sums = self._job.moments.sums
         own = sums.get(ref.layer.name)
@@ -88,3 +54,47 @@ class Factors:
                 pool.add_(sums[peer])
             self._pools[stack] = pool
         return self._pools[stack]
+
+
+class Factors:
+    """`of(ref)` gives the factor of a matrix (pruning/second_order/obs.py) and, with `order`, the permutation of its
+    inputs by falling diagonal. `remedy` says what becomes of matrices whose inputs nothing is known of. A factor is
+    kept until one of another input is asked for: q, k and v cost one factorisation."""
+
+    def __init__(self, job: BlockJob, damping: float, remedy: str, by_size: bool = False):
+        self._job = job
+        self._inputs = Inputs(job, remedy)
+        self._damping = damping
+        self._by_size = by_size
+        self._latest: tuple[object, tuple[Factor, torch.Tensor | None]] | None = None
+
+    def of(self, ref: LinearRef) -> tuple[Factor, torch.Tensor | None]:
+        moments = self._inputs.of(ref)
+        key: object = moments if moments is not None else ref
+        if self._latest is None or self._latest[0] is not key:
+            self._latest = (key, self._made(ref, moments))
+        return self._latest[1]
+
+    def _made(self, ref: LinearRef, moments: Moments | None) -> tuple[Factor, torch.Tensor | None]:
+        if moments is None:
+            identity = torch.eye(ref.layer.in_features, device=self._job.weight(ref).device)
+            return Factor(identity, identity.diagonal() == 0), None
+        hessian = moments.hessian
+        assert hessian is not None
+        if moments.tokens < ref.layer.in_features:
+            self._job.warn(
+                f"{ref.layer.name}: {moments.tokens} calibration tokens for {ref.layer.in_features} inputs: its "
+                "Hessian has no full rank, damping makes up for it; more `samples` are better"
+            )
+        order = None
+        if self._by_size:
+            order = hessian.diagonal().argsort(descending=True, stable=True)
+            hessian = hessian[order][:, order]
+        factor = factorise(hessian, self._damping)
+        if factor.remedy:
+            self._job.warn(f"{ref.layer.name}: the Cholesky factorisation failed; used {factor.remedy}")
+        if order is not None:  # `dead` speaks of the inputs in their own order
+            dead = torch.zeros_like(factor.dead)
+            dead[order] = factor.dead
+            factor = Factor(factor.upper, dead, factor.remedy)
+        return factor, order

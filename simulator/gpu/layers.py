@@ -18,7 +18,7 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.facts import linear_facts, load_facts
 from workloads.operations import Linear, Operation
-from workloads.patterns import DENSE, SMALLER, WHOLE
+from workloads.patterns import DENSE, FACTORED, SMALLER, WHOLE
 from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, other_kind
 from workloads.verdicts import verdict
@@ -39,7 +39,7 @@ GPU_TABLE = (
     "speedup", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated", "bound",
 )  # fmt: skip
 N, M = 2, 4
-OF_WHOLE = {DENSE: "the layer was left dense", SMALLER: "smaller, without zeros"}
+OF_WHOLE = {DENSE: "the layer was left dense", SMALLER: "smaller, without zeros", FACTORED: "a factor, without zeros"}
 NOT_24 = "the mask is not 2:4, and there is no faster kernel for it"
 ERRORS = ("latency_error_p90", "speedup_error_p90")
 

@@ -39,8 +39,9 @@ def prune(
     save_model
         Also write the pruned checkpoint to this folder.
     save_format
-        dense: ordinary weights with zeros, of structured pruning what is left; padded: that, all blocks as wide as the
-        widest; packed: quantized weights as compressed-tensors pack-quantized.
+        dense: ordinary weights with zeros, of structured pruning what is left, of factors what they make; padded: what
+        is left, all blocks as wide as the widest; factored: the factors, for ps.load_pruned; packed: quantized weights
+        as compressed-tensors pack-quantized.
     dtype
         What the model computes in: float32, float16, bfloat16 (weights are saved in their own type).
     device

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from pruning.methods import PruningMethod, find_method
-from pruning.methods.structured.method import StructuredMethod
-from validation.conformance import mask_laws, trial, unit_laws, weight_laws
+from validation.conformance import factor_laws, mask_laws, trial, unit_laws, weight_laws
 from validation.conformance.laws import Law, Result, hold_all
 from validation.conformance.trial import Subject, subject_of
+from workloads.patterns import FACTORED, SMALLER
 
 
 def prunes(subject: Subject) -> str:
@@ -37,9 +37,20 @@ OF_UNITS = (
     Law("leaves the model alone", mask_laws.leaves_the_model_alone, trial.plain),
 )
 
+OF_FACTORS = (
+    Law("ranks come nearest to what is asked", factor_laws.weights_are_nearest, trial.families),
+    Law("factors multiply as their matrix", factor_laws.multiplies_as_its_matrix, trial.families),
+    Law("saved and evaluated as held", weight_laws.saved_as_held, trial.plain),
+    Law("the same again", mask_laws.same_again, trial.plain),
+    Law("the same from many shards", mask_laws.same_from_shards, trial.plain),
+    Law("the same in memory", mask_laws.same_in_memory, trial.plain),
+    Law("a stopped run goes on to the same bytes", unit_laws.stopped_goes_on, trial.plain),
+    Law("leaves the model alone", mask_laws.leaves_the_model_alone, trial.plain),
+)
+OF = {"": LAWS, SMALLER: OF_UNITS, FACTORED: OF_FACTORS}  # by what a method leaves
+
 
 def check_method(method: type[PruningMethod] | PruningMethod | str) -> Iterator[Result]:
     """Every law in turn."""
     subject = subject_of(find_method(method) if isinstance(method, str) else method)
-    laws = OF_UNITS if isinstance(subject.method, StructuredMethod) else LAWS
-    yield from hold_all(laws, subject, dict(subject.not_promised))
+    yield from hold_all(OF[subject.method.leaves], subject, dict(subject.not_promised))

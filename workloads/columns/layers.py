@@ -8,7 +8,8 @@ LAYER_COLUMNS = (
     Column(
         "pattern",
         "text",
-        "'unstructured', 'N:M' (at most N kept in each run of M inputs) or 'smaller' (rows and columns taken out)",
+        "'unstructured', 'N:M' (at most N kept in each run of M inputs), 'smaller' (rows and columns taken out) or "
+        "'factored' (products of smaller matrices)",
     ),
     Column(
         "target_sparsity",
@@ -42,8 +43,8 @@ LAYER_COLUMNS = (
         "layer_pattern",
         "text",
         "what the layer's own mask follows where that is not `pattern`: 'unstructured', 'N:M', 'dense' (left alone: it "
-        "runs as the unpruned layer does), 'smaller' (dense, with fewer rows or columns) or 'gone' (its block or "
-        "sub-layer was taken out); else ''",
+        "runs as the unpruned layer does), 'smaller' (dense, with fewer rows or columns), 'factored' (a product of "
+        "smaller dense ones) or 'gone' (its block or sub-layer was taken out); else ''",
         heading="Its own pattern",
     ),
     Column("target", "text", "accelerator or GPU the figures hold for"),
@@ -141,7 +142,7 @@ LAYER_COLUMNS = (
     Column(
         "mapping",
         "text",
-        "how the target was set up for the layer: tile sizes, division of its lanes",
+        "how the target was set up for the layer: tile sizes, division of its lanes; of a product, for each factor",
         heading="How it runs",
     ),
     Column("clock_mhz", "float", "clock the cycles count"),

@@ -23,7 +23,7 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
 
     weight_format: how masked matrices lie in memory. dense: with their zeros; packed: those of a pattern N:M as N of M
     and their places, others dense; bitmap: as packed, others as what is kept and a bit a place. Raises UserError where
-    the bundle is of another model."""
+    the bundle is of another model, or holds products of factors."""
     if weight_format not in FORMATS:
         raise unknown("weight format", weight_format, FORMATS)
     by_block: dict[int, list[LayerEntry]] = {}
@@ -107,6 +107,8 @@ def _changed(matrix: Matrix, entry: LayerEntry, weight_format: str, where: str) 
             f"{where}: {entry.name} is of {entry.unpruned.out_features} x {entry.unpruned.in_features} weights, by the "
             f"config of {matrix.out_features} x {matrix.in_features}; was it made for another model?"
         )
+    if entry.factors is not None:
+        raise UserError(f"{where}: {entry.name} runs as factors, which are not counted here; `simulate` takes them")
     stored, nnz = DENSE, None
     if weight_format != DENSE and entry.pattern not in WHOLE:
         if ":" in entry.pattern:

@@ -12,9 +12,10 @@ import numpy as np
 
 from workloads.bundle import LayerEntry, MaskBundle
 from workloads.errors import UserError
+from workloads.factors import Factors
 from workloads.mask import PackedMask
 from workloads.operations.base import Operation
-from workloads.patterns import DENSE, GONE
+from workloads.patterns import DENSE, FACTORED, GONE
 
 Values = Callable[[], Mapping[str, np.ndarray]]  # the tensors a bundle keeps for a layer (LayerEntry), {} if none
 
@@ -39,12 +40,13 @@ class Weights:
 @dataclass(frozen=True)
 class Linear(Operation):
     """y = x W^T with W (out_features, in_features). `unpruned` are the sizes before rows or columns were taken out of
-    it, None: the same."""
+    it, None: the same. `factors`: those that W is the product of, and that run in its place; None: it runs itself."""
 
     out_features: int
     in_features: int
     weights: Weights
     unpruned: tuple[int, int] | None = None
+    factors: Factors | None = None
 
     @property
     def sparsity(self) -> float:
@@ -57,11 +59,25 @@ class Linear(Operation):
         """Whether its block or sub-layer was taken out; sizes are then the unpruned ones."""
         return self.weights.pattern == GONE
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it has not the sizes any more that it had, or runs as a product of factors."""
+        return self.unpruned is not None or self.is_gone or self.factors is not None
+
     def before(self) -> "Linear":
-        """The unpruned layer, where something was taken out."""
-        rows, cols = self.unpruned or (self.out_features, self.in_features)
-        weights = Weights(DENSE, rows * cols, f"dense {rows} x {cols}", partial(PackedMask.dense, rows, cols))
-        return replace(self, out_features=rows, in_features=cols, weights=weights, unpruned=None)
+        """The unpruned layer, where something was taken out, or it became a product of factors."""
+        return self._whole(*(self.unpruned or (self.out_features, self.in_features)), DENSE)
+
+    @property
+    def parts(self) -> list[tuple[int, "Linear"]]:
+        """What runs in the place of a product of factors, in order: how many linears of a shape; [] of others."""
+        both = () if self.factors is None else (self.factors.first, self.factors.second)
+        return [(blocks, self._whole(rows, cols, FACTORED)) for blocks, rows, cols in both]
+
+    def _whole(self, rows: int, cols: int, pattern: str) -> "Linear":
+        """A linear of this name, of other sizes and without zeros."""
+        weights = Weights(pattern, rows * cols, f"dense {rows} x {cols}", partial(PackedMask.dense, rows, cols))
+        return replace(self, out_features=rows, in_features=cols, weights=weights, unpruned=None, factors=None)
 
 
 @dataclass(frozen=True)
@@ -118,7 +134,9 @@ def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values 
         entry.values_sha256,
     )
     unpruned = entry.unpruned.shape if entry.unpruned.shape != entry.layer.shape else None
-    return Linear(entry.name, entry.role, entry.block, entry.out_features, entry.in_features, weights, unpruned)
+    return Linear(
+        entry.name, entry.role, entry.block, entry.out_features, entry.in_features, weights, unpruned, entry.factors
+    )
 
 
 def linears_of(bundle: MaskBundle) -> Iterator[Linear]:

@@ -11,6 +11,7 @@ from pruning.structured.evidence import BlockEvidence
 from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
+from workloads.patterns import SMALLER
 from workloads.removal import KV_GROUP, NEURON
 
 UNITS = {"all": frozenset({KV_GROUP, NEURON}), "ffn": frozenset({NEURON}), "heads": frozenset({KV_GROUP})}
@@ -21,6 +22,7 @@ class StructuredMethod(PruningMethod):
     """`sparsity` is the share of its units' weights that goes, or of its units where it prunes one kind."""
 
     rules: ClassVar[tuple[str, ...]] = ("units",)
+    leaves = SMALLER
     trial_settings: ClassVar[Mapping[str, Any]] = {}  # with which its laws are checked in seconds
 
     def check_blocks(self, count: int, sparsity: float) -> None:
