@@ -11,6 +11,7 @@ reference then takes about 12 GB).
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from measuring import measure
@@ -57,7 +58,7 @@ def observed(block, run, sequences: list[torch.Tensor]):
     refs, outputs, total = block_linears(block, "block", 0), [], Sums()
     with torch.no_grad(), InputWatch(block, refs) as watch:
         for states in sequences:
-            output, sums = watch.observe(lambda s=states: run(s))
+            output, sums = watch.observe(partial(run, states))
             outputs.append(output)
             merge(total, sums)
     return refs, InputMoments(len(sequences), total), outputs
@@ -120,7 +121,7 @@ def plain(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]
         size = sum(layer.weight.numel() for layer in masked)
         for states, wanted in zip(sequences, outputs, strict=True):
             loss = output_error(run(states), wanted, "channel")
-            pruned = sum(layer.weight.numel() * layer.sparsity.mean() for layer in masked) / size
+            pruned = torch.stack([layer.weight.numel() * layer.sparsity.mean() for layer in masked]).sum() / size
             optimizer.zero_grad()
             (loss + 5 * ((pruned - SPARSITY) / SPARSITY) ** 2).backward()
             optimizer.step()

@@ -53,7 +53,8 @@ def without(card: Card, section: str, rows: pd.DataFrame, left_out: pd.Series, k
 
 
 def with_predictions(rows: pd.DataFrame, spec: GpuSpec, dtype: str) -> pd.DataFrame:
-    got = predict(spec, *(rows[name].to_numpy() for name in SIZES), dtype)
+    m, n, k = (rows[name].to_numpy() for name in SIZES)
+    got = predict(spec, m, n, k, dtype)
     return rows.assign(predicted_dense_us=got.dense.time_us, predicted_sparse24_us=got.sparse24.time_us)
 
 

@@ -1,5 +1,7 @@
 """From residuals of points left out to what a preset states: errors by tokens, what an octave outside the data adds."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -43,13 +45,14 @@ def error_of(left_out: pd.DataFrame, at_edges: pd.DataFrame, basis: str) -> Erro
     at_edges = pd.concat([at_edges[at_edges["octaves"] > 0], left_out[far]])
     left_out = left_out[~far]
     residuals = log_residuals(left_out)
-    curves = {
+    curves: dict[str, Any] = {
         f"{what}_{name}": tuple(round(quantile_near(left_out, residuals[what], node, share), 3) for node in NODES)
         for what in WHAT
         for name, share in (("median", 0.5), ("p90", 0.9))
     }
     growth = {what: octave_growth(at_edges, what, curves[f"{what}_p90"]) for what in WHAT}
-    return Error(NODES, **curves, **{f"{what}_octave": value for what, value in growth.items()}, basis=basis)
+    octaves: dict[str, Any] = {f"{what}_octave": value for what, value in growth.items()}
+    return Error(NODES, **curves, **octaves, basis=basis)
 
 
 def octave_growth(rows: pd.DataFrame, what: str, p90: tuple[float, ...]) -> float:

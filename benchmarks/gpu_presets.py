@@ -3,6 +3,7 @@ files."""
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from simulator.gpu.spec import (
     Chip,
@@ -91,7 +92,8 @@ def start_spec(card: Card) -> GpuSpec:
     memory = Memory(card.bandwidth_gbps, card.l2_mib, l2_warm=True)
     power = Power(card.limit_w, card.static_w, DRAM_PJ_PER_BYTE)
     unfitted = KernelFamily(4.0, 0.88, 0.05, 0.6, 2.5, 300.0, 1000.0, 6.0, 0.85, 60.0, 0.7, 80.0)
-    unknown = Error((64,), *[(0.5,)] * 6, 0.0, 0.0, 0.0, "not stated")
+    half = (0.5,)
+    unknown = Error((64,), half, half, half, half, half, half, 0.0, 0.0, 0.0, "not stated")
     sections = {
         # int8 products are written as 1-byte values, FP8 ones as 2-byte values.
         section: Precision(
@@ -104,7 +106,7 @@ def start_spec(card: Card) -> GpuSpec:
 
 def rescaled(precision: Precision, clock_ratio: float, error: Error) -> Precision:
     """pj_per_flop is stated at the full clock and grows with it."""
-    families = {
+    families: dict[str, Any] = {
         name: dataclasses.replace(family, pj_per_flop=float(f"{family.pj_per_flop * clock_ratio:.4g}"))
         for name, family in (("dense", precision.dense), ("sparse24", precision.sparse24))
     }
@@ -112,11 +114,12 @@ def rescaled(precision: Precision, clock_ratio: float, error: Error) -> Precisio
 
 
 def wider(error: Error, basis: str) -> Error:
-    figures = {name: widened(getattr(error, name)) for name in ERROR_FIGURES}
+    figures: dict[str, Any] = {name: widened(getattr(error, name)) for name in ERROR_FIGURES}
     return dataclasses.replace(error, **figures, basis=basis)
 
 
-def widened(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+def widened(value: Any) -> Any:
+    """A number, or each of a tuple."""
     return tuple(map(widened, value)) if isinstance(value, tuple) else round(WIDER * value, 3)
 
 
@@ -125,7 +128,7 @@ def relative_spec(relative: Relative, fitted: GpuSpec) -> GpuSpec:
         f"no data of this card: data sheet and the efficiencies fitted on {relative.of.measured}, its error x {WIDER:g}"
     )
     ratio = relative.chip.clock_mhz / fitted.chip.clock_mhz
-    sections = {
+    sections: dict[str, Any] = {
         name: rescaled(getattr(fitted, name), ratio, wider(getattr(fitted, name).error, basis))
         for name in relative.of.sections
     }

@@ -5,7 +5,7 @@ memory.
 
 The reference is the method as it is usually written: one Hessian and one factorisation a matrix, then column after
 column in torch, a rank-one update of the 128-column slab each, lazy updates of the rest; torch may use all cores. Ours
-(the project's statistics, factors and sweep) runs under the project's rule of one thread an operation, rows side by
+(the project's moments, factors and walk) runs under the project's rule of one thread an operation, rows side by
 side. The masks must agree.
 """
 
@@ -20,7 +20,7 @@ from checkpoints.discovery import LinearRef
 from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.parallel import one_thread_per_operation, ordered_map, worker_count
 from pruning.second_order.hessians import Factors
-from pruning.second_order.obs import Selection, sweep
+from pruning.second_order.obs import MaskChoice, compensate
 from workloads.layers import Layer
 
 NAMES = ("q_proj", "k_proj", "v_proj")
@@ -29,9 +29,10 @@ BLOCKSIZE, DAMPING, BATCH = 128, 0.01, 2048
 
 def problem(size: int, tokens: int) -> tuple[nn.ModuleDict, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
-    layers = nn.ModuleDict({name: nn.Linear(size, size, bias=False) for name in NAMES}).requires_grad_(False)
-    for layer in layers.values():
-        layer.weight.copy_(torch.randn(size, size, generator=draw) * 0.02)
+    linears = {name: nn.Linear(size, size, bias=False).requires_grad_(False) for name in NAMES}
+    for linear in linears.values():
+        linear.weight.copy_(torch.randn(size, size, generator=draw) * 0.02)
+    layers = nn.ModuleDict(linears)
     inputs = torch.randn(tokens, size, generator=draw)
     inputs += 0.5 * torch.randn(tokens, 1, generator=draw)  # correlated features
     return layers, inputs
@@ -42,7 +43,7 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
     refs = [LinearRef(Layer(name, name[0], 0, size, size), name, "weight", None, False) for name in NAMES]
 
     class Job:  # what Factors asks of a block's job
-        statistics = InputMoments(1, {})
+        moments = InputMoments(1, {})
 
         @staticmethod
         def warn(text: str) -> None:
@@ -57,10 +58,10 @@ def ours(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Ten
 
             for sums in ordered_map(observe, list(inputs.split(BATCH)), large=True):
                 merge(total, sums)
-            Job.statistics = InputMoments(1, total)
+            Job.moments = InputMoments(1, total)
             factors = Factors(Job, DAMPING, "")  # type: ignore[arg-type]
             return [
-                sweep(ref.matrix(layers), factors.of(ref)[0], Selection(sparsity=sparsity), BLOCKSIZE).keep
+                compensate(ref.matrix(layers), factors.of(ref)[0], MaskChoice(sparsity=sparsity), BLOCKSIZE).keep
                 for ref in refs
             ]
 
@@ -72,7 +73,7 @@ def plain(size: int, tokens: int, sparsity: float) -> Callable[[], list[torch.Te
 
     def work() -> list[torch.Tensor]:
         masks = []
-        for layer in layers.values():
+        for layer in (each for each in layers.values() if isinstance(each, nn.Linear)):
             hessian = torch.zeros(size, size)
             for batch in inputs.split(BATCH):
                 layer(batch)

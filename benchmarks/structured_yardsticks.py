@@ -14,6 +14,7 @@ import shutil
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load_file, save_file
 
@@ -77,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, equal = asked.data / "models/stories260K", Path(folder)
         expand_kv_heads(model, equal)
-        tables = (
+        tables: list[tuple[str, list, Path, tuple[float, float]]] = (
             [("CFSP and FLAP in parts, FFN neurons", PARTS, model, HALF)]
             if asked.parts
             else [
@@ -125,11 +126,9 @@ def cell(asked: argparse.Namespace, model: Path, method: str, settings: dict, sp
 def perplexity(data: Path, model: Path, method: str, settings: dict, sparsity: float, seed: int) -> float:
     texts = data / "text"
     drawn = {"calibration": str(texts / "tinystories_train_first2MB.txt"), "samples": 64, "seq_len": 256}
+    data_of: dict[str, Any] = {} if method == "magnitude-sp" else drawn
     with tempfile.TemporaryDirectory() as out:
-        bundle = ps.prune(
-            model, out=out, method=method, sparsity=sparsity, set=settings, seed=seed,
-            **({} if method == "magnitude-sp" else drawn),
-        )  # fmt: skip
+        bundle = ps.prune(model, out=out, method=method, sparsity=sparsity, set=settings, seed=seed, **data_of)
         found = ps.evaluate(
             model, text=texts / "tinystories_valid_clean.txt", masks=bundle, seq_len=512, windows=48
         ).frame
