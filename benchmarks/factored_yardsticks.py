@@ -9,6 +9,7 @@ import argparse
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import prunesim as ps
 from checkpoints.catalog import resolve_config
@@ -47,7 +48,11 @@ def main() -> None:
 def of_stories(data: Path, method: str, left: float, aware: bool) -> tuple[float, str]:
     """(perplexity, speedups)."""
     model, texts = data / "models/stories260K", data / "text"
-    drawn = {"calibration": str(texts / "tinystories_train_first2MB.txt"), "samples": 64, "seq_len": 256}
+    drawn: dict[str, Any] = {
+        "calibration": str(texts / "tinystories_train_first2MB.txt"),
+        "samples": 64,
+        "seq_len": 256,
+    }
     with tempfile.TemporaryDirectory() as out:
         bundle = ps.prune(
             model, out=out, method=method, sparsity=1 - left, set=METHODS[method] | {"data_aware": aware},
@@ -61,7 +66,7 @@ def of_stories(data: Path, method: str, left: float, aware: bool) -> tuple[float
 
 def of_shapes(method: str, left: float, tokens: int) -> str:
     """Of one block's gate, up and down: the time of the unpruned ones over that of their factors."""
-    made = find_method(method)(**METHODS[method])
+    made: Any = find_method(method)(**METHODS[method])
     layers = [layer for layer in linears_of(resolve_config("llama-2-7b")[1]) if layer.block == 1 and made.takes(layer)]
     linears = []
     for layer in layers:
