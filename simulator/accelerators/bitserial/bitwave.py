@@ -36,7 +36,7 @@ import numpy as np
 from simulator.accelerators.accelerator import Accelerator, Values
 from simulator.accelerators.bitserial.array import BitSerialArray, arranged_layer, arrangements
 from simulator.accelerators.bitserial.columns import bit_columns, lockstep_sums
-from simulator.cycles import LayerCycles, ceil_div
+from simulator.cycles import Infeasible, LayerCycles, ceil_div
 from simulator.formats import block_sides
 from simulator.machine.parts import Machine
 from simulator.statistics import Statistics
@@ -44,6 +44,7 @@ from simulator.tiling.granules import dense_storage, tile_sums
 from simulator.work import Work
 from workloads.codes import coded
 from workloads.mask import PackedMask
+from workloads.refusals import Refusal
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,14 @@ class BitWave(Accelerator):
 
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
         """Of granules a row high: bits of columns. Of both arrangements' granules: cycles of a step. Of the layer:
-        cells (weights x nonzero columns of their group) and the bits of its largest magnitude. Raises UserError without
+        cells (weights x nonzero columns of their group) and the bits of its largest magnitude. Raises Infeasible without
         quantized weights."""
-        array = self.spec.array
-        arguments = (*coded(values(), mask).arguments, array.group)
+        array, tensors = self.spec.array, values()
+        if "codes" not in tensors:
+            raise Infeasible(
+                Refusal("the bits of quantized weights", way_out="quantize while pruning, such as to 8 bits")
+            )
+        arguments = (*coded(tensors, mask).arguments, array.group)
         columns, signs, every, cells = bit_columns(*arguments)
         stored = (columns + signs).astype(np.int64) * array.group
         return {
