@@ -1,11 +1,13 @@
-"""What each kind of compression gains where it may cost the same: its fastest run below a limit of perplexity."""
+"""What each kind of compression gains where it may cost the same: its fastest run below a limit of perplexity.
+
+Other tables hold a quantized model against an unpruned one of the same bits; here what fewer bits bring counts too."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from reports.tables.quality import target_name
+from reports.tables.quality import NOT_PRUNED, target_name
 from reports.tables.sums import CONFIG, groups
 from workloads.patterns import DENSE, GONE, SMALLER
 
@@ -28,7 +30,11 @@ def equal_perplexity(headline: pd.DataFrame, perplexities: pd.DataFrame) -> pd.D
     ]
     if known.empty:
         return pd.DataFrame()
-    known = known.assign(kind=[_kind(line, perplexities) for line in known.to_dict("records")])
+    bits = [_weight_bits(line, perplexities) for line in known.to_dict("records")]
+    known = known.assign(
+        speedup=_over_unquantized(known, np.isnan(bits)),
+        kind=[_kind(line, each) for line, each in zip(known.to_dict("records"), bits, strict=True)],
+    )
     lines: list[dict] = []
     for _, same in groups(known, ["model"]):
         kinds = list(dict.fromkeys(same["kind"]))
@@ -73,15 +79,27 @@ def _fastest(lines: pd.DataFrame, kind: str, limit: float) -> dict:
     return {
         "kind": kind,
         "speedup": float(best["speedup"]),
-        "run": best["method"] if best["pattern"] == DENSE else f"{best['method']} {named}",
+        "run": best["method"] if named == NOT_PRUNED else f"{best['method']} {named}",
         "perplexity": float(best["perplexity"]),
     }
 
 
-def _kind(line: dict, perplexities: pd.DataFrame) -> str:
-    pattern = line["pattern"]
+def _over_unquantized(known: pd.DataFrame, floats: np.ndarray) -> np.ndarray:
+    """(lines,) speedups over the unpruned model in its own number type: a quantized line's own is over one of the same
+    bits, unless its target has no figures for floats."""
+    speedups = known["speedup"].to_numpy(copy=True)
+    for _, lines in groups(known.assign(_place=range(len(known))), CONFIG):
+        places = lines["_place"].to_numpy()
+        unpruned_us = lines["dense_latency_us"].to_numpy()[floats[places]]
+        if len(unpruned_us):
+            quantized = ~floats[places]
+            speedups[places[quantized]] = unpruned_us[0] / lines["latency_us"].to_numpy()[quantized]
+    return speedups
+
+
+def _kind(line: dict, bits: float) -> str:
+    pattern = DENSE if target_name(line) == NOT_PRUNED else line["pattern"]
     parts = {DENSE: [], SMALLER: [_SMALL], GONE: [_SMALL], "unstructured": [_MASKS]}.get(pattern, [pattern])
-    bits = _weight_bits(line, perplexities)
     return " + ".join([*parts, *([f"{bits:.2g}-bit weights"] if np.isfinite(bits) else [])]) or DENSE
 
 

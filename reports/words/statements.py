@@ -55,7 +55,8 @@ HOW_BY_TOKENS = (
 HOW_EQUAL_PERPLEXITY = (
     "Of each kind of compression the fastest run whose perplexity is at most the limit, a multiple of the unpruned "
     "model's. Only what was run counts and nothing is interpolated, so a kind tried at few sparsities may do "
-    "better than is said here, never worse; an empty cell is a kind of which no run stays below the limit."
+    "better than is said here, never worse; an empty cell is a kind of which no run stays below the limit. "
+    "Unlike elsewhere, speedups of quantized models are over the unpruned model in its own number type."
 )
 
 HOW_PHASES = (
