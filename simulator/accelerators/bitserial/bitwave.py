@@ -79,8 +79,8 @@ class BitWave(Accelerator):
 
     def gather(self, mask: PackedMask, values: Values) -> dict[str, np.ndarray]:
         """Of granules a row high: bits of columns. Of both arrangements' granules: cycles of a step. Of the layer:
-        cells (weights x nonzero columns of their group) and the bits of its largest magnitude. Raises Infeasible without
-        quantized weights."""
+        cells (weights x nonzero columns of their group) and the bits of its largest magnitude. Raises Infeasible
+        without quantized weights."""
         array, tensors = self.spec.array, values()
         if "codes" not in tensors:
             raise Infeasible(
