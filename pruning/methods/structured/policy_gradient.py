@@ -1,7 +1,7 @@
 """Policy-gradient structural pruning (methods 10): every kv group and neuron is kept with a probability of its own,
 learned from the losses of the whole model under masks drawn from them. Forward passes alone; no weight changes.
 
-A step draws `samples` masks, runs the same `batch` sequences under each, moves the probabilities by `lr` (which falls
+A step draws `masks` masks, runs the same `batch` sequences under each, moves the probabilities by `lr` (which falls
 to 0 along half a cosine) along the estimated gradient of the expected loss, and brings them back to the budget, that of
 each kind of unit over the whole model (scope=global) or in every block (scope=block). After `steps` steps the most
 probable units stay. init: the standardised scores of Wanda-sp, through the logistic function; `constant`, 0.9 for what
@@ -9,7 +9,7 @@ Wanda-sp would keep and 0.1 for the rest; `random`. baseline: leave-one-out, the
 `moving`, an average over about `window` steps. precond: `sqrt` multiplies a unit's gradient with sqrt(theta (1 -
 theta)), `none` leaves it.
 
-Published: steps=15000 samples=2 batch=8 lr=0.002 baseline=moving window=5, on sequences of 128 tokens. Deviations:
+Published: steps=15000 masks=2 batch=8 lr=0.002 baseline=moving window=5, on sequences of 128 tokens. Deviations:
 probabilities stay within [0.01, 0.99], as one at 0 or 1 would never move again; the budget is met from below too; a
 block keeps a kv group and a neuron; where Wanda-sp's own choice has the lower loss on the calibration set, it stays.
 """
@@ -21,7 +21,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge
+from pydantic import Field
 
 from pruning.evidence.needs import Need
 from pruning.forward.hidden_states import read_tensors, write_tensors
@@ -67,12 +68,12 @@ class State:
 class PolicyGradient(StructuredMethod):
     name = "policy-gradient"
     needs = frozenset({Need.ENERGY})
-    trial_settings: ClassVar[Mapping[str, Any]] = {"steps": 4, "samples": 2}
+    trial_settings: ClassVar[Mapping[str, Any]] = {"steps": 4, "masks": 2}
 
     steps: Annotated[int, Ge(1)] = 500
-    samples: Annotated[int, Ge(1)] = 8
+    masks: Annotated[int, Ge(1)] = 8
     batch: Annotated[int, Ge(1)] = 1
-    lr: Annotated[float, Gt(0)] = 0.2
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     baseline: Literal["leave-one-out", "moving"] = "leave-one-out"
     window: Annotated[int, Ge(1)] = 5
     precond: Precond = "sqrt"
@@ -93,10 +94,10 @@ class PolicyGradient(StructuredMethod):
         return True
 
     def check(self, sparsity: float) -> None:
-        if self.baseline == "leave-one-out" and self.samples < 2:
+        if self.baseline == "leave-one-out" and self.masks < 2:
             raise UserError(
-                "policy-gradient: with `samples=1` a step has no other loss for baseline leave-one-out; raise "
-                "`samples` or use `baseline=moving`"
+                "policy-gradient: with `set` masks=1 a step has no other loss for baseline=leave-one-out; raise masks, "
+                "or set baseline=moving"
             )
 
     def scores(self, group: UnitGroup, weights: Mapping[str, torch.Tensor], evidence: BlockEvidence) -> torch.Tensor:
@@ -123,7 +124,7 @@ class PolicyGradient(StructuredMethod):
             return found
         problem.warn(
             f"policy-gradient: after {self.steps} steps the loss on the calibration set is {after:.4f}, that of "
-            f"Wanda-sp's choice {before:.4f}, so the latter stays; use more `steps` or another `lr`"
+            f"Wanda-sp's choice {before:.4f}, so the latter stays; set more steps or another lr"
         )
         return problem.start
 
@@ -139,7 +140,7 @@ class PolicyGradient(StructuredMethod):
         return State(self.within_budget(theta, groups, problem.sparsity), draws)
 
     def one_step(self, problem: UnitProblem, groups: Scored, state: State, batch: torch.Tensor, plan: Schedule) -> None:
-        masks = draw(state.theta, self.samples, state.draws)
+        masks = draw(state.theta, self.masks, state.draws)
         sets = [by_group(groups, mask.numpy()) for mask in masks]
         losses = torch.tensor(problem.model.losses(sets, batch), dtype=torch.float64)
         finite = losses.isfinite()

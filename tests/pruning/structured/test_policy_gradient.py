@@ -157,7 +157,7 @@ def test_the_search_finds_the_best_set(tmp_path, init, baseline):
     """Against all sets of 4 of 9 units."""
     worth = worths(0)
     asked = problem(tmp_path, worth, 5 / 9)
-    method = PolicyGradient(steps=400, samples=4, lr=0.02, init=init, baseline=baseline, units="ffn")
+    method = PolicyGradient(steps=400, masks=4, lr=0.02, init=init, baseline=baseline, units="ffn")
     found = method.search(asked)
     units = [(name, n) for name, own in worth.items() for n in range(len(own))]
     sets = [kept for kept in combinations(units, 4) if {name for name, _ in kept} == {"a", "b"}]
@@ -187,7 +187,7 @@ def test_a_worse_choice_is_not_taken(tmp_path):
     asked = problem(tmp_path, {"a": [0.0, 1.0, 2.0, 30.0], "b": [0.0, 1.0, 2.0, 3.0]}, 0.5, warn=told.append)
     found = PolicyGradient(steps=1, lr=50.0, units="ffn", init="random").search(asked)
     assert {key: kept.tolist() for key, kept in found.items()} == {k: v.tolist() for k, v in asked.start.items()}
-    assert "so the latter stays; use more `steps` or another `lr`" in told[0]
+    assert "so the latter stays; set more steps or another lr" in told[0]
 
 
 class SometimesNothing(Additive):
@@ -200,7 +200,7 @@ def test_losses_that_are_not_finite_are_left_out(tmp_path):
     worth = worths(0)
     plain = problem(tmp_path, worth, 5 / 9)
     holed = replace(plain, model=SometimesNothing(plain.model.worth), state=tmp_path / "search-00001.safetensors")
-    method = PolicyGradient(steps=400, samples=4, lr=0.02, units="ffn")
+    method = PolicyGradient(steps=400, masks=4, lr=0.02, units="ffn")
     one, two = method.search(plain), method.search(holed)
     assert {key: kept.tolist() for key, kept in one.items()} == {key: kept.tolist() for key, kept in two.items()}
     with pytest.raises(UserError, match="at step 1 no loss is finite; use `dtype=float32`"):
@@ -210,7 +210,7 @@ def test_losses_that_are_not_finite_are_left_out(tmp_path):
 
 def test_the_same_bytes_whatever_the_threads(tmp_path, monkeypatch):
     folder = save("mixtral", tmp_path / "model")
-    asked = recipe("policy-gradient", 0.5, ids=token_ids(5, 12), steps=6, samples=3, batch=2)
+    asked = recipe("policy-gradient", 0.5, ids=token_ids(5, 12), steps=6, masks=3, batch=2)
     for threads in ("1", "3"):
         monkeypatch.setenv("PRUNESIM_THREADS", threads)
         prune(Checkpoint(folder), asked, tmp_path / threads, quiet, quiet)
@@ -220,9 +220,10 @@ def test_the_same_bytes_whatever_the_threads(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"samples": 1}, "with `samples=1` a step has no other loss for baseline leave-one-out"),
+        ({"masks": 1}, "with `set` masks=1 a step has no other loss for baseline=leave-one-out"),
         ({"steps": 0}, "policy-gradient: steps = 0"),
         ({"lr": 0.0}, "policy-gradient: lr = 0.0"),
+        ({"lr": math.inf}, "policy-gradient: lr"),
         ({"precond": "diagonal"}, "policy-gradient: precond = 'diagonal'"),
         ({"windows": 3}, "policy-gradient has no parameter 'windows'"),
     ],
