@@ -135,6 +135,9 @@ class FinetuneConfig:
     )
     save_every: int | None = setting("Steps after which a killed run can go on (default 100).")
     recompute: bool | None = setting("Compute activations again instead of keeping them: less memory, a third slower.")
+    guide: bool | None = setting(
+        "Of products of factors: dense weights, trained beside them, help and fade over the first half of the steps."
+    )
     seed: int | None = setting("Orders the sequences and draws the adapters (default 0).")
 
     @property

@@ -89,6 +89,7 @@ def finetune(
     chosen = plan.selection.names([ref.layer for block in refs for ref in block if ref.layer.name in masks])
     for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):
         check_grid(masks, ref)
+    check_factors(masks, plan, chosen)
     training, held_out = training_and_held_out(
         checkpoint, plan.text, plan.held_out, plan.seq_len, plan.schedule.steps * plan.schedule.batch, warn
     )
@@ -118,11 +119,6 @@ def check_trainable(checkpoint: Checkpoint, masks: MaskBundle, out: Path) -> Non
         raise UserError(f"`out` and `masks` are both {out}; the trained bundle needs a folder of its own")
     if checkpoint.model.dtype == torch.float16:
         raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
-    if product := next((entry for entry in masks.layers if entry.factors is not None), None):
-        raise UserError(
-            f"{masks.folder}: {product.name} is a product of factors, which cannot be trained yet; save the model and "
-            "train it elsewhere"
-        )
     check_removal(checkpoint, masks)
     check_predicts(checkpoint)
     if not BlockwiseModel(checkpoint).causal:
@@ -137,6 +133,18 @@ def check_grid(masks: MaskBundle, ref: LinearRef) -> None:
             f"{masks.folder}: {entry.name} has {entry.weight_bits} bits, but the bundle does not hold its codes, so no "
             "grid is known to keep to; leave it as it is by `skip`, or quantize by prune with `bits`"
         )
+
+
+def check_factors(masks: MaskBundle, plan: Plan, chosen: frozenset[str]) -> None:
+    """Raises UserError for adapters of products, and for a guide where none is trained."""
+    products = sorted(name for name in chosen if masks.entry(name).factors is not None)
+    if products and plan.mode == "lora":
+        raise UserError(
+            f"{products[0]} is a product of factors, of low rank as it is; say `mode=full`, or leave it as it is by "
+            "`skip`"
+        )
+    if plan.guide and not products:
+        raise UserError("`guide` is of products of factors, and none is trained; leave it out")
 
 
 def header_of(
@@ -182,6 +190,8 @@ def train(session: Session, refs: list[list[LinearRef]], chosen: frozenset[str])
 def one_step(session: Session, trainer: Trainer, state: RunState) -> None:
     plan, number = session.plan, state.step
     session.progress(told(session, state), number, plan.schedule.steps)
+    if plan.guide:
+        trainer.guide(plan.schedule.guide_at(number))
     batch = session.training.take(plan.schedule.sequences_at(number, len(session.training)))
     loss = trainer.step(*batch, plan.schedule.lr_at(number))
     if not math.isfinite(loss):
@@ -196,7 +206,9 @@ def one_step(session: Session, trainer: Trainer, state: RunState) -> None:
 
 
 def look(session: Session, trainer: Trainer, state: RunState) -> None:
-    """Measures the held-out loss; with `patience` the best weights are kept on disk."""
+    """Measures the held-out loss of what would be stored; with `patience` the best weights are kept on disk."""
+    if session.plan.guide:
+        trainer.guide(0.0)
     loss = trainer.held_out_loss(*session.held_out.take(list(range(len(session.held_out)))))
     if not math.isfinite(loss) and state.step == 0:
         raise UserError(
@@ -251,6 +263,9 @@ def write_weights(session: Session, writer: BundleWriter, weights: list[MaskedWe
                 weight = trained[entry.name]
                 stored = session.checkpoint.stored_dtype(parameter_name(weight.ref))
                 values = to_values(weight.decision(), stored) | {k: v for k, v in values.items() if k == BIAS}
+            if entry.factors is not None:
+                writer.add_factored(entry.layer, entry.factors, values)
+                continue
             mask, grid = masks[entry.name], (entry.weight_bits, entry.group_size)
             writer.add(entry.layer, mask, entry.pattern, *grid, values=values, unpruned=entry.unpruned)
         writer.commit()

@@ -24,10 +24,11 @@ class MaskedWeight(ABC):
     """One matrix in training: what is trained, and the weight that it makes.
 
     ref: where it lives. keep (rows, cols) bool. quantized: the grid and the codes it starts from, None for floats.
-    `parameters`: the float32 leaves that the optimizer moves.
+    `parameters`: the float32 leaves that the optimizer moves. `share`: of a guide, where it has one.
     """
 
     parameters: list[torch.Tensor]
+    share: float = 0.0
 
     def __init__(self, ref: LinearRef, keep: torch.Tensor, quantized: Quantized | None):
         self.ref, self.keep, self.quantized = ref, keep, quantized

@@ -36,6 +36,7 @@ class Plan:
     patience: int | None
     save_every: int
     recompute: bool
+    guide: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -47,6 +48,8 @@ class Plan:
             facts |= {"distill": self.distill, "distill_weight": self.distill_weight}
         if self.patience is not None:
             facts["patience"] = self.patience
+        if self.guide:
+            facts["guide"] = True
         if not self.selection.everything:
             facts |= {"only": self.selection.only, "skip": self.selection.skip}
         return facts
@@ -71,6 +74,8 @@ def make_plan(asked: FinetuneConfig) -> Plan:
         raise UserError("`distill_weight` has no meaning without `distill`: say logits or layers")
     if asked.seq_len is not None and asked.seq_len < 2:
         raise UserError(f"`seq_len` must be at least 2 to predict anything, not {asked.seq_len}")
+    if asked.guide and asked.patience is not None:
+        raise UserError("`patience` would stop before the `guide` is gone; leave one of them out")
     return Plan(
         text=asked.text,
         seq_len=asked.seq_len,
@@ -86,6 +91,7 @@ def make_plan(asked: FinetuneConfig) -> Plan:
         patience=asked.patience,
         save_every=asked.save_every or 100,
         recompute=bool(asked.recompute),
+        guide=bool(asked.guide),
     )
 
 

@@ -23,6 +23,12 @@ class Schedule:
             return self.lr * (step + 1) / self.warmup
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / (self.steps - self.warmup)))
 
+    def guide_at(self, step: int) -> float:
+        """The share of a guide in step 0 .. steps - 1: from 1 along half a cosine to 0 after half of the steps (methods
+        8.3)."""
+        last = self.steps / 2
+        return 0.5 * (1 + math.cos(math.pi * step / last)) if step < last else 0.0
+
     def sequences_at(self, step: int, count: int) -> list[int]:
         """Which of `count` sequences step `step` takes: an order of its own for every round through all of them, drawn
         from (seed, round), so that each is seen once before any is seen twice."""

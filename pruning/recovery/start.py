@@ -4,9 +4,11 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
-from pruning.bundle_values import read_quantized
+from checkpoints.prunable import all_refs, block_weights, parameter_name
+from pruning.bundle_values import read_factors, read_quantized
 from pruning.evaluation.whole_model import whole_model
 from pruning.quantization_grid import Quantized
+from pruning.recovery.factored_weights import FactoredWeight
 from pruning.recovery.masked_adapters import MaskedAdapter
 from pruning.recovery.masked_weights import FullWeight, MaskedWeight
 from pruning.recovery.plan import KEPT, Plan
@@ -36,6 +38,7 @@ def trained_weights(
 ) -> list[MaskedWeight]:
     """Those of the chosen matrices, starting from what the loaded model has of them."""
     device = checkpoint.device
+    guides = unpruned_weights(checkpoint, masks, chosen) if plan.guide else {}
     ranks = ranks_of(masks, plan, refs, chosen) if plan.mode == "lora" else {}
     made: list[MaskedWeight] = []
     for number, block in enumerate(refs):
@@ -43,6 +46,13 @@ def trained_weights(
             if ref.layer.name not in chosen:
                 continue
             name = ref.layer.name
+            pair = read_factors(masks, name)
+            if pair is not None:
+                stored = checkpoint.stored_dtype(parameter_name(ref))
+                own, other = (factor.to(device) for factor in pair)
+                guide = guides[name].to(device) if plan.guide else None
+                made.append(FactoredWeight(ref, (own, other), stored, guide))
+                continue
             keep = torch.from_numpy(masks[name].to_dense()).to(device)
             grid = moved(read_quantized(masks, name), device)
             own = ref.matrix(checkpoint.blocks[number]).float() if grid is None else grid.dequantize()
@@ -51,6 +61,17 @@ def trained_weights(
             else:
                 made.append(FullWeight(ref, keep, grid, own))
     return made
+
+
+def unpruned_weights(checkpoint: Checkpoint, masks: MaskBundle, chosen: frozenset[str]) -> dict[str, torch.Tensor]:
+    """The model's own weights (rows, cols) float32 of the chosen products, by name."""
+    dense = Checkpoint(checkpoint.folder, checkpoint.model.dtype)
+    products = frozenset(name for name in chosen if masks.entry(name).factors is not None)
+    return {
+        layer.name: weight.clone()
+        for number, block in enumerate(all_refs(dense))
+        for layer, weight in block_weights(dense, [ref for ref in block if ref.layer.name in products], number)
+    }
 
 
 def moved(grid: Quantized | None, device: torch.device) -> Quantized | None:

@@ -48,6 +48,12 @@ class Trainer:
                 stored = self._stored[weight.ref.layer.name]
                 weight.ref.view(parameter.data).copy_(weight.weight().to(stored))
 
+    def guide(self, share: float) -> None:
+        """How much of the guides the model runs with, of weights that have one."""
+        for weight in self.weights:
+            weight.share = share
+        self.write()
+
     def step(self, ids: torch.Tensor, labels: torch.Tensor, lr: float) -> float:
         """Trains on (batch, seq) ids with their labels; the mean loss of the tokens that count, before the step. A loss
         or gradient that is not finite changes nothing, and comes back as NaN or Inf."""
