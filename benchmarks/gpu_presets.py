@@ -5,6 +5,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from simulator.gpu.named import load_gpu
 from simulator.gpu.spec import (
     Chip,
     Coverage,
@@ -139,18 +140,29 @@ def relative_spec(relative: Relative, fitted: GpuSpec) -> GpuSpec:
 
 
 def write_presets(card: Card, spec: GpuSpec) -> None:
-    """The card's own preset and those of its relatives."""
+    """The card's own preset and those of its relatives; operators (fit_operators.py) stay what they are."""
     types = ", ".join(name for names in card.sections.values() for name in names)
     origin = f"fitted on {card.measured} ({types}), SlideSparse's measurements (arXiv 2603.05232)"
-    preset_path(card.preset).write_text(toml_text(spec, f"{card.measured}: {origin}"), encoding="utf-8")
+    preset_path(card.preset).write_text(
+        toml_text(with_operators(card.preset, spec), f"{card.measured}: {origin}"), encoding="utf-8"
+    )
     for relative in RELATIVES:
         if relative.of is card:
             text = f"{relative.preset}: data sheet; efficiencies {origin}; no data of this card"
-            preset_path(relative.preset).write_text(toml_text(relative_spec(relative, spec), text), encoding="utf-8")
+            whole = with_operators(relative.preset, relative_spec(relative, spec))
+            preset_path(relative.preset).write_text(toml_text(whole, text), encoding="utf-8")
+
+
+def with_operators(preset: str, spec: GpuSpec) -> GpuSpec:
+    return dataclasses.replace(spec, operators=load_gpu(preset).operators)
 
 
 def toml_text(spec: GpuSpec, title: str) -> str:
-    lines = [f"# {title}.", "# Written by benchmarks/fit_gpu.py; what each key means: simulator/gpu/spec.py."]
+    lines = [
+        f"# {title}.",
+        "# Written by benchmarks/fit_gpu.py, [operators] by fit_operators.py; the keys: simulator/gpu/spec.py, "
+        "operator_parameters.py.",
+    ]
     add_table(lines, "", dataclasses.asdict(spec))
     return "\n".join(lines) + "\n"
 

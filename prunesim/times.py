@@ -85,11 +85,18 @@ def predict(
     set: Mapping[str, Any] | None = None,
 ) -> Gemms:
     """Dense and 2:4 times of GEMMs on a GPU, or on several. `gemms`: (m, n, k) = (tokens, out_features, in_features)
-    each, a frame with these columns, or a file: CSV or a SCALE-Sim topology."""
+    each, a frame with these columns, or a file: CSV or a SCALE-Sim topology. Or a CSV file of operators, whose times
+    then are returned (docs/gpu.md)."""
     from studies.gemm_files import SIZES, read_gemms
+    from studies.operator_files import is_operators, read_operators
     from studies.predict import PREDICT_TABLE, predict_on
+    from studies.predict_operators import OPERATOR_TABLE, predict_operators
 
+    gpus = [str(each) for each in ([on] if isinstance(on, str | Path) else on)]
+    sets = overrides(set or {})
     if isinstance(gemms, str | Path):
+        if is_operators(Path(gemms)):
+            return Gemms(predict_operators(read_operators(Path(gemms)), gpus, dtype, sets), OPERATOR_TABLE)
         sizes = read_gemms(Path(gemms))
     elif isinstance(gemms, pd.DataFrame):
         sizes = gemms
@@ -97,8 +104,7 @@ def predict(
         sizes = pd.DataFrame(list(gemms), columns=list(SIZES))
     if missing := [name for name in SIZES if name not in sizes]:
         raise UserError(f"predict: the frame lacks the column {missing[0]!r}; it needs m, n and k")
-    gpus = [str(each) for each in ([on] if isinstance(on, str | Path) else on)]
-    return Gemms(predict_on(sizes, gpus, dtype, overrides(set or {})), PREDICT_TABLE)
+    return Gemms(predict_on(sizes, gpus, dtype, sets), PREDICT_TABLE)
 
 
 @typed

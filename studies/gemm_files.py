@@ -7,16 +7,14 @@ SCALE-Sim's own count, which rounds a last, short step up. Its depth-wise layers
 one channel.
 """
 
-import csv
-import io
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from simulator.gpu.prediction import MAX_SIZE
-from workloads.errors import UserError, one_line
+from simulator.gpu.sizes import MAX_SIZE
+from studies.tables_of_shapes import Line, read_lines, typed, whole_size
+from workloads.errors import UserError
 from workloads.operations import Convolution, without_mask
 from workloads.patterns import DENSE
 
@@ -25,9 +23,6 @@ _CONVOLUTION = ("ifmap height", "ifmap width", "filter height", "filter width", 
 _STRIDES = {"strides": ("strides", "strides"), "stride": ("stride", "stride"),
     "stride height": ("stride height", "stride width"),
             "strides h": ("strides h", "strides w")}  # fmt: skip
-_SHOWN = 40  # characters of a field that a message repeats
-
-Line = tuple[int, list[str]]  # its number in the file, from 1, and its fields
 
 
 def read_gemms(path: Path) -> pd.DataFrame:
@@ -37,21 +32,7 @@ def read_gemms(path: Path) -> pd.DataFrame:
 
     Raises UserError naming the file, and the line and column of what is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read GEMMs from {path}: {getattr(error, 'strerror', None) or one_line(error)}"
-        ) from None
-    try:
-        (_, header), *lines = _fields(text)
-    except (ValueError, csv.Error) as error:
-        reason = one_line(error) if text.strip() else "it is empty"
-        raise UserError(f"{path} is not a CSV file: {reason}") from None
-    names = _names(path, header)
-    if not lines:
-        raise UserError(f"{path} has a header and no rows")
-    lines = [(number, _fitting(path, number, fields, len(names))) for number, fields in lines]
+    names, lines = read_lines(path, "GEMMs")
     plain = [re.sub(r"[\s_]+", " ", name).lower() for name in names]
     if set(_CONVOLUTION) <= {name.removesuffix("s") if name == "num filters" else name for name in plain}:
         return _lowered(path, names, plain, lines)
@@ -62,46 +43,11 @@ def read_gemms(path: Path) -> pd.DataFrame:
             f"{path} lacks the column {missing[0]!r}; it needs m (tokens), n (out_features), k (in_features), or the "
             "columns of a SCALE-Sim topology"
         )
-    frame = _typed(names, [fields for _, fields in lines])
+    frame = typed(names, [fields for _, fields in lines], SIZES)
     for name in SIZES:
         place = names.index(name)
         frame[name] = [whole_size(fields[place], f"{path} line {number}: {name}") for number, fields in lines]
     return frame
-
-
-def _fields(text: str) -> list[Line]:
-    """The lines that hold anything, parted by what the first of them holds most of: commas, semicolons or tabs."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    mark = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True, strict=True)
-    return [
-        (reader.line_num, [field.strip() for field in fields]) for fields in reader if any(f.strip() for f in fields)
-    ]
-
-
-def _names(path: Path, header: list[str]) -> list[str]:
-    names = header[:-1] if header[-1] == "" else header
-    twice = next((name for name in names if [each.lower() for each in names].count(name.lower()) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path} has the column {twice!r} twice")
-    return names
-
-
-def _fitting(path: Path, number: int, fields: list[str], count: int) -> list[str]:
-    """Without what stands behind a comma at the end: nothing, or a remark."""
-    if len(fields) == count + 1 and (fields[-1] == "" or fields[-1].startswith("#")):
-        fields = fields[:-1]
-    if len(fields) != count:
-        raise UserError(f"{path} line {number}: {len(fields)} fields, the header has {count}")
-    return fields
-
-
-def _typed(names: Sequence[str], rows: Sequence[Sequence[str]]) -> pd.DataFrame:
-    """The columns as pandas reads them; sizes stay texts."""
-    stream = io.StringIO()
-    csv.writer(stream).writerows([names, *rows])
-    stream.seek(0)
-    return pd.read_csv(stream, dtype=dict.fromkeys(SIZES, str), skip_blank_lines=False)
 
 
 def _lowered(path: Path, names: list[str], plain: list[str], lines: list[Line]) -> pd.DataFrame:
@@ -140,15 +86,3 @@ def _convolution(name: str, sizes: dict[str, int], stride: tuple[int, int], alon
     return Convolution(
         name, "other", -1, sizes["num filter"], channels, (reached[0], reached[1]), window, weights, stride
     )
-
-
-def whole_size(value: str, where: str) -> int:
-    """3 and "3.0" are sizes, "3.5", "", 0 and -1 are not. Raises UserError starting with `where`."""
-    text = value.strip()
-    if not re.fullmatch(r"[+-]?\d{1,12}(\.0*)?", text):
-        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
-        raise UserError(f"{where} = {shown!r}; sizes are whole numbers from 1 to {MAX_SIZE}")
-    number = int(text.split(".")[0])
-    if not 1 <= number <= MAX_SIZE:
-        raise UserError(f"{where} = {number}; sizes go from 1 to {MAX_SIZE}")
-    return number

@@ -7,7 +7,8 @@ import pandas as pd
 
 from simulator.gpu import predict
 from simulator.gpu.named import find_gpu
-from studies.gemm_files import SIZES, whole_size
+from studies.gemm_files import SIZES
+from studies.tables_of_shapes import whole_size
 from workloads.errors import UserError
 
 PREDICT_TABLE = (

@@ -10,6 +10,7 @@ from validation.comparisons import (
     expectations,
     formula_twins,
     functional_twins,
+    gpu_operators,
     gpus,
     headlines,
     laws,
@@ -36,5 +37,6 @@ def comparisons(data: Path | None = None, scalesim: bool = True, cases: int = 10
     yield from programs.dram()
     yield programs.energy()
     yield from (gpus.left_out(), gpus.published(), gpus.medians())
+    yield gpu_operators.left_out()
     yield from (laws.of_accelerator(name) for name in ACCELERATORS)
     yield laws.of_methods()

@@ -6,6 +6,16 @@ from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.gpu.layers import NOTES as GPU_NOTES
 
+OPERATOR_NOTES = (
+    "One kernel at a time, back to back, as it was measured: no gaps between kernels, no host, nothing that overlaps.",
+    "Kernels of other libraries and versions differ by 10 to 50 %, which no error here covers: name the one meant.",
+    "softmax, layernorm and gelu were timed by the clock of the host, 45 us of launching inside for the last two; "
+    "Vidur's times are rounded to 1 us.",
+    "fp8 keys and values halve the bytes and nothing else; 4-bit and 8-bit weights rest on two whole-model decode "
+    "rates.",
+    "Cards without data of an operator take over another card's kernel with twice its error, the RTX 4090 the A100's "
+    "norms and activations and the RTX PRO 6000's experts.",
+)
 DRAM_NOTES = (
     "Forwarding of written data, ranks, power-down, per-bank and postponed refresh are left out.",
     "Layers move their bytes at the efficiency of long streams: tiles that begin in the middle of a row and several "
@@ -58,6 +68,12 @@ OTHERS = (
         "Predicted times of dense and 2:4 GEMMs, fitted to measurements of four cards (`prunesim show h100-pcie`); how "
         "they were fitted and left out is in [gpu.md](../gpu.md).",
         GPU_NOTES,
+    ),
+    Subject(
+        "GPU operators",
+        "Predicted times of attention, norms, activations, linears, experts and all-reduce, one kernel at a time; what "
+        "a file of them looks like is in [gpu.md](../gpu.md).",
+        OPERATOR_NOTES,
     ),
     Subject(
         "DRAM",

@@ -9,7 +9,8 @@ import numpy as np
 
 from simulator.gpu.confidence import stated
 from simulator.gpu.named import find_gpu
-from simulator.gpu.prediction import MAX_SIZE, Prediction, precision_of, predict
+from simulator.gpu.prediction import Prediction, precision_of, predict
+from simulator.gpu.sizes import MAX_SIZE
 from simulator.gpu.spec import GpuSpec
 from simulator.machine.spec import settings_text, spec_sha256
 from workloads.bundle import BundleHeader

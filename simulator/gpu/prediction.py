@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 
 from simulator.gpu import confidence
 from simulator.gpu.kernel_times import BOUNDS, KernelRates, best_candidates
+from simulator.gpu.sizes import whole_numbers
 from simulator.gpu.spec import Error, GpuSpec, KernelFamily, Precision
 from workloads.errors import UserError, unknown
 from workloads.verdicts import verdict
 
 DTYPES = ("fp16", "bf16", "int8", "fp8")
-MAX_SIZE = 1 << 24  # of m, n and k: products of three stay exact enough in float64
 HARDWARE_LIMIT = 2.0  # 2:4 doubles the MAC rate and at best halves the bytes
 
 
@@ -91,7 +91,7 @@ def predict(spec: GpuSpec, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str 
     not in it.
     """
     precision = precision_of(spec, dtype)
-    ms, ns, ks = sizes(m, n, k)
+    ms, ns, ks = whole_numbers(m=m, n=n, k=k)
     allowed, reason = sparse24_rules(ns, ks, precision)
     dense = run_kernel(ms, ns, ks, rates_of(spec, precision, sparse24=False), tiles_of(spec, sparse24=False))
     padded = sparse24_tokens(ms, precision)
@@ -124,19 +124,6 @@ def precision_of(spec: GpuSpec, dtype: str) -> Precision:
         known = [name for name in DTYPES if getattr(spec, "fp16" if name == "bf16" else name) is not None]
         raise UserError(f"this GPU's tensor cores have no {dtype}; they have: {', '.join(known)}")
     return precision
-
-
-def sizes(m: ArrayLike, n: ArrayLike, k: ArrayLike) -> list[np.ndarray]:
-    checked = []
-    for name, value in (("m", m), ("n", n), ("k", k)):
-        array = np.asarray(value)
-        if not np.issubdtype(array.dtype, np.integer):
-            raise UserError(f"{name} must be whole numbers, not {array.dtype}")
-        if array.size and (array.min() < 1 or array.max() > MAX_SIZE):
-            bad = array.min() if array.min() < 1 else array.max()
-            raise UserError(f"{name} = {bad}: sizes go from 1 to {MAX_SIZE}")
-        checked.append(np.atleast_1d(array).astype(np.int64))
-    return [np.ascontiguousarray(array) for array in np.broadcast_arrays(*checked)]
 
 
 def sparse24_tokens(m: np.ndarray, precision: Precision) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from simulator.gpu.operator_parameters import Operators, unmeasured
 from simulator.machine.parts import Fraction, PositiveFloat, PositiveInt
 from workloads.errors import UserError
 
@@ -136,7 +137,7 @@ class Precision:
 @dataclass(frozen=True)
 class GpuSpec:
     """Everything `predict` needs; bf16 uses the fp16 section (same rate, same bytes). A format left out is
-    unsupported."""
+    unsupported, as are operators."""
 
     chip: Chip
     memory: Memory
@@ -146,6 +147,7 @@ class GpuSpec:
     fp16: Precision
     int8: Precision | None = None
     fp8: Precision | None = None
+    operators: Operators | None = None
 
     def __post_init__(self) -> None:
         if self.power.static_w >= self.power.limit_w:
@@ -164,4 +166,5 @@ def with_basis(spec: GpuSpec, changed: Sequence[str]) -> GpuSpec:
         if precision is not None:
             basis = f"of the preset, which {', '.join(changed)} changed: no data covers that; {precision.error.basis}"
             errors[dtype] = replace(precision, error=replace(precision.error, basis=basis))
-    return replace(spec, **errors, coverage=replace(spec.coverage, card=""))
+    operators = spec.operators and unmeasured(spec.operators, ", ".join(changed))
+    return replace(spec, **errors, operators=operators, coverage=replace(spec.coverage, card=""))

@@ -19,18 +19,21 @@ def predict(
     format: str = "table",
     out: Path | None = None,
 ) -> None:
-    """Dense and 2:4 time of GEMMs on a GPU, what bounds them, and the error to expect.
+    """Dense and 2:4 time of GEMMs on a GPU, or the time of a decoder's operators, what bounds them, and the error to
+    expect.
 
     Nothing is measured: figures come from a tile-level model fitted to published measurements of best library kernels
-    run back to back (simulator/gpu/kernel_times.py states what it leaves out). error_basis says what a preset's stated
-    error rests on.
+    run back to back (simulator/gpu/kernel_times.py states what it leaves out), those of operators from formulas fitted
+    to measured kernels (simulator/gpu/operators/). error_basis says what a preset's stated error rests on.
 
     Parameters
     ----------
     gemms
         A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a
         SCALE-Sim topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x
-        width x channels).
+        width x channels). Or operators: a CSV file with the column operation (attention, linear, rmsnorm, rope,
+        silu_mul, residual_add, softmax, layernorm, gelu, embedding, moe or all_reduce) and the columns that each needs
+        (docs/gpu.md).
     on
         A GPU (prunesim ls gpus), or a machine file, my.toml, that says base = "h100-sxm" and what differs. Given more
         than once: rows of all.
@@ -47,10 +50,15 @@ def predict(
     """
     check_format(format)
     from studies.gemm_files import read_gemms
+    from studies.operator_files import is_operators, read_operators
     from studies.predict import PREDICT_TABLE, parse_shapes, predict_on
+    from studies.predict_operators import OPERATOR_TABLE, predict_operators
     from workloads.errors import UserError
 
     if (gemms is None) == (not shapes):
         raise UserError("predict: give either a file of `gemms` or `shapes`, each m,n,k")
+    if gemms is not None and is_operators(gemms):
+        emit(predict_operators(read_operators(gemms), on, dtype, set_ or []), format, out, OPERATOR_TABLE)
+        return
     sizes = read_gemms(gemms) if gemms is not None else parse_shapes(shapes or [])
     emit(predict_on(sizes, on, dtype, set_ or []), format, out, PREDICT_TABLE)
