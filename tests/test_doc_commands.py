@@ -116,6 +116,9 @@ def make_arrays(folder: Path) -> None:
     np.save(folder / "mask.npy", draw.random((64, 96)) < 0.5)
     np.save(folder / "MASKS.npy", draw.random((2, 3, 24, 24)) < 0.7)
     (folder / "gemms.csv").write_text("m,n,k\n2048,4096,4096\n16,4096,11008\n")
+    (folder / "operators.csv").write_text(
+        "operation,tokens,cols,gpus,message_bytes\nrmsnorm,16,4096,,\nall_reduce,,,8,65536\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def limits() -> list[str]:
         ),
         (
             "silicon",
-            "Only dense and 2:4 times of GPUs, and those of 2:4 under stc; no accelerator, no energy was measured on a "
-            "chip.",
+            "Only times of GPUs, of GEMMs and of a decoder's operators, and those of 2:4 under stc; no accelerator, no "
+            "energy was measured on a chip.",
         ),
         (
             "memory of the sparse designs",

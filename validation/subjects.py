@@ -11,8 +11,8 @@ OPERATOR_NOTES = (
     "Kernels of other libraries and versions differ by 10 to 50 %, which no error here covers: name the one meant.",
     "softmax, layernorm and gelu were timed by the clock of the host, 45 us of launching inside for the last two; "
     "Vidur's times are rounded to 1 us.",
-    "fp8 keys and values halve the bytes and nothing else; 4-bit and 8-bit weights rest on two whole-model decode "
-    "rates.",
+    "fp8 keys and values halve the bytes and nothing else; 4-bit and 8-bit weights rest on six decode rates of "
+    "whole models.",
     "Cards without data of an operator take over another card's kernel with twice its error, the RTX 4090 the A100's "
     "norms and activations and the RTX PRO 6000's experts.",
 )
