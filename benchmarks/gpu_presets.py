@@ -95,7 +95,7 @@ def start_spec(card: Card) -> GpuSpec:
     unfitted = KernelFamily(4.0, 0.88, 0.05, 0.6, 2.5, 300.0, 1000.0, 6.0, 0.85, 60.0, 0.7, 80.0)
     half = (0.5,)
     unknown = Error((64,), half, half, half, half, half, half, 0.0, 0.0, 0.0, "not stated")
-    sections = {
+    sections: dict[str, Any] = {
         # int8 products are written as 1-byte values, FP8 ones as 2-byte values.
         section: Precision(
             macs, 2 if section == "fp16" else 1, 1 if section == "int8" else 2, unfitted, unfitted, unknown

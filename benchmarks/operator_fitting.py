@@ -1,6 +1,7 @@
 """Fits a kernel's parameters, leaves points out, and turns residuals of points left out into a stated error."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +113,7 @@ def quantile(rows: pd.DataFrame, share: float) -> float:
 
 def residuals_of(case: Case, inner: pd.DataFrame, outer: pd.DataFrame) -> Residuals:
     """inner: cross-validation; outer: ends left out. Regimes with few points share the error of all."""
-    known = [regime for regime in REGIMES if (inner["regime"] == regime).any()]
+    known: list[Any] = [regime for regime in REGIMES if (inner["regime"] == regime).any()]
     near = inner[inner["octaves"] <= NEAR]
     parts = [near[near["regime"] == regime] for regime in known]
     parts = [part if len(part) >= FEWEST else near for part in parts]

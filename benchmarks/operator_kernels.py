@@ -13,7 +13,6 @@ from simulator.gpu.operator_parameters import (
     AllReduceKernel,
     Data,
     DecodeKernel,
-    Kernel,
     LinearKernel,
     MoeKernel,
     PrefillKernel,
@@ -74,7 +73,7 @@ class Case:
     preset: str
     kind: str  # a field of Operators
     name: str
-    kernel: type[Kernel]
+    kernel: Any  # a class of operator_parameters
     words: dict[str, Any]  # what is not fitted
     bounds: Bounds
     rows: pd.DataFrame
@@ -140,14 +139,18 @@ def elementwise_case(preset: str, gpu: str, kind: str) -> Case:
     layers = kind in data.ELEMENTWISE
     label = f"{kind} ({'Vidur' if layers else 'LLMCompass, the clock of the host'})"
     bounds = {key: value for key, value in ROWS.items() if key != "walk_us" or kind not in POINTWISE}
-    words = {"label": label, "host_us": 0.0} | ({"walk_us": 0.0} if kind in POINTWISE else {})
+    words: dict[str, Any] = {"label": label, "host_us": 0.0} | ({"walk_us": 0.0} if kind in POINTWISE else {})
     pointwise = kind in POINTWISE
+
+    def formula(p: RowKernel, some: pd.DataFrame) -> Parts:
+        n, cols = columns(some, "rows", "cols")
+        return elementwise_parts(p, rates, VALUES_MOVED[kind], n, cols)
+
     rows = rows.assign(values=rows["rows"] * rows["cols"])
     moved = 2.0 * VALUES_MOVED[kind] * rows["values"].to_numpy(dtype=float)
     return Case(
         preset, "elementwise", kind, RowKernel, words, bounds, rows,
-        lambda p, some: elementwise_parts(p, rates, VALUES_MOVED[kind], *columns(some, "rows", "cols")),
-        np.zeros(len(rows)), moved, rates.flops_per_us, rates.bytes_per_us,
+        formula, np.zeros(len(rows)), moved, rates.flops_per_us, rates.bytes_per_us,
         ("values",) if pointwise else ("rows", "cols"), ("values",) if pointwise else ("rows",),
         f"{rows['gpu'][0]}, {'Vidur' if layers else 'LLMCompass'}",
     )  # fmt: skip
@@ -178,7 +181,7 @@ def moe_case(preset: str, gpu: str) -> Case:
 def all_reduce_case(preset: str, gpu: str, name: str, label: str) -> Case:
     rows, link = data.all_reduces(gpu, label), LINKS[preset]
     one_shot = "custom" in label
-    words = {"label": label, "algorithm": "one_shot" if one_shot else "ring"}
+    words: dict[str, Any] = {"label": label, "algorithm": "one_shot" if one_shot else "ring"}
     words |= {"step_us" if one_shot else "two_shot_us": 0.0}
     bounds = ALL_REDUCE | ({"two_shot_us": (0.1, 2, 20)} if one_shot else {"step_us": (0.1, 2, 8)})
     if "sarathi" in label:  # a dozen points that scatter by 2: one protocol
