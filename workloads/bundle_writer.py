@@ -46,7 +46,8 @@ from workloads.removal import Removal
 PROGRESS_FILE = "progress.json"
 STATISTICS = "statistics"  # folder of what simulations gathered from the masks; by hash, so it never goes stale
 OWN_FILE = re.compile(
-    r"(masks|values|hidden|gradients|states|upstream|scores|search|rounds|training)-\d+\.safetensors|allocation\.json"
+    r"(masks|values|hidden|gradients|states|upstream|scores|search|rounds|reformed|training)-\d+\.safetensors"
+    r"|allocation\.json"
     r"|removal\.safetensors"
 )  # of a killed run
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pruning.allocations.allocation import AllocationJob, LayerSparsities
+from pruning.shifting import shifted
 from workloads.errors import UserError
 
 CAP = 0.95  # no matrix is emptied
@@ -14,18 +15,11 @@ FLAT = 1e-6  # scores closer than this, relative to the largest, differ by round
 def balance(raw: np.ndarray, sizes: np.ndarray, sparsity: float) -> np.ndarray:
     """s_l = clip(raw_l + t, 0, CAP) with one shift t for all, such that sum N_l s_l = sparsity * sum N_l to rounding.
 
-    raw, sizes (matrices,), finite; 0 <= sparsity <= CAP. The sum never falls as t rises, so bisection finds t.
+    raw, sizes (matrices,), finite; 0 <= sparsity <= CAP.
     """
     assert bool(np.isfinite(raw).all())
     assert 0 <= sparsity <= CAP
-    total = sparsity * sizes.sum()
-    low, high = -raw.max(), CAP - raw.min()  # everything at 0, everything at the cap
-    while low < (middle := (low + high) / 2) < high:
-        if sizes @ np.clip(raw + middle, 0, CAP) <= total:
-            low = middle
-        else:
-            high = middle
-    return np.clip(raw + low, 0, CAP)
+    return shifted(raw, sizes, sparsity * sizes.sum(), 0, CAP)
 
 
 def balanced(job: AllocationJob, raw: Sequence[float] | np.ndarray) -> LayerSparsities:

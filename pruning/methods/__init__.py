@@ -11,6 +11,7 @@ from pruning.methods.none import NoPruning
 from pruning.methods.sparsegpt import SparseGpt
 from pruning.methods.structured.blockpruner import BlockPruner
 from pruning.methods.structured.cfsp import Cfsp
+from pruning.methods.structured.evolution import Evolution
 from pruning.methods.structured.flap import Flap
 from pruning.methods.structured.magnitude_sp import MagnitudeSp
 from pruning.methods.structured.obs_sp import ObsSp
@@ -26,7 +27,7 @@ METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
         Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, TaylorSp, ShortGpt,
-        BlockPruner, PolicyGradient, LowRank, BlockDense, BlockShuffle,
+        BlockPruner, Evolution, PolicyGradient, LowRank, BlockDense, BlockShuffle,
     )
 }  # fmt: skip
 

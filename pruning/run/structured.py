@@ -2,11 +2,13 @@
 are tried out one by one, pruning/run/elimination.py), then the bundle is written, block by block.
 
 A method scores the dense model, or (`propagates`) what the pruned blocks before a block produce; then its units are
-decided at once, by their scores or (`searches`) by the loss of the whole model without them. After every block its
-scores and the hidden states are on disk, so a killed run continues there, to identical bytes.
+decided at once, by their scores or (`searches`) by the loss of the whole model without them; then (`reforms`) a second
+pass gives what stays new weights. After every block its scores and the hidden states are on disk, so a killed run
+continues there, to identical bytes.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,29 +16,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from checkpoints.prunable import parameter_name
 from pruning.block_job import Decision
 from pruning.bundle_values import to_values
 from pruning.evidence.gradients import read_gradients
-from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need
+from pruning.evidence.needs import GRADIENTS, Need
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
-from pruning.forward.hidden_states import (
-    Streams,
-    hidden_file,
-    micro_batches,
-    read_hidden,
-    read_tensors,
-    write_hidden,
-    write_tensors,
-)
+from pruning.forward.hidden_states import read_tensors
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map
 from pruning.run.context import Run
 from pruning.run.elimination import Elimination, drop_rounds
 from pruning.run.gradients import drop_gradients, gather_gradients
+from pruning.run.over_blocks import Tensors, over_blocks
+from pruning.run.reform import reform_blocks, reformed_file, samples_of, take_out
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
+from pruning.structured.held_apart import held_apart
 from pruning.structured.layouts import Layouts
 from pruning.structured.masked_model import MaskedModel, check_has_loss
 from pruning.structured.problem import Kept, UnitProblem
@@ -73,16 +69,21 @@ def prune_structured(run: Run) -> None:
                     removal = Elimination(run, method, model, probe).find()
                     run.checkpoint.release(run.checkpoint.model)
                 else:
-                    removal = decide(run, method, *score_blocks(run, method, model, layouts))
+                    scoring, judging = split_calibration(run, method)
+                    blocks, kept = score_blocks(scoring, method, model, layouts)
+                    removal = decide(run, method, blocks, kept, judging)
             except UserError:  # nothing of it would help another try
                 run.writer.discard()
                 raise
             run.writer.remove(removal)
         drop_gradients(run)
         drop_rounds(run.writer.folder, len(run.refs))
+        if method.reforms:
+            reform_blocks(run, method, layouts, removal)
         write_blocks(run, method, layouts, removal)
     for number in range(len(run.refs)):
         scores_file(run, number).unlink(missing_ok=True)
+        reformed_file(run, number).unlink(missing_ok=True)
     search_file(run).unlink(missing_ok=True)
 
 
@@ -100,39 +101,25 @@ def score_blocks(
     """Every block's scores, and what is decided already where the method propagates."""
     blocks: list[ScoredBlock] = []
     kept: Kept = {}
-    count = len(run.refs)
-    done = next((n for n in range(count) if not scores_file(run, n).exists()), count)
-    calibration = run.recipe.calibration
-    batches = micro_batches(calibration.data) if calibration is not None and run.recipe.needs & ACTIVATIONS else []
     run.writer.begin()
     gather_gradients(run, model)
-    streams: Streams = {"inputs": [model.embed(batch) for batch in batches]}
-    run.checkpoint.release(run.checkpoint.model)
-    if batches and 0 < done < count:
-        streams = read_hidden(run.writer.folder, done, streams)
-    for number in range(count):
-        run.progress("scoring units", number, count)
-        block = run.checkpoint.load_block(number)
+
+    def decided(found: ScoredBlock) -> Kept:
+        return kept_units(scored([found]), method.keep([found], run.recipe.sparsity, run.recipe.multiple_of))
+
+    def step(number: int, block: nn.Module, inputs: list[torch.Tensor]) -> tuple[Tensors, list[torch.Tensor]]:
         groups = layouts.groups(number, block, run.refs[number])
-        if number < done:
-            tensors = read_tensors(scores_file(run, number))
-        else:
-            tensors, after, evidence = score_block(run, method, model, number, block, groups, streams["inputs"])
-        found = as_scored(number, groups, tensors)
+        tensors, after, evidence = score_block(run, method, model, number, block, groups, inputs)
+        if method.propagates and inputs:
+            tensors |= take_out(run, method, block, groups, decided(as_scored(number, groups, tensors)), evidence)
+            after = list(ordered_map(partial(model.run, number), inputs))
+        return tensors, after
+
+    for number, block, tensors in over_blocks(run, model, "scoring units", scores_file, step):
+        found = as_scored(number, layouts.groups(number, block, run.refs[number]), tensors)
         blocks.append(found)
         if method.propagates:
-            own = scored([found])
-            kept |= kept_units(own, method.keep([found], run.recipe.sparsity, run.recipe.multiple_of))
-        if number >= done:
-            if method.propagates and batches:
-                tensors |= take_out(run, method, block, groups, kept, evidence)
-                after = list(ordered_map(partial(model.run, number), streams["inputs"]))
-            if batches and number + 1 < count:
-                streams = {"inputs": model.advance_all(number + 1, batches, after)}
-                write_hidden(run.writer.folder, number + 1, streams)
-            write_tensors(scores_file(run, number), tensors)
-        run.checkpoint.release(block)
-        hidden_file(run.writer.folder, number).unlink(missing_ok=True)
+            kept |= decided(found)
     missing = method.kinds - {group.kind for block in blocks for group in block.groups}
     if missing:
         words = " and ".join(WORDS[kind] for kind in sorted(missing))
@@ -174,46 +161,42 @@ def score_block(
         tensors[f"mean|{group.output.layer.name}"] = evidence.mean(
             group.output.layer.name, group.output.layer.in_features
         )
+        if method.fills:
+            tensors[f"hessian|{group.output.layer.name}"] = evidence.hessian(group.output.layer.name)
         if evidence.misses(group.output.layer.name):
             run.warn(f"{group.output.layer.name}: no calibration token reached it; its units go first")
     return tensors, after, evidence
 
 
-def take_out(
-    run: Run, method: StructuredMethod, block: nn.Module, groups: list[UnitGroup], kept: Kept, evidence: BlockEvidence
-) -> dict[str, torch.Tensor]:
-    """The block with the features of what goes at zero, and the method's new weights in its outputs, rounded as they
-    are stored; those weights without the columns that go."""
-    made = {}
-    for group in groups:
-        stays, matrix = torch.from_numpy(kept[group.key]), group.output.matrix(block)
-        columns = stays.repeat_interleave(group.features)
-        weight = None if bool(stays.all()) else method.update(group, matrix.float(), evidence, stays)
-        if weight is not None:
-            stored = weight.to(run.checkpoint.stored_dtype(parameter_name(group.output)))
-            if not bool(torch.isfinite(stored).all()):
-                raise UserError(f"{group.output.layer.name}: its new weights are not finite; raise the damping")
-            matrix.copy_(stored)
-            made[f"weight|{group.output.layer.name}"] = stored[:, columns].contiguous()
-        matrix[:, ~columns] = 0
-    return made
-
-
-def samples_of(run: Run) -> int:
-    return len(run.recipe.calibration.ids) if run.recipe.calibration is not None else 0
-
-
 def as_scored(number: int, groups: list[UnitGroup], tensors: dict[str, torch.Tensor]) -> ScoredBlock:
-    parts: dict[str, dict[str, torch.Tensor]] = {"score": {}, "mean": {}}
+    found: dict[str, dict[str, torch.Tensor]] = {"score": {}, "mean": {}, "hessian": {}}
     for key, tensor in tensors.items():
         what, _, name = key.partition("|")
-        if what in parts:
-            parts[what][name] = tensor
+        if what in found:
+            found[what][name] = tensor
     importance = dict(zip(IMPORTANCES, tensors["importance"].tolist(), strict=True))
-    return ScoredBlock(number, tuple(groups), parts["score"], importance, int(tensors["tokens"]), parts["mean"])
+    scores, means, hessians = found.values()
+    return ScoredBlock(number, tuple(groups), scores, importance, int(tensors["tokens"]), means, hessians)
 
 
-def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: Kept) -> Removal:
+def split_calibration(run: Run, method: StructuredMethod) -> tuple[Run, torch.Tensor]:
+    """(the run whose calibration scores units, the token ids by which the method judges them)."""
+    calibration = run.recipe.calibration
+    if calibration is None or not method.searches:
+        return run, torch.empty(0)
+    apart = method.held_apart(len(calibration.ids))
+    if not apart:
+        return run, calibration.ids
+    if apart >= len(calibration.ids):
+        raise UserError(
+            f"{method.name} judges by calibration sequences that score no unit, {apart} of {len(calibration.ids)}; "
+            "give more `samples`"
+        )
+    scoring, judging = held_apart(calibration.ids, apart)
+    return replace(run, recipe=replace(run.recipe, calibration=replace(calibration, ids=scoring))), judging
+
+
+def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: Kept, judging: torch.Tensor) -> Removal:
     gone = method.gone(blocks, run.recipe.sparsity)
     if len(gone) == len(blocks):
         raise UserError(f"all {len(blocks)} blocks would go; lower `sparsity`")
@@ -221,7 +204,8 @@ def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: 
         wanted = method.keep(blocks, run.recipe.sparsity, run.recipe.multiple_of)
         kept = kept_units(scored(blocks), wanted, run.recipe.multiple_of)
     if method.searches and not all(some.all() for some in kept.values()):
-        kept = search(run, method, blocks, kept)
+        kept = search(run, method, blocks, kept, judging)
+        gone |= {b.number for b in blocks if b.groups and not any(kept[group.key].any() for group in b.groups)}
     return removal_of([block for block in blocks if block.number not in gone], kept, gone)
 
 
@@ -239,13 +223,12 @@ def check_searchable(run: Run, method: StructuredMethod, model: BlockwiseModel) 
         raise UserError(f"{method.name} needs calibration sequences of at least 2 tokens; raise `seq_len`")
 
 
-def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start: Kept) -> Kept:
+def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start: Kept, judging: torch.Tensor) -> Kept:
     recipe = run.recipe
-    assert recipe.calibration is not None
     with MaskedModel(run.checkpoint, [group for block in blocks for group in block.groups]) as masked:
         return method.search(
             UnitProblem(
-                blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, recipe.calibration.ids, masked,
+                blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, judging, masked,
                 search_file(run), run.progress, run.warn,
             )
         )  # fmt: skip
@@ -267,7 +250,7 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: 
         biases: dict[str, np.ndarray] = {}
         weights: Mapping[str, torch.Tensor] = {}
         if method.changes_weights:
-            weights = read_weights(scores_file(run, number))
+            weights = read_weights((reformed_file if method.reforms else scores_file)(run, number))
         if number not in removal.blocks and method.compensates:
             block = run.checkpoint.load_block(number)
             groups = layouts.groups(number, block, refs)

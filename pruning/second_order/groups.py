@@ -75,7 +75,7 @@ def sweep(
     four times. Raises UserError for groups that are no partition, counts out of range, numbers that are not finite, and
     an H that no damping helped.
     """
-    _check(weight, hessian, damp)
+    check_problem(weight, hessian, damp)
     partition = _partition(groups, weight)
     stops = _stops(keep_counts, len(partition))
     if block < 1:
@@ -103,7 +103,7 @@ def sweep(
 def exact(weight: torch.Tensor, hessian: torch.Tensor, keep: torch.Tensor, damp: float = 0.01) -> torch.Tensor:
     """(out, in) float32: the best weights on the inputs keep (in,) bool, W G_:K (G_KK)^-1, and 0 elsewhere, by least
     squares. What a `sweep` with the same damping comes to, without its steps."""
-    _check(weight, hessian, damp)
+    check_problem(weight, hessian, damp)
     if not bool(keep.any()):
         return torch.zeros_like(weight, dtype=torch.float32)
     with torch.no_grad(), one_thread_per_operation():
@@ -122,12 +122,25 @@ def exact(weight: torch.Tensor, hessian: torch.Tensor, keep: torch.Tensor, damp:
         return torch.cat(list(ordered_map(refitted, list(alive.split(ROWS)))))
 
 
-def _check(weight: torch.Tensor, hessian: torch.Tensor, damp: float) -> None:
+def filling(hessian: torch.Tensor, keep: torch.Tensor, damp: float = 0.01) -> torch.Tensor:
+    """(gone, kept) float32, R = G_:K (G_KK)^-1 of the inputs that go: R x is what the others, keep (in,) bool, say of
+    them by least squares. W with its inputs so filled in gives what `exact` gives."""
+    damped = Damped(hessian, damp)
+    stay, gone = torch.nonzero(keep).squeeze(1), torch.nonzero(~keep).squeeze(1)
+    with torch.no_grad(), one_thread_per_operation():
+        across = hessian[gone][:, stay].double()
+        return torch.cholesky_solve(across.T, damped.lower(stay)).T.float()
+
+
+def check_problem(weight: torch.Tensor, hessian: torch.Tensor, damp: float) -> None:
+    """Raises UserError for a Hessian of another size, numbers that are not finite and damping below 0."""
     inputs = weight.shape[1]
     if hessian.shape != (inputs, inputs):
         raise UserError(f"a weight of {inputs} inputs needs a Hessian of {inputs} x {inputs}, not {_by(hessian)}")
     if not bool(torch.isfinite(weight.sum(dtype=torch.float64))):
         raise UserError(f"the weight of {_by(weight)} holds numbers that are not finite")
+    if not bool(torch.isfinite(hessian.sum(dtype=torch.float64))):
+        raise UserError(f"the Hessian of {inputs} inputs holds numbers that are not finite; calibrate again")
     if not (damp >= 0 and math.isfinite(damp)):
         raise UserError(f"damping {damp:g} is no share of the mean diagonal; choose 0 or more, such as 0.01")
 

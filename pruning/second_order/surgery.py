@@ -26,8 +26,6 @@ class Damped:
 
     def __init__(self, hessian: torch.Tensor, damping: float):
         diagonal = hessian.diagonal()
-        if not bool(torch.isfinite(hessian.sum(dtype=torch.float64))):
-            raise UserError(f"the Hessian of {len(hessian)} inputs holds numbers that are not finite; calibrate again")
         self.hessian = hessian
         self.dead = diagonal == 0
         self.damping, self.remedy = damping, ""

@@ -72,10 +72,7 @@ def kept_units(groups: Scored, wanted: Mapping[str, float], multiple_of: int = 1
 
 def _counts(groups: list[UnitGroup], wanted: list[float], step: int) -> list[int]:
     for group in groups:
-        if group.count < step:
-            raise NotForThisModel(
-                f"{group.module}: {group.count} neurons hold no multiple of {step}; lower `multiple_of`"
-            )
+        check_step(group, step)
     wanted = _equal_in_stacks(groups, wanted)
     most = [group.count // step for group in groups]
     ideal = [min(max(want / step, 1.0), float(top)) for want, top in zip(wanted, most, strict=True)]
@@ -88,6 +85,12 @@ def _counts(groups: list[UnitGroup], wanted: list[float], step: int) -> list[int
     counts = [number * step for number in whole]
     counts = [g.count if want >= g.count - 1e-9 else n for g, want, n in zip(groups, wanted, counts, strict=True)]
     return [int(n) for n in _equal_in_stacks(groups, counts, whole=True)]
+
+
+def check_step(group: UnitGroup, step: int) -> None:
+    """Raises NotForThisModel for multiples that do not fit a group."""
+    if group.count < step:
+        raise NotForThisModel(f"{group.module}: {group.count} neurons hold no multiple of {step}; lower `multiple_of`")
 
 
 def _equal_in_stacks(groups: list[UnitGroup], counts: list, whole: bool = False) -> list:

@@ -12,6 +12,7 @@ from torch import nn
 from checkpoints.discovery import LinearRef
 from pruning.evidence.moments import InputWatch, Sums, merge
 from pruning.parallel import ordered_map
+from workloads.errors import NotForThisModel
 
 IMPORTANCES = ("angular", "cosine", "mse", "mae")
 
@@ -79,6 +80,15 @@ class BlockEvidence:
         if moments is None or not moments.tokens:
             return torch.zeros(features, dtype=torch.float64)
         return (moments.energy / moments.tokens - self.mean(name, features).square()).clamp(min=0)
+
+    def hessian(self, name: str) -> torch.Tensor:
+        """(in, in) float32, where it was asked for. Raises NotForThisModel where no token came in."""
+        moments = self.sums.get(name)
+        if moments is None or moments.hessian is None:
+            raise NotForThisModel(
+                f"{name}: no calibration token reached it, so its units have no order; give more samples"
+            )
+        return moments.hessian
 
 
 def observe(

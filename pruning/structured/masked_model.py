@@ -2,15 +2,18 @@
 go by.
 
 The features of silent units are multiplied by 0 where they enter o or down, which gives what the smaller model gives
-(methods 7.6). Nothing is written into the model, so many sets of units are tried side by side. In memory: the whole
-model.
+(methods 7.6), or filled in from those that stay, which gives what it gives with least-squares weights (methods 9.3); a
+block of which no unit stays hands its hidden states through. Nothing is written into the model, so many sets of units
+are tried side by side. In memory: the whole model.
 """
 
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +25,34 @@ from pruning.evaluation.perplexity import check_predicts, window_loss
 from pruning.evaluation.whole_model import whole_model
 from pruning.evidence.products import Products
 from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.calls import read_call
 from pruning.forward.feeding import arguments
 from pruning.parallel import pieces, side_by_side
 from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel
 
 Kept = Mapping[str, np.ndarray]
-Factors = dict[str, torch.Tensor]
+Fill = Callable[[str, np.ndarray], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Silent:
+    """What becomes of the features (in,) of one group: factor (in,), 0 for silent ones; filling (silent, in), or None:
+    what those are given of the others."""
+
+    factor: torch.Tensor
+    places: torch.Tensor
+    filling: torch.Tensor | None = None
+
+    def of(self, inputs: torch.Tensor) -> torch.Tensor:
+        """inputs (..., in)"""
+        made = inputs * self.factor
+        if self.filling is not None:
+            made[..., self.places] = made @ self.filling.T
+        return made
+
+
+Factors = dict[str, Silent]
 
 
 def check_has_loss(model: BlockwiseModel) -> None:
@@ -50,7 +74,8 @@ class MaskedModel:
         self._groups = {group.key: group for group in groups}
         self._stacked: dict[int, str] = {}  # of experts in a stack the group's key, by the address of its output
         self._hooks: list[RemovableHandle] = []
-        self._own = threading.local()  # factors: by key (in,), 0 for silent features; none of groups that stay whole
+        self._own = threading.local()  # factors: by the keys of groups that do not stay whole.
+        # gone: the numbers of blocks without any unit
 
     def __enter__(self) -> "MaskedModel":
         whole_model(self._checkpoint, None)
@@ -61,6 +86,9 @@ class MaskedModel:
                 self._hooks.append(module.register_forward_pre_hook(self._hook(key)))
             else:
                 self._stacked[ref.matrix(block).data_ptr()] = key
+        for number in {group.block for group in self._groups.values()}:
+            block = self._checkpoint.blocks[number]
+            self._hooks.append(block.register_forward_hook(self._hands_through(number), with_kwargs=True))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -74,34 +102,55 @@ class MaskedModel:
         return self.losses([kept], ids)[0]
 
     @torch.no_grad()
-    def losses(self, sets: Sequence[Kept], ids: torch.Tensor) -> list[float]:
+    def losses(self, sets: Sequence[Kept], ids: torch.Tensor, fill: Fill | None = None) -> list[float]:
         """For every set of units the mean over the predicted tokens of ids (sequences, tokens) of -log p(token), in
         float64. A set says by a group's key which units stay, (count,) bool; groups it does not name stay whole. NaN or
-        Inf where activations overflow."""
+        Inf where activations overflow. fill(key, stays): R (silent features, features that stay), from which silent
+        ones are filled in as R x; without it they are 0."""
         device, runs = self._checkpoint.device, pieces(self._checkpoint.device, ids)
-        items = [(factors, piece) for factors in map(self._factors, sets) for (piece,) in runs]
+        made = [(self._factors(kept, fill), self._gone(kept)) for kept in sets]
+        items = [(*each, piece) for each in made for (piece,) in runs]
         found = [loss for losses in side_by_side(self._run, items, device) for loss in losses]
         return [math.fsum(found[n : n + len(ids)]) / len(ids) for n in range(0, len(found), len(ids))]
 
-    def _run(self, item: tuple[Factors, torch.Tensor]) -> list[float]:
+    def _run(self, item: tuple[Factors, frozenset[int], torch.Tensor]) -> list[float]:
         """Of every sequence."""
-        self._own.factors, piece = item
+        self._own.factors, self._own.gone, piece = item
         model = self._checkpoint.model
         with Products(self._stacked, self._silenced) if self._stacked else nullcontext():
             logits = model(**arguments(self._checkpoint, piece)).logits
         return [window_loss(*pair) for pair in zip(logits.split(1), piece.split(1), strict=True)]
 
-    def _factors(self, kept: Kept) -> Factors:
-        model, some = self._checkpoint.model, {key: own for key, own in kept.items() if not own.all()}
-        return {
-            key: torch.from_numpy(own[self._groups[key].columns]).to(self._checkpoint.device, model.dtype)
-            for key, own in some.items()
-        }
+    def _factors(self, kept: Kept, fill: Fill | None) -> Factors:
+        made, (device, dtype) = {}, (self._checkpoint.device, self._checkpoint.model.dtype)
+        for key, own in kept.items():
+            stays, filling = torch.from_numpy(own[self._groups[key].columns]), None
+            if bool(stays.all()):
+                continue
+            if fill is not None and bool(stays.any()):
+                found = fill(key, own)
+                filling = torch.zeros(len(found), len(stays), dtype=dtype, device=device)
+                filling[:, stays.to(device)] = found.to(device, dtype)
+            made[key] = Silent(stays.to(device, dtype), torch.nonzero(~stays).squeeze(1).to(device), filling)
+        return made
+
+    def _gone(self, kept: Kept) -> frozenset[int]:
+        alive = {group.block for key, group in self._groups.items() if key not in kept or kept[key].any()}
+        return frozenset({group.block for group in self._groups.values()} - alive)
+
+    def _hands_through(self, number: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]:
+        def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            if number not in self._own.gone:
+                return None
+            hidden, _ = read_call(block, args, kwargs)
+            return (hidden, *output[1:]) if isinstance(output, tuple | list) else hidden
+
+        return hook
 
     def _silenced(self, key: str, inputs: torch.Tensor) -> torch.Tensor | None:
         """inputs (..., in)"""
-        factor = self._own.factors.get(key)
-        return None if factor is None else inputs * factor
+        silent = self._own.factors.get(key)
+        return None if silent is None else silent.of(inputs)
 
     def _hook(self, key: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...] | None]:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:

@@ -55,6 +55,17 @@ class StructuredMethod(PruningMethod):
         return False
 
     @property
+    def fills(self) -> bool:
+        """Whether `search` wants X^T X of the inputs of outputs: `hessians` of its blocks."""
+        return False
+
+    @property
+    def reforms(self) -> bool:
+        """Whether `update` gives new weights once all is decided, block by block on what the pruned ones before it
+        produce."""
+        return False
+
+    @property
     def wants_released_fluctuation(self) -> bool:
         return False
 
@@ -66,7 +77,7 @@ class StructuredMethod(PruningMethod):
         self, group: UnitGroup, weight: torch.Tensor, evidence: BlockEvidence, kept: torch.Tensor
     ) -> torch.Tensor | None:
         """New weights (out, in) float32 of the output of a group whose units `kept` (count,) stay; None: they stay as
-        they are. Of methods that propagate."""
+        they are. Of methods that propagate or reform."""
         return None
 
     def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
@@ -74,8 +85,13 @@ class StructuredMethod(PruningMethod):
         raise NotImplementedError(f"{type(self).__name__} has no `keep`")
 
     def search(self, problem: UnitProblem) -> Kept:
-        """The units that stay, found by the loss of the whole model; not called where all of them stay."""
+        """The units that stay, found by the loss of the whole model; a block of which none stays goes whole. Not called
+        where everything stays."""
         raise NotImplementedError(f"{type(self).__name__} has no `search`")
+
+    def held_apart(self, samples: int) -> int:
+        """Of so many calibration sequences how many score no unit; `search` is given those, or all if it is 0."""
+        return 0
 
     def gone(self, blocks: list[ScoredBlock], sparsity: float) -> frozenset[int]:
         """Numbers of blocks that go whole."""

@@ -49,7 +49,7 @@ class ObsSp(StructuredMethod):
         block = self.block if group.kind == NEURON else 1
         try:
             found = sweep(
-                weights[name], self._hessian(name, evidence), adjacent(group.output.layer.in_features, group.features),
+                weights[name], evidence.hessian(name), adjacent(group.output.layer.in_features, group.features),
                 (), self.damp, block,
             )  # fmt: skip
         except NotForThisModel:
@@ -64,15 +64,7 @@ class ObsSp(StructuredMethod):
         self, group: UnitGroup, weight: torch.Tensor, evidence: BlockEvidence, kept: torch.Tensor
     ) -> torch.Tensor:
         name = group.output.layer.name
-        return exact(weight, self._hessian(name, evidence), kept.repeat_interleave(group.features), self.damp)
+        return exact(weight, evidence.hessian(name), kept.repeat_interleave(group.features), self.damp)
 
     def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
         return uniform(scored(blocks), sparsity)
-
-    def _hessian(self, name: str, evidence: BlockEvidence) -> torch.Tensor:
-        moments = evidence.sums.get(name)
-        if moments is None or moments.hessian is None:
-            raise NotForThisModel(
-                f"{name}: no calibration token reached it, so its units have no order; give more samples"
-            )
-        return moments.hessian

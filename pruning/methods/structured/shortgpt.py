@@ -32,5 +32,5 @@ class ShortGpt(StructuredMethod):
         return {}
 
     def gone(self, blocks: list[ScoredBlock], sparsity: float) -> frozenset[int]:
-        least = sorted(blocks, key=lambda block: (block.importance["cosine"] / block.tokens, block.number))
+        least = sorted(blocks, key=lambda block: (block.influence, block.number))
         return frozenset(block.number for block in least[: round(sparsity * len(blocks))])

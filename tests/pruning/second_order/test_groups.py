@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pruning.second_order import groups as groups_module
 from pruning.second_order import surgery
-from pruning.second_order.groups import Sweep, adjacent, exact, sweep
+from pruning.second_order.groups import Sweep, adjacent, exact, filling, sweep
 from workloads.errors import UserError
 
 DAMP = 0.01
@@ -289,3 +289,12 @@ def test_what_cannot_be_is_told_in_one_line(call, told: str) -> None:
     with pytest.raises(UserError, match=told) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_filled_in_inputs_give_what_the_best_weights_give():
+    weight, _, hessian = problem(5, 12)
+    hessian[3], hessian[:, 3] = 0, 0  # dead
+    keep = torch.arange(12) % 3 != 0
+    filled = weight[:, keep] + weight[:, ~keep] @ filling(hessian, keep, DAMP)
+    expected = twin(weight, hessian, torch.nonzero(keep).squeeze(1).tolist(), DAMP)
+    torch.testing.assert_close(filled.double(), expected[:, keep], rtol=1e-4, atol=1e-5)

@@ -94,6 +94,44 @@ def test_the_loss_is_the_smaller_models(family: str, tmp_path: Path):
     assert all(parameter.is_meta for parameter in checkpoint.model.parameters())
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_a_block_without_units_hands_its_states_through(family: str, tmp_path: Path):
+    folder = save(family, tmp_path)
+    checkpoint, smaller = Checkpoint(folder), load_whole(folder)
+    groups = groups_of_model(checkpoint)
+    blocks = smaller.get_submodule(checkpoint.block_paths[1].rpartition(".")[0])
+    del blocks[1]
+    expected = plain_loss(smaller, IDS)
+    none = {group.key: np.zeros(group.count, dtype=bool) for group in groups if group.block == 1}
+    with MaskedModel(checkpoint, groups) as masked:
+        first, second = masked.losses([none, {}], IDS)
+    assert first == pytest.approx(expected, abs=1e-5)
+    assert second == pytest.approx(plain_loss(load_whole(folder), IDS), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_silent_features_may_be_filled_in(family: str, tmp_path: Path):
+    """R of the others: the loss of outputs with W_K + W_gone R."""
+    folder = save(family, tmp_path)
+    checkpoint, other = Checkpoint(folder), Checkpoint(folder)
+    groups, others = groups_of_model(checkpoint), groups_of_model(other)
+    kept, made = drawn(groups, 1), {}
+    with torch.no_grad():
+        whole_model(other, None)
+        for group in others:
+            stays = torch.from_numpy(kept[group.key][group.columns])
+            draw = torch.Generator().manual_seed(len(made))
+            made[group.key] = 0.3 * torch.randn(int((~stays).sum()), int(stays.sum()), generator=draw)
+            matrix = group.output.matrix(other.blocks[group.block])
+            matrix[:, stays] += matrix[:, ~stays] @ made[group.key]
+            matrix[:, ~stays] = 0
+        expected = plain_loss(other.model, IDS)
+    with MaskedModel(checkpoint, groups) as masked:
+        (filled,) = masked.losses([kept], IDS, lambda key, own: made[key])
+        assert filled == pytest.approx(expected, abs=1e-5)
+        assert abs(filled - masked.loss(kept, IDS)) > 1e-3
+
+
 def test_the_same_bits_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint = Checkpoint(save("llama", tmp_path))
     groups = groups_of_model(checkpoint)
