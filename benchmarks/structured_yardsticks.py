@@ -34,6 +34,7 @@ OF_NEURONS = [
     ("taylor-sp", {"units": "ffn", "order": "second"}, None),
     ("taylor-sp", {"units": "ffn", "ranking": "global"}, None),
     ("taylor-sp", {"units": "ffn", "ranking": "global", "order": "second"}, None),
+    ("policy-gradient", {"units": "ffn"}, None),
 ]
 OF_HEADS = [
     ("flap", {"count": "released", "fluctuation": "released"}, (8.546, 56.377)),
@@ -45,7 +46,7 @@ OF_HEADS = [
     ("taylor-sp", {"ranking": "global"}, None),
     ("taylor-sp", {"ranking": "global", "order": "second"}, None),
 ]
-OF_KV_GROUPS = [(method, settings, None) for method, settings, _ in OF_HEADS]
+OF_KV_GROUPS = [*((method, settings, None) for method, settings, _ in OF_HEADS), ("policy-gradient", {}, None)]
 PARTS = [
     *(
         ("cfsp", {"importance": importance, "score": score}, None)

@@ -15,7 +15,7 @@ from pruning.config import CalibrationConfig, PruneConfig
 from pruning.data.calibration import read_calibration
 from pruning.forward.hidden_states import Progress
 from pruning.run.driver import prune
-from pruning.run.estimate import estimate
+from pruning.run.estimate import estimate, runs_whole
 from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
 from pruning.saving.dense import check_target, save_pruned
@@ -154,7 +154,7 @@ def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:
     print(f"  {coverage(checkpoint).line}")
     for what, size in {
         "memory: outside the blocks (embeddings, head)": needs.outside_bytes,
-        "memory: largest block": needs.block_bytes,
+        "memory: all blocks" if runs_whole(recipe) else "memory: largest block": needs.block_bytes,
         "memory: calibration states, before and after a block": needs.hidden_bytes,
         "memory: activations inside a block, all threads": needs.activation_bytes,
         "memory: scores, Hessians or training of the largest block": needs.method_bytes,

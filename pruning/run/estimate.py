@@ -6,6 +6,7 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs
 from pruning.evidence.needs import GRADIENTS, Need
 from pruning.forward.hidden_states import BATCH_TOKENS
+from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import worker_count
 from pruning.run.recipe import Recipe
 from workloads.layers import Layer
@@ -21,7 +22,7 @@ class Estimate:
     treated: int  # layers that the recipe is for
     treated_weights: int
     outside_bytes: int  # embeddings, norms, head
-    block_bytes: int  # the largest block
+    block_bytes: int  # the largest block; all of them where the whole model is run
     hidden_bytes: int  # calibration states, old and new
     activation_bytes: int  # inside a block, all threads
     method_bytes: int  # what the method holds of a block beside its weights
@@ -44,7 +45,8 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
     itemsize = checkpoint.model.dtype.itemsize
     inside = {id(p) for block in checkpoint.blocks for p in block.parameters()}
     outside = sum(p.numel() for p in checkpoint.model.parameters() if id(p) not in inside)
-    block = max(sum(p.numel() for p in b.parameters()) for b in checkpoint.blocks)
+    sizes = [sum(p.numel() for p in b.parameters()) for b in checkpoint.blocks]
+    block = sum(sizes) if runs_whole(recipe) else max(sizes)
     hidden = activations = 0
     learns = bool(recipe.needs & {Need.OUTPUTS, Need.DENSE})
     differentiates = bool(recipe.needs & GRADIENTS)
@@ -70,6 +72,11 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         resume_bytes=2 * hidden
         + (hidden * len(refs) + 4 * sum(layer.n_weights for layer in treated) if differentiates else 0),
     )
+
+
+def runs_whole(recipe: Recipe) -> bool:
+    """Whether the whole model is in memory at once."""
+    return isinstance(recipe.method, StructuredMethod) and recipe.method.searches
 
 
 def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:

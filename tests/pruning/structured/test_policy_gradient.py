@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from checkpoints.checkpoint import Checkpoint
 from pruning.methods.structured.policy_gradient import PolicyGradient
 from pruning.run.driver import prune
+from pruning.run.estimate import estimate
 from pruning.structured import policy
 from pruning.structured.problem import UnitProblem
 from pruning.structured.scores import ScoredBlock
@@ -215,6 +216,15 @@ def test_the_same_bytes_whatever_the_threads(tmp_path, monkeypatch):
         monkeypatch.setenv("PRUNESIM_THREADS", threads)
         prune(Checkpoint(folder), asked, tmp_path / threads, quiet, quiet)
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
+def test_the_whole_model_is_in_the_estimate(tmp_path):
+    checkpoint = Checkpoint(save("llama", tmp_path))
+    weights = 4 * sum(parameter.numel() for parameter in checkpoint.model.parameters())
+    needs = estimate(checkpoint, recipe("policy-gradient", 0.5))
+    assert needs.outside_bytes + needs.block_bytes == weights
+    streamed = estimate(checkpoint, recipe("wanda-sp", 0.5))
+    assert streamed.outside_bytes + streamed.block_bytes < weights
 
 
 @pytest.mark.parametrize(
