@@ -77,7 +77,9 @@ def contents_text(bundle: MaskBundle) -> str:
     left = sum(entry.pattern == DENSE for entry in bundle.layers)
     text = f"{len(bundle)} layers, sparsity {bundle.sparsity:.4f}"
     return text + (
-        f" ({bundle.treated_sparsity:.4f} in the {len(bundle) - left} chosen, {left} left dense)" if left else ""
+        f" ({bundle.treated_sparsity:.4f} in the {len(bundle) - left} chosen, {left} left dense)"
+        if left and not bundle.is_smaller
+        else ""
     )
 
 

@@ -12,6 +12,7 @@ from pruning.evaluation.perplexity import perplexity
 from pruning.run.driver import prune
 from pruning.saving.sizes import sizes
 from pruning.saving.smaller import save_smaller
+from studies.masks import contents_text
 from tests.pruning.recipes import recipe
 from tests.pruning.saving.sublayers import silenced_logits
 from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
@@ -82,6 +83,7 @@ def test_counts(tmp_path: Path) -> None:
     assert found.before.parameters - found.after.parameters == lost
     assert found.after.kv_bytes * 2 == found.before.kv_bytes
     assert bundle.removal.words == "1 sub-layers"
+    assert contents_text(bundle) == f"{len(bundle)} layers, sparsity {bundle.sparsity:.4f}"
 
 
 def test_the_bundle_says_its_version_from_the_first_byte(tmp_path: Path) -> None:
