@@ -6,7 +6,8 @@ run.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from workloads.limits import check_config
 from workloads.removal import Removal
 
 Biases = dict[str, torch.Tensor]
+Edit = Callable[[int, nn.Module], None]  # (number of a block, the block)
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types that weights are written back in
 
 
@@ -94,13 +96,25 @@ class Checkpoint:
         self._find_sources()
         self.removal = Removal()
         self._biases: Biases = {}
+        self._edit: Edit | None = None
         self._uncut: dict[int, Restored] = {}  # by the block's id
         self._silenced: dict[int, dict[str, nn.Module]] = {}  # by the block's id, what stood in the place of Silents
 
-    def take_out(self, removal: Removal, biases: "Biases | None" = None) -> None:
+    def take_out(self, removal: Removal, biases: "Biases | None" = None, edit: "Edit | None" = None) -> None:
         """From here on blocks are loaded without what `removal` takes out, and with `biases`, by the names of matrices,
-        in the place of theirs; a block that is gone hands hidden states through."""
-        self.removal, self._biases = removal, dict(biases or {})
+        in the place of theirs; `edit` then writes into what is left of a block. One that is gone hands hidden states
+        through."""
+        self.removal, self._biases, self._edit = removal, dict(biases or {}), edit
+
+    @contextmanager
+    def as_stored(self) -> Iterator[None]:
+        """Within this context blocks are loaded as the files hold them, whatever `take_out` was told."""
+        changes = self.removal, self._biases, self._edit
+        self.take_out(Removal())
+        try:
+            yield
+        finally:
+            self.take_out(*changes)
 
     def load(self, parameters: Iterable[str]) -> None:
         """Fills the named parameters. Raises UserError if the checkpoint lacks one or has another shape."""
@@ -153,6 +167,8 @@ class Checkpoint:
         if self.removal.cuts or self._biases:
             self._uncut[id(block)] = Restored(block)
             cut_block(block, self.block_paths[number], number, self.removal, self._biases)
+        if self._edit is not None:
+            self._edit(number, block)
         return block
 
     def silence(self, number: int) -> None:

@@ -79,8 +79,8 @@ def read_weight(masks: MaskBundle, name: str) -> torch.Tensor | None:
 
 def read_biases(masks: MaskBundle) -> dict[str, torch.Tensor]:
     """The biases that a bundle holds, float32, by the names of their layers."""
-    found = {entry.name: masks.values(entry.name).get(BIAS) for entry in masks.layers if entry.values}
-    return {name: torch.from_numpy(bias) for name, bias in found.items() if bias is not None}
+    names = [entry.name for entry in masks.layers if BIAS in masks.kinds(entry.name)]
+    return {name: torch.from_numpy(masks.values(name)[BIAS]) for name in names}
 
 
 def read_quantized(masks: MaskBundle, name: str) -> Quantized | None:

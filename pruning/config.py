@@ -62,6 +62,10 @@ class PruneConfig:
         "Where N:M or a group does not divide a matrix's inputs: refuse the model (default); unstructured at the same "
         "sparsity (one scale a row for groups); or skip the matrix, which stays dense."
     )
+    after: str | Path | None = setting(
+        "A bundle to go on from: what it leaves of the model is pruned or quantized, and the new bundle holds its "
+        "removal, masks and weights too. Structured pruning comes first, then masks, then bits."
+    )
     seed: int | None = setting("Draws the calibration sequences (default 0).")
 
     @property

@@ -25,6 +25,7 @@ class Contents:
 
     `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or
     one time alone; all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
+    `after`: of methods that go on from others, the one before each.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Contents:
     constants: pd.DataFrame = field(default_factory=pd.DataFrame)
     spmm: pd.DataFrame = field(default_factory=pd.DataFrame)
     declared: Sequence[Column] = ()
+    after: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _split(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -93,6 +95,7 @@ def gather(
     constants: pd.DataFrame | None = None,
     spmm: pd.DataFrame | None = None,
     declared: Sequence[Column] = (),
+    after: Mapping[str, str] | None = None,
 ) -> Contents:
     """Raises UserError as `check_any`, and where two perplexities stand for one thing."""
     check_any(rows, quality)
@@ -114,4 +117,5 @@ def gather(
         constants if powered and constants is not None else nothing,
         nothing if spmm is None else spmm,
         declared,
+        after or {},
     )

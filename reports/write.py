@@ -1,7 +1,7 @@
 """Writes a report: one folder with a page to read, tables to compute with, and figures to cite; or prints what to see
 first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +30,7 @@ def write_report(
     constants: pd.DataFrame | None = None,
     spmm: pd.DataFrame | None = None,
     declared: Sequence[Column] = (),
+    after: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv and quality.csv as given, and the
     tables of the sections (whole-model.csv, roles.csv, designs.csv ...) where there is something to fill them. These
@@ -38,7 +39,7 @@ def write_report(
     `timelines`: traces as reports/figures/timeline.py takes them. `constants`: what energies rest on, columns name,
     value, unit, node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks
     on GPUs, with the columns of reports/sections/spmm.py. `declared`: columns that targets have of their own; others
-    are shown by their names.
+    are shown by their names. `after`: of methods that go on from others, the one before each.
 
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither
     rows nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent."""
@@ -54,7 +55,7 @@ def write_report(
     for name, given in (("rows.csv", rows), ("quality.csv", quality)):
         if given is not None and not given.empty:
             write(name, csv_text(given))
-    report = report_of(gather(rows, quality, title, notes, timelines, constants, spmm, declared))
+    report = report_of(gather(rows, quality, title, notes, timelines, constants, spmm, declared, after))
     svgs: dict[str, bytes] = {}
     for section in report.sections:
         for name, table in section.files.items():

@@ -11,7 +11,8 @@ from workloads.errors import UserError
 from workloads.operations import Linear
 
 WHOLE = 1 << 40  # a block side that takes in any matrix
-SUMMED = ("nnz", "stored_values", "value_bytes", "metadata_bytes", "scale_bytes", "total_bytes")
+SUMMED = ("nnz", "stored_values", "value_bytes", "metadata_bytes", "scale_bytes", "total_bytes", "dense_bytes")
+NOTHING = {"stored_values": 0, "value_bytes": 0, "metadata_bytes": 0, "scale_bytes": 0}  # of a layer that is gone
 
 
 def storage_rows(
@@ -45,15 +46,19 @@ def storage_rows(
 def layer_rows(
     header: BundleHeader, layer: Linear, formats: Sequence[str], block: tuple[int, int], float_bits: int
 ) -> Iterator[dict[str, Any]]:
-    weights, mask = layer.weights, layer.weights.mask()
+    weights = layer.weights
+    height, width = layer.out_features, layer.in_features
     bits = weights.weight_bits or float_bits
-    sides = min(block[0], mask.rows), min(block[1], mask.cols)
+    sides = min(block[0], height), min(block[1], width)
+    unpruned = layer.unpruned or (height, width)
     facts = {
         "model": header.model_id,
         "layer": layer.name,
         "role": layer.role,
-        "out_features": mask.rows,
-        "in_features": mask.cols,
+        "out_features": height,
+        "in_features": width,
+        "unpruned_out_features": unpruned[0],
+        "unpruned_in_features": unpruned[1],
         "nnz": weights.nnz,
         "sparsity": layer.sparsity,
         "block": f"{sides[0]}x{sides[1]}",
@@ -65,9 +70,14 @@ def layer_rows(
         why = f"it runs as factors, {layer.factors.words}, which have no zeros"
         yield from ({**facts, "format": name, "feasible": False, "reason": why} for name in formats)
         return
-    quantized = weights.weight_bits is not None
-    rows, cols = block_sides(mask.rows, mask.rows), block_sides(mask.cols, mask.cols)
-    scales = int(scale_bits(rows, cols, weights.group_size, SCALE_BITS * quantized, bits * quantized).sum())
+    scales = scale_bytes(layer, height, width, bits)
+    dense = -(-unpruned[0] * unpruned[1] * bits // 8) + scale_bytes(layer, *unpruned, bits)
+    if layer.is_gone:
+        for name in formats:
+            facts |= {"format": name, **NOTHING, **ratios(NOTHING, dense, 0)}
+            yield {**facts, "feasible": True, "reason": "it was taken out"}
+        return
+    mask = weights.mask()
     for name in formats:
         try:
             values, metadata = stored(name, mask, *sides)
@@ -78,23 +88,33 @@ def layer_rows(
             "stored_values": int(values.sum()),
             "value_bytes": -(-int(values.sum()) * bits // 8),
             "metadata_bytes": -(-int(metadata.sum()) // 8),
-            "scale_bytes": -(-scales // 8),
+            "scale_bytes": scales,
         }
-        dense = -(-mask.rows * mask.cols * bits // 8) + sizes["scale_bytes"]
         yield {
             **facts,
             "format": name,
             **sizes,
-            **ratios(sizes, dense, mask.rows * mask.cols),
+            **ratios(sizes, dense, height * width),
             "feasible": True,
             "reason": "",
         }
+
+
+def scale_bytes(layer: Linear, height: int, width: int, bits: int) -> int:
+    """Of scales and zero points of a height x width matrix that is quantized as the layer; 0 of floats."""
+    weights = layer.weights
+    if weights.weight_bits is None:
+        return 0
+    group = None if weights.group_size in (None, layer.in_features) else weights.group_size
+    sides = block_sides(height, height), block_sides(width, width)
+    return -(-int(scale_bits(*sides, group, SCALE_BITS, bits).sum()) // 8)
 
 
 def ratios(sizes: dict[str, int], dense_bytes: int, weights: int) -> dict[str, Any]:
     total = sizes["value_bytes"] + sizes["metadata_bytes"] + sizes["scale_bytes"]
     return {
         "total_bytes": total,
+        "dense_bytes": dense_bytes,
         "bits_per_weight": 8 * total / weights if weights else None,
         "compression": dense_bytes / total if total else None,
     }
@@ -106,10 +126,8 @@ def summed(
     """The line of all layers that the format can store."""
     left_out = layers - len(rows)
     sums = {key: sum(row[key] for row in rows) for key in SUMMED}
-    weights = sum(row["out_features"] * row["in_features"] for row in rows)
-    dense = sum(
-        -(-row["out_features"] * row["in_features"] * row["weight_bits"] // 8) + row["scale_bytes"] for row in rows
-    )
+    left = sum(row["out_features"] * row["in_features"] for row in rows if row["bits_per_weight"] is not None)
+    unpruned = sum(row["unpruned_out_features"] * row["unpruned_in_features"] for row in rows)
     widths = {row["weight_bits"] for row in rows}
     return {
         "model": header.model_id,
@@ -117,9 +135,9 @@ def summed(
         "format": name,
         "block": "whole" if min(block) >= WHOLE else f"{block[0]}x{block[1]}",
         "weight_bits": widths.pop() if len(widths) == 1 else None,
-        "sparsity": 1 - sums["nnz"] / weights if weights else None,
+        "sparsity": 1 - sums["nnz"] / unpruned if unpruned else None,
         **sums,
-        **ratios(sums, dense, weights),
+        **ratios(sums, sums["dense_bytes"], left),
         "feasible": bool(rows),
         "reason": f"{left_out} of {layers} layers cannot be stored so and are left out" if left_out else "",
         "tool_version": __version__,

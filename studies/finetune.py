@@ -8,12 +8,14 @@ from pruning.block_job import Warn
 from pruning.forward.hidden_states import Progress
 from pruning.recovery.finetune import finetune, read_history
 from pruning.recovery.plan import Plan
-from pruning.saving.dense import check_target, check_whole
+from pruning.saving.dense import check_target
+from pruning.saving.packed_smaller import packable_form
 from studies.prune import SAVE_FORMATS, check_form, save
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
+from workloads.patterns import SMALLER
 
 
 def run_finetune(
@@ -23,15 +25,13 @@ def run_finetune(
     """Writes the trained bundle and, if `save_model` is given, the checkpoint in one of SAVE_FORMATS."""
     if save_format not in SAVE_FORMATS:
         raise unknown("`save_format`", save_format, SAVE_FORMATS)
-    check_form(save_format, masks.header.pattern, masks.header.method)
-    if save_format == "packed":
-        check_whole(masks)
+    check_form(save_format, SMALLER if masks.is_smaller else masks.header.pattern, masks.header.method)
+    if save_format == "packed" and masks.is_smaller:
+        packable_form(checkpoint, masks)
     if save_model is None:
         if save_format != "dense":
             raise UserError(f"`save_format={save_format}` needs a folder: `save_model`")
         return finetune(checkpoint, masks, plan, out, progress, warn)
-    if masks.is_smaller:
-        raise UserError(f"{masks.folder} took units out, and such a model cannot be saved yet; leave `save_model` out")
     if save_model.resolve() == out.resolve():
         raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
     check_target(save_model, checkpoint.folder)

@@ -15,8 +15,9 @@ from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.locking import writing
 from workloads.mask import PackedMask
-from workloads.patterns import DENSE
+from workloads.patterns import DENSE, SMALLER
 from workloads.selectors import EVERYTHING, Selection
+from workloads.steps import steps
 from workloads.synthetic import generate, parse_generator
 from workloads.treatment import check_fallback, treatment_of
 
@@ -73,14 +74,17 @@ def generated(
 
 
 def contents_text(bundle: MaskBundle) -> str:
-    """ "14 layers, sparsity 0.2500 (0.5000 in the 7 pruned, 7 left dense)" """
-    left = sum(entry.pattern == DENSE for entry in bundle.layers)
-    text = f"{len(bundle)} layers, sparsity {bundle.sparsity:.4f}"
-    return text + (
-        f" ({bundle.treated_sparsity:.4f} in the {len(bundle) - left} chosen, {left} left dense)"
-        if left and not bundle.is_smaller
-        else ""
-    )
+    """ "14 layers, sparsity 0.2500 (0.5000 in the 7 pruned, 7 left dense)"; of structured pruning what went, "14 layers
+    without 2 of 8 kv groups, sparsity 0.2500"; of several steps these too."""
+    masked = [entry for entry in bundle.layers if entry.pattern not in (DENSE, SMALLER)]
+    left = len(bundle) - len(masked)
+    went = f" without {bundle.removal.words}" if bundle.is_smaller else ""
+    text = f"{len(bundle)} layers{went}, sparsity {bundle.sparsity:.4f}"
+    if masked and left:
+        share = 1 - sum(entry.nnz for entry in masked) / sum(entry.layer.n_weights for entry in masked)
+        text += f" ({share:.4f} in the {len(masked)} chosen, {left} left dense)"
+    done = steps(bundle.header)
+    return text + (f"; steps: {', then '.join(done)}" if len(done) > 1 else "")
 
 
 def model_layers(model: str) -> list[Layer]:

@@ -1,7 +1,9 @@
 """The `[[methods]]` of a study file: an entry stands for one run per target and seed, or for a bundle of masks that is
 there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -30,8 +32,8 @@ NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 class StudyMethod(PruneConfig):
     """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
 
-    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `models`: names
-    of those it is run for, None = all.
+    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `after`: the
+    title of the run whose bundle it goes on from. `models`: names of those it is run for, None = all.
     """
 
     pattern: str = UNSTRUCTURED
@@ -60,7 +62,10 @@ class StudyMethod(PruneConfig):
             name = f"{self.method} {self.pattern}"
         asked = [self.rule, shown(self.allocation or ""), self.bits_text, self.selection.text]
         said = ", ".join(text for text in asked if text)
-        return f"{name} ({said})" if said else name
+        if self.after and self.method == NOT_PRUNED:
+            return f"{self.after} + {said}"
+        name = f"{name} ({said})" if said else name
+        return f"{self.after} + {name}" if self.after else name
 
     @property
     def bits_text(self) -> str:
@@ -165,6 +170,35 @@ def check_titles(entries: list[list[StudyMethod]]) -> None:
                     raise UserError(f"two methods would both be called {run.title!r}: give each a `label`")
         for run in runs:
             known.setdefault(run.title, []).append(run)
+
+
+def base_of(run: StudyMethod, runs: Sequence[StudyMethod]) -> StudyMethod | None:
+    """The run whose bundle it goes on from: of that title, and of its seed where there are several; None without
+    `after`. Raises UserError where none of those before it is meant, or more than one."""
+    if run.after is None:
+        return None
+    before = list(takewhile(lambda other: other is not run, runs))
+    named = [other for other in before if other.title == run.after]
+    if not named:
+        titles = list(dict.fromkeys(other.title for other in before)) or ["none"]
+        raise UserError(
+            f"`after` names {run.after!r}, which no entry before it is called; they are {', '.join(titles)}"
+        )
+    found = named if len(named) == 1 else [other for other in named if other.seed == run.seed]
+    if len(found) != 1:
+        raise UserError(
+            f"`after` names {run.after!r}, which has {len(named)} targets and seeds, and no single one with seed "
+            f"{run.seed}; give what is meant an entry of its own with a `label`"
+        )
+    base = found[0]
+    if GENERATED in (run.method, base.method) or base.of_attention:
+        raise UserError("`after` is for masks of a model's weights, not for generated ones or those of attention")
+    for name in run.models or ():
+        if not base.runs_for(name):
+            raise UserError(f"`after` names {run.after!r}, which is not run for model {name!r}")
+    if run.models is None and base.models is not None:
+        raise UserError(f"`after` names {run.after!r}, which is not run for all models; give the same `models`")
+    return base
 
 
 def share_a_model(one: StudyMethod, other: StudyMethod) -> bool:

@@ -17,10 +17,9 @@ def masks_name(model: StudyModel, method: StudyMethod) -> str:
     plain = selection.everything and method.fallback == REFUSE
     chosen = "" if plain else sha256_of([selection.only, selection.skip, method.fallback])[:8]
     quantized = slug(method.bits_text)
+    after = f"after {sha256_of(method.after)[:8]}" if method.after else ""
     return slug(model.name, shown(method.method or ""), method.pattern, method.sparsity, method.rule,
-        shown(method.allocation or ""), quantized,
-                sets,
-                chosen, method.seed)  # fmt: skip
+                shown(method.allocation or ""), quantized, sets, chosen, after, method.seed)  # fmt: skip
 
 
 def given_name(model: StudyModel, method: StudyMethod, bundle: MaskBundle) -> str:

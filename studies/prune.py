@@ -9,11 +9,12 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from checkpoints.model_folder import find_model
-from checkpoints.prunable import all_refs
+from pruning.applied import refs_of
 from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
 from pruning.data.calibration import read_calibration
 from pruning.forward.hidden_states import Progress
+from pruning.run.base import Base
 from pruning.run.driver import prune
 from pruning.run.estimate import estimate, runs_whole
 from pruning.run.make_recipe import make_recipe
@@ -21,6 +22,7 @@ from pruning.run.recipe import Recipe
 from pruning.saving.dense import check_target, save_pruned
 from pruning.saving.factored import save_factored
 from pruning.saving.packed import check_packable, save_packed
+from pruning.saving.packed_smaller import packable_form, save_packed_smaller
 from pruning.saving.smaller import save_smaller
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
@@ -47,7 +49,11 @@ def model_name(model: str) -> str:
 def recipe_for(model: str, checkpoint: Checkpoint, asked: PruneConfig, data: CalibrationConfig) -> Recipe:
     """Checks every setting before anything runs. Raises UserError for the first that cannot be."""
     recipe = make_recipe(asked)
-    recipe.treatment([ref.layer for block in all_refs(checkpoint) for ref in block])
+    if asked.after is not None:
+        base = MaskBundle.open(asked.after)
+        refs_of(checkpoint, base)
+        recipe = replace(recipe, base=Base(base))
+    recipe.treatment([ref.layer for block in recipe.refs(checkpoint) for ref in block])
     drawn = None
     if recipe.needs_calibration:
         if data.calibration is None:
@@ -101,19 +107,24 @@ def prune_and_save(
     progress: Progress,
     warn: Warn,
 ) -> MaskBundle:
-    check_form(save_format, recipe.method.leaves, recipe.method.name)
+    masks = recipe.base.masks
+    is_smaller = masks is not None and masks.is_smaller
+    check_form(save_format, SMALLER if is_smaller else recipe.method.leaves, recipe.method.name)
     if save_format == "packed":
         if recipe.quantization is None:
             raise UserError("`save_format=packed` holds quantized weights; say how many bits, for example `bits=4`")
         scaled = getattr(recipe.quantization.quantizer, "scale_search", False)
-        treatment = recipe.treatment([ref.layer for block in all_refs(checkpoint) for ref in block])
+        refs = [ref for block in recipe.refs(checkpoint) for ref in block]
+        treatment = recipe.treatment([ref.layer for ref in refs])
         if treatment.ungrouped and recipe.quantization.group_size:
             raise UserError(
                 f"a packed checkpoint has one grid, but {len(treatment.ungrouped)} matrices cannot take groups of "
                 f"{recipe.quantization.group_size}; choose a divisor, `fallback=skip`, or save the dense checkpoint "
                 "instead"
             )
-        check_packable(checkpoint, recipe.quantization.grid(torch.float32), scaled, treatment.treated)
+        check_packable(checkpoint, refs, recipe.quantization.grid(torch.float32), scaled, treatment.treated)
+        if masks is not None and is_smaller:
+            packable_form(checkpoint, masks)
     bundle = prune(checkpoint, recipe, out, progress, warn)
     save(checkpoint.folder, bundle, save_model, save_format, progress)
     return bundle
@@ -134,7 +145,7 @@ def check_form(save_format: str, leaves: str, method: str) -> None:
 def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progress: Progress) -> None:
     """Writes the pruned checkpoint, and on stderr what structured pruning's became."""
     if save_format == "packed":
-        save_packed(source, bundle, folder, progress)
+        (save_packed_smaller if bundle.is_smaller else save_packed)(source, bundle, folder, progress)
     elif save_format == "factored":
         save_factored(source, bundle, folder, progress)
         sys.stderr.write(f"wrote {folder}: a folder for ps.load_pruned, not for AutoModel (it has no such layers)\n")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pruning.config import CalibrationConfig
-from studies.method_entry import MethodEntry, Several, StudyMethod, check_titles, of_attention
+from studies.method_entry import MethodEntry, Several, StudyMethod, base_of, check_titles, of_attention
 from workloads.arguments import in_words, shown
 from workloads.errors import UserError, unknown
 from workloads.parsing import parse_toml
@@ -193,4 +193,10 @@ def _expanded(path: Path, entries: tuple[MethodEntry, ...]) -> tuple[StudyMethod
         check_titles(runs)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return tuple(run for entry in runs for run in entry)
+    every = tuple(run for entry in runs for run in entry)
+    for run in every:
+        try:
+            base_of(run, every)
+        except UserError as error:
+            raise UserError(f"{path}: {run.title}: {error}") from None
+    return every

@@ -192,11 +192,10 @@ class MaskBundle:
         entry = self.entry(name)
         if not entry.values:
             return {}
-        where = f"{self.folder}: layer {name} in {entry.values}"
+        where, kinds = f"{self.folder}: layer {name} in {entry.values}", self.kinds(name)
         try:
             with safe_open(self.folder / entry.values, framework="np") as shard:
-                kinds = [key.removeprefix(f"{name}.") for key in shard.keys() if key.rpartition(".")[0] == name]  # noqa: SIM118
-                tensors = {kind: shard.get_tensor(f"{name}.{kind}") for kind in sorted(kinds)}
+                tensors = {kind: shard.get_tensor(f"{name}.{kind}") for kind in kinds}
         except (SafetensorError, OSError, KeyError) as error:
             raise UserError(f"{where}: cannot be read ({error}); make the bundle again") from None
         except NO_NUMPY_TYPE:
@@ -206,6 +205,19 @@ class MaskBundle:
                 f"{where}: the values' hash differs from bundle.json: the file is damaged; make the bundle again"
             )
         return tensors
+
+    def kinds(self, name: str) -> list[str]:
+        """Of the tensors of `values`, without reading them. Raises UserError for a damaged shard."""
+        file = self.entry(name).values
+        if not file:
+            return []
+        try:
+            with safe_open(self.folder / file, framework="np") as shard:
+                return sorted(key.rpartition(".")[2] for key in shard.keys() if key.rpartition(".")[0] == name)  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"{self.folder}: layer {name} in {file}: cannot be read ({error}); make the bundle again"
+            ) from None
 
     @property
     def is_smaller(self) -> bool:

@@ -165,11 +165,13 @@ class BundleWriter:
         for kind, tensor in values.items():
             self._pending_values[f"{layer.name}.{kind}"] = np.ascontiguousarray(tensor)
 
-    def add_gone(self, layer: Layer) -> None:
-        """A matrix of a block or sub-layer that is taken out."""
+    def add_gone(self, layer: Layer, weight_bits: int | None = None, group_size: int | None = None) -> None:
+        """A matrix of a block or sub-layer that is taken out; its bits are those of the layers that it is summed up
+        with."""
         self._pending_entries.append(
-            LayerEntry(**dataclasses.asdict(layer), pattern=GONE, nnz=0, weight_bits=None, sha256="", shard="")
-        )
+            LayerEntry(**dataclasses.asdict(layer), pattern=GONE, nnz=0, weight_bits=weight_bits, sha256="", shard="",
+                       group_size=group_size)
+        )  # fmt: skip
 
     def remove(self, removal: Removal) -> None:
         """Writes what is taken out; once, before the first `commit`."""

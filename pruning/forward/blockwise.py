@@ -67,7 +67,8 @@ class BlockwiseModel:
         self._tails: dict[tuple[int, Shape], tuple[Any, ...] | None] = {}  # None: blocks return a tensor, not a tuple
         self._calls: dict[tuple[int, Shape], dict[int, BlockCall]] = {}
         self._own: dict[tuple[int, int], int] = {}  # (stack, packed states) -> how many of them are its own
-        self.causal = check_model(self) and checkpoint.family.kind is Kind.CAUSAL
+        with checkpoint.as_stored():
+            self.causal = check_model(self) and checkpoint.family.kind is Kind.CAUSAL
 
     def refs(self, number: int) -> list[LinearRef]:
         """The prunable matrices of a block."""
@@ -161,8 +162,9 @@ class BlockwiseModel:
     def _first_blocks(self) -> Iterator[None]:
         """The first block of every stack is loaded, where what it returns has to be seen for a new shape."""
         wanted = [n for stack, n in enumerate(self.starts) if self._needs_tail(stack)]
-        for number in wanted:
-            self.checkpoint.load_block(number)
+        with self.checkpoint.as_stored():  # what was taken out changes nothing of what they return besides
+            for number in wanted:
+                self.checkpoint.load_block(number)
         yield
         for number in wanted:
             self.checkpoint.release(self.blocks[number])

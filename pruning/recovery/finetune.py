@@ -18,10 +18,11 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
-from checkpoints.prunable import parameter_name, refs_left
+from checkpoints.prunable import parameter_name
+from pruning.applied import check_removal, refs_of
 from pruning.block_job import Warn
 from pruning.bundle_values import BIAS, to_values
-from pruning.evaluation.perplexity import check_masks, check_predicts, check_removal
+from pruning.evaluation.perplexity import check_predicts
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import Progress
 from pruning.parallel import one_thread_per_operation
@@ -84,8 +85,7 @@ def finetune(
     cannot be written; NotForThisModel for a model that predicts no next token.
     """
     check_trainable(checkpoint, masks, out)
-    refs = refs_left(checkpoint, masks.removal)
-    check_masks(refs, masks)
+    refs = refs_of(checkpoint, masks)
     chosen = plan.selection.names([ref.layer for block in refs for ref in block if ref.layer.name in masks])
     for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):
         check_grid(masks, ref)
@@ -256,7 +256,7 @@ def write_weights(session: Session, writer: BundleWriter, weights: list[MaskedWe
             if entry.name in writer.written:
                 continue
             if entry.pattern == GONE:
-                writer.add_gone(entry.layer)
+                writer.add_gone(entry.layer, entry.weight_bits, entry.group_size)
                 continue
             values = masks.values(entry.name)
             if entry.name in trained:

@@ -34,3 +34,11 @@ class Run:
     def pattern(self, name: str) -> NofM | None:
         """What a treated matrix shall follow."""
         return self.treatment.pattern(name, (self.sparsities.patterns or {}).get(name, self.recipe.pattern))
+
+    def names(self, number: int) -> list[str]:
+        """Of the matrices of a block in the model's order, of those too that were taken out."""
+        return self.recipe.base.names(number) or [ref.layer.name for ref in self.refs[number]]
+
+    def is_written(self, number: int) -> bool:
+        names = self.names(number)
+        return bool(names) and names[0] in self.writer.written

@@ -17,8 +17,8 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from checkpoints.prunable import all_refs, block_weights, parameter_name
 from pruning.allocations import LayerSparsities
+from pruning.applied import apply_bundle
 from pruning.block_job import BlockJob, Decision, Warn
-from pruning.bundle_values import factors_of, to_values
 from pruning.evidence.gradients import gradient_file, read_gradients
 from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need, gradient_sums
@@ -27,11 +27,12 @@ from pruning.forward.feeding import check_data, first_sample
 from pruning.forward.hidden_states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
 from pruning.forward.shared import SharedWeights
 from pruning.methods.method import Evidence
-from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
 from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
+from pruning.run.base import check_base, check_more
 from pruning.run.context import Run
+from pruning.run.entries import add_all, apply
 from pruning.run.gradients import gather_gradients
 from pruning.run.layer_sparsities import layer_sparsities
 from pruning.run.recipe import Recipe
@@ -40,17 +41,20 @@ from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
 from workloads.locking import writing
-from workloads.mask import PackedMask
-from workloads.patterns import DENSE
 from workloads.treatment import Treatment
 
 
 def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
     """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
 
-    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, and folders that
-    cannot be written or that another process writes to.
+    Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, a base bundle that
+    does not fit, and folders that cannot be written or that another process writes to.
     """
+    if recipe.base.masks is not None:
+        if out.resolve() == recipe.base.masks.folder.resolve():
+            raise UserError(f"`out` and `after` are both {out}; the new bundle needs a folder of its own")
+        check_base(recipe.base, checkpoint, recipe.method)
+        apply_bundle(checkpoint, recipe.base.masks)
     refs = all_refs(checkpoint)
     recipe.treatment([ref.layer for block in refs for ref in block])
     if recipe.calibration is not None:
@@ -61,7 +65,7 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
         if not writer.finished:
             with one_thread_per_operation():
                 run = start(checkpoint, recipe, writer, refs, progress, warn)
-                if isinstance(recipe.method, StructuredMethod):
+                if recipe.takes_out:
                     prune_structured(run)
                 elif recipe.needs & ACTIVATIONS:
                     prune_with_activations(run)
@@ -82,13 +86,15 @@ def start(
     """Everything that comes before the first block: checks, allocation, gradients. Nothing is left of it if it
     fails."""
     begun = bool(writer.written)
-    gathers = bool(recipe.needs & GRADIENTS) and not isinstance(recipe.method, StructuredMethod)  # they do it later
+    gathers = bool(recipe.needs & GRADIENTS) and not recipe.takes_out  # structured methods do it later
     treatment = recipe.treatment([ref.layer for block in refs for ref in block])
     treated = [[ref for ref in block if ref.layer.name in treatment.treated] for block in refs]
     try:
         if not begun:
             for text in treatment.words(recipe.pattern, recipe.quantization.group_size if recipe.quantization else 0):
                 warn(text)
+            if recipe.method.prunes and recipe.pattern is None:
+                check_more(recipe.base, treatment.treated, recipe.sparsity)
             check_weights(checkpoint, refs, progress)
             if recipe.allocation is not None or gathers:
                 writer.begin()
@@ -131,6 +137,9 @@ def make_keeper(
     def keep_own(ref: LinearRef, scores: torch.Tensor) -> torch.Tensor:
         name = ref.layer.name
         pattern = treatment.pattern(name, patterns.get(name, asked))
+        before = recipe.base.keep(name)
+        if before is not None:  # what is pruned already goes first
+            scores = scores.masked_fill(~before.to(scores.device), -torch.inf)
         return by_rule(scores, sparsities.sparsity[name]) if pattern is None else keep_by_pattern(scores, pattern)
 
     if recipe.rule != "global" or asked is not None:
@@ -152,10 +161,10 @@ def prune_weights(run: Run) -> None:
     """Methods that need no hidden states."""
     for number in range(len(run.refs)):
         run.progress("pruning", number, len(run.refs))
-        if not run.refs[number]:
+        if not run.names(number):
             continue
         block = run.checkpoint.load_block(number)
-        if run.refs[number][0].layer.name not in run.writer.written:
+        if not run.is_written(number):
             add_all(run, number, decide(run, make_job(run, number, block)) if run.treated[number] else {})
             run.writer.commit()
         elif run.recipe.rule == "global" and run.treated[number]:  # counts the ties it has taken
@@ -173,7 +182,7 @@ def prune_with_activations(run: Run) -> None:
     model.embed(first_sample(data))  # methods that learn run single sequences
     run.checkpoint.release(run.checkpoint.model)
     shared = SharedWeights(run.checkpoint, folder)
-    first = max((n + 1 for n, b in enumerate(run.refs) if b and b[0].layer.name in run.writer.written), default=0)
+    first = max((n + 1 for n in range(count) if run.is_written(n)), default=0)
     last = max(number for number, block in enumerate(run.treated) if block)
     streams: Streams = {"inputs": embedded} | ({"dense": embedded} if Need.DENSE in run.recipe.needs else {})
     if 0 < first <= last:
@@ -291,16 +300,17 @@ def grid_of(run: Run, ref: LinearRef) -> QuantizationGrid:
 
 
 def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
-    """The method's decisions, quantized if the recipe says so and the method has not done it (methods 18.6)."""
+    """The method's decisions, within the masks of the base, quantized if the recipe says so and the method has not done
+    it (methods 18.6)."""
     recipe, quantization = run.recipe, run.recipe.quantization
-    decisions = recipe.method.decide(job)
+    decisions = recipe.base.within(recipe.method.decide(job))
     if quantization is None or recipe.quantizes_jointly:
         return decisions
     job.grid = partial(grid_of, run)
     if quantization.quantizer.order == "prune-first":
         return quantization.quantizer.apply(job, decisions)
-    dense = {name: Decision(torch.ones_like(decision.keep)) for name, decision in decisions.items()}
-    made = quantization.quantizer.apply(job, dense)
+    whole = {name: Decision(torch.ones_like(decision.keep)) for name, decision in decisions.items()}
+    made = quantization.quantizer.apply(job, recipe.base.within(whole))
     masked = {}
     for name, decision in decisions.items():
         quantized = made[name].quantized
@@ -308,51 +318,3 @@ def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
         quantized = quantized.masked(decision.keep)
         masked[name] = Decision(decision.keep, quantized.dequantize(), quantized)
     return masked
-
-
-@torch.no_grad()
-def apply(run: Run, number: int, block: nn.Module, decisions: dict[str, Decision]) -> None:
-    """Writes the decisions into the block, rounded as they are stored."""
-    for ref in run.treated[number]:
-        decision, matrix = decisions[ref.layer.name], ref.matrix(block)
-        weight = decision.stored(run.checkpoint.stored_dtype(parameter_name(ref)))
-        if weight is not None:
-            matrix.copy_(weight)
-        matrix.masked_fill_(~decision.keep.to(matrix.device), 0)
-
-
-def add_all(run: Run, number: int, decisions: dict[str, Decision]) -> None:
-    """The entries of a block, in its own order: what was decided, and whole what was left alone."""
-    for ref in run.refs[number]:
-        if ref.layer.name in decisions:
-            add(run, ref, decisions[ref.layer.name])
-        else:
-            run.writer.add(ref.layer, PackedMask.dense(*ref.layer.shape), DENSE)
-
-
-def add(run: Run, ref: LinearRef, decision: Decision) -> None:
-    layer = ref.layer
-    dead_rows = int((~decision.keep.any(dim=1)).sum())
-    if dead_rows:
-        run.warn(f"{layer.name}: {dead_rows} of {layer.out_features} rows lost every weight")
-    stored = run.checkpoint.stored_dtype(parameter_name(ref))
-    values = to_values(decision, stored)
-    weight = decision.stored(stored)
-    if weight is not None and not bool(torch.isfinite(weight).all()):
-        raise UserError(
-            f"{layer.name}: its new weights do not fit into {str(stored).removeprefix('torch.')}; raise the damping or "
-            "give more `samples`"
-        )
-    if decision.factors is not None:
-        run.writer.add_factored(layer, factors_of(decision.factors), values)
-        return
-    promised = run.recipe.method.promises(run.pattern(layer.name))
-    grid = decision.quantized.grid if decision.quantized is not None else None
-    run.writer.add(
-        layer,
-        PackedMask.from_dense(decision.keep.cpu().numpy()),
-        str(promised) if promised else "unstructured",
-        grid.bits if grid else None,
-        grid.width(layer.in_features) if grid else None,
-        values,
-    )

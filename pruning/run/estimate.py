@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from checkpoints.checkpoint import Checkpoint
-from checkpoints.prunable import all_refs
 from pruning.evidence.needs import GRADIENTS, Need
 from pruning.forward.hidden_states import BATCH_TOKENS
 from pruning.methods.structured.method import StructuredMethod
@@ -37,7 +36,7 @@ class Estimate:
 def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
     """From shapes alone; no weights are read. Activations are counted as 8 vectors of the widest layer a token, three
     times as many where a method trains."""
-    refs = all_refs(checkpoint)
+    refs = recipe.refs(checkpoint)
     layers = [ref.layer for block in refs for ref in block]
     treatment = recipe.treatment(layers)
     treated = [layer for layer in layers if layer.name in treatment.treated]

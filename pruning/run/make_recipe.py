@@ -45,14 +45,21 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
     for name in ("pattern", "bits", "group_size", "quantizer", "allocation", "only", "skip", "fallback"):
         if getattr(asked, name) not in (None, (), UNSTRUCTURED, REFUSE):
             raise UserError(
-                f"{method.name} takes whole units out and has no `{name}`; save the smaller model and prune that one "
-                f"with `{name}`"
+                f"{method.name} takes whole units out and has no `{name}`; give it to a second run, `after` the bundle "
+                f"of this one"
             )
+    if asked.after is not None:
+        raise UserError(
+            f"{method.name} takes whole units out of the unpruned model, so it cannot come `after` {asked.after}; run "
+            "it first, and masks or bits `after` it"
+        )
 
 
 def check_factorized(method: PruningMethod, asked: PruneConfig) -> None:
     """Raises UserError for settings that have no meaning for factors."""
-    for name in ("pattern", "bits", "group_size", "quantizer", "fallback") if method.leaves == FACTORED else ():
+    if method.leaves != FACTORED:
+        return
+    for name in ("pattern", "bits", "group_size", "quantizer", "fallback", "after"):
         if getattr(asked, name) not in (None, UNSTRUCTURED, REFUSE):
             raise UserError(f"{method.name} makes dense factors and has no `{name}`; leave it out")
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
+from checkpoints.discovery import LinearRef
+from checkpoints.prunable import refs_left
 from pruning.allocations import Allocation
 from pruning.component import Component
 from pruning.config import PruneConfig, is_setting
@@ -11,25 +13,27 @@ from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
 from pruning.methods import PruningMethod
 from pruning.quantizers import Quantization
+from pruning.run.base import UNPRUNED, Base
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.errors import NotForThisModel
 from workloads.layers import Layer
-from workloads.patterns import UNSTRUCTURED, NofM
+from workloads.patterns import SMALLER, UNSTRUCTURED, NofM
 from workloads.selectors import what_there_is
+from workloads.steps import AFTER
 from workloads.treatment import REFUSE, Treatment, treatment_of
 
 # Settings that a header records looked up, or in fields of its own; any other it records as it was given.
 LOOKED_UP = frozenset(
     {"method", "sparsity", "pattern", "rule", "set", "bits", "group_size", "quantizer", "allocation", "only", "skip",
-     "fallback", "seed", "multiple_of"}
+     "fallback", "seed", "multiple_of", "after"}
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What was asked for, looked up and checked. allocation None = the same sparsity everywhere, quantization None =
-    float weights. Targets hold for the layers that were chosen."""
+    float weights. `base`: what it goes on from. Targets hold for the layers that were chosen, of what is left."""
 
     asked: PruneConfig
     method: PruningMethod
@@ -40,6 +44,7 @@ class Recipe:
     quantization: Quantization | None = None
     model_id: str = ""
     calibration: Calibration | None = None
+    base: Base = UNPRUNED
 
     @property
     def parts(self) -> list[Component]:
@@ -71,6 +76,11 @@ class Recipe:
         return needs
 
     @property
+    def takes_out(self) -> bool:
+        """Whether it makes matrices smaller."""
+        return self.method.leaves == SMALLER
+
+    @property
     def quantizes_jointly(self) -> bool:
         """Whether the method puts weights on their grids itself, inside its own optimisation."""
         quantization = self.quantization
@@ -84,6 +94,11 @@ class Recipe:
     def needs_calibration(self) -> bool:
         return bool(self.needs) or (self.allocation is not None and self.allocation.needs_calibration)
 
+    def refs(self, checkpoint: Checkpoint) -> list[list[LinearRef]]:
+        """The prunable matrices of every block in the sizes that the base leaves; before blocks are loaded without
+        what it takes out."""
+        return refs_left(checkpoint, self.base.removal)
+
     def treatment(self, layers: list[Layer]) -> Treatment:
         """What every layer of a model gets. Raises NotForThisModel as `treatment_of`, and where the method is for none
         of them or cannot work with one."""
@@ -91,7 +106,13 @@ class Recipe:
         taken = [layer for layer in layers if self.method.takes(layer)]
         if not taken:
             raise NotForThisModel(f"{self.method.name} is for none of these matrices: {what_there_is(layers)}")
-        made = treatment_of(taken, self.asked.selection, self.pattern, size, self.fallback)
+        try:
+            made = treatment_of(taken, self.asked.selection, self.pattern, size, self.fallback)
+        except NotForThisModel as error:
+            masks, multiple = self.base.masks, self.pattern.m if self.pattern is not None else size
+            if masks is None or not masks.is_smaller or not multiple:
+                raise
+            raise NotForThisModel(f"{error}; or make {masks.folder} with `multiple_of={multiple}`") from None
         for layer in taken:
             if layer.name in made.treated:
                 self.method.check_layer(layer)
@@ -117,13 +138,22 @@ class Recipe:
         promised = self.method.promises(self.pattern)
         if self.pattern is not None and promised is None:
             settings["runs"] = str(self.pattern)
+        method, pattern = self.method.name, self.method.leaves or str(promised or UNSTRUCTURED)
+        target = None if self.method.settles else self.sparsity
+        if self.base.masks is not None:
+            before = self.base.masks.header
+            settings[AFTER] = self.base.facts
+            if not self.method.prunes:  # what it is named after, and what was pruned before
+                assert self.quantization is not None
+                method, pattern, target = self.quantization.quantizer.name, before.pattern, before.target_sparsity
+            method = f"{before.method}+{method}"
         return BundleHeader(
             model_id=self.model_id,
-            method=self.method.name,
-            pattern=self.method.leaves or str(promised or UNSTRUCTURED),
+            method=method,
+            pattern=pattern,
             parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
             seed=self.seed,
-            target_sparsity=None if self.method.settles else self.sparsity,
+            target_sparsity=target,
             model_config={
                 **checkpoint.config.to_dict(),
                 "weights_sha256": checkpoint.sha256(),

@@ -22,9 +22,9 @@ from checkpoints.prunable import all_refs, parameter_name
 from checkpoints.smaller import Smaller
 from checkpoints.weight_files import REMOVAL_NAME, SMALLER_INDEX
 from checkpoints.weights import SafetensorsWeights
+from pruning.applied import check_masks
 from pruning.bundle_values import read_weight
 from pruning.data.tokenizer import load_tokenizer
-from pruning.evaluation.perplexity import check_masks
 from pruning.forward.hidden_states import Progress
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError

@@ -14,8 +14,8 @@ from checkpoints.discovery import LinearRef
 from checkpoints.factored import tensors_of
 from checkpoints.prunable import all_refs, parameter_name
 from checkpoints.smaller import Smaller
+from pruning.applied import check_masks
 from pruning.bundle_values import read_factors
-from pruning.evaluation.perplexity import check_masks
 from pruning.forward.hidden_states import Progress
 from pruning.saving.dense import block_shards, check_target, save_shards, shard_tensors
 from workloads.bundle import MaskBundle

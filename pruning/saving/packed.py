@@ -28,8 +28,8 @@ from torch import nn
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from checkpoints.prunable import all_refs, parameter_name
+from pruning.applied import check_masks
 from pruning.bundle_values import read_quantized
-from pruning.evaluation.perplexity import check_masks
 from pruning.forward.hidden_states import Progress
 from pruning.quantization_grid import QuantizationGrid, Quantized
 from pruning.saving.dense import block_shards, check_target, check_whole, save_shards, shard_tensors
@@ -119,10 +119,11 @@ def scaled_inputs(where: str) -> UserError:
     )
 
 
-def check_packable(checkpoint: Checkpoint, grid: QuantizationGrid, scales_inputs: bool, names: frozenset[str]) -> None:
-    """What can be known before the layers `names` are pruned. Raises UserError as `plan_packing`."""
+def check_packable(
+    checkpoint: Checkpoint, refs: list[LinearRef], grid: QuantizationGrid, scales_inputs: bool, names: frozenset[str]
+) -> None:
+    """What can be known before the layers `names` of `refs` are pruned. Raises UserError as `plan_packing`."""
     require_library()
-    refs = [ref for block in all_refs(checkpoint) for ref in block]
     if scales_inputs:
         raise scaled_inputs(f"{checkpoint.folder}: {refs[0].layer.name}")
     packing = Packing(grid, names)

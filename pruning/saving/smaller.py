@@ -21,8 +21,8 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef, find_refs
 from checkpoints.prunable import parameter_name
 from checkpoints.smaller import Smaller
+from pruning.applied import check_removal
 from pruning.bundle_values import read_biases
-from pruning.evaluation.perplexity import check_removal
 from pruning.forward.hidden_states import Progress
 from pruning.saving.dense import Shard, block_keys, check_target, in_file_form, save_shards, shard_tensors
 from pruning.saving.plain import Plain, plain_form
@@ -114,12 +114,16 @@ def block_tensors(checkpoint: Checkpoint, keys: list[str], refs: list[LinearRef]
         tensors[key].masked_fill_(~keep, 0)
     for key, keep in in_file_form(checkpoint, kept_parts(checkpoint, refs, form.removal)).items():
         tensors[key] = left_of(tensors[key], keep, f"{checkpoint.folder}: {key}")
-    new_number = number - sum(other < number for other in form.removal.blocks)
-    path = checkpoint.block_paths[number]
+    path, new = checkpoint.block_paths[number], new_number(form.removal, number)
     for ref in refs:
         if ref.expert is None:
-            add_bias(checkpoint, tensors, ref, form, f"{path.rpartition('.')[0]}.{new_number}")
-    return {renumbered(checkpoint, key, path, new_number): tensor for key, tensor in tensors.items()}
+            add_bias(checkpoint, tensors, ref, form, f"{path.rpartition('.')[0]}.{new}")
+    return {renumbered(checkpoint, key, path, new): tensor for key, tensor in tensors.items()}
+
+
+def new_number(removal: Removal, number: int) -> int:
+    """Of a block that stays, among those that do."""
+    return number - sum(other < number for other in removal.blocks)
 
 
 def keys_within(checkpoint: Checkpoint, removal: Removal, number: int) -> list[str]:

@@ -17,11 +17,13 @@ from reports.sections.quality import perplexity
 from reports.sections.roles import roles
 from reports.sections.sources import sources
 from reports.sections.spmm import spmm
+from reports.sections.steps import steps
 from reports.sections.what_was_run import what_was_run
 from reports.sections.whole_model import what_cannot_run, whole_model
 
 SECTIONS = [
     whole_model,
+    steps,
     sources,
     by_tokens,
     phases,

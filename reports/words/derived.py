@@ -149,6 +149,12 @@ DERIVED_COLUMNS = (
         "perplexity_limit", "float", "the most that a run may have", heading="Perplexity up to", printed="perplexity"
     ),
     Column("perplexity_limit_ratio", "float", "times the unpruned model's", heading="Times dense", printed="ratio"),
+    Column(
+        "step_speedup", "float", "time of the step before / time", heading="Against the step before", printed="speedup"
+    ),
+    Column(
+        "total_speedup", "float", "time of the unpruned model / time", heading="Against unpruned", printed="speedup"
+    ),
     Column("kind", "text", "masks, an N:M pattern, smaller matrices, bits of weights", heading="Kind"),
     Column("run", "text", "the fastest of its kind within the limit", heading="Run", short="by"),
     Column("dense_perplexity", "float", "the unpruned model on the same text", printed="perplexity"),

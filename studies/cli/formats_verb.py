@@ -9,7 +9,7 @@ from workloads.errors import UserError
 COLUMNS = (
     "layer", "out_features", "in_features", "sparsity", "format", "block", "weight_bits", "value_bytes",
     "metadata_bytes",
-    "scale_bytes", "total_bytes", "bits_per_weight", "compression", "reason",
+    "scale_bytes", "total_bytes", "dense_bytes", "bits_per_weight", "compression", "reason",
 )  # fmt: skip
 
 
@@ -24,7 +24,8 @@ def formats(
     format: str = "table",
     out: Path | None = None,
 ) -> None:
-    """Exact bytes of every layer of BUNDLE (or of --mask) in each weight format: values, metadata, group scales.
+    """Exact bytes of every layer of BUNDLE (or of --mask) in each weight format: values, metadata, group scales; beside
+    them those of the unpruned matrix, stored dense at the same bits.
 
     Parameters
     ----------

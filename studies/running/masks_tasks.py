@@ -46,11 +46,12 @@ class Masks:
 
 @dataclass(frozen=True, eq=False)
 class MasksTask(Task):
-    """Of one model and one method."""
+    """Of one model and one method. `needs`: the masks that it goes on from, if any."""
 
     place: Place
     model: StudyModel
     method: StudyMethod
+    needs: Sequence["MasksTask"] = ()
 
     @property
     def title(self) -> str:
@@ -117,7 +118,8 @@ class PrunedMasks(BundleTask):
         drawn = self.place.text_sha256(model.calibration or "")
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(self.method), "label": ""}]
         code = [code_sha256(PRUNING), *foreign_code(self.method)]
-        return sha256_of([settings, drawn, model_files_sha256(self.place, model), *code])
+        before = [masks.sha256 for masks in inputs]
+        return sha256_of([settings, drawn, model_files_sha256(self.place, model), *before, *code])
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
         from studies.prune import open_checkpoint, recipe_for, run_prune
@@ -127,7 +129,9 @@ class PrunedMasks(BundleTask):
         def prune(folder: Path) -> MaskBundle:
             checkpoint = open_checkpoint(self.place.beside_or_name(model.path), model.dtype)
             calibration = self.place.beside_or_name(model.calibration) if model.calibration else None
-            recipe = recipe_for(model.name, checkpoint, self.method, replace(model, calibration=calibration))
+            after = str(inputs[0].folder) if inputs else None
+            asked, data = replace(self.method, after=after), replace(model, calibration=calibration)
+            recipe = recipe_for(model.name, checkpoint, asked, data)
             return run_prune(checkpoint, recipe, folder, None, "dense", progress, warn)
 
         store.make_bundle(masks_name(model, self.method), key, prune)

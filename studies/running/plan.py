@@ -1,10 +1,11 @@
 """The tasks of a study, in the order in which one process makes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from studies.entries import executed, targets_of
-from studies.method_entry import GENERATED, StudyMethod
+from studies.method_entry import GENERATED, StudyMethod, base_of
 from studies.running.masks_tasks import AttentionGiven, GeneratedMasks, GivenMasks, MasksTask, PrunedMasks, ShapesAlone
 from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.task import Place, Task
@@ -45,8 +46,11 @@ class Plan:
         for model in self.study.models:
             if model.evaluated:
                 tasks.append(QualityTask(self.place, model))
+            made: dict[int, MasksTask] = {}  # by a method's id
             for method in self.methods_of(model):
-                masks = self.masks_task(model, method)
+                base = base_of(method, self.study.methods)
+                masks = self.masks_task(model, method, () if base is None else (made[id(base)],))
+                made[id(method)] = masks
                 tasks.append(masks)
                 if model.evaluated and not method.of_attention:
                     tasks.append(QualityTask(self.place, model, method, (masks,)))
@@ -56,13 +60,13 @@ class Plan:
                     tasks.append(LayersTask(*run, self.fresh))
         return tasks
 
-    def masks_task(self, model: StudyModel, method: StudyMethod) -> MasksTask:
+    def masks_task(self, model: StudyModel, method: StudyMethod, needs: Sequence[MasksTask] = ()) -> MasksTask:
         kind: type[MasksTask] = GivenMasks if method.masks else PrunedMasks
         if method.of_attention:
             kind = AttentionGiven
         elif method.method == GENERATED:
             kind = ShapesAlone if self._shapes_suffice(model, method) else GeneratedMasks
-        return kind(self.place, model, method)
+        return kind(self.place, model, method, needs)
 
     def _shapes_suffice(self, model: StudyModel, method: StudyMethod) -> bool:
         targets = [target for on, _ in self.places_of(model, method) for target in self.targets[id(on)]]

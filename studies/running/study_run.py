@@ -97,7 +97,8 @@ class StudyRun:
         spmm = None if rows is None else spmm_table(rows)
         timelines = joined(self.timelines)
         title, own = self.study.file.title, columns_for(rows, targets)
-        files = write_report(rows, quality, self.out, title, notes, timelines, constants, spmm, own)
+        after = {method.title: str(method.after) for method in self.study.methods if method.after}
+        files = write_report(rows, quality, self.out, title, notes, timelines, constants, spmm, own, after)
         print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)
         print(f"\nreport: {files['report.html']}")
         return files

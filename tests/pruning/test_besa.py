@@ -129,7 +129,7 @@ def test_budgets_that_never_move_give_wanda(granularity: str, sparsity: float, l
 
 def test_it_learns(llama: Path, tmp_path: Path) -> None:
     """Budgets move, rows differ, and the block's output error, on the sequences it learned from, is below Wanda's."""
-    from pruning.evaluation.perplexity import apply_masks
+    from pruning.applied import apply_masks
     from pruning.forward.blockwise import BlockwiseModel
     from pruning.training import output_error
 

@@ -14,8 +14,9 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
 from checkpoints.discovery import discover_layers
 from checkpoints.prunable import all_refs, shared_refs
+from pruning.applied import apply_masks
 from pruning.data.calibration import Calibration, read_calibration
-from pruning.evaluation.perplexity import apply_masks, perplexity
+from pruning.evaluation.perplexity import perplexity
 from pruning.evidence.moments import InputWatch
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.calls import first_output

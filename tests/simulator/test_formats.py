@@ -1,6 +1,7 @@
 """Weight formats against encoders that write every number with its width."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from studies.cli.main import main
 from workloads import BundleHeader, PackedMask
 from workloads.bundle import LayerEntry
 from workloads.errors import UserError
+from workloads.operations import Linear, Weights
 
 
 class Bits:
@@ -197,3 +199,18 @@ def test_the_verb(tmp_path, capsys) -> None:
         message = capsys.readouterr().err
         assert said in message
         assert message.count("\n") == 1
+
+
+def test_the_baseline_is_the_unpruned_dense_matrix():
+    """A 4 x 6 matrix at 4 bits of which 2 x 4 is left, one scale (16 bits) and zero point (4) a row; a layer that is
+    gone."""
+    weights = Weights("unstructured", 8, "", partial(PackedMask.dense, 2, 4), 4, 4)
+    small = Linear("a", "down", 0, 2, 4, weights, (4, 6))
+    gone = Linear("b", "o", 1, 4, 2, Weights("gone", 0, "", partial(PackedMask.dense, 4, 2), 4, 2))
+    one, other, every = storage_rows(BundleHeader("m", "x"), [small, gone], ["dense"], (64, 64), 16)
+    assert (one["value_bytes"], one["scale_bytes"], one["total_bytes"]) == (4, 5, 9)
+    assert one["dense_bytes"] == 24 / 2 + 4 * 20 / 8
+    assert one["compression"] == pytest.approx(22 / 9)
+    assert (other["total_bytes"], other["dense_bytes"]) == (0, 8 / 2 + 4 * 20 / 8)
+    assert (every["total_bytes"], every["dense_bytes"], every["bits_per_weight"]) == (9, 36, 9)
+    assert every["sparsity"] == pytest.approx(1 - 8 / 32)

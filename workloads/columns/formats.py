@@ -8,8 +8,12 @@ FORMAT_COLUMNS = (
     Column("role", "text", "q k v o gate up down, fused or expert variants"),
     Column("out_features", "int", "rows of the weight matrix", heading="Outputs"),
     Column("in_features", "int", "columns of the weight matrix", heading="Inputs"),
+    Column("unpruned_out_features", "int", "rows before some were taken out of the matrix"),
+    Column("unpruned_in_features", "int", "columns before some were taken out of the matrix"),
     Column("nnz", "int", "kept weights", heading="Kept weights", printed="amount"),
-    Column("sparsity", "float", "share of zeros, 0..1", printed="share", short="sparsity (%)"),
+    Column(
+        "sparsity", "float", "share of zeros, and of what was taken out, 0..1", printed="share", short="sparsity (%)"
+    ),
     Column("format", "text", "how the weights are stored"),
     Column(
         "block",
@@ -25,13 +29,13 @@ FORMAT_COLUMNS = (
     Column("metadata_bytes", "int", "of bitmaps, indices, run lengths and pointers"),
     Column("scale_bytes", "int", "of scales and zero points, where weights are quantized"),
     Column("total_bytes", "int", "the sum of the three"),
-    Column("bits_per_weight", "float", "total bits / (out_features x in_features)"),
     Column(
-        "compression",
-        "float",
-        "bytes of the dense matrix at the same weight bits, scales included / total_bytes; below 1 is larger",
-        printed="ratio",
+        "dense_bytes",
+        "int",
+        "of the unpruned matrix, stored dense at the same weight bits, scales and zero points included",
     ),
+    Column("bits_per_weight", "float", "total bits / (out_features x in_features)"),
+    Column("compression", "float", "dense_bytes / total_bytes; below 1 is larger", printed="ratio"),
     Column("feasible", "bool", "False: the format cannot store the mask"),
     Column("reason", "text", "why not"),
     Column("mask_sha256", "text", "hash of the mask", heading="Hash of the mask"),

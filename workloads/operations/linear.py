@@ -65,8 +65,12 @@ class Linear(Operation):
         return self.unpruned is not None or self.is_gone or self.factors is not None
 
     def before(self) -> "Linear":
-        """The unpruned layer, where something was taken out, or it became a product of factors."""
-        return self._whole(*(self.unpruned or (self.out_features, self.in_features)), DENSE)
+        """The unpruned layer, where something was taken out, or it became a product of factors; at the same bits, as
+        dense baselines are everywhere, with one scale a row where what is left has one."""
+        rows, cols = self.unpruned or (self.out_features, self.in_features)
+        whole, group = self._whole(rows, cols, DENSE), self.weights.group_size
+        group = cols if group == self.in_features else group
+        return replace(whole, weights=replace(whole.weights, weight_bits=self.weights.weight_bits, group_size=group))
 
     @property
     def parts(self) -> list[tuple[int, "Linear"]]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks, find_refs
+from pruning.bundle_values import read_weight
 from pruning.structured.units import LAYOUTS, groups_of
 from validation.conformance.tiny_models import load_whole
 from workloads.bundle import BundleHeader, MaskBundle
@@ -80,7 +81,7 @@ def take_out(
 @torch.no_grad()
 def masked_logits(model: Path, bundle: MaskBundle, ids: torch.Tensor) -> torch.Tensor:
     """Logits of the whole model with the columns of o and down of what went at zero (of whole blocks all, and their
-    biases), other weights under the masks, and the bundle's biases."""
+    biases), other weights under the masks, the bundle's own in their places, and its biases."""
     full = load_whole(model)
     path, blocks = find_blocks(full)
     removal = bundle.removal
@@ -98,6 +99,9 @@ def masked_logits(model: Path, bundle: MaskBundle, ids: torch.Tensor) -> torch.T
                 cut = removal.cuts[name]
                 matrix[:, torch.from_numpy(~cut.cols)] = 0
                 rows, cols = np.flatnonzero(cut.rows), np.flatnonzero(cut.cols)
+            weight = read_weight(bundle, name)
+            if weight is not None:
+                matrix[torch.from_numpy(rows)[:, None], torch.from_numpy(cols)] = weight.to(matrix.dtype)
             pruned = np.argwhere(~bundle[name].to_dense())
             matrix[torch.from_numpy(rows[pruned[:, 0]]), torch.from_numpy(cols[pruned[:, 1]])] = 0
             bias = bundle.values(name).get("bias")

@@ -15,6 +15,7 @@ from pruning.evaluation.perplexity import perplexity
 from pruning.saving import dense as saving
 from pruning.saving.dense import save_pruned
 from pruning.saving.packed import save_packed
+from pruning.saving.packed_smaller import save_packed_smaller
 from pruning.saving.smaller import save_smaller
 from tests.pruning.saving.removals import even, masked_logits, take_out, uneven, whole
 from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
@@ -214,6 +215,8 @@ def test_what_cannot_be_saved_is_said_in_a_line(tmp_path: Path) -> None:
     for saver in (save_packed, save_pruned):
         with pytest.raises(UserError, match="takes 1 of 4 kv groups, 36 of 96 neurons out"):
             saver(source, bundle, tmp_path / "no", quiet)
+    with pytest.raises(UserError, match="holds no quantized weights to pack"):
+        save_packed_smaller(source, bundle, tmp_path / "no", quiet)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("...")
     with pytest.raises(UserError, match="is not empty"):
