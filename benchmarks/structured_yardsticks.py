@@ -20,6 +20,11 @@ from safetensors.numpy import load_file, save_file
 
 import prunesim as ps
 
+# The uniform candidate of evolution, with each reformation.
+UNSEARCHED: list[dict[str, Any]] = [
+    {"generations": 1, "population": 1, "mutations": 0, "crossovers": 0, "reform": reform}
+    for reform in ("none", "exact", "admm")
+]
 # (method, its settings, released perplexity at 20 and 50 %)
 OF_NEURONS = [
     ("cfsp", {"count": "released", "slope": 1.6384}, (6.606, 32.361)),
@@ -30,6 +35,8 @@ OF_NEURONS = [
     ("flap", {"units": "ffn", "fluctuation": "released"}, (6.421, 27.459)),
     ("magnitude-sp", {"units": "ffn", "count": "released"}, (9.439, 80.391)),
     ("obs-sp", {"units": "ffn"}, None),
+    *(("evolution", {"units": "ffn", **each}, None) for each in UNSEARCHED),
+    ("evolution", {"units": "ffn"}, None),
     ("taylor-sp", {"units": "ffn"}, None),
     ("taylor-sp", {"units": "ffn", "order": "second"}, None),
     ("taylor-sp", {"units": "ffn", "ranking": "global"}, None),
@@ -46,7 +53,13 @@ OF_HEADS = [
     ("taylor-sp", {"ranking": "global"}, None),
     ("taylor-sp", {"ranking": "global", "order": "second"}, None),
 ]
-OF_KV_GROUPS = [*((method, settings, None) for method, settings, _ in OF_HEADS), ("policy-gradient", {}, None)]
+OF_KV_GROUPS = [
+    *((method, settings, None) for method, settings, _ in OF_HEADS),
+    ("policy-gradient", {}, None),
+    *(("evolution", each, None) for each in UNSEARCHED),
+    ("evolution", {}, None),
+    ("evolution", {"fitness": "inherited"}, None),
+]
 PARTS = [
     *(
         ("cfsp", {"importance": importance, "score": score}, None)
