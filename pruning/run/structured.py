@@ -105,7 +105,8 @@ def score_blocks(
     gather_gradients(run, model)
 
     def decided(found: ScoredBlock) -> Kept:
-        return kept_units(scored([found]), method.keep([found], run.recipe.sparsity, run.recipe.multiple_of))
+        wanted = method.keep([found], run.recipe.sparsity, run.recipe.multiple_of)
+        return kept_units(scored([found]), wanted, run.recipe.multiple_of)
 
     def step(number: int, block: nn.Module, inputs: list[torch.Tensor]) -> tuple[Tensors, list[torch.Tensor]]:
         groups = layouts.groups(number, block, run.refs[number])
