@@ -47,8 +47,9 @@ def _on_gpu(operators: pd.DataFrame, on: str, sets: Sequence[str]) -> pd.DataFra
         timing = _timed(gpu, rows)
         for name, values in _columns(timing).items():
             columns[name][places] = values
-    unused = [name for name in COLUMNS if operators[name].isin(["", None]).all()]
-    used = operators.drop(columns=[LINE, *unused]).rename(columns=_given(operators))
+    told = operators.assign(**{name: operators[name].where(operators[name].notna(), "") for name in COLUMNS})
+    unused = [name for name in COLUMNS if (told[name] == "").all()]
+    used = told.drop(columns=[LINE, *unused]).rename(columns=_given(operators))
     return used.assign(target=label, source="predicted", **columns)
 
 

@@ -73,8 +73,9 @@ class PrefillKernel(Kernel):
     """Causal attention of many new tokens; simulator/gpu/operators/prefill.py."""
 
     query_tile: PositiveInt
-    overhead_tokens: NonNegative  # masked corners, start and end of a tile, in key tokens for each query
+    overhead_tokens: NonNegative  # masked corners, start and end of a tile, in keys of head_dim 128 for each query
     efficiency: Fraction  # of the peak matrix rate
+    softmax_dims: NonNegative  # what the exponential of a pair takes, as so many more values of head_dim
     lone_tile: PositiveFloat  # time of a tile alone, of what an SM's share of the full rate makes it
     overlap: AtLeastOne
     query_passes: NonNegative  # over the bytes of queries and outputs, at full bandwidth, beside the products

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.gpu import GPUS, load_gpu
 from simulator.gpu.operator_parameters import Residuals
-from simulator.gpu.operators import VALUES_MOVED, all_reduce, decode, elementwise, linear, moe, prefill
+from simulator.gpu.operators import STACKS, VALUES_MOVED, all_reduce, decode, elementwise, linear, moe, prefill, step_us
 from simulator.gpu.operators.moe import experts_chosen
 from simulator.gpu.operators.prefill import visible_pairs
 from simulator.gpu.operators.timing import Rates, soft_max, stream_us
@@ -209,6 +209,14 @@ def test_stated_errors_are_complete():
                 assert dataclasses.is_dataclass(kernel.data)
     with pytest.raises(UserError, match="regimes"):
         Residuals(("fixed", "walk"), (0.1,), (0.1, 0.2), 0.0, "none")
+
+
+def test_a_step_is_its_kernels_or_the_host_that_launches_them():
+    eager, graph = STACKS["eager"], STACKS["cuda-graph"]
+    assert step_us(10.0, 100, eager) == 100 * eager.launch_us + eager.step_us
+    assert step_us(1e5, 100, eager) == 1e5 + 100 * eager.gap_us + eager.step_us
+    assert step_us(1e5, 100, graph) == 1e5 + graph.step_us
+    assert (np.diff(step_us(np.arange(0, 2000, 7.0), 100, eager)) >= 0).all()
 
 
 @pytest.mark.parametrize(

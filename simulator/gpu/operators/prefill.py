@@ -2,7 +2,8 @@
 
 A CTA computes a tile of 128 queries of one head and walks over the keys they see. Only visible pairs are multiplied;
 the corners of tiles that the mask cuts off, and start and end of a tile, count as so many more keys for each query
-(`overhead_tokens`), which is the ramp of FLOP/s with length that published figures show.
+(`overhead_tokens`), which is the ramp of FLOP/s with length that published figures show. A pair also costs an
+exponential, whatever head_dim is (`softmax_dims`): why small heads reach fewer FLOP/s.
 
     time = fixed + passes over queries and outputs + write of new keys and values + soft maximum of (compute, memory)
     compute = soft maximum of (all products at efficiency * peak, the longest tile on one SM), slower where it is long
@@ -34,6 +35,7 @@ from simulator.gpu.sizes import whole_numbers
 from simulator.gpu.spec import GpuSpec
 from workloads.errors import UserError
 
+OF_HEAD_DIM = 128  # overhead_tokens are keys of this head_dim, whatever that of the heads is
 STREAM = 0.85  # of the bandwidth, for bytes that the products hide anyway
 
 
@@ -88,10 +90,11 @@ def visible_pairs(q: np.ndarray, kv: np.ndarray, window: np.ndarray) -> np.ndarr
 def prefill_parts(p: PrefillKernel, rates: Rates, s: PrefillShape) -> Parts:
     pairs = visible_pairs(s.q_tokens, s.kv_tokens, s.window)
     rate = rates.flops_per_us * p.efficiency
-    per_pair = 4.0 * s.head_dim
-    whole = per_pair * s.batch * s.heads * (pairs + p.overhead_tokens * s.q_tokens) / rate
-    keys = np.minimum(s.kv_tokens, s.window + p.query_tile) + p.overhead_tokens
-    longest = per_pair * p.query_tile * keys / (rate / rates.sms) * p.lone_tile
+    a_pair = 4.0 * (s.head_dim + p.softmax_dims)  # FLOP that would take as long
+    a_query = 4.0 * (OF_HEAD_DIM + p.softmax_dims) * p.overhead_tokens
+    whole = s.batch * s.heads * (a_pair * pairs + a_query * s.q_tokens) / rate
+    keys = np.minimum(s.kv_tokens, s.window + p.query_tile)
+    longest = p.query_tile * (a_pair * keys + a_query) / (rate / rates.sms) * p.lone_tile
     compute = soft_max(p.overlap, whole, longest)
     compute = compute * (1 + p.throttle * compute / (compute + p.throttle_us))
 
@@ -101,7 +104,7 @@ def prefill_parts(p: PrefillKernel, rates: Rates, s: PrefillShape) -> Parts:
     written = 4.0 * s.batch * s.q_tokens * s.kv_heads * s.head_dim if s.kv_write else np.zeros(len(s.batch))
     memory = (queries + cached) / (rates.bytes_per_us * STREAM)
     beside = (p.query_passes * queries + p.write_passes * written) / rates.bytes_per_us
-    flops = per_pair * s.batch * s.heads * pairs
+    flops = 4.0 * s.head_dim * s.batch * s.heads * pairs
     roof = np.maximum((queries + cached) / rates.bytes_per_us, flops / rates.flops_per_us)
     total = p.fixed_us + beside + soft_max(3.0, compute, memory)
     return parts_of(roof, total, p.fixed_us, memory=memory + beside, compute=compute)
