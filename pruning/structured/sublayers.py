@@ -112,5 +112,5 @@ class Sublayers:
     def _unfit(self, path: str, block: nn.Module, why: str) -> NotForThisModel:
         return NotForThisModel(
             f"{path}: {type(block).__name__} {why}, so none of them can be left out alone; take whole blocks out "
-            "(`--set remove=blocks`)"
+            "(`remove=blocks`)"
         )

@@ -39,7 +39,7 @@ def arguments():
                 yield name, argument
 
 
-@pytest.mark.parametrize(("name", "argument"), arguments())
+@pytest.mark.parametrize(("name", "argument"), list(arguments()))
 @pytest.mark.parametrize("wrong", [Stranger(), Stranger, {1, 2}], ids=["object", "class", "set"])
 def test_every_argument(name, argument, wrong):
     with pytest.raises(ps.UserError) as error:

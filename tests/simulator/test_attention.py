@@ -303,7 +303,10 @@ def test_attention_on_a_machine_of_linears():
     masks = AttentionMasks.of(some_masks(3, 2, 40, 0.2), "m")
     (operation,) = masks.operations()
     refusal = find_target("vitcod").supports(operation)
-    assert str(refusal) == "attention.0 needs a target of attention; vitcod runs linear"
+    assert str(refusal) == (
+        "attention.0 needs a target of attention; vitcod runs linear; `prunesim ls accelerators` says what each of "
+        "them runs"
+    )
     assert find_target("vitcod-attention").supports(operation) is None
     assert list(rows_on([find_target("vitcod")], masks.header, [operation], Conditions(1))) == []
 

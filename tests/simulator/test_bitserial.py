@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from simulator.accelerators.bitserial import bitwave, stripes
+from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
 from simulator.statistics import Statistics
 from simulator.work import Work
 from validation.twins import bitwave as bitwave_twin
 from validation.twins import stripes as stripes_twin
 from workloads import PackedMask
-from workloads.errors import UserError
 
 load_bitwave = partial(load_spec, "bitwave", bitwave.BitWaveSpec)
 load_stripes = partial(load_spec, "stripes", stripes.StripesSpec)
@@ -181,7 +181,7 @@ def test_arrangement_changes_where_it_becomes_faster():
 
 @pytest.mark.parametrize("tensors", [{}, {"bfloat16": np.zeros((4, 64), np.uint16)}])
 def test_bitwave_needs_codes(tensors):
-    with pytest.raises(UserError, match="such as to 8 bits"):
+    with pytest.raises(Infeasible, match="such as to 8 bits"):
         run_bitwave(np.zeros((4, 64), int), 1, tensors=tensors)
 
 

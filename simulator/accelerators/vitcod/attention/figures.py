@@ -1,5 +1,6 @@
 """What attention takes on the ViTCoD machines, in the columns of result rows and those that attention adds."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def cycle_figures(spec: VitcodAttentionSpec, kept: np.ndarray) -> tuple[Figures,
 
 def published_layer(spec: VitcodAttentionSpec, kept: np.ndarray) -> PaperLayer | None:
     """What the published simulator as it is says of the same heads; None where its formula divides by zero."""
-    attention = [f"attention.{key}={value}" for key, value in vars(spec.attention).items()]
+    attention = [f"attention.{key}={value}" for key, value in asdict(spec.attention).items()]
     try:
         return vitcod_paper.simulate(load_spec("vitcod-attention-paper", PaperSpec, attention), kept)
     except Infeasible:
