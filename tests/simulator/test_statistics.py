@@ -17,6 +17,7 @@ from simulator.simulate import simulate_layers
 from simulator.statistics import StatisticsStore
 from tests.simulator.test_simulate import HEADER, layer_of, random_mask
 from workloads.conditions import Conditions
+from workloads.errors import UserError
 
 # Two models in one module, which differ in what they gather alone; their cycles are `factor` x kept weights.
 SOURCE = """
@@ -128,7 +129,7 @@ def test_without_a_source_nothing_is_kept(tmp_path):
         gather = space["gather"]
 
     assert Foreign().source_sha256 is None
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match="asks for the array 'cycles'"):
         cycles_of(Foreign(), tmp_path / "statistics")
     assert not (tmp_path / "statistics").exists()
 

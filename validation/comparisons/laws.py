@@ -21,23 +21,27 @@ def of_accelerator(name: str) -> Comparison:
 
 
 def of_methods() -> Comparison | NotRun:
-    """All methods in one table: law by law, what came of it."""
+    """A table for methods of the same laws: law by law, what came of it."""
     try:
         from pruning.methods import METHODS
         from validation.conformance.methods import check_method
     except (ImportError, UserError):
         return NotRun("pruning methods", SOURCE, "own rule", "torch and transformers are not installed")
     by_method = {name: {each.law: each for each in check_method(name)} for name in METHODS}
-    laws = list(next(iter(by_method.values())))
-    rows = [(law, *(by_method[name][law].status for name in METHODS)) for law in laws]
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for name, found in by_method.items():
+        kinds.setdefault(tuple(found), []).append(name)
+    tables = [
+        table(("law", *names), [(law, *(by_method[name][law].status for name in names)) for law in laws])
+        for laws, names in kinds.items()
+    ]
     results = [each for found in by_method.values() for each in found.values()]
     says = (
         "On tiny random models with tied weights and biases, transposed storage and experts, float and quantized; "
         "`prunesim check wanda` holds them again, and those of a method of your own. Against other programs: scores, "
         "masks and weights of each method are compared in tests/pruning with slow programs written from the papers."
     )
-    found = table(("law", *METHODS), rows)
-    return Comparison("pruning methods", SOURCE, "own rule", errors_of(results), says, [found])
+    return Comparison("pruning methods", SOURCE, "own rule", errors_of(results), says, tables)
 
 
 def errors_of(results: Iterable[Result]) -> tuple[float, ...]:

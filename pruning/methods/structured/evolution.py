@@ -20,7 +20,7 @@ all. Its reformation keeps what the mask removes.
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,13 @@ from workloads.errors import UserError
 @dataclass(frozen=True)
 class Evolution(Search, Reformed):
     name = "evolution"
+    trial_settings: ClassVar[Mapping[str, Any]] = {
+        "generations": 1,
+        "population": 6,
+        "elites": 2,
+        "mutations": 2,
+        "crossovers": 2,
+    }
 
     order: Literal["obs", "wifv", "wanda"] = "obs"
     units: Literal["all", "ffn", "heads"] = "all"
