@@ -9,11 +9,11 @@ import pandas as pd
 
 from reports.tables.quality import NOT_PRUNED, target_name
 from reports.tables.sums import CONFIG, groups
-from workloads.patterns import DENSE, GONE, SMALLER
+from workloads.patterns import DENSE, FACTORED, GONE, SMALLER
 
 LIMITS = (1.05, 1.1, 1.25, 1.5, 2.0)  # times the unpruned model's perplexity
 LINE = [*CONFIG, "perplexity_limit", "perplexity_limit_ratio"]
-_MASKS, _SMALL = "masks", "smaller matrices"
+_MASKS, _SMALL, _FACTORS = "masks", "smaller matrices", "factors"
 
 
 def equal_perplexity(headline: pd.DataFrame, perplexities: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +99,9 @@ def _over_unquantized(known: pd.DataFrame, floats: np.ndarray) -> np.ndarray:
 
 def _kind(line: dict, bits: float) -> str:
     pattern = DENSE if target_name(line) == NOT_PRUNED else line["pattern"]
-    parts = {DENSE: [], SMALLER: [_SMALL], GONE: [_SMALL], "unstructured": [_MASKS]}.get(pattern, [pattern])
+    parts = {DENSE: [], SMALLER: [_SMALL], GONE: [_SMALL], FACTORED: [_FACTORS], "unstructured": [_MASKS]}.get(
+        pattern, [pattern]
+    )
     return " + ".join([*parts, *([f"{bits:.2g}-bit weights"] if np.isfinite(bits) else [])]) or DENSE
 
 

@@ -155,7 +155,7 @@ DERIVED_COLUMNS = (
     Column(
         "total_speedup", "float", "time of the unpruned model / time", heading="Against unpruned", printed="speedup"
     ),
-    Column("kind", "text", "masks, an N:M pattern, smaller matrices, bits of weights", heading="Kind"),
+    Column("kind", "text", "masks, an N:M pattern, smaller matrices, factors, bits of weights", heading="Kind"),
     Column("run", "text", "the fastest of its kind within the limit", heading="Run", short="by"),
     Column("dense_perplexity", "float", "the unpruned model on the same text", printed="perplexity"),
     Column("paper_dense_cycles", "float", heading="Paper: dense cycles per layer"),
