@@ -47,7 +47,10 @@ def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None
     if folder.resolve() == source.resolve():
         raise UserError(f"`save_model` {folder} is the model itself; choose another folder")
     if (source / REMOVAL_NAME).is_file():
-        raise UserError(f"{source} is a pruned model with blocks of different sizes; prune and save the original anew")
+        raise UserError(
+            f"{source} is a pruned model with blocks of different sizes; prune and save the original anew, `after` its "
+            "bundle"
+        )
     if (
         folder.is_dir()
         and not (folder / STAMP_FILE).exists()

@@ -91,6 +91,20 @@ def test_it_is_what_pruning_the_saved_smaller_model_gives(settings, tmp_path: Pa
         assert all(np.array_equal(a, found.values(one.name)[k]) for k, a in wanted.values(one.name).items())
 
 
+def test_a_folder_of_uneven_blocks_gets_the_same_masks(tmp_path: Path) -> None:
+    """In a bundle of the smaller model, which gives the same logits."""
+    source = save("llama", tmp_path / "model")
+    base = take_out(source, tmp_path / "base", uneven)
+    save_smaller(source, base, tmp_path / "smaller", quiet)
+    found = plain(tmp_path / "smaller", tmp_path / "found", **WANDA)
+    bundle = after(source, base, tmp_path / "out", **WANDA)
+    assert all(np.array_equal(found[entry.name].words, bundle[entry.name].words) for entry in bundle.layers)
+    own = logits(whole_model(Checkpoint(tmp_path / "smaller"), found))
+    torch.testing.assert_close(own, masked_logits(source, bundle, IDS), **CLOSE)
+    with pytest.raises(UserError, match="prune and save the original anew, `after` its bundle"):
+        ps.prune(tmp_path / "smaller", out=tmp_path / "no", save_model=tmp_path / "saved", **MAGNITUDE, sparsity=0.5)
+
+
 def test_three_steps(tmp_path: Path) -> None:
     """New weights of obs-sp, then 2:4, then 4 bits: nothing of an earlier step is lost, zeros stay zeros."""
     source = save("llama", tmp_path / "model", intermediate_size=64)
