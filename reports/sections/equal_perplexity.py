@@ -17,7 +17,7 @@ _COLUMNS = [
 
 
 def at_equal_perplexity(contents: Contents) -> Section | None:
-    found = equal_perplexity(contents.headline, contents.perplexities)
+    found = equal_perplexity(contents.headline, contents.perplexities, contents.after)
     if found.empty:
         return None
     tables = [

@@ -2,7 +2,7 @@
 
 Other tables hold a quantized model against an unpruned one of the same bits; here what fewer bits bring counts too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,14 @@ LINE = [*CONFIG, "perplexity_limit", "perplexity_limit_ratio"]
 _MASKS, _SMALL, _FACTORS = "masks", "smaller matrices", "factors"
 
 
-def equal_perplexity(headline: pd.DataFrame, perplexities: pd.DataFrame) -> pd.DataFrame:
-    """A line per configuration, limit and kind, of `headline_table` and `perplexity_table`: `run` is the fastest
-    run of the kind whose perplexity is at most `perplexity_limit`, NaN and "" where none is. Of models with several
-    kinds; limits that let the same runs through as a lower one are left out. Nothing is interpolated."""
+def equal_perplexity(
+    headline: pd.DataFrame, perplexities: pd.DataFrame, after: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """A line per configuration, limit and kind, of `headline_table` and `perplexity_table`: `run` is the fastest run of
+    the kind whose perplexity is at most `perplexity_limit`, NaN and "" where none is. Of models with several kinds;
+    limits that let the same runs through as a lower one are left out. Nothing is interpolated.
+
+    `after`: by a method's name that of the one it went on from, whose kind is its own too."""
     if headline.empty:
         return pd.DataFrame()
     known = headline[
@@ -33,7 +37,7 @@ def equal_perplexity(headline: pd.DataFrame, perplexities: pd.DataFrame) -> pd.D
     bits = [_weight_bits(line, perplexities) for line in known.to_dict("records")]
     known = known.assign(
         speedup=_over_unquantized(known, np.isnan(bits)),
-        kind=[_kind(line, each) for line, each in zip(known.to_dict("records"), bits, strict=True)],
+        kind=[_kind(line, each, known, after or {}) for line, each in zip(known.to_dict("records"), bits, strict=True)],
     )
     lines: list[dict] = []
     for _, same in groups(known, ["model"]):
@@ -97,12 +101,21 @@ def _over_unquantized(known: pd.DataFrame, floats: np.ndarray) -> np.ndarray:
     return speedups
 
 
-def _kind(line: dict, bits: float) -> str:
-    pattern = DENSE if target_name(line) == NOT_PRUNED else line["pattern"]
-    parts = {DENSE: [], SMALLER: [_SMALL], GONE: [_SMALL], FACTORED: [_FACTORS], "unstructured": [_MASKS]}.get(
-        pattern, [pattern]
-    )
+def _kind(line: dict, bits: float, known: pd.DataFrame, after: Mapping[str, str]) -> str:
+    steps = [line]
+    while (before := after.get(steps[0]["method"])) is not None:
+        of_before = known[known["method"] == before].to_dict("records")
+        if not of_before or any(step["method"] == before for step in steps):
+            break
+        steps.insert(0, of_before[0])
+    parts = list(dict.fromkeys(part for step in steps for part in _parts(step)))
     return " + ".join([*parts, *([f"{bits:.2g}-bit weights"] if np.isfinite(bits) else [])]) or DENSE
+
+
+def _parts(line: dict) -> list[str]:
+    pattern = DENSE if target_name(line) == NOT_PRUNED else line["pattern"]
+    named = {DENSE: [], SMALLER: [_SMALL], GONE: [_SMALL], FACTORED: [_FACTORS], "unstructured": [_MASKS]}
+    return named.get(pattern, [pattern])
 
 
 def _weight_bits(line: dict, perplexities: pd.DataFrame) -> float:

@@ -72,6 +72,13 @@ def test_bits_are_a_kind_of_their_own_over_the_unpruned_model_without_them():
     assert set(of_bits["speedup"]) == {2.5}
 
 
+def test_a_step_is_of_the_kinds_of_those_before_it():
+    rows = [*ROWS, row(100, 30, method="c + b", pattern="2:4", target_sparsity=0.5)]
+    told = quality_frame(*QUALITY, measured("c + b", "2:4", 12.5, weight_bits=4.0))
+    found = equal_perplexity(headline_table(frame(rows), told), perplexity_table(told), {"c + b": "c"})
+    assert set(found.loc[found["run"] == "c + b 2:4", "kind"]) == {"smaller matrices + 2:4 + 4-bit weights"}
+
+
 def test_one_kind_alone_is_no_comparison():
     assert found_of(ROWS[:3], QUALITY[:4]).empty
     assert at_equal_perplexity(gather(frame(ROWS), None)) is None  # and nor is anything without perplexities
