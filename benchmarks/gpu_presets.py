@@ -41,29 +41,30 @@ class Card:
     static_w: float  # idle with clocks up: assumed
     tiles: Tiles
     macs_per_cycle: dict[str, int]  # by section, one SM, dense
+    capacity_gib: float
 
 
 HALVES = ("bf16", "fp16")
 A100 = Card(
     "a100-pcie", "NVIDIA A100 80GB PCIe", {"fp16": HALVES, "int8": ("int8",)}, Chip(108, 1410.0), 1935.0, 40.0, 300.0,
     75.0,
-    AMPERE_TILES, {"fp16": 1024, "int8": 2048},
+    AMPERE_TILES, {"fp16": 1024, "int8": 2048}, 80.0,
 )  # fmt: skip
 H100 = Card(
     "h100-pcie", "NVIDIA H100 PCIe", {"fp16": ("bf16",), "int8": ("int8",), "fp8": ("fp8",)}, Chip(114, 1755.0), 2039.0,
     50.0,
-    350.0, 87.0, HOPPER_TILES, {"fp16": 2048, "int8": 4096, "fp8": 4096},
+    350.0, 87.0, HOPPER_TILES, {"fp16": 2048, "int8": 4096, "fp8": 4096}, 79.6,
 )  # fmt: skip
 B200 = Card(
     "b200", "NVIDIA B200", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(148, 1850.0), 8000.0, 126.0,
     1000.0, 140.0,
-    HOPPER_TILES, {"fp16": 4096, "int8": 8192, "fp8": 8192},
+    HOPPER_TILES, {"fp16": 4096, "int8": 8192, "fp8": 8192}, 179.0,
 )  # fmt: skip
 # fp16 and fp8 with sums in fp32, as PyTorch asks for: half the rate of fp16 sums.
 RTX_4090 = Card(
     "rtx-4090", "NVIDIA GeForce RTX 4090", {"fp16": HALVES, "int8": ("int8",), "fp8": ("fp8",)}, Chip(128, 2520.0),
     1008.0, 72.0,
-    450.0, 60.0, AMPERE_TILES, {"fp16": 256, "int8": 1024, "fp8": 512},
+    450.0, 60.0, AMPERE_TILES, {"fp16": 256, "int8": 1024, "fp8": 512}, 24.0,
 )  # fmt: skip
 CARDS = (A100, H100, B200, RTX_4090)
 
@@ -78,19 +79,20 @@ class Relative:
     bandwidth_gbps: float
     l2_mib: float
     limit_w: float
+    capacity_gib: float
 
 
 RELATIVES = (
-    Relative("a100-sxm", A100, Chip(108, 1410.0), 2039.0, 40.0, 400.0),
-    Relative("h100-sxm", H100, Chip(132, 1980.0), 3352.0, 50.0, 700.0),
-    Relative("h200", H100, Chip(132, 1980.0), 4800.0, 50.0, 700.0),
+    Relative("a100-sxm", A100, Chip(108, 1410.0), 2039.0, 40.0, 400.0, 80.0),
+    Relative("h100-sxm", H100, Chip(132, 1980.0), 3352.0, 50.0, 700.0, 79.6),
+    Relative("h200", H100, Chip(132, 1980.0), 4800.0, 50.0, 700.0, 140.4),
 )
 EVERYWHERE = Coverage("", *[(1.0, 1.0)] * 6)  # a place to put one; replaced by what the data cover
 
 
 def start_spec(card: Card) -> GpuSpec:
     """The data sheet; every kernel family is a place to put a fitted one."""
-    memory = Memory(card.bandwidth_gbps, card.l2_mib, l2_warm=True)
+    memory = Memory(card.bandwidth_gbps, card.l2_mib, l2_warm=True, capacity_gib=card.capacity_gib)
     power = Power(card.limit_w, card.static_w, DRAM_PJ_PER_BYTE)
     unfitted = KernelFamily(4.0, 0.88, 0.05, 0.6, 2.5, 300.0, 1000.0, 6.0, 0.85, 60.0, 0.7, 80.0)
     half = (0.5,)
@@ -133,7 +135,7 @@ def relative_spec(relative: Relative, fitted: GpuSpec) -> GpuSpec:
         name: rescaled(getattr(fitted, name), ratio, wider(getattr(fitted, name).error, basis))
         for name in relative.of.sections
     }
-    memory = dataclasses.replace(fitted.memory, bandwidth_gbps=relative.bandwidth_gbps, l2_mib=relative.l2_mib)
+    memory = Memory(relative.bandwidth_gbps, relative.l2_mib, fitted.memory.l2_warm, relative.capacity_gib)
     power = dataclasses.replace(fitted.power, limit_w=relative.limit_w)
     coverage = dataclasses.replace(fitted.coverage, card="")
     return dataclasses.replace(fitted, chip=relative.chip, memory=memory, power=power, coverage=coverage, **sections)

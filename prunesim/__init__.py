@@ -20,6 +20,7 @@ check_rooms()
 if TYPE_CHECKING:
     from prunesim import machines, methods
     from prunesim.checking import Checked, check
+    from prunesim.decoders import inference
     from prunesim.machines import Accelerator
     from prunesim.masks import evaluate, finetune, generate, load, prune
     from prunesim.methods import Allocation, PruningMethod, Quantizer
@@ -53,6 +54,7 @@ _PLACES = {
     "evaluate": "prunesim.masks",
     "finetune": "prunesim.masks",
     "generate": "prunesim.masks",
+    "inference": "prunesim.decoders",
     "load": "prunesim.masks",
     "load_pruned": "prunesim.models",
     "machines": "prunesim",
@@ -89,6 +91,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "generate",
+    "inference",
     "load",
     "load_pruned",
     "machines",

@@ -32,4 +32,5 @@ def check_any_ran(frame: pd.DataFrame) -> None:
     if len(frame) and "feasible" in frame and not frame["feasible"].any():
         first = frame.iloc[0]
         on = f" on {first['target']}" if "target" in frame else ""
-        raise NothingRan(f"none of {len(frame):,} rows can run{on}; the first, {first['layer']}: {first['reason']}")
+        what = first["layer"] if "layer" in frame else first["model"]
+        raise NothingRan(f"none of {len(frame):,} rows can run{on}; the first, {what}: {first['reason']}")

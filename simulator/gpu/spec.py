@@ -29,11 +29,13 @@ class Chip:
 @dataclass(frozen=True)
 class Memory:
     """Data sheet; GB = 1e9 bytes. l2_warm: the data of the same GEMM, run just before, may still be in the L2, as in
-    any back-to-back benchmark; false: every first read comes from DRAM, as when a model's layers follow each other."""
+    any back-to-back benchmark; false: every first read comes from DRAM, as when a model's layers follow each other.
+    capacity_gib: as the driver reports it."""
 
     bandwidth_gbps: PositiveFloat
     l2_mib: PositiveFloat
     l2_warm: bool
+    capacity_gib: PositiveFloat
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ WORKS = {
     "models": "ls models",
     "show": "show vitcod",
     "predict": "predict --shapes 16,64,64 --on h100-pcie",
+    "inference": "inference llama-7b --on h100-pcie --prompt 16 --generate 4",
     "attention": "attention attention.npy --on vitcod-attention-paper",
     "formats": "formats bundle",
     "check": "check bundle",

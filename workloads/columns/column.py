@@ -9,8 +9,8 @@ Printed = Literal[
 ]  # fmt: skip
 # Longest first: a name has the unit of the first of these that it ends in.
 UNITS = {
-    "_pj_us": "pJ µs", "_gbps": "GB/s", "_mhz": "MHz", "_mm2": "mm²", "_pj": "pJ", "_us": "µs", "_ns": "ns",
-    "_nm": "nm",
+    "_pj_us": "pJ µs", "_gbps": "GB/s", "_mhz": "MHz", "_mm2": "mm²", "_gib": "GiB", "_pj": "pJ", "_us": "µs",
+    "_ms": "ms", "_ns": "ns", "_nm": "nm",
 }  # fmt: skip
 _AMOUNTS = ("cycles", "bytes")  # a name that ends in these is called so, and printed with all its digits
 

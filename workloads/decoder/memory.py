@@ -63,11 +63,10 @@ def memory(
 ) -> Memory:
     """At the end of `context` tokens of each of `batch` sequences; activations of a prefill of `prompt` of them (None:
     all), or of its chunks."""
-    new = min(context if prompt is None else prompt, budget.chunk or MOST)
     return Memory(
         weight_bytes(decoder, elements),
         batch * kv_bytes(decoder, context, elements, budget.is_ring),
-        activation_bytes(decoder, batch * new, batch * (new if budget.all_logits else 1), elements),
+        _step_bytes(decoder, batch, context if prompt is None else prompt, elements, budget),
         budget.reserve_bytes,
     )
 
@@ -105,13 +104,29 @@ def activation_bytes(decoder: Decoder, tokens: int, logits: int, elements: Eleme
 
 def largest_batch(decoder: Decoder, context: int, elements: Elements, budget: Budget, prompt: int | None = None) -> int:
     """Sequences of `context` tokens that fit together; 0 if not one does."""
-    return _largest(lambda n: memory(decoder, n, context, elements, budget, prompt).fits(budget.capacity_bytes))
+    one, two = (memory(decoder, n, context, elements, budget, prompt) for n in (1, 2))
+    each = two.total_bytes - one.total_bytes  # all that grows with the batch grows in proportion
+    return _largest(lambda n: one.total_bytes + (n - 1) * each <= budget.capacity_bytes)
 
 
 def largest_context(decoder: Decoder, batch: int, elements: Elements, budget: Budget) -> int:
     """Tokens that each of `batch` sequences can have, all of them prefilled at once or in the budget's chunks; 0 if not
     one fits. Whether the model was trained for as many is not asked."""
-    return _largest(lambda n: memory(decoder, batch, n, elements, budget).fits(budget.capacity_bytes))
+    weights = weight_bytes(decoder, elements)
+
+    def fits(context: int) -> bool:
+        kv = batch * kv_bytes(decoder, context, elements, budget.is_ring)
+        return weights + kv + budget.reserve_bytes + _step_bytes(decoder, batch, context, elements, budget) <= (
+            budget.capacity_bytes
+        )
+
+    return _largest(fits)
+
+
+def _step_bytes(decoder: Decoder, batch: int, prompt: int, elements: Elements, budget: Budget) -> float:
+    """Activations of a prefill of so many tokens a sequence, or of its largest chunk."""
+    new = min(prompt, budget.chunk or MOST)
+    return activation_bytes(decoder, batch * new, batch * (new if budget.all_logits else 1), elements)
 
 
 def _largest(fits: Callable[[int], bool]) -> int:

@@ -1,0 +1,51 @@
+"""Whole models on GPUs, in Python's words."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prunesim.results import Result
+from studies.entries import overrides
+from studies.progress import ProgressLine
+from workloads.bundle import MaskBundle
+
+One = int | Sequence[int]
+
+
+def inference(
+    model: MaskBundle | str | Path,
+    *,
+    on: str | Sequence[str],
+    batch: One = 1,
+    prompt: One = 2048,
+    generate: One = 256,
+    dtype: str | Sequence[str] = "fp16",
+    kv_bits: int = 16,
+    tensor_parallel: One = 1,
+    host: str | float = "graph",
+    routing: str = "uniform",
+    reserve_gib: float = 3.5,
+    set: Mapping[str, Any] | None = None,
+    operations: bool = False,
+) -> Result:
+    """Prefill, decode, memory and what bounds them of a whole model or bundle, one row for each combination of the
+    values given; with `operations` one for each operation. The settings are those of `prunesim inference`."""
+    from studies import inference as glue
+
+    place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
+    wanted = glue.configurations(
+        _several(on), _several(batch), _several(prompt), _several(generate), _several(dtype),
+        _several(tensor_parallel), kv_bits, str(host), routing, reserve_gib, overrides(dict(set or {})),
+    )  # fmt: skip
+    asked = glue.open_model(place)
+    progress = ProgressLine(terminal_only=True)
+    make, table = (
+        (glue.operations_frame, glue.OPERATION_TABLE) if operations else (glue.inference_frame, glue.INFERENCE_TABLE)
+    )
+    frame = make(asked, wanted, progress)
+    progress.close()
+    return Result(frame, table)
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

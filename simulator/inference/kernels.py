@@ -1,0 +1,213 @@
+"""What each operation of a decoder takes on a GPU: which kernel runs it, with which sizes (simulator/gpu/operators).
+
+Kernels that no data show are made of those that there are, and say so in `assumed`: * an addition with the norm behind
+it: a norm over twice the columns, as it moves twice the values; * the write into the KV cache in decode, and the sum of
+experts: copies of the same bytes (in prefill the write is part of
+  the measured attention kernels);
+* a 2:4 GEMM: the dense one of the framework, made faster by what the fastest library kernels show on the same shape;
+* attention over latents: an attention kernel that reads the same bytes, no faster than its products at the peak rate.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simulator.gpu import operators
+from simulator.gpu.operators.heads import checked_kv_bits
+from simulator.gpu.operators.timing import Timing, rates_of
+from simulator.gpu.prediction import predict
+from simulator.gpu.spec import GpuSpec
+from workloads.counts import Elements
+from workloads.errors import UserError, unknown
+from workloads.operations import DecoderOperation
+from workloads.operations.causal import CausalAttention, KvWrite, LatentAttention, Rotary
+from workloads.operations.elementwise import Activation, Norm, ResidualAdd
+from workloads.operations.ends import AllReduce, Embedding
+from workloads.operations.expert_ffn import ExpertFfn, ExpertSum
+from workloads.operations.gemm import Gemm
+from workloads.patterns import kept_of_four
+from workloads.phases import Phase
+
+FLOAT = "fp16"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Of a model on a GPU: the type of its GEMMs (fp16, bf16, int8, fp8), and the elements that are stored."""
+
+    name: str
+    dtype: str
+    elements: Elements
+
+
+# name -> (type of the products, bits of the blocks' weights, inputs that share a scale)
+DTYPES: dict[str, tuple[str, int, int | None]] = {
+    "fp16": ("fp16", 16, None), "bf16": ("bf16", 16, None), "int8": ("int8", 8, None), "fp8": ("fp8", 8, None),
+    "int8-weight": ("fp16", 8, None), "int4": ("fp16", 4, 128),
+}  # fmt: skip
+
+
+def numbers_of(dtype: str, kv_bits: int = 16, routing: str = "uniform") -> Numbers:
+    """int8 and fp8 multiply in that type; int8-weight and int4 (groups of 128) store weights so and multiply in fp16.
+    Raises UserError for any other name, and for a cache of bits that no kernel reads."""
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    checked_kv_bits(kv_bits)
+    products, bits, group = DTYPES[dtype]
+    return Numbers(dtype, products, Elements(bits, group, kv_bits=kv_bits, routing=routing))
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Arrays (phases,): us of one execution, what bounds it, the error that nine of ten stay within, what lies outside
+    the data. `kernel`: whose time it is; `assumed`: what of it no data show."""
+
+    us: np.ndarray
+    bound: np.ndarray
+    error_p90: np.ndarray
+    extrapolated: np.ndarray
+    kernel: str
+    assumed: str = ""
+
+
+def time_of(gpu: GpuSpec, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    """Of phases of one name, (phases,) each. Raises UserError for what the GPU has no kernel for."""
+    kernel = KERNELS.get(type(operation))
+    if kernel is None:
+        raise UserError(f"{operation.name}: no kernel of a GPU is known that runs it")
+    return kernel(gpu, operation, phases, numbers)
+
+
+def _timed(timing: Timing, assumed: str = "") -> Timed:
+    return Timed(timing.latency_us, timing.bound, timing.latency_error_p90, timing.extrapolated, timing.kernel, assumed)
+
+
+def _tokens(phases: Sequence[Phase]) -> np.ndarray:
+    return np.array([phase.tokens for phase in phases], dtype=np.int64)
+
+
+def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    matrix = one.matrices[0]
+    tokens = np.array([one.tokens(phase) for phase in phases], dtype=np.int64)
+    bits = matrix.bits(numbers.elements)
+    dtype = FLOAT if matrix.is_float else numbers.dtype
+    weight_bits = bits if dtype in ("fp16", "bf16") else 16
+    group = (matrix.group_size if matrix.weight_bits else numbers.elements.group_size) or 0
+    sizes = tokens, one.out_features, one.in_features
+    dense = operators.linear(gpu, *sizes, dtype, weight_bits=weight_bits, group_size=group)
+    if kept_of_four(matrix.stored) is None:
+        return _timed(dense)
+    if weight_bits != 16:
+        return _timed(dense, f"no kernel for 2:4 weights of {bits} bits: dense")
+    cold = replace(gpu, memory=replace(gpu.memory, l2_warm=False))
+    found = predict(cold, *sizes, dtype)
+    runs = found.reason == ""
+    speedup = np.where(runs, found.speedup, 1.0)
+    error = np.hypot(dense.latency_error_p90, np.where(runs, found.speedup_error_p90, 0.0))
+    bound = np.where(runs, found.sparse24.bound, dense.bound)
+    reason = next(iter(found.reason[~runs]), "")
+    assumed = f"2:4 runs dense: {reason}" if reason else "2:4 by the library's gain over dense"
+    return Timed(dense.latency_us / speedup, bound, error, dense.extrapolated, f"{dense.kernel} sparse24", assumed)
+
+
+def _attention(gpu: GpuSpec, one: CausalAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    cold = replace(gpu, memory=replace(gpu.memory, l2_warm=False))  # other layers come between
+    batch, new, context = (
+        np.array([getattr(phase, name) for phase in phases], dtype=np.int64) for name in ("batch", "new", "context")
+    )
+    size = (one.head_size + one.value_size) // 2  # the same products and bytes
+    heads = one.heads, one.kv_heads, size
+    window, kv_bits = one.window or 0, numbers.elements.kv_bits
+    if phases[0].name == "prefill":
+        return _timed(operators.prefill(cold, batch, new, context, *heads, window=window, kv_bits=kv_bits))
+    return _timed(operators.decode(cold, batch, context, *heads, window=window, kv_bits=kv_bits))
+
+
+def _latent_attention(gpu: GpuSpec, one: LatentAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    causal = one.as_causal(phases[0])
+    if phases[0].name == "decode":  # keys hold the values: one vector is read for both
+        half = (one.latent_size + one.rope_size) // 2
+        causal = replace(causal, head_size=half, value_size=half)
+    found = _attention(gpu, causal, phases, numbers)
+    flop = np.array([one.counts(phase, numbers.elements).flop for phase in phases])
+    roof = flop / rates_of(gpu).flops_per_us
+    said = np.array(
+        [f"attention over latents{', ' if text else ''}{text}" for text in found.extrapolated], dtype=object
+    )
+    return replace(
+        found,
+        us=np.maximum(found.us, roof),
+        bound=np.where(roof > found.us, "compute", found.bound),
+        extrapolated=said,
+        assumed="as attention of the same bytes",
+    )
+
+
+def _elementwise(gpu: GpuSpec, kind: str, rows: np.ndarray, cols: int, assumed: str = "") -> Timed:
+    return _timed(operators.elementwise(gpu, kind, rows, cols, host=False), assumed)
+
+
+def _norm(gpu: GpuSpec, one: Norm, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    kind = "rmsnorm" if one.kind == "rms" else "layernorm"
+    twice = 2 if one.adds else 1
+    assumed = "the addition: twice the columns" if one.adds else ""
+    return _elementwise(gpu, kind, _tokens(phases) * one.groups, one.width * twice, assumed)
+
+
+def _rotary(gpu: GpuSpec, one: Rotary, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    return _elementwise(gpu, "rope", _tokens(phases), one.heads * one.size)
+
+
+def _add(gpu: GpuSpec, one: ResidualAdd, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    return _elementwise(gpu, "residual_add", _tokens(phases), one.width)
+
+
+def _activation(gpu: GpuSpec, one: Activation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    return _elementwise(gpu, "silu_mul" if one.is_gated else "gelu", _tokens(phases), one.width)
+
+
+def _embedding(gpu: GpuSpec, one: Embedding, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    return _elementwise(gpu, "embedding", _tokens(phases), one.width)
+
+
+def _kv_write(gpu: GpuSpec, one: KvWrite, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    if phases[0].name == "prefill":
+        nothing = np.zeros(len(phases))
+        empty = np.full(len(phases), "", dtype=object)
+        return Timed(nothing, empty, nothing, empty, "in attention", "part of the attention kernel's time")
+    return _elementwise(gpu, "embedding", _tokens(phases), one.width, "a copy of the same bytes")
+
+
+def _experts(gpu: GpuSpec, one: ExpertFfn, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    (ups, down, _), *others = one.kinds
+    bits = ups[0].bits(numbers.elements)
+    alike = all(up.bits(numbers.elements) == bits for up, _, _ in ((kind[0][0], *kind[1:]) for kind in others))
+    if not alike:
+        raise UserError(f"{one.name}: experts of different bits have no kernel that runs them together")
+    return _timed(
+        operators.moe(
+            gpu, _tokens(phases), down.out_features, max(round(one.ffn_size), 1), one.experts.count,
+            one.experts.per_token, routing=numbers.elements.routing, weight_bits=bits,
+        ),
+        "" if bits == 16 else f"weights of {bits} bits at the rate of 16-bit ones",
+    )  # fmt: skip
+
+
+def _expert_sum(gpu: GpuSpec, one: ExpertSum, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    cols = -(-one.width * (one.per_token + 1) // 3)
+    return _elementwise(gpu, "residual_add", _tokens(phases), cols, "an addition of the same bytes")
+
+
+def _all_reduce(gpu: GpuSpec, one: AllReduce, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    message = np.array([round(one.counts(phase, numbers.elements).bytes_link) for phase in phases], dtype=np.int64)
+    return _timed(operators.all_reduce(gpu, one.ranks, message))
+
+
+Kernel = Callable[[GpuSpec, Any, Sequence[Phase], Numbers], Timed]
+KERNELS: dict[type[DecoderOperation], Kernel] = {
+    Gemm: _gemm, CausalAttention: _attention, LatentAttention: _latent_attention, Norm: _norm, Rotary: _rotary,
+    ResidualAdd: _add, Activation: _activation, Embedding: _embedding, KvWrite: _kv_write, ExpertFfn: _experts,
+    ExpertSum: _expert_sum, AllReduce: _all_reduce,
+}  # fmt: skip

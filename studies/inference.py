@@ -1,0 +1,217 @@
+"""Whole models on GPUs: prefill, decode and memory of every configuration that is asked for, one row each."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from checkpoints.catalog import resolve_config
+from checkpoints.decoders import decoder_of
+from simulator.gpu.named import find_gpu
+from simulator.gpu.operators.stack import Stack
+from simulator.gpu.spec import GpuSpec
+from simulator.inference.host import stack_of
+from simulator.inference.kernels import Numbers, numbers_of
+from simulator.inference.steps import TimedRow, Times, times_of
+from simulator.machine.spec import spec_sha256
+from studies.progress import ProgressLine
+from workloads import __version__
+from workloads.bundle import HEADER_FILE, MaskBundle
+from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
+from workloads.decoder.bundled import bundled
+from workloads.decoder.dimensions import Decoder
+from workloads.decoder.memory import GIB, RESERVE_BYTES, Budget, Memory, largest_batch, memory
+from workloads.decoder.split import split
+from workloads.errors import UserError
+from workloads.phases import Generation, generate
+from workloads.rows import to_frame
+from workloads.verdicts import verdict
+
+INFERENCE_TABLE = (
+    "target", "dtype", "tensor_parallel", "batch", "prompt", "generate", "prefill_ms", "decode_ms_per_token",
+    "tokens_per_s", "weight_gib", "kv_gib", "fits", "largest_batch", "linears_share", "attention_share", "head_share",
+    "elementwise_share", "bound", "latency_error_p90", "speedup", "verdict", "reason",
+)  # fmt: skip
+OPERATION_TABLE = (
+    "target", "dtype", "batch", "phase", "operation", "executions", "latency_us", "share", "bound", "kernel",
+    "latency_error_p90", "assumed",
+)  # fmt: skip
+SAID = 3  # operations outside the data that a row names
+SAME_KERNELS = "same kernels"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model, or a bundle with what is left of it; `dense` is the same without masks."""
+
+    name: str
+    method: str
+    decoder: Decoder
+    dense: Decoder
+
+
+@dataclass(frozen=True)
+class Configuration:
+    target: str
+    gpu: GpuSpec
+    settings: str
+    numbers: Numbers
+    ranks: int
+    host: str
+    stack: Stack
+    work: Generation
+    reserve_bytes: float = RESERVE_BYTES
+
+
+def open_model(text: str) -> Asked:
+    """Of a bundle's folder, or whatever checkpoints/catalog.py takes for a model. Raises UserError."""
+    if (Path(text) / HEADER_FILE).is_file():
+        bundle = MaskBundle.open(text)
+        header = bundle.header
+        if not header.model_config:
+            raise UserError(f"{text}: the bundle does not say of what model it is, so only its linears are known")
+        dense = decoder_of(header.model_config)
+        return Asked(header.model_id, header.method, bundled(dense, bundle), dense)
+    name, config = resolve_config(text)
+    dense = decoder_of(config)
+    return Asked(name, "", dense, dense)
+
+
+def configurations(
+    on: Sequence[str], batch: Sequence[int], prompt: Sequence[int], new: Sequence[int], dtypes: Sequence[str],
+    ranks: Sequence[int], kv_bits: int, host: str, routing: str, reserve_gib: float, sets: Sequence[str] = (),
+) -> list[Configuration]:  # fmt: skip
+    """Every combination, in this order. Raises UserError for what is none."""
+    if not 0 <= reserve_gib < math.inf:
+        raise UserError(f"`reserve_gib` {reserve_gib}: the GiB of a GPU that are kept free, at least 0")
+    chosen, numbers = stack_of(host), [numbers_of(name, kv_bits, routing) for name in dtypes]
+    gpus = [(*find_gpu(name, sets), " ".join(sets)) for name in on]
+    return [
+        Configuration(target, gpu, settings, one, n, host, chosen, generate(*size), reserve_gib * GIB)
+        for (target, gpu, settings), one, n, size in itertools.product(
+            gpus, numbers, ranks, itertools.product(batch, prompt, new)
+        )
+    ]
+
+
+def inference_frame(asked: Asked, wanted: Sequence[Configuration], progress: ProgressLine) -> pd.DataFrame:
+    """A row each; of those that cannot run the reason."""
+    rows = []
+    for number, one in enumerate(wanted, 1):
+        rows.append({**_facts(asked, one), **_figures(asked, one)})
+        progress(f"predicting on {one.target}", number, len(wanted))
+    return to_frame(rows, INFERENCE_COLUMNS)
+
+
+def operations_frame(asked: Asked, wanted: Sequence[Configuration], progress: ProgressLine) -> pd.DataFrame:
+    """A row for each operation of each configuration; those that cannot run have none. Raises UserError where none
+    can."""
+    rows: list[dict[str, Any]] = []
+    for number, one in enumerate(wanted, 1):
+        try:
+            times = _times(asked.decoder, one, one.numbers)
+        except UserError:
+            if len(wanted) == 1:
+                raise
+            continue
+        facts = {key: value for key, value in _facts(asked, one).items() if key != "spec_sha256"}
+        rows += [{**facts, **row} for row in _operations(times)]
+        progress(f"predicting on {one.target}", number, len(wanted))
+    if not rows:
+        raise UserError("none of the configurations can run; without --operations each says why")
+    return to_frame(rows, OPERATION_COLUMNS)
+
+
+def _facts(asked: Asked, one: Configuration) -> dict[str, Any]:
+    return {
+        "model": asked.name, "method": asked.method, "target": one.target, "settings": one.settings,
+        "dtype": one.numbers.name, "kv_bits": one.numbers.elements.kv_bits, "tensor_parallel": one.ranks,
+        "host": one.host, "batch": one.work.batch, "prompt": one.work.prompt, "generate": one.work.new,
+        "source": "predicted", "spec_sha256": spec_sha256(one.target, one.gpu), "tool_version": __version__,
+    }  # fmt: skip
+
+
+def _figures(asked: Asked, one: Configuration) -> dict[str, Any]:
+    try:
+        needed, most = _memory(asked.decoder, one)
+        times = _times(asked.decoder, one, one.numbers)
+        before = _times(asked.dense, one, numbers_of("fp16"))
+    except UserError as error:
+        return {"feasible": False, "reason": str(error), "fits": False}
+    speedup, error = before.us() / times.us(), _speedup_error(times, before)
+    word = str(verdict(np.array([speedup]), np.array([error]))[0])
+    return {
+        "prefill_ms": times.us("prefill") / 1e3,
+        "decode_ms_per_token": times.us("decode") / 1e3 / times.steps if times.steps else None,
+        "tokens_per_s": one.work.batch * one.work.new / times.us() * 1e6,
+        "weight_gib": needed.weight_bytes / GIB,
+        "kv_gib": needed.kv_bytes / GIB,
+        "activation_gib": needed.activation_bytes / GIB,
+        "memory_gib": needed.total_bytes / GIB,
+        "fits": needed.fits(one.gpu.memory.capacity_gib * GIB),
+        "largest_batch": most,
+        **{f"{group}_share": share for group, share in times.shares().items()},
+        "bound": times.bound(),
+        "latency_error_p90": times.error_p90(),
+        "speedup": speedup,
+        "speedup_error_p90": error,
+        "verdict": word if error else SAME_KERNELS,
+        "extrapolated": "; ".join(_extrapolated(times)),
+        "feasible": True,
+        "reason": "",
+    }
+
+
+def _times(decoder: Decoder, one: Configuration, numbers: Numbers) -> Times:
+    return times_of(one.gpu, split(decoder, one.ranks), one.work, numbers, one.stack)
+
+
+def _memory(decoder: Decoder, one: Configuration) -> tuple[Memory, int]:
+    """What is needed, and the most sequences that fit."""
+    budget = Budget(one.gpu.memory.capacity_gib * GIB, one.reserve_bytes)
+    own, work, elements = split(decoder, one.ranks), one.work, one.numbers.elements
+    needed = memory(own, work.batch, work.context, elements, budget, work.prompt)
+    return needed, largest_batch(own, work.context, elements, budget, work.prompt)
+
+
+def _speedup_error(times: Times, before: Times) -> float:
+    """Of two sums: operations that take as long in both cancel, the others are off independently at worst."""
+    common = {_key(row) for row in times.rows} & {_key(row) for row in before.rows}
+
+    def error(one: Times) -> float:
+        return sum(row.us * row.error_p90 for row in one.rows if _key(row) not in common) / one.us()
+
+    return math.hypot(error(times), error(before))
+
+
+def _key(row: TimedRow) -> tuple[str, str, float]:
+    return row.phase, row.operation.name, row.us
+
+
+def _extrapolated(times: Times) -> list[str]:
+    """Of the operations that take longest."""
+    outside = sorted((row for row in times.rows if row.extrapolated), key=lambda row: -row.us)
+    return [f"{row.phase} {row.operation.role}: {row.extrapolated}" for row in outside[:SAID]]
+
+
+def _operations(times: Times) -> Iterator[dict[str, Any]]:
+    whole = times.us()
+    for row in times.rows:
+        yield {
+            "phase": row.phase, "operation": row.operation.name, "role": row.operation.role,
+            "executions": row.executions, "latency_us": row.us, "share": row.us / whole, "bound": row.bound,
+            "latency_error_p90": row.error_p90, "kernel": row.kernel, "assumed": row.assumed,
+            "extrapolated": row.extrapolated, "flop": row.counts.flop, "weight_bytes": row.counts.bytes_weight,
+            "activation_bytes": row.counts.bytes_act, "kv_bytes": row.counts.bytes_kv,
+            "link_bytes": row.counts.bytes_link,
+        }  # fmt: skip
+    for phase, us in times.host_us.items():
+        yield {
+            "phase": phase, "operation": "host", "role": "host", "executions": times.steps if phase == "decode" else 1,
+            "latency_us": us, "share": us / whole, "bound": "host",
+        }  # fmt: skip

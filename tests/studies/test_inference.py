@@ -1,0 +1,164 @@
+"""prunesim inference: whole models on GPUs from the command line and from Python."""
+
+import io
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import prunesim as ps
+from checkpoints.catalog_layers import catalog_layers
+from studies.cli.main import main
+from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
+from workloads.csv_text import csv_text
+
+CONFIG = {
+    "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000,
+}  # fmt: skip
+SMALL = ("--prompt", "64", "--generate", "16")
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    (tmp_path / "small.json").write_text(json.dumps(CONFIG))
+    return tmp_path / "small.json"
+
+
+def printed(capsys, *arguments: object) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text_of(capsys, *arguments)))
+
+
+def text_of(capsys, *arguments: object) -> str:
+    capsys.readouterr()
+    with suppress(SystemExit):
+        main(["inference", *map(str, arguments), "--format", "csv"])
+    return capsys.readouterr().out
+
+
+def ended(capsys, *arguments: object) -> tuple[int, str]:
+    """The exit code, and what is said."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["inference", *map(str, arguments)])
+    return int(stop.value.code or 0), capsys.readouterr().err
+
+
+def bundle(folder: Path, pattern: str, **values) -> ps.MaskBundle:
+    writer = ps.BundleWriter(folder, ps.BundleHeader("small", "magnitude", pattern, model_config=CONFIG))
+    for layer in catalog_layers(CONFIG):
+        kept = np.zeros(layer.shape, dtype=bool)
+        kept[:, ::2] = True
+        writer.add(layer, ps.PackedMask.from_dense(kept), pattern, **values)
+    return writer.finish()
+
+
+def test_a_row_for_each_combination(config, capsys):
+    rows = printed(
+        capsys, config, "--on", "a100-sxm", "--on", "h100-sxm", "--batch", "1,8", "--dtype", "fp16,int4",
+        "--tensor-parallel", "1,2", *SMALL,
+    )  # fmt: skip
+    assert len(rows) == 16
+    assert list(rows.columns) == [column.name for column in INFERENCE_COLUMNS]
+    assert len(rows[["target", "batch", "dtype", "tensor_parallel"]].drop_duplicates()) == 16
+    assert rows["feasible"].all()
+    assert rows["fits"].all()
+    assert (rows.filter(like="_share").sum(axis=1) - 1).abs().max() < 1e-9
+    assert (rows.loc[rows["dtype"] == "fp16", "speedup"] == 1).all()
+
+
+def test_figures_of_a_row_follow_from_each_other(config, capsys):
+    (row,) = printed(capsys, config, "--on", "h100-sxm", "--batch", 4, *SMALL, "--host", "2").itertuples()
+    whole_ms = row.prefill_ms + 15 * row.decode_ms_per_token
+    assert row.tokens_per_s == pytest.approx(4 * 16 / whole_ms * 1e3)
+    assert row.host_share == pytest.approx(16 * 2 / whole_ms)
+    weights = 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512 + 2 * 256) + 2 * 1000 * 256 + 256
+    assert row.weight_gib == pytest.approx(2 * weights / 2**30)
+    assert row.kv_gib == pytest.approx(4 * 79 * 2 * 2 * 2 * 64 * 2 / 2**30)
+    assert row.memory_gib == pytest.approx(row.weight_gib + row.kv_gib + row.activation_gib + 3.5)
+
+
+def test_operations_add_up_to_the_row(config, capsys):
+    asked = [config, "--on", "h100-sxm", "--batch", 4, *SMALL, "--host", "eager"]
+    (row,) = printed(capsys, *asked).itertuples()
+    operations = printed(capsys, *asked, "--operations")
+    assert list(operations.columns) == [column.name for column in OPERATION_COLUMNS]
+    spent = operations.groupby("phase")["latency_us"].sum() / 1e3
+    assert spent["prefill"] == pytest.approx(row.prefill_ms)
+    assert spent["decode"] == pytest.approx(15 * row.decode_ms_per_token)
+    assert operations["share"].sum() == pytest.approx(1)
+    assert operations.loc[operations["operation"] == "host", "share"].sum() == pytest.approx(row.host_share)
+
+
+def test_what_a_bundle_leaves(tmp_path, config, capsys):
+    """2:4 is stored packed; zeros without a pattern run as the dense model does; bits are the bundle's."""
+    dense = printed(capsys, config, "--on", "h100-sxm", *SMALL).iloc[0]
+    plain = printed(capsys, bundle(tmp_path / "a", "unstructured").folder, "--on", "h100-sxm", *SMALL).iloc[0]
+    assert (plain["method"], plain["verdict"], plain["speedup"]) == ("magnitude", "same kernels", 1)
+    assert plain["weight_gib"] == dense["weight_gib"]
+    packed = printed(capsys, bundle(tmp_path / "b", "2:4").folder, "--on", "h100-sxm", *SMALL).iloc[0]
+    linears = 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512) * 2 / 2**30
+    assert dense["weight_gib"] - packed["weight_gib"] == pytest.approx(linears * (1 - 9 / 16))
+    assert packed["verdict"] != "same kernels"
+    four = printed(
+        capsys, bundle(tmp_path / "c", "unstructured", weight_bits=4, group_size=64).folder, "--on", "h100-sxm", *SMALL
+    ).iloc[0]
+    assert dense["weight_gib"] - four["weight_gib"] == pytest.approx(linears * (1 - (4 + 20 / 64) / 16))
+
+
+def test_what_cannot_run_is_a_row_with_a_reason(config, capsys):
+    rows = printed(capsys, config, "--on", "a100-sxm", "--dtype", "fp16,fp8", "--tensor-parallel", "1,3", *SMALL)
+    assert rows["feasible"].tolist() == [True, False, False, False]
+    assert "4 heads cannot be divided among 3" in rows["reason"][1]
+    assert "no fp8" in rows["reason"][2]
+    code, said = ended(capsys, config, "--on", "a100-sxm", "--dtype", "fp8", *SMALL)
+    assert code == 3
+    assert "none of 1 rows can run on a100-sxm" in said
+
+
+def test_what_does_not_fit_is_said(capsys):
+    rows = printed(capsys, "llama-2-70b", "--on", "h100-sxm", "--tensor-parallel", "1,4", *SMALL)
+    assert rows["fits"].tolist() == [False, True]
+    assert rows["largest_batch"][0] == 0
+    assert rows["feasible"].all()
+
+
+def test_python_gives_the_rows_of_the_command(tmp_path, config, capsys):
+    folder = bundle(tmp_path / "a", "2:4")
+    rows = ps.inference(folder, on="h100-sxm", batch=[1, 2], prompt=64, generate=16, host=1.5)
+    printed_text = text_of(capsys, folder.folder, "--on", "h100-sxm", "--batch", "1,2", *SMALL, "--host", "1.5")
+    assert csv_text(rows.frame) == printed_text
+    assert len(ps.inference(config, on="h100-sxm", prompt=8, generate=1, operations=True)) == 15
+
+
+BAD = [
+    (["nothing-7b", "--on", "h100-sxm"], "no model 'nothing-7b'"),
+    (["CONFIG", "--on", "h1000"], "h1000"),
+    (["CONFIG", "--on", "vitcod"], "vitcod"),
+    (["CONFIG", "--on", "h100-sxm", "--batch", "0"], "no whole number from 1"),
+    (["CONFIG", "--on", "h100-sxm", "--batch", "1,,2"], "a value is empty"),
+    (["CONFIG", "--on", "h100-sxm", "--batch", "2,2"], "has 2 twice"),
+    (["CONFIG", "--on", "h100-sxm", "--prompt", "1.5"], "no whole number from 1"),
+    (["CONFIG", "--on", "h100-sxm", "--generate", "99999999999999999999"], "no whole number from 1"),
+    (["CONFIG", "--on", "h100-sxm", "--dtype", "int5"], "unknown dtype 'int5'"),
+    (["CONFIG", "--on", "h100-sxm", "--host", "slow"], "or the milliseconds"),
+    (["CONFIG", "--on", "h100-sxm", "--routing", "skewed"], "unknown routing 'skewed'"),
+    (["CONFIG", "--on", "h100-sxm", "--reserve-gib", "-1"], "at least 0"),
+    (["CONFIG", "--on", "h100-sxm", "--kv-bits", "5"], "16 or 8 bits"),
+    (["CONFIG", "--on", "h100-sxm", "--format", "xml"], "unknown format 'xml'"),
+    (["STRANGE", "--on", "h100-sxm"], "no vocab_size"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_is_one_line(arguments, message, config, tmp_path, capsys):
+    (tmp_path / "strange.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 64}))
+    places = {"CONFIG": str(config), "STRANGE": str(tmp_path / "strange.json")}
+    code, said = ended(capsys, *(places.get(each, each) for each in arguments))
+    assert code == 2
+    assert message in said
+    assert said.rstrip().count("\n") <= said.count("predicting on")
+    assert "Traceback" not in said
