@@ -39,12 +39,10 @@ def inference(
     )  # fmt: skip
     asked = glue.open_model(place)
     progress = ProgressLine(terminal_only=True)
-    make, table = (
-        (glue.operations_frame, glue.OPERATION_TABLE) if operations else (glue.inference_frame, glue.INFERENCE_TABLE)
-    )
+    make = glue.operations_frame if operations else glue.inference_frame
     frame = make(asked, wanted, progress)
     progress.close()
-    return Result(frame, table)
+    return Result(frame, glue.OPERATION_TABLE if operations else glue.INFERENCE_TABLE)
 
 
 def _several(value: Any) -> list[Any]:

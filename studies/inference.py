@@ -141,8 +141,8 @@ def _figures(asked: Asked, one: Configuration) -> dict[str, Any]:
         needed, most = _memory(asked.decoder, one)
         times = _times(asked.decoder, one, one.numbers)
         before = _times(asked.dense, one, numbers_of("fp16"))
-    except UserError as error:
-        return {"feasible": False, "reason": str(error), "fits": False}
+    except UserError as why:
+        return {"feasible": False, "reason": str(why), "fits": False}
     speedup, error = before.us() / times.us(), _speedup_error(times, before)
     word = str(verdict(np.array([speedup]), np.array([error]))[0])
     return {

@@ -97,7 +97,7 @@ def times_of(gpu: GpuSpec, decoder: Decoder, work: Phase | Generation, numbers: 
     """Raises UserError for what the GPU has no kernel for."""
     phases = [work] if isinstance(work, Phase) else [work.prefill]
     rows = _rows(gpu, decoder, phases, np.ones(1), numbers)
-    added = {phases[0].name: added_us(stack, sum(row.us for row in rows), _executions(decoder))}
+    added: dict[str, float] = {phases[0].name: added_us(stack, sum(row.us for row in rows), _executions(decoder))}
     if isinstance(work, Phase) or not work.contexts:
         return Times(rows, added, int(phases[0].name == "decode"))
     contexts, weights = sampled(decoder, work.contexts)

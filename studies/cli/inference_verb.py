@@ -79,12 +79,10 @@ def inference(
     )  # fmt: skip
     asked = glue.open_model(model)
     progress = ProgressLine()
-    if operations:
-        frame, table = glue.operations_frame(asked, wanted, progress), glue.OPERATION_TABLE
-    else:
-        frame, table = glue.inference_frame(asked, wanted, progress), glue.INFERENCE_TABLE
+    make = glue.operations_frame if operations else glue.inference_frame
+    frame = make(asked, wanted, progress)
     progress.close()
-    emit(frame, format, out, table)
+    emit(frame, format, out, glue.OPERATION_TABLE if operations else glue.INFERENCE_TABLE)
 
 
 def numbers(name: str, text: str) -> list[int]:
