@@ -10,12 +10,13 @@ from workloads.errors import UserError, unknown
 from workloads.experts import expert_of
 from workloads.layers import Layer
 from workloads.operations.gemm import BITMAP, Matrix
-from workloads.patterns import DENSE, GONE, WHOLE
+from workloads.patterns import DENSE, FACTORED, GONE, WHOLE
 
 FORMATS = (DENSE, "packed", BITMAP)
 # Matrices of latent attention, which have no role of their own.
 _OF_LATENTS = {"q_a_proj": "q_a", "q_b_proj": "q_b", "kv_a_proj_with_mqa": "kv_a", "kv_b_proj": "kv_b"}
 _INPUTS = ("q", "qkv")
+OF_ATTENTION = ("q", "k", "v", "qkv", "o", *_OF_LATENTS.values())
 
 
 def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed") -> Decoder:
@@ -47,9 +48,17 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
 
 
 def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: str) -> Block:
+    if factored := next((entry for entry in entries if entry.pattern == FACTORED), None):
+        raise UserError(
+            f"{where}: {factored.name} is a product of factors, which whole models are not counted with yet; "
+            "prunesim simulate takes its layers"
+        )
+    known = {matrix.role for matrix in block.matrices}
+    gone = [entry for entry in entries if entry.pattern == GONE]
+    if gone:
+        block, entries = _without(block, gone), [entry for entry in entries if entry.pattern != GONE]
     routed = [entry for entry in entries if expert_of(entry.name) is not None]
     found = {role_in_block(entry): entry for entry in entries if expert_of(entry.name) is None}
-    known = {matrix.role for matrix in block.matrices}
     if strange := sorted(set(found) - known):
         raise UserError(
             f"{where}: {found[strange[0]].name} is a matrix ({strange[0]}) that the block, which has "
@@ -72,6 +81,15 @@ def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: s
             raise UserError(f"{where}: {routed[0].name} is an expert's, and the config has none in that block")
         mixture = _experts(mixture, routed, weight_format, where)
     return replace(block, attention=attention, matrices=matrices, mixture=mixture)
+
+
+def _without(block: Block, gone: list[LayerEntry]) -> Block:
+    """A whole attention or FFN, with its experts, is taken out."""
+    names = {role_in_block(entry) for entry in gone}
+    attention, ffn = not names & set(OF_ATTENTION), not names - set(OF_ATTENTION)
+    left = tuple(m for m in block.matrices if (attention if m.role in OF_ATTENTION else ffn))
+    mixture = block.mixture if ffn else None
+    return replace(block, matrices=left, mixture=mixture, has_attention=attention, has_ffn=ffn)
 
 
 def role_in_block(layer: Layer | LayerEntry) -> str:

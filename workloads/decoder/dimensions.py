@@ -98,13 +98,21 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Block:
-    """`matrices` by their roles, without routed experts; blocks that do the same are equal."""
+    """`matrices` by their roles, without routed experts; blocks that do the same are equal. Of a part that was
+    taken out nothing runs: `has_attention`, `has_ffn` (experts too)."""
 
     attention: SelfAttention
     ffn: Ffn
     norms: Norms
     matrices: tuple[Matrix, ...]
     mixture: Mixture | None = None
+    has_attention: bool = True
+    has_ffn: bool = True
+
+    @property
+    def cached_size(self) -> int:
+        """Elements a token in the KV cache."""
+        return self.attention.cached_size if self.has_attention else 0
 
     @property
     def stored(self) -> list[tuple[Matrix, int]]:

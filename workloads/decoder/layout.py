@@ -62,17 +62,20 @@ def _operations(decoder: Decoder, fusion: Fusion, all_logits: bool) -> Iterator[
 
 def _block(number: int, block: Block, decoder: Decoder, fusion: Fusion) -> Iterator[DecoderOperation]:
     place, hidden, layout = f"blocks.{number}", decoder.hidden_size, block.norms.layout
-    before = layout in ("pre", "sandwich")
-    if before or layout == "parallel":
+    before, parallel = layout in ("pre", "sandwich"), layout == "parallel"
+    shared = parallel and block.norms.count == 1  # one norm for both
+    if (before or parallel) and (block.has_attention or shared):
         yield _norm(f"{place}.attention_norm", number, block.norms, hidden)
-    if layout == "parallel" and block.norms.count == 2:
+    if parallel and not shared and block.has_ffn:
         yield _norm(f"{place}.ffn_norm", number, block.norms, hidden)
-    yield from _attention(place, number, block, fusion)
-    yield from _behind(place, "attention", number, block.norms, decoder)
-    if before:
-        yield _norm(f"{place}.ffn_norm", number, block.norms, hidden)
-    yield from _feed_forward(place, number, block, hidden, fusion)
-    yield from _behind(place, "ffn", number, block.norms, decoder)
+    if block.has_attention:
+        yield from _attention(place, number, block, fusion)
+        yield from _behind(place, "attention", number, block.norms, decoder)
+    if block.has_ffn:
+        if before:
+            yield _norm(f"{place}.ffn_norm", number, block.norms, hidden)
+        yield from _feed_forward(place, number, block, hidden, fusion)
+        yield from _behind(place, "ffn", number, block.norms, decoder)
 
 
 def _behind(place: str, part: str, number: int, norms: Norms, decoder: Decoder) -> Iterator[DecoderOperation]:

@@ -89,7 +89,7 @@ def kv_bytes(decoder: Decoder, context: int, elements: Elements, is_ring: bool =
     for block in decoder.blocks:
         window = block.attention.window
         kept = min(context, window) if window is not None and is_ring else context
-        values += kept * block.attention.cached_size
+        values += kept * block.cached_size
     return values * elements.kv_bits / 8
 
 

@@ -12,7 +12,7 @@ from workloads.bundle_writer import BundleWriter
 from workloads.counts import Elements
 from workloads.decoder.accounting import account, total
 from workloads.decoder.bundled import bundled
-from workloads.decoder.memory import weight_bytes
+from workloads.decoder.memory import kv_bytes, weight_bytes
 from workloads.decoder.read import read_decoder
 from workloads.errors import UserError
 from workloads.layers import Layer
@@ -83,6 +83,30 @@ def test_removals_are_smaller_models(tmp_path):
     assert rows["blocks.0.down"].total.flop == 2 * 2 * 40 * 64
     assert rows["blocks.1.down"].executions == 1
     assert "blocks.2.down" not in rows
+
+
+def test_a_part_of_a_block_that_is_gone(tmp_path):
+    """Block 0 without its attention keeps no keys and adds once; block 1 without its FFN."""
+    writer = BundleWriter(tmp_path / "b", BundleHeader("m", "blockpruner", SMALLER))
+    writer.remove(Removal(frozenset(), (), {}, {"model.layers.0.self_attn": 1, "model.layers.1.mlp": 1}))
+    goes = [
+        (layer.block == 0 and layer.role in "qkvo") or (layer.block == 1 and layer.role not in "qkvo")
+        for layer in LAYERS
+    ]
+    for layer, gone in zip(LAYERS, goes, strict=True):
+        if not gone:
+            writer.add(layer, PackedMask.dense(*layer.shape), DENSE)
+    writer.commit()
+    for layer, gone in zip(LAYERS, goes, strict=True):
+        if gone:
+            writer.add_gone(layer)
+    found = bundled(small(), writer.finish())
+    rows = account(found, decode(2, 30))
+    count = {
+        role: sum(r.executions for r in rows if role in r.operation.role) for role in ("attention", "down", "norm")
+    }
+    assert count == {"attention": 2, "down": 2, "norm": 2 * 2 + 1}
+    assert kv_bytes(found, 1, Elements()) == kv_bytes(small(), 1, Elements()) * 2 / 3
 
 
 def test_matrices_stored_unlike_are_gemms_of_their_own(tmp_path):
