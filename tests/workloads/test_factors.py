@@ -14,7 +14,7 @@ from workloads.errors import UserError
 from workloads.factors import Factors
 from workloads.layers import Layer
 from workloads.mask import PackedMask
-from workloads.operations import Linear, linears_of
+from workloads.operations import Linear, linears_of, without_mask
 from workloads.patterns import DENSE, FACTORED
 from workloads.unpruned import rows_against_unpruned
 
@@ -123,8 +123,7 @@ def test_a_layer_costs_what_its_parts_cost_as_layers_of_their_own(tmp_path, targ
 
 def plain(rows: int, cols: int) -> Linear:
     """A dense layer that has nothing to do with factors."""
-    whole = Linear("other", "up", 1, rows, cols, None)  # type: ignore[arg-type]
-    return whole.before()
+    return Linear("other", "up", 1, rows, cols, without_mask(DENSE, rows * cols)).before()
 
 
 def test_what_a_factor_gives_is_dense(tmp_path):
