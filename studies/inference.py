@@ -18,6 +18,7 @@ from simulator.gpu.spec import GpuSpec
 from simulator.inference.host import stack_of
 from simulator.inference.kernels import Numbers, numbers_of
 from simulator.inference.steps import TimedRow, Times, times_of
+from simulator.inference.storage import as_run
 from simulator.machine.spec import spec_sha256
 from studies.progress import ProgressLine
 from workloads import __version__
@@ -174,7 +175,8 @@ def _times(decoder: Decoder, one: Configuration, numbers: Numbers) -> Times:
 def _memory(decoder: Decoder, one: Configuration) -> tuple[Memory, int]:
     """What is needed, and the most sequences that fit."""
     budget = Budget(one.gpu.memory.capacity_gib * GIB, one.reserve_bytes)
-    own, work, elements = split(decoder, one.ranks), one.work, one.numbers.elements
+    own = as_run(split(decoder, one.ranks), one.gpu, one.numbers)
+    work, elements = one.work, one.numbers.elements
     needed = memory(own, work.batch, work.context, elements, budget, work.prompt)
     return needed, largest_batch(own, work.context, elements, budget, work.prompt)
 

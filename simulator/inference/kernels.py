@@ -26,7 +26,7 @@ from workloads.operations.causal import CausalAttention, KvWrite, LatentAttentio
 from workloads.operations.elementwise import Activation, Norm, ResidualAdd
 from workloads.operations.ends import AllReduce, Embedding
 from workloads.operations.expert_ffn import ExpertFfn, ExpertSum
-from workloads.operations.gemm import Gemm
+from workloads.operations.gemm import Gemm, Matrix
 from workloads.patterns import kept_of_four
 from workloads.phases import Phase
 
@@ -84,6 +84,11 @@ def _timed(timing: Timing, assumed: str = "") -> Timed:
     return Timed(timing.latency_us, timing.bound, timing.latency_error_p90, timing.extrapolated, timing.kernel, assumed)
 
 
+def runs_float_products(matrix: Matrix, numbers: Numbers) -> bool:
+    """Whether a GEMM multiplies in 16 bits; weights of fewer bits are then a weight-only kernel's."""
+    return matrix.is_float or numbers.dtype in ("fp16", "bf16")
+
+
 def _tokens(phases: Sequence[Phase]) -> np.ndarray:
     return np.array([phase.tokens for phase in phases], dtype=np.int64)
 
@@ -93,7 +98,7 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
     tokens = np.array([one.tokens(phase) for phase in phases], dtype=np.int64)
     bits = matrix.bits(numbers.elements)
     dtype = FLOAT if matrix.is_float else numbers.dtype
-    weight_bits = bits if dtype in ("fp16", "bf16") else 16
+    weight_bits = bits if runs_float_products(matrix, numbers) else 16
     group = (matrix.group_size if matrix.weight_bits else numbers.elements.group_size) or 0
     sizes = tokens, one.out_features, one.in_features
     dense = operators.linear(gpu, *sizes, dtype, weight_bits=weight_bits, group_size=group)

@@ -6,7 +6,7 @@ holds the places where a window fills, and taken as linear between them."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from simulator.gpu.operators.stack import STACKS, Stack
 from simulator.gpu.spec import GpuSpec
 from simulator.inference.host import added_us
 from simulator.inference.kernels import Numbers, Timed, time_of
+from simulator.inference.storage import read_share
 from workloads.counts import Counts
 from workloads.decoder.accounting import account, grouped, linear_stretches
 from workloads.decoder.dimensions import Decoder
@@ -136,7 +137,9 @@ def _rows(
     for operation, number in grouped(decoder):
         found = time_of(gpu, operation, phases, numbers)
         spent = found.us * weights * number
-        rows.append(_row(operation, phases[0].name, round(number * steps), spent, found, counts[operation]))
+        own = counts[operation]
+        own = replace(own, bytes_weight=own.bytes_weight * read_share(operation, gpu, numbers))
+        rows.append(_row(operation, phases[0].name, round(number * steps), spent, found, own))
     return rows
 
 

@@ -51,7 +51,7 @@ def bundle(folder: Path, pattern: str, **values) -> ps.MaskBundle:
     writer = ps.BundleWriter(folder, ps.BundleHeader("small", "magnitude", pattern, model_config=CONFIG))
     for layer in catalog_layers(CONFIG):
         kept = np.zeros(layer.shape, dtype=bool)
-        kept[:, ::2] = True
+        kept[:, :: 4 if pattern == "1:4" else 2] = True
         writer.add(layer, ps.PackedMask.from_dense(kept), pattern, **values)
     return writer.finish()
 
@@ -107,6 +107,31 @@ def test_what_a_bundle_leaves(tmp_path, config, capsys):
         capsys, bundle(tmp_path / "c", "unstructured", weight_bits=4, group_size=64).folder, "--on", "h100-sxm", *SMALL
     ).iloc[0]
     assert dense["weight_gib"] - four["weight_gib"] == pytest.approx(linears * (1 - (4 + 20 / 64) / 16))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "dtype", "bits"),
+    [
+        ("2:4", "fp16", 8 + 1),  # half the values, two bits of place for each
+        ("1:4", "fp16", 8 + 1),  # what 2:4 kernels read holds two of four
+        ("4:8", "fp16", 16),  # no kernel: with its zeros
+        ("2:4", "int8", 4 + 1),
+        ("2:4", "int8-weight", 8),  # weight-only kernels know no 2:4
+        ("2:4", "int4", 4 + 20 / 128),
+    ],
+)
+def test_masks_are_stored_as_kernels_read_them(tmp_path, config, capsys, pattern, dtype, bits):
+    asked = (bundle(tmp_path / "a", pattern).folder, "--on", "a100-sxm", "--dtype", dtype, *SMALL)
+    row = printed(capsys, *asked).iloc[0]
+    dense = printed(capsys, config, "--on", "a100-sxm", *SMALL).iloc[0]
+    weights = 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512)
+    rows = 2 * (256 + 2 * 128 + 256 + 2 * 512 + 256) if dtype.startswith("int8") else 0  # a scale, a zero point each
+    stored = (weights * bits + rows * 24) / 8
+    assert (dense["weight_gib"] - row["weight_gib"]) * 2**30 == pytest.approx(weights * 2 - stored)
+    operations = printed(capsys, *asked, "--operations")
+    linears = operations["role"].isin(["qkv", "q", "k", "v", "o", "gate_up", "gate", "up", "down"])
+    read = operations[linears & (operations["phase"] == "prefill")]
+    assert read["weight_bytes"].sum() == pytest.approx(stored)
 
 
 def test_what_cannot_run_is_a_row_with_a_reason(config, capsys):
