@@ -1,7 +1,7 @@
 """The measured tables of operators as arrays: what each kernel was run on, and what may be left out of a fit together.
 
 Data: ../shared/data/performance (not part of this repository), its README names the sources: aiconfigurator, Vidur,
-LLMServingSim, LLMCompass, gpt-fast.
+LLMServingSim, LLMCompass, gpt-fast, MACKO.
 """
 
 from pathlib import Path
@@ -91,3 +91,10 @@ def all_reduces(gpu: str, label: str) -> pd.DataFrame:
     rows = table("allreduce")
     rows = rows[rows["gpu"].str.startswith(gpu) & (rows["kernel"] == label)].reset_index(drop=True)
     return rows.assign(group=rows["gpus"].astype(str) + " GPUs")
+
+
+def spmvs(gpu: str, label: str) -> pd.DataFrame:
+    """`group`: a shape of the matrix, at all densities."""
+    rows = table("spmv_unstructured").rename(columns={"time_us": "latency_us"})
+    rows = rows[rows["gpu"].str.endswith(gpu) & (rows["kernel"] == label)].reset_index(drop=True)
+    return rows.assign(group=rows["rows"].astype(str) + "x" + rows["cols"].astype(str))

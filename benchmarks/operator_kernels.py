@@ -18,6 +18,7 @@ from simulator.gpu.operator_parameters import (
     PrefillKernel,
     Residuals,
     RowKernel,
+    SpmvKernel,
 )
 from simulator.gpu.operators.all_reduce import all_reduce_parts
 from simulator.gpu.operators.decode import DecodeShape, decode_parts
@@ -25,6 +26,7 @@ from simulator.gpu.operators.elementwise import VALUES_MOVED, elementwise_parts
 from simulator.gpu.operators.linear import cold_rates, family_of, linear_parts
 from simulator.gpu.operators.moe import moe_parts
 from simulator.gpu.operators.prefill import PrefillShape, prefill_parts, visible_pairs
+from simulator.gpu.operators.spmv import SpmvShape, random_shape, spmv_parts, weight_bytes
 from simulator.gpu.operators.timing import Parts, Rates, rates_of
 from simulator.gpu.prediction import tiles_of
 
@@ -61,6 +63,9 @@ ALL_REDUCE: Bounds = {
     "fixed_us": (1, 8, 40), "gpu_us": (0.01, 1, 6), "small_efficiency": (0.02, 0.3, 1), "large_us": (3, 30, 150),
     "large_efficiency": (0.1, 0.6, 0.98), "switch_bytes": (1e5, 2e6, 2e7),
 }  # fmt: skip
+SPMV: Bounds = {"fixed_us": (1, 10, 60), "memory_efficiency": (0.5, 0.9, 1)}
+FLUSH: Bounds = {"flush_us": (1, 50, 200)}
+ROW: Bounds = {"row_values": (500, 5000, 1e5), "row_exponent": (0.5, 2, 4)}
 LINEAR: Bounds = {
     # the tile model's; started from what the best library kernels were fitted to
     "fixed_us": (1, 4, 12), "efficiency": (0.05, 0.9, 1), "small_tile": (0.001, 0.05, 1), "pj_per_flop": (0.02, 1, 3),
@@ -224,6 +229,22 @@ def linear_case(preset: str, gpu: str, name: str, source: str) -> Case:
     )  # fmt: skip
 
 
+def spmv_shape(rows: pd.DataFrame) -> SpmvShape:
+    return random_shape(*columns(rows, "rows", "cols", "density"))
+
+
+def spmv_case(preset: str, gpu: str, name: str, label: str, storage: str, bounds: Bounds) -> Case:
+    rows, rates = data.spmvs(gpu, label), rates_of(load_gpu(preset))
+    s = spmv_shape(rows)
+    absent = {key: 0.0 for key in (*FLUSH, *ROW) if key not in bounds}
+    return Case(
+        preset, "spmv", name, SpmvKernel, {"label": label, "storage": storage} | absent, bounds, rows,
+        lambda p, some: spmv_parts(p, rates, spmv_shape(some)), 2 * s.kept, weight_bytes(storage, s),
+        rates.flops_per_us, rates.bytes_per_us, ("rows", "cols", "density"), ("rows", "cols", "density"),
+        f"{rows['gpu'][0]}, {label}",
+    )  # fmt: skip
+
+
 def cases() -> list[Case]:
     """Those of a preset in the order in which they stand there: the first of a kind is what is meant by default."""
     a, h = ("a100-sxm", "A100"), ("h100-sxm", "H100")
@@ -251,4 +272,9 @@ def cases() -> list[Case]:
             all_reduce_case(preset, gpu, "nccl-2023", "nccl (sarathi)"),
         ]
     found += [elementwise_case(*a, kind) for kind in ("softmax", "layernorm", "gelu")]
+    found += [
+        spmv_case("rtx-4090", "RTX 4090", "macko", "MACKO", "macko", SPMV | FLUSH),
+        spmv_case("rtx-4090", "RTX 4090", "csr", "cuSPARSE", "csr", SPMV | ROW),
+        spmv_case("rtx-4090", "RTX 4090", "cublas", "cuBLAS", "dense", SPMV),
+    ]
     return [*found, moe_case("rtx-4090", "RTXPRO")]

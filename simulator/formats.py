@@ -10,6 +10,9 @@ A block (granule) is compressed on its own: its indices count from its own corne
     rle      kept values and padding zeros along each row; a 4-bit count of the zeros before each (EIE's code, Han et
     al., ISCA
              2016, section 3: a zero is stored wherever 15 zeros do not suffice), and rows + 1 pointers
+    macko    kept values and a zero for every 16th of successive zeros along each row, the last of a row included; a
+             4-bit count of what lies before each, rows + 1 pointers of 32 bits; values to a multiple of 8 (MACKO,
+             arXiv 2511.13061, as its published encoder has it)
     2:4 ...  N slots of every M inputs, filled or not; ceil(log2 M) bits each (packed N:M)
 """
 
@@ -24,8 +27,9 @@ from workloads.errors import UserError
 from workloads.mask import PackedMask
 from workloads.patterns import parse_pattern
 
-FORMATS = ("dense", "bitmap", "csr", "csc", "coo", "rle")
+FORMATS = ("dense", "bitmap", "csr", "csc", "coo", "rle", "macko")
 RUN_BITS = 4
+MACKO_POINTER_BITS, MACKO_VALUES = 32, 8
 
 
 def known_format(name: str) -> str:
@@ -68,7 +72,11 @@ def stored(weight_format: str, mask: PackedMask, block_rows: int, block_cols: in
         return kept, kept * row + (cols + 1) * pointer
     if weight_format == "coo":
         return kept, kept * (row + column)
-    values = kept + run_paddings(mask.words, mask.cols, block_rows, block_cols, (1 << RUN_BITS) - 1)
+    tails = weight_format == "macko"
+    values = kept + run_paddings(mask.words, mask.cols, block_rows, block_cols, (1 << RUN_BITS) - 1, tails)
+    if tails:
+        values = -(-values // MACKO_VALUES) * MACKO_VALUES
+        return values, values * RUN_BITS + (rows + 1)[:, None] * MACKO_POINTER_BITS
     return values, values * RUN_BITS + (rows + 1)[:, None] * pointer
 
 
@@ -90,21 +98,27 @@ def block_sides(length: int, block: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def run_paddings(words: np.ndarray, cols: int, block_rows: int, block_cols: int, longest: int) -> np.ndarray:
+def run_paddings(
+    words: np.ndarray, cols: int, block_rows: int, block_cols: int, longest: int, tails: bool
+) -> np.ndarray:
     """Padding zeros of every block: along each row, one for every longest + 1 zeros in front of a kept weight. Zeros
-    after the last kept weight of a row are not stored."""
+    after the last kept weight of a row are stored likewise if `tails`, else not at all."""
     rows = words.shape[0]
     paddings = np.zeros((-(-rows // block_rows), -(-cols // block_cols)), dtype=np.int64)
     for r in range(rows):
         run = 0
         for c in range(cols):
             if c % block_cols == 0:
+                if tails and c:
+                    paddings[r // block_rows, c // block_cols - 1] += run // (longest + 1)
                 run = 0
             if words[r, c >> 6] >> np.uint64(c & 63) & np.uint64(1):
                 paddings[r // block_rows, c // block_cols] += run // (longest + 1)
                 run = 0
             else:
                 run += 1
+        if tails:
+            paddings[r // block_rows, (cols - 1) // block_cols] += run // (longest + 1)
     return paddings
 
 

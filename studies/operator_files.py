@@ -42,6 +42,7 @@ FORMS = {
         ("routing", "dtype", "kernel"),
     ),
     "all_reduce": Form(("gpus", "message_bytes"), {}, ("dtype", "kernel")),
+    "spmv": Form(("rows", "cols"), {}, ("density", "dtype", "kernel")),
 }
 COLUMNS = tuple(dict.fromkeys(name for form in FORMS.values() for name in form.names))
 
@@ -111,7 +112,19 @@ def _checked(where: str, kind: str, row: dict[str, object]) -> dict[str, object]
             raise UserError(f"{where}: {kind} needs `rows` or `tokens`")
     elif kind == "moe":
         row["routing"] = _routing(str(row["routing"]).lower(), bool(row["distinct_experts"]))
+    elif kind == "spmv":
+        row["density"] = _share(where, str(row["density"]))
     return row
+
+
+def _share(where: str, cell: str) -> float:
+    try:
+        share = float(cell)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UserError(f"{where}: density = {cell!r}; spmv needs the share of weights kept, 0 to 1")
+    return share
 
 
 def _routing(name: str, listed: bool) -> str:

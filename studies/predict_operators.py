@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from simulator.gpu.named import find_gpu
-from simulator.gpu.operators import VALUES_MOVED, Timing, all_reduce, decode, elementwise, linear, moe, prefill
+from simulator.gpu.operators import VALUES_MOVED, Timing, all_reduce, decode, elementwise, linear, moe, prefill, spmv
 from simulator.gpu.prediction import DTYPES
 from simulator.gpu.spec import GpuSpec
 from studies.operator_files import COLUMNS, LINE, OPERATION
@@ -15,7 +15,7 @@ from workloads.errors import UserError, unknown
 
 OPERATOR_TABLE = (
     "operation", "phase", "batch", "q_tokens", "kv_tokens", "heads", "kv_heads", "m", "n", "k", "rows", "cols",
-    "tokens", "experts", "gpus", "message_bytes", "target", "dtype", "kernel", "latency_us", "bound",
+    "density", "tokens", "experts", "gpus", "message_bytes", "target", "dtype", "kernel", "latency_us", "bound",
     "latency_error_p90", "extrapolated",
 )  # fmt: skip
 HALVES = ("fp16", "bf16")
@@ -133,7 +133,14 @@ def _all_reduce(gpu: GpuSpec, rows: pd.DataFrame) -> Timing:
     return all_reduce(gpu, gpus, message, rows["kernel"].iloc[0])
 
 
+def _spmv(gpu: GpuSpec, rows: pd.DataFrame) -> Timing:
+    _check_16_bits(rows)
+    n, cols = _sizes(rows, "rows", "cols")
+    return spmv(gpu, n, cols, rows["density"].to_numpy(dtype=float), rows["kernel"].iloc[0])
+
+
 CALLS: dict[str, Callable[[GpuSpec, pd.DataFrame], Timing]] = {
     "attention": _attention, "linear": _linear, "moe": _moe, "all_reduce": _all_reduce,
+    "spmv": _spmv,
     **dict.fromkeys(VALUES_MOVED, _elementwise),
 }  # fmt: skip

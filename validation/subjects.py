@@ -13,6 +13,8 @@ OPERATOR_NOTES = (
     "Vidur's times are rounded to 1 us.",
     "fp8 keys and values halve the bytes and nothing else; 4-bit and 8-bit weights rest on six decode rates of "
     "whole models.",
+    "spmv is the RTX 4090's alone, as its loop measured it: the L2 full of other writes before each call, which is not "
+    "so in a model.",
     "Cards without data of an operator take over another card's kernel with twice its error, the RTX 4090 the A100's "
     "norms and activations and the RTX PRO 6000's experts.",
 )

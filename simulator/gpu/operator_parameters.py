@@ -150,6 +150,19 @@ class LinearKernel(Kernel):
 
 
 @dataclass(frozen=True)
+class SpmvKernel(Kernel):
+    """One token through a masked linear, fp16; simulator/gpu/operators/spmv.py."""
+
+    storage: Literal["macko", "csr", "dense"]
+    memory_efficiency: Fraction
+    flush_us: NonNegative  # at most, where the L2 is full of others' writes, as in the measurement
+    row_values: NonNegative  # kept weights of a row at which it takes twice as long; 0: at none
+    row_exponent: NonNegative
+    data: Data
+    error: Residuals
+
+
+@dataclass(frozen=True)
 class WeightOnly:
     """Linears with integer weights and 16-bit inputs: memory_efficiency as a share of the 16-bit kernel's, by bits; the
     matrix rate as a share of the 16-bit kernel's where the products bind (assumed)."""
@@ -181,10 +194,11 @@ class Operators:
     moe: dict[str, MoeKernel] = field(default_factory=dict)
     linear: dict[str, LinearKernel] = field(default_factory=dict)
     all_reduce: dict[str, AllReduceKernel] = field(default_factory=dict)
+    spmv: dict[str, SpmvKernel] = field(default_factory=dict)
 
 
 Fitted = TypeVar("Fitted", bound=Kernel)
-KINDS = ("prefill", "decode", "elementwise", "moe", "linear", "all_reduce")
+KINDS = ("prefill", "decode", "elementwise", "moe", "linear", "all_reduce", "spmv")
 
 
 def unmeasured(operators: Operators, changed: str) -> Operators:

@@ -32,7 +32,7 @@ def formats(
     mask
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     formats
-        Comma separated: dense, bitmap, csr, csc, coo, rle (4-bit runs), and any N:M.
+        Comma separated: dense, bitmap, csr, csc, coo, rle (4-bit runs), macko (a GPU's, see --block whole), any N:M.
     block
         OUTPUTSxINPUTS that are compressed on their own, or "whole".
     bits

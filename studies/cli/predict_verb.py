@@ -32,8 +32,8 @@ def predict(
         A CSV file with the columns m (tokens), n (out_features) and k (in_features); its other columns are kept. Or a
         SCALE-Sim topology, of GEMMs or of convolutions (lowered to m = output pixels, n = filters, k = filter height x
         width x channels). Or operators: a CSV file with the column operation (attention, linear, rmsnorm, rope,
-        silu_mul, residual_add, softmax, layernorm, gelu, embedding, moe or all_reduce) and the columns that each needs
-        (docs/gpu.md).
+        silu_mul, residual_add, softmax, layernorm, gelu, embedding, moe, all_reduce or spmv) and the columns that each
+        needs (docs/gpu.md).
     on
         A GPU (prunesim ls gpus), or a machine file, my.toml, that says base = "h100-sxm" and what differs. Given more
         than once: rows of all.

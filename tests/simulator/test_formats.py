@@ -86,6 +86,22 @@ def encode(name: str, block: np.ndarray, sides: tuple[int, int], most: int) -> t
                 run = 0
             metadata.put(len(values), pointer)
         return values, metadata
+    if name == "macko":
+        metadata.put(0, 32)
+        for r in range(rows):
+            gap = 0
+            for weight in block[r]:
+                if weight == 0 and gap < 15:
+                    gap += 1
+                    continue
+                values.append(weight)
+                metadata.put(gap, 4)
+                gap = 0
+            metadata.put(len(values), 32)
+        while len(values) % 8:
+            values.append(0.0)
+            metadata.put(0, 4)
+        return values, metadata
     n, m = map(int, name.split(":"))
     for r in range(rows):
         for start in range(0, cols, m):
@@ -142,6 +158,16 @@ def test_a_padding_zero_from_the_sixteenth_zero_on(zeros: int, paddings: int) ->
     kept[0, zeros] = True
     values, _ = stored("rle", PackedMask.from_dense(kept), 1, 60)
     assert values[0, 0] == 1 + paddings
+
+
+@pytest.mark.parametrize(("zeros", "entries"), [(15, 1), (16, 2), (32, 3), (144, 10)])
+def test_macko_stores_every_sixteenth_zero_on_both_sides_and_whole_eights(zeros: int, entries: int) -> None:
+    for place in (zeros, 0):  # the zeros before the only kept weight, or after it
+        kept = np.zeros((1, zeros + 1), dtype=bool)
+        kept[0, place] = True
+        values, metadata = stored("macko", PackedMask.from_dense(kept), *kept.shape)
+        assert values[0, 0] == -(-entries // 8) * 8
+        assert metadata[0, 0] == 4 * values[0, 0] + 2 * 32
 
 
 @given(st.integers(1, 9), st.integers(1, 200), st.integers(1, 70), st.one_of(st.none(), st.integers(1, 250)))

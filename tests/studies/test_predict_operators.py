@@ -7,7 +7,7 @@ import pytest
 
 import prunesim as ps
 from simulator.gpu import load_gpu
-from simulator.gpu.operators import all_reduce, decode, elementwise, linear, moe, prefill
+from simulator.gpu.operators import all_reduce, decode, elementwise, linear, moe, prefill, spmv
 from studies.cli.main import main
 
 HEAD = (
@@ -134,3 +134,32 @@ def test_bad_files_get_one_line_with_its_number(text, said, tmp_path, capsys):
     assert captured.out == ""
     assert said in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+def test_masked_linears_at_one_token(tmp_path, capsys):
+    head = "operation,rows,cols,density,kernel"
+    (path := tmp_path / "spmv.csv").write_text(
+        f"{head}\nspmv,4096,11008,0.5,macko\nspmv,4096,11008,0.5,csr\nspmv,4096,11008,1,cuBLAS\n"
+    )
+    assert run(path, "--on", "rtx-4090", "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    gpu = load_gpu("rtx-4090")
+    expected = [
+        spmv(gpu, 4096, 11008, share, kernel) for share, kernel in ((0.5, "macko"), (0.5, "csr"), (1, "cublas"))
+    ]
+    assert [row["latency_us"] for row in rows] == pytest.approx([timing.latency_us[0] for timing in expected])
+    assert [row["kernel"] for row in rows] == ["macko", "csr", "cublas"]
+    for line, on, said in (
+        ("spmv,4096,11008,50,macko", "rtx-4090", "line 2: density = '50'"),
+        ("spmv,4096,11008,,macko", "rtx-4090", "density"),
+        ("spmv,4096,11008,half,macko", "rtx-4090", "'half'"),
+        ("spmv,0,11008,0.5,macko", "rtx-4090", "rows"),
+        ("spmv,4096,,0.5,macko", "rtx-4090", "cols"),
+        ("spmv,4096,11008,0.5,sputnik", "rtx-4090", "macko, csr, cublas"),
+        ("spmv,4096,11008,0.5,macko", "h100-sxm", "measured on rtx-4090 alone"),
+    ):
+        path.write_text(f"{head}\n{line}\n")
+        assert run(path, "--on", on) == 2
+        message = capsys.readouterr().err
+        assert said in message
+        assert message.count("\n") == 1

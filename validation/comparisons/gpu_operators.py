@@ -10,12 +10,12 @@ MODEL = "GPU operators"
 FIGURES = Path(__file__).parents[1] / "sources" / "gpu_operators.json"
 SAYS = (
     "Every kernel fitted to about half of its published measurements (vLLM, SGLang and NCCL by aiconfigurator; Vidur; "
-    "LLMServingSim; LLMCompass), and judged on points that the fit was not shown: whole attention geometries, models, "
-    "weight shapes or numbers of GPUs, then every sixth shape. Written by `benchmarks/fit_operators.py --write`; the "
-    "measurements do not ship. Beside it, fitted to and judged on the same points, what a textbook has: t0 + "
-    "max(FLOP / (e_c peak), bytes / (e_m bandwidth)), in prefill with a ramp S / (S + a). Published for comparison, of "
-    "other data and mostly of whole inference steps: LLMCompass 4.1 % (10.9 % over operators), GenZ 5.8 %, Vidur below "
-    "9 %."
+    "LLMServingSim; LLMCompass; MACKO), and judged on points that the fit was not shown: whole attention geometries, "
+    "models, weight shapes or numbers of GPUs, then every sixth shape. Written by `benchmarks/fit_operators.py "
+    "--write`; the measurements do not ship. Beside it, fitted to and judged on the same points, what a textbook has: "
+    "t0 + max(FLOP / (e_c peak), bytes / (e_m bandwidth)), in prefill with a ramp S / (S + a). Published for "
+    "comparison, of other data and mostly of whole inference steps: LLMCompass 4.1 % (10.9 % over operators), GenZ 5.8 "
+    "%, Vidur below 9 %."
 )
 WAYS = {"groups": "whole groups", "shapes": "every sixth shape"}
 

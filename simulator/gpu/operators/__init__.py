@@ -12,10 +12,11 @@ from simulator.gpu.operators.elementwise import VALUES_MOVED, elementwise
 from simulator.gpu.operators.linear import linear
 from simulator.gpu.operators.moe import ROUTINGS, moe
 from simulator.gpu.operators.prefill import prefill
+from simulator.gpu.operators.spmv import spmv, spmv_of_mask
 from simulator.gpu.operators.stack import STACKS, Stack, step_us
 from simulator.gpu.operators.timing import Timing
 
 __all__ = [
     "ROUTINGS", "STACKS", "VALUES_MOVED", "Stack", "Timing", "all_reduce", "decode", "elementwise", "linear", "moe",
-    "prefill", "step_us",
+    "prefill", "spmv", "spmv_of_mask", "step_us",
 ]  # fmt: skip
