@@ -78,7 +78,8 @@ def contents_text(bundle: MaskBundle) -> str:
     without 2 of 8 kv groups, sparsity 0.2500"; of several steps these too."""
     masked = [entry for entry in bundle.layers if entry.pattern not in (DENSE, SMALLER)]
     left = len(bundle) - len(masked)
-    went = f" without {bundle.removal.words}" if bundle.is_smaller else ""
+    went = bundle.removal.words if bundle.is_smaller else ""
+    went = {"": "", "nothing": ", nothing taken out"}.get(went, f" without {went}")
     text = f"{len(bundle)} layers{went}, sparsity {bundle.sparsity:.4f}"
     if masked and left:
         share = 1 - sum(entry.nnz for entry in masked) / sum(entry.layer.n_weights for entry in masked)

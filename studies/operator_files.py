@@ -13,7 +13,7 @@ from studies.tables_of_shapes import read_lines, typed, whole_size
 from workloads.errors import UserError, unknown
 
 OPERATION = "operation"
-LINE = "line"  # of the file; only inside
+LINE = "line"  # and the file; only inside
 MOST = {"message_bytes": 1 << 40, "rows": 1 << 31, "cols": 1 << 31, "window": MAX_SIZE}
 NONE = ("", "-1", "nan")  # how a cell says that it says nothing
 
@@ -70,7 +70,7 @@ def read_operators(path: Path) -> pd.DataFrame:
     parsed = pd.DataFrame(rows, columns=[OPERATION, *COLUMNS], dtype=object)
     for name in parsed:
         frame[name] = parsed[name]
-    return frame.assign(**{LINE: [number for number, _ in lines]})
+    return frame.assign(**{LINE: [f"{path} line {number}" for number, _ in lines]})
 
 
 def _row(path: Path, cells: dict[str, str], number: int) -> dict[str, object]:

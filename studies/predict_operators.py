@@ -79,7 +79,7 @@ def _timed(gpu: GpuSpec, rows: pd.DataFrame) -> Timing:
             try:
                 run(gpu, rows.iloc[i : i + 1])
             except UserError as error:
-                raise UserError(f"line {rows[LINE].iloc[i]}: {error}") from None
+                raise UserError(f"{rows[LINE].iloc[i]}: {error}") from None
         raise
 
 

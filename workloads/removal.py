@@ -125,6 +125,6 @@ class Removal:
     def words(self) -> str:
         """One line for people: what goes."""
         parts = [f"{of - kept:,} of {of:,} {WORDS[kind]}" for kind, kept, of in self.counts() if kept < of]
-        whole = [(len(self.blocks), "blocks"), (len(self.sublayers), "sub-layers")]
-        counted = [f"{count} {word}" for count, word in whole if count]
+        whole = [(len(self.blocks), "block"), (len(self.sublayers), "sub-layer")]
+        counted = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in whole if count]
         return ", ".join([*counted, *parts]) or "nothing"

@@ -92,7 +92,10 @@ def test_moe_is_no_faster_than_its_weights_and_never_faster_for_more_tokens(name
     assert grows(listed, 0)
     shape = (64, 2048, 768, 128, 8)
     assert moe(gpu, *shape, "listed", 128).latency_us == moe(gpu, *shape, "balanced").latency_us
-    assert moe(gpu, *shape, weight_bits=4).latency_us < moe(gpu, *shape).latency_us
+    few = moe(gpu, *shape, weight_bits=4)
+    assert few.latency_us < moe(gpu, *shape).latency_us
+    assert few.latency_error_p90 >= gpu.operators.weight_only.error_p90
+    assert "weights of 4 bits" in few.extrapolated[0]
 
 
 @pytest.mark.parametrize(("name", "key"), kernels("all_reduce"))
@@ -232,7 +235,8 @@ def test_a_step_is_its_kernels_or_the_host_that_launches_them():
         (lambda gpu: moe(gpu, 1, 64, 64, 8, 2, "listed"), "distinct_experts"),
         (lambda gpu: moe(gpu, 1, 64, 64, 8, 2, "listed", 3), "at most 2"),
         (lambda gpu: moe(gpu, 1, 64, 64, 8, 2, "random"), "unknown routing"),
-        (lambda gpu: all_reduce(gpu, 9, 1024), "gpus = 9"),
+        (lambda gpu: moe(gpu, 1, 64, 64, 8, 2, weight_bits=0), "weight_bits = 0: kernels are known"),
+        (lambda gpu: all_reduce(gpu, 9, 1024), "gpus = 9: NVLink joins 8"),
         (lambda gpu: all_reduce(gpu, 1, 1024), "gpus = 1"),
         (lambda gpu: elementwise(gpu, "tanh", 1, 64), "unknown elementwise"),
         (lambda gpu: linear(gpu, 1, 64, 64, "fp8"), "no fp8"),

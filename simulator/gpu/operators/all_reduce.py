@@ -32,6 +32,11 @@ def all_reduce(gpu: GpuSpec, gpus: ArrayLike, message_bytes: ArrayLike, kernel: 
     if operators.links is None:
         raise UserError("this GPU has no NVLink: all-reduce over PCIe is not predicted")
     name, fitted = chosen(operators.all_reduce, kernel, "all_reduce")
+    for count in np.atleast_1d(np.asarray(gpus)):
+        if count > operators.links.gpus:
+            raise UserError(
+                f"gpus = {count}: NVLink joins {operators.links.gpus} of this GPU; all-reduce goes no further"
+            )
     n, message = np.broadcast_arrays(
         *whole_numbers(most=operators.links.gpus, least=2, gpus=gpus),
         *whole_numbers(most=MOST_BYTES, message_bytes=message_bytes),

@@ -16,13 +16,21 @@ from numpy.typing import ArrayLike
 from simulator.gpu import confidence
 from simulator.gpu.kernel_times import BOUNDS, KernelRates, best_candidates
 from simulator.gpu.operator_parameters import REGIMES, LinearKernel, WeightOnly, parameters_of
-from simulator.gpu.operators.timing import Parts, Timing, chosen, operators_of, regimes_of, timing_of
+from simulator.gpu.operators.timing import (
+    Parts,
+    Timing,
+    check_weight_bits,
+    chosen,
+    of_fewer_bits,
+    operators_of,
+    regimes_of,
+    timing_of,
+)
 from simulator.gpu.prediction import precision_of, rates_of, tiles_of
 from simulator.gpu.sizes import whole_numbers
 from simulator.gpu.spec import GpuSpec, KernelFamily, Precision
 from workloads.errors import UserError
 
-WEIGHT_BITS = (16, 8, 4)
 OF_GEMM = dict(zip(BOUNDS, ("compute", "memory", "walk", "fixed", "walk"), strict=True))
 BEST = "gemm"  # the name of the parameters of `predict`
 
@@ -82,13 +90,7 @@ def of_best_kernel(
 
 
 def of_weight_only(timing: Timing, weights: WeightOnly, bits: int) -> Timing:
-    said = [f"weights of {bits} bits{'; ' if part else ''}{part}" for part in timing.extrapolated]
-    return dataclasses.replace(
-        timing,
-        latency_error_p90=np.maximum(timing.latency_error_p90, weights.error_p90),
-        extrapolated=np.array(said, dtype=object),
-        basis=f"{weights.basis}; {timing.basis}",
-    )
+    return dataclasses.replace(of_fewer_bits(timing, weights.error_p90, bits), basis=f"{weights.basis}; {timing.basis}")
 
 
 def family_of(kernel: LinearKernel) -> KernelFamily:
@@ -98,8 +100,7 @@ def family_of(kernel: LinearKernel) -> KernelFamily:
 
 
 def weight_only_rates(rates: KernelRates, weights: WeightOnly, dtype: str, bits: int, group_size: int) -> KernelRates:
-    if bits not in WEIGHT_BITS:
-        raise UserError(f"weight_bits = {bits}: {', '.join(map(str, WEIGHT_BITS))}")
+    check_weight_bits(bits)
     if dtype not in ("fp16", "bf16"):
         raise UserError(f"weight_bits = {bits} goes with 16-bit inputs, not with {dtype}")
     share = weights.int8_memory if bits == 8 else weights.int4_memory

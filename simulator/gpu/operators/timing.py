@@ -1,7 +1,7 @@
 """What a predicted operator is: its time, what it is made of, and how far it may be off."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from simulator.gpu.operator_parameters import REGIMES, Data, Kernel, Operators, 
 from simulator.gpu.spec import GpuSpec
 from workloads.errors import UserError
 
+WEIGHT_BITS = (16, 8, 4)
 Fitted = TypeVar("Fitted", bound=Kernel)
 Quantities = Mapping[str, np.ndarray]
 
@@ -83,6 +84,21 @@ def chosen(kernels: Mapping[str, Fitted], name: str, operation: str) -> tuple[st
         if name in (key, kernel.label):
             return key, kernel
     raise UserError(f"{operation} has no kernel {name!r}; this GPU has {', '.join(kernels)}")
+
+
+def check_weight_bits(bits: int) -> None:
+    if bits not in WEIGHT_BITS:
+        raise UserError(f"weight_bits = {bits}: kernels are known for weights of 16, 8 and 4 bits")
+
+
+def of_fewer_bits(timing: Timing, error_p90: float, bits: int) -> Timing:
+    """Of weight-only kernels: the error no less than `error_p90`, and what was not measured named."""
+    said = [f"weights of {bits} bits{'; ' if part else ''}{part}" for part in timing.extrapolated]
+    return replace(
+        timing,
+        latency_error_p90=np.maximum(timing.latency_error_p90, error_p90),
+        extrapolated=np.array(said, dtype=object),
+    )
 
 
 def soft_max(exponent: float, *times: np.ndarray) -> np.ndarray:
