@@ -17,7 +17,7 @@ from simulator.gpu.operators.stack import Stack
 from simulator.gpu.spec import GpuSpec
 from simulator.inference.host import stack_of
 from simulator.inference.kernels import Numbers, numbers_of
-from simulator.inference.steps import TimedRow, Times, times_of
+from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
 from simulator.inference.storage import as_run
 from simulator.machine.spec import spec_sha256
 from studies.progress import ProgressLine
@@ -35,8 +35,8 @@ from workloads.verdicts import verdict
 
 INFERENCE_TABLE = (
     "target", "dtype", "tensor_parallel", "batch", "prompt", "generate", "prefill_ms", "decode_ms_per_token",
-    "tokens_per_s", "weight_gib", "kv_gib", "fits", "largest_batch", "linears_share", "attention_share", "head_share",
-    "elementwise_share", "bound", "latency_error_p90", "speedup", "verdict", "reason",
+    "tokens_per_s", "weight_gib", "kv_gib", "fits", "largest_batch", *(f"{group}_share" for group in GROUPS), "bound",
+    "latency_error_p90", "speedup", "verdict", "reason",
 )  # fmt: skip
 OPERATION_TABLE = (
     "target", "dtype", "batch", "phase", "operation", "executions", "latency_us", "share", "bound", "kernel",
@@ -69,6 +69,11 @@ class Configuration:
     reserve_bytes: float = RESERVE_BYTES
 
 
+def shown_in_table(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Without shares of what no row has, such as experts: those shown add up to the whole time."""
+    return tuple(name for name in INFERENCE_TABLE if not name.endswith("_share") or frame[name].fillna(0).any())
+
+
 def open_model(text: str) -> Asked:
     """Of a bundle's folder, or whatever checkpoints/catalog.py takes for a model. Raises UserError."""
     if (Path(text) / HEADER_FILE).is_file():
@@ -78,6 +83,8 @@ def open_model(text: str) -> Asked:
             raise UserError(f"{text}: the bundle does not say of what model it is, so only its linears are known")
         dense = decoder_of(header.model_config)
         return Asked(header.model_id, header.method, bundled(dense, bundle), dense)
+    if Path(text).name == HEADER_FILE and Path(text).is_file():
+        raise UserError(f"{text} is the header of a mask bundle; give its folder, {Path(text).parent}")
     name, config = resolve_config(text)
     dense = decoder_of(config)
     return Asked(name, "", dense, dense)
@@ -141,7 +148,7 @@ def _figures(asked: Asked, one: Configuration) -> dict[str, Any]:
     try:
         needed, most = _memory(asked.decoder, one)
         times = _times(asked.decoder, one, one.numbers)
-        before = _times(asked.dense, one, numbers_of("fp16"))
+        before = _times(asked.dense, one, numbers_of("fp16", routing=one.numbers.elements.routing))
     except UserError as why:
         return {"feasible": False, "reason": str(why), "fits": False}
     speedup, error = before.us() / times.us(), _speedup_error(times, before)

@@ -71,6 +71,10 @@ def target_of(method: PruningMethod, asked: PruneConfig) -> tuple[NofM | None, f
             raise UserError(f"{method.name}: its settings say how much goes; leave one of them and `sparsity` out")
         return None, 0.0
     if method.prunes:
+        if asked.sparsity is None and method.leaves == FACTORED:
+            raise UserError(
+                f"say how much goes: `sparsity=0.5`, or a setting of {method.name} (prunesim show {method.name})"
+            )
         return sparsity_of(asked.pattern or UNSTRUCTURED, asked.sparsity)
     if asked.sparsity or asked.pattern not in (None, UNSTRUCTURED):
         raise UserError(

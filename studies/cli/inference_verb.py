@@ -82,7 +82,7 @@ def inference(
     make = glue.operations_frame if operations else glue.inference_frame
     frame = make(asked, wanted, progress)
     progress.close()
-    emit(frame, format, out, glue.OPERATION_TABLE if operations else glue.INFERENCE_TABLE)
+    emit(frame, format, out, glue.OPERATION_TABLE if operations else glue.shown_in_table(frame))
 
 
 def numbers(name: str, text: str) -> list[int]:
@@ -90,7 +90,9 @@ def numbers(name: str, text: str) -> list[int]:
     parts = words(name, text)
     for part in parts:
         if not part.isascii() or not part.isdecimal() or not int(part[:12]) >= 1 or len(part) > 9:
-            raise UserError(f"`{name}` {text!r}: {part!r} is no whole number from 1; several are written as 1,32")
+            raise UserError(
+                f"`{name}` {text!r}: {part!r} is no whole number from 1 to 999999999; several are written as 1,32"
+            )
     return [int(part) for part in parts]
 
 

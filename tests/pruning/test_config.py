@@ -70,6 +70,7 @@ def test_settings_of_the_parts_are_told_apart() -> None:
     [
         (PruneConfig(sparsity=0.5), "say how to prune: `method=wanda`"),
         (PruneConfig("wanda"), "say how much to prune: `sparsity=0.5`"),
+        (PruneConfig("lowrank"), "say how much goes: `sparsity=0.5`, or a setting of lowrank"),
         (PruneConfig("wanda", 0.5, group_size=0), "`group_size` has no meaning without `bits`"),
         (PruneConfig("wanda", 0.5, set={"quantizer.order": "x"}), "`set` quantizer.KEY has no meaning without `bits`"),
         (

@@ -134,6 +134,29 @@ def test_masks_are_stored_as_kernels_read_them(tmp_path, config, capsys, pattern
     assert read["weight_bytes"].sum() == pytest.approx(stored)
 
 
+def test_shares_of_the_table_add_up(tmp_path, config, capsys):
+    """Experts, communication and the host are shown where there are some."""
+    experts = CONFIG | {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+    (tmp_path / "experts.json").write_text(json.dumps(experts))
+    for model, also in ((config, []), (tmp_path / "experts.json", ["--tensor-parallel", "2"])):
+        capsys.readouterr()
+        with suppress(SystemExit):
+            main(["inference", str(model), "--on", "h100-sxm", *also, *SMALL])
+        names, values = (line.split() for line in capsys.readouterr().out.splitlines())
+        shares = [float(values[i]) for i, name in enumerate(names) if name.endswith("_share")]
+        assert sum(shares) == pytest.approx(1, abs=1e-3)
+        assert ("experts_share" in names) == ("communication_share" in names) == bool(also)
+
+
+def test_routing_is_the_same_before_and_after(tmp_path, capsys):
+    (tmp_path / "experts.json").write_text(
+        json.dumps(CONFIG | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2})
+    )
+    asked = ("--on", "h100-sxm", "--routing", "balanced", "--batch", 2, *SMALL)
+    row = printed(capsys, tmp_path / "experts.json", *asked).iloc[0]
+    assert (row["speedup"], row["verdict"]) == (1, "same kernels")
+
+
 def test_what_cannot_run_is_a_row_with_a_reason(config, capsys):
     rows = printed(capsys, config, "--on", "a100-sxm", "--dtype", "fp16,fp8", "--tensor-parallel", "1,3", *SMALL)
     assert rows["feasible"].tolist() == [True, False, False, False]
@@ -174,6 +197,7 @@ BAD = [
     (["CONFIG", "--on", "h100-sxm", "--reserve-gib", "-1"], "at least 0"),
     (["CONFIG", "--on", "h100-sxm", "--kv-bits", "5"], "16 or 8 bits"),
     (["CONFIG", "--on", "h100-sxm", "--format", "xml"], "unknown format 'xml'"),
+    (["HEADER", "--on", "h100-sxm"], "is the header of a mask bundle; give its folder"),
     (["STRANGE", "--on", "h100-sxm"], "no vocab_size"),
 ]
 
@@ -181,7 +205,9 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD)
 def test_bad_input_is_one_line(arguments, message, config, tmp_path, capsys):
     (tmp_path / "strange.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 64}))
-    places = {"CONFIG": str(config), "STRANGE": str(tmp_path / "strange.json")}
+    (tmp_path / "bundle.json").write_text("{}")
+    files = {"CONFIG": config, "STRANGE": tmp_path / "strange.json", "HEADER": tmp_path / "bundle.json"}
+    places = {name: str(path) for name, path in files.items()}
     code, said = ended(capsys, *(places.get(each, each) for each in arguments))
     assert code == 2
     assert message in said
