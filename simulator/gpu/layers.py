@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simulator.gpu.confidence import stated
+from simulator.gpu.masked_layers import KERNEL, asked_kernel, check_kernel, masked_figures
 from simulator.gpu.named import find_gpu
 from simulator.gpu.prediction import Prediction, precision_of, predict
 from simulator.gpu.sizes import MAX_SIZE
@@ -21,6 +22,7 @@ from workloads.facts import linear_facts, load_facts
 from workloads.operations import Linear, Operation
 from workloads.patterns import DENSE, FACTORED, SMALLER, WHOLE
 from workloads.refusals import Refusal
+from workloads.routing import Load
 from workloads.targets import Gathered, Row, other_kind
 from workloads.verdicts import verdict
 
@@ -30,7 +32,8 @@ NOTES = (
     "data's sizes, where `extrapolated` names what lies outside. Where the band of the speedup's error holds 1.0 the "
     "verdict is `not distinguishable`.",
     "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so "
-    "those layers are predicted dense.",
+    "those layers are predicted dense. MACKO's, from elsewhere, gains at one token: `--set kernel=macko` on the "
+    "rtx-4090.",
     "A GEMM of the type `dtype` on both sides; weights of fewer bits are not predicted. Launch overhead of the "
     "framework, activations' quantization and everything between the layers come on top.",
 )
@@ -41,18 +44,19 @@ GPU_TABLE = (
 )  # fmt: skip
 N, M = 2, 4
 OF_WHOLE = {DENSE: "the layer was left dense", SMALLER: "smaller, without zeros", FACTORED: "a factor, without zeros"}
-NOT_24 = "the mask is not 2:4, and there is no faster kernel for it"
+NOT_24 = "the mask is not 2:4, and the libraries have no faster kernel for it"
 ERRORS = ("latency_error_p90", "speedup_error_p90")
 
 
 @dataclass(frozen=True)
 class GpuTarget:
-    """A GPU with its settings and number type."""
+    """A GPU with its settings and number type. kernel: of `operators.spmv`, for one token; "": the libraries' own."""
 
     name: str
     spec: GpuSpec
     dtype: str
     settings: str = ""
+    kernel: str = ""
 
     source = "predicted"
     level = "kernel"
@@ -67,7 +71,7 @@ class GpuTarget:
 
     @property
     def key(self) -> list[Any]:
-        return [self.sha256, self.dtype]
+        return [self.sha256, self.dtype, *([self.kernel] if self.kernel else [])]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -83,6 +87,8 @@ class GpuTarget:
             )
         if conditions.tokens > MAX_SIZE:
             raise UserError(f"{self.name} cannot run tokens = {conditions.tokens}; 1 to {MAX_SIZE:,}")
+        if self.kernel and conditions.tokens != 1:
+            raise UserError(f"`{KERNEL}{self.kernel}` is for tokens = 1, not {conditions.tokens}; leave it out")
 
     def supports(self, operation: Operation) -> Refusal | None:
         return None if isinstance(operation, Linear) else other_kind(self, operation)
@@ -93,25 +99,31 @@ class GpuTarget:
         """A shape that no 2:4 kernel takes runs dense, and `mapping` says so. The mask is read only where its pattern
         is not stated to be 2:4."""
         assert isinstance(operation, Linear)
-        weights, routing = operation.weights, conditions.routing
-        load = routing.load(header, operation, conditions.tokens)
-        parts = [(weight, self.predicted(n, operation.out_features, operation.in_features)) for n, weight in load.parts]
-        left = weights.pattern in WHOLE
-        follows = not left and (weights.pattern == f"{N}:{M}" or weights.mask().follows(N, M))
-        otherwise = OF_WHOLE[weights.pattern] if left else NOT_24
+        load = conditions.routing.load(header, operation, conditions.tokens)
         row = {
             **linear_facts(header, operation),
             **load_facts(load),
             "target": self.name,
-            "settings": f"{self.settings} {routing.settings(header)}".strip(),
+            "settings": f"{self.settings} {conditions.routing.settings(header)}".strip(),
             "level": self.level,
             "source": self.source,
             "tokens": conditions.tokens,
             "activation_density": 1.0,
             "spec_sha256": self.sha256,
-            **expected_figures([(weight, figures(found, follows, otherwise)) for weight, found in parts]),
+            **expected_figures(self.runs(operation, load)),
         }
         return [row]
+
+    def runs(self, operation: Linear, load: Load) -> list[tuple[float, dict[str, Any]]]:
+        """(weight, figures) of those that may happen."""
+        weights, shape = operation.weights, (operation.out_features, operation.in_features)
+        left = weights.pattern in WHOLE
+        if self.kernel:
+            found = masked_figures(self.spec, self.kernel, shape, None if left else weights.mask())
+            return [(weight, found) for _, weight in load.parts]
+        follows = not left and (weights.pattern == f"{N}:{M}" or weights.mask().follows(N, M))
+        otherwise = OF_WHOLE[weights.pattern] if left else NOT_24
+        return [(weight, figures(self.predicted(n, *shape), follows, otherwise)) for n, weight in load.parts]
 
     @cached_property
     def predicted(self) -> Any:
@@ -126,9 +138,12 @@ class GpuTarget:
 
 def open_gpu(name: str, overrides: Sequence[str] = (), dtype: str = "fp16") -> GpuTarget:
     """Raises UserError for an unknown GPU, key or a type that its tensor cores lack."""
-    label, spec = find_gpu(name, overrides)
+    kernel, keys = asked_kernel(overrides)
+    label, spec = find_gpu(name, keys)
     precision_of(spec, dtype)
-    return GpuTarget(label, spec, dtype, settings_text([f"dtype={dtype}", *overrides]))
+    if kernel:
+        check_kernel(spec, kernel, dtype)
+    return GpuTarget(label, spec, dtype, settings_text([f"dtype={dtype}", *overrides]), kernel)
 
 
 def expected_figures(runs: list[tuple[float, dict[str, Any]]]) -> dict[str, Any]:

@@ -7,10 +7,14 @@ import pandas as pd
 import pytest
 
 from simulator.gpu import GPUS, load_gpu
+from simulator.gpu.layers import open_gpu
 from simulator.gpu.operators import spmv, spmv_of_mask
-from simulator.gpu.operators.spmv import random_shape
-from workloads import PackedMask
+from simulator.gpu.operators.spmv import LAUNCH_US, random_shape
+from workloads import BundleHeader, PackedMask
+from workloads.bundle import LayerEntry
+from workloads.conditions import Conditions
 from workloads.errors import UserError
+from workloads.operations import linears_in_memory
 
 KERNELS = ("macko", "csr", "cublas")
 DATA = Path(__file__).parents[3] / "shared" / "data" / "performance"
@@ -49,7 +53,7 @@ def test_expected_values_of_a_short_row():
 
 
 def test_a_mask_s_time_is_that_of_its_bytes():
-    """alone = False: bytes over a share of the bandwidth, so times of two kernels are as their bytes."""
+    """alone = False: a launch, and bytes over a share of the bandwidth."""
     gpu = load_gpu("rtx-4090")
     kept = np.random.default_rng(0).random((257, 611)) < 0.08
     mask = PackedMask.from_dense(kept)
@@ -59,7 +63,7 @@ def test_a_mask_s_time_is_that_of_its_bytes():
     for kernel, moved in bytes_of.items():
         fitted = gpu.operators.spmv[kernel]
         expected = moved / (gpu.memory.bandwidth_gbps * 1e3 * fitted.memory_efficiency)
-        assert spmv_of_mask(gpu, mask, kernel, alone=False).latency_us == pytest.approx(expected)
+        assert spmv_of_mask(gpu, mask, kernel, alone=False).latency_us - LAUNCH_US == pytest.approx(expected)
     assert spmv_of_mask(gpu, mask).latency_us == pytest.approx(
         spmv(gpu, 257, 611, kept.mean()).latency_us, rel=0.01
     )  # macko is the first
@@ -93,6 +97,35 @@ def test_cards_that_were_not_measured_and_bad_numbers_are_refused():
         with pytest.raises(UserError, match=said):
             spmv(gpu, rows, cols, density, kernel)
     assert "below" in spmv(gpu, 64, 64, 0.5).extrapolated[0]
+
+
+def test_layers_take_the_kernel_where_it_is_asked_for():
+    mask = PackedMask.from_dense(np.random.default_rng(0).random((640, 4096)) < 0.3)
+    entry = LayerEntry("l", "q", 0, *mask.shape, "unstructured", mask.nnz, None, mask.sha256(), "", None)
+    (layer,) = linears_in_memory([(entry, mask)])
+
+    def row_of(*sets):
+        (row,) = open_gpu("rtx-4090", sets).rows(BundleHeader("m", "x"), layer, Conditions(tokens=1), {})
+        return row
+
+    gpu = load_gpu("rtx-4090")
+    own, dense = spmv_of_mask(gpu, mask, alone=False), spmv(gpu, 640, 4096, 1.0, "cublas", alone=False)
+    row = row_of("kernel=macko")
+    assert (row["kernel"], row["latency_us"]) == ("macko", own.latency_us[0])
+    assert row["speedup"] == dense.latency_us[0] / own.latency_us[0]
+    assert "rows 640 below" in row["extrapolated"]
+    assert row_of()["kernel"] == "dense"
+    target = open_gpu("rtx-4090", ["kernel=macko"])
+    assert target.key != open_gpu("rtx-4090").key
+    with pytest.raises(UserError, match="tokens = 1, not 16"):
+        target.check(Conditions(tokens=16))
+    for sets, dtype, said in (
+        (["kernel="], "fp16", "no kernel"),
+        (["kernel=x"], "fp16", "macko"),
+        (["kernel=macko"], "int8", "fp16"),
+    ):
+        with pytest.raises(UserError, match=said):
+            open_gpu("rtx-4090", sets, dtype)
 
 
 @measured
