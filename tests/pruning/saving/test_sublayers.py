@@ -82,7 +82,7 @@ def test_counts(tmp_path: Path) -> None:
     found = sizes(Checkpoint(source), bundle)
     assert found.before.parameters - found.after.parameters == lost
     assert found.after.kv_bytes * 2 == found.before.kv_bytes
-    assert bundle.removal.words == "1 sub-layers"
+    assert bundle.removal.words == "1 sub-layer"
     assert contents_text(bundle) == f"{len(bundle)} layers, sparsity {bundle.sparsity:.4f}"
 
 

@@ -107,7 +107,7 @@ def test_something_stays(tmp_path):
 @pytest.mark.parametrize(
     ("family", "settings", "message"),
     [
-        ("opt", {}, r"has fc1 and fc2 in no sub-layer.*`--set remove=blocks`"),
+        ("opt", {}, r"has fc1 and fc2 in no sub-layer.*`remove=blocks`"),
         ("bloom", {}, r"BloomBlock without its sub-layers changes hidden states"),
         ("mamba", {"remove": "attention"}, r"its blocks have no attention"),
         ("bert", {}, r"has no perplexity"),
