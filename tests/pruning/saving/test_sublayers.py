@@ -83,7 +83,7 @@ def test_counts(tmp_path: Path) -> None:
     assert found.before.parameters - found.after.parameters == lost
     assert found.after.kv_bytes * 2 == found.before.kv_bytes
     assert bundle.removal.words == "1 sub-layer"
-    assert contents_text(bundle) == f"{len(bundle)} layers, sparsity {bundle.sparsity:.4f}"
+    assert contents_text(bundle) == f"{len(bundle)} layers without 1 sub-layer, sparsity {bundle.sparsity:.4f}"
 
 
 def test_the_bundle_says_its_version_from_the_first_byte(tmp_path: Path) -> None:
