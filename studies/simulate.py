@@ -63,7 +63,8 @@ def bundle_source(bundle: MaskBundle, fresh: bool = False) -> Source:
     header = bundle.header
     if any(expert_of(entry.name) is not None for entry in bundle.layers):
         header = with_experts(header)
-    return Source(header, len(bundle), list(linears_of(bundle)), bundle.folder, fresh)
+    operations = list(linears_of(bundle))
+    return Source(header, len(operations), operations, bundle.folder, fresh)
 
 
 def with_experts(header: BundleHeader) -> BundleHeader:

@@ -60,7 +60,8 @@ def test_all_of_a_group_is_refused():
 
 def test_words_count_what_goes():
     units = (Units(NEURON, 0, "mlp", keep(0, of=5)), Units(KV_GROUP, 0, "attn", keep(0, 1, of=2)))
-    assert Removal(frozenset({3}), units).words == "1 blocks, 4 of 5 neurons"
+    assert Removal(frozenset({3}), units).words == "1 block, 4 of 5 neurons"
+    assert Removal(frozenset({1, 3})).words == "2 blocks"
     assert Removal().words == "nothing"
 
 
@@ -87,7 +88,7 @@ def test_a_bundle_counts_what_was_taken_out(smaller):
     assert smaller.treated_sparsity == pytest.approx(1 - 20 / 96)
     assert smaller.entry("0.up").sparsity == pytest.approx(1 - 20 / 48)
     again = MaskBundle.open(smaller.folder)
-    assert again.removal.words == smaller.removal.words == "1 blocks, 2 of 6 neurons"
+    assert again.removal.words == smaller.removal.words == "1 block, 2 of 6 neurons"
 
 
 def test_linears_know_the_unpruned_ones(smaller):

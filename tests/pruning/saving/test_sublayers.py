@@ -13,6 +13,7 @@ from pruning.run.driver import prune
 from pruning.saving.sizes import sizes
 from pruning.saving.smaller import save_smaller
 from studies.masks import contents_text
+from studies.simulate import bundle_source
 from tests.pruning.recipes import recipe
 from tests.pruning.saving.sublayers import silenced_logits
 from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
@@ -84,6 +85,13 @@ def test_counts(tmp_path: Path) -> None:
     assert found.after.kv_bytes * 2 == found.before.kv_bytes
     assert bundle.removal.words == "1 sub-layer"
     assert contents_text(bundle) == f"{len(bundle)} layers without 1 sub-layer, sparsity {bundle.sparsity:.4f}"
+
+
+def test_progress_counts_what_is_gone(tmp_path: Path) -> None:
+    """Rows of layers that were taken out are rows too."""
+    _, bundle = made("llama", tmp_path)
+    source = bundle_source(bundle)
+    assert source.count == len(list(source.operations)) > len(bundle)
 
 
 def test_the_bundle_says_its_version_from_the_first_byte(tmp_path: Path) -> None:
