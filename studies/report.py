@@ -12,6 +12,7 @@ from simulator.accelerators.vitcod.attention.target import TOTAL
 from simulator.energy import sources
 from simulator.targets import known_target
 from studies.left_dense import left_dense_notes
+from studies.multiples import multiples_notes
 from studies.published import dtype_of, published_notes
 from workloads.columns.column import Column
 from workloads.columns.layers import LAYER_COLUMNS
@@ -158,6 +159,7 @@ def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
     known = targets_in(rows, targets)
     notes = list(dict.fromkeys(note for target in known for note in target.notes))
     notes += left_dense_notes(rows) + unmasked_notes(rows) + published_notes(rows) + routing_notes(rows)
+    notes += multiples_notes(rows, known)
     timed = (
         "pruned linear layers and attention under masks"
         if (rows["role"] == ATTENTION_ROLE).any()

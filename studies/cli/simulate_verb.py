@@ -1,5 +1,6 @@
 """prunesim simulate"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -71,8 +72,10 @@ def simulate(
         Write to this file instead of stdout.
     """
     check_format(format)
+    from studies.cli.spelling import respelled
     from studies.designs import open_targets, parse_sweep
     from studies.gaps import warn_of_gaps
+    from studies.multiples import multiples_notes
     from studies.simulate import (
         check_traceable,
         find_layer,
@@ -109,3 +112,5 @@ def simulate(
     if trace is not None:
         write_trace(source, targets[0], conditions, layer, trace)
     emit(frame, format, out, table_of(frame, targets))
+    for note in multiples_notes(frame, targets):
+        sys.stderr.write(f"note: {respelled(note, ['prune'])}\n")
