@@ -131,7 +131,7 @@ def operations_frame(asked: Asked, wanted: Sequence[Configuration], progress: Pr
         rows += [{**facts, **row} for row in _operations(times)]
         progress(f"predicting on {one.target}", number, len(wanted))
     if not rows:
-        raise UserError("none of the configurations can run; without --operations each says why")
+        raise UserError("none of the configurations can run; without `operations` each says why")
     return to_frame(rows, OPERATION_COLUMNS)
 
 
