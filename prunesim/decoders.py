@@ -7,15 +7,17 @@ from typing import Any
 from prunesim.results import Result
 from studies.entries import overrides
 from studies.progress import ProgressLine
+from workloads.arguments import typed
 from workloads.bundle import MaskBundle
 
 One = int | Sequence[int]
 
 
+@typed
 def inference(
     model: MaskBundle | str | Path,
     *,
-    on: str | Sequence[str],
+    on: str | Path | Sequence[str | Path],
     batch: One = 1,
     prompt: One = 2048,
     generate: One = 256,
@@ -34,7 +36,7 @@ def inference(
 
     place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
     wanted = glue.configurations(
-        _several(on), _several(batch), _several(prompt), _several(generate), _several(dtype),
+        [str(each) for each in _several(on)], _several(batch), _several(prompt), _several(generate), _several(dtype),
         _several(tensor_parallel), kv_bits, str(host), routing, reserve_gib, overrides(dict(set or {})),
     )  # fmt: skip
     asked = glue.open_model(place)
@@ -42,7 +44,7 @@ def inference(
     make = glue.operations_frame if operations else glue.inference_frame
     frame = make(asked, wanted, progress)
     progress.close()
-    return Result(frame, glue.OPERATION_TABLE if operations else glue.INFERENCE_TABLE)
+    return Result(frame, glue.OPERATION_TABLE if operations else glue.shown_in_table(frame))
 
 
 def _several(value: Any) -> list[Any]:

@@ -43,6 +43,7 @@ OPERATION_TABLE = (
     "latency_error_p90", "assumed",
 )  # fmt: skip
 SAID = 3  # operations outside the data that a row names
+MOST = 999_999_999  # of batch, prompt, generate and GPUs
 SAME_KERNELS = "same kernels"
 
 
@@ -95,6 +96,12 @@ def configurations(
     ranks: Sequence[int], kv_bits: int, host: str, routing: str, reserve_gib: float, sets: Sequence[str] = (),
 ) -> list[Configuration]:  # fmt: skip
     """Every combination, in this order. Raises UserError for what is none."""
+    for name, values in (("on", on), ("dtype", dtypes)):
+        if not values:
+            raise UserError(f"`{name}` is empty; give at least one")
+    for name, sizes in (("batch", batch), ("prompt", prompt), ("generate", new), ("tensor_parallel", ranks)):
+        if not sizes or not 1 <= min(sizes) <= max(sizes) <= MOST:
+            raise UserError(f"`{name}` {', '.join(map(str, sizes)) or 'is empty'}: whole numbers from 1 to {MOST:,}")
     if not 0 <= reserve_gib < math.inf:
         raise UserError(f"`reserve_gib` {reserve_gib}: the GiB of a GPU that are kept free, at least 0")
     chosen, numbers = stack_of(host), [numbers_of(name, kv_bits, routing) for name in dtypes]

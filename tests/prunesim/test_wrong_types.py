@@ -15,6 +15,7 @@ NEEDED = {
     "evaluate": {"model": "m", "text": "t"},
     "finetune": {"model": "m", "masks": "b", "out": "o"},
     "generate": {"model": "m", "out": "o"},
+    "inference": {"model": "m", "on": "h200"},
     "load": {"path": "p"},
     "load_pruned": {"folder": "f"},
     "predict": {"gemms": [(1, 1, 1)], "on": "h200"},

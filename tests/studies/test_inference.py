@@ -182,6 +182,31 @@ def test_python_gives_the_rows_of_the_command(tmp_path, config, capsys):
     assert len(ps.inference(config, on="h100-sxm", prompt=8, generate=1, operations=True)) == 15
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (dict(batch=0), "`batch` 0: whole numbers from 1"),
+        (dict(batch=[]), "`batch` is empty"),
+        (dict(batch=10**30), "whole numbers from 1 to 999,999,999"),
+        (dict(batch=1.5), "`batch` takes"),
+        (dict(batch=None), "`batch` takes"),
+        (dict(dtype=[]), "`dtype` is empty"),
+        (dict(on=[]), "`on` is empty"),
+        (dict(tensor_parallel=0), "`tensor_parallel` 0: whole"),
+        (dict(reserve_gib="3"), "`reserve_gib` takes"),
+        (dict(set="a=1"), "`set` takes"),
+    ],
+)
+def test_bad_values_in_python_are_told(values, message, config):
+    with pytest.raises(ps.UserError) as told:
+        ps.inference(config, **{"on": "h100-sxm", "prompt": 8, "generate": 2} | values)
+    assert message in str(told.value)
+
+
+def test_arrays_of_numpy_are_lists(config):
+    assert len(ps.inference(config, on="h100-sxm", prompt=8, generate=2, batch=np.arange(1, 3))) == 2
+
+
 BAD = [
     (["nothing-7b", "--on", "h100-sxm"], "no model 'nothing-7b'"),
     (["CONFIG", "--on", "h1000"], "h1000"),
