@@ -32,7 +32,7 @@ NOTES = (
     "data's sizes, where `extrapolated` names what lies outside. Where the band of the speedup's error holds 1.0 the "
     "verdict is `not distinguishable`.",
     "Only masks that are 2:4 run faster: PyTorch and NVIDIA's libraries have no faster kernel for other sparsity, so "
-    "those layers are predicted dense. MACKO's, from elsewhere, gains at one token: `--set kernel=macko` on the "
+    "those layers are predicted dense. MACKO's, from elsewhere, gains at one token: `kernel=macko` on the "
     "rtx-4090.",
     "A GEMM of the type `dtype` on both sides; weights of fewer bits are not predicted. Launch overhead of the "
     "framework, activations' quantization and everything between the layers come on top.",
