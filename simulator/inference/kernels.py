@@ -103,7 +103,8 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
     sizes = tokens, one.out_features, one.in_features
     dense = operators.linear(gpu, *sizes, dtype, weight_bits=weight_bits, group_size=group)
     if kept_of_four(matrix.stored) is None:
-        return _timed(dense)
+        few = dtype in ("int8", "fp8") and bits < 8
+        return _timed(dense, f"weights of {bits} bits as those of {dtype}" if few else "")
     if weight_bits != 16:
         return _timed(dense, f"no kernel for 2:4 weights of {bits} bits: dense")
     cold = replace(gpu, memory=replace(gpu.memory, l2_warm=False))

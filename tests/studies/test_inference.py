@@ -134,6 +134,13 @@ def test_masks_are_stored_as_kernels_read_them(tmp_path, config, capsys, pattern
     assert read["weight_bytes"].sum() == pytest.approx(stored)
 
 
+def test_fewer_bits_than_the_type_of_the_products_are_said(tmp_path, capsys):
+    folder = bundle(tmp_path / "a", "unstructured", weight_bits=4, group_size=64).folder
+    for dtype, said in (("int8", "weights of 4 bits as those of int8"), ("fp16", "")):
+        rows = printed(capsys, folder, "--on", "a100-sxm", "--dtype", dtype, *SMALL, "--operations").fillna("")
+        assert set(rows.loc[rows["role"].isin(["qkv", "o", "down"]), "assumed"]) == {said}
+
+
 def test_shares_of_the_table_add_up(tmp_path, config, capsys):
     """Experts, communication and the host are shown where there are some."""
     experts = CONFIG | {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
