@@ -20,8 +20,9 @@ def equal_perplexity(
     headline: pd.DataFrame, perplexities: pd.DataFrame, after: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """A line per configuration, limit and kind, of `headline_table` and `perplexity_table`: `run` is the fastest run of
-    the kind whose perplexity is at most `perplexity_limit`, NaN and "" where none is. Of models with several kinds;
-    limits that let the same runs through as a lower one are left out. Nothing is interpolated.
+    the kind whose perplexity is at most `perplexity_limit`, NaN and "" where none is, among those that run every layer.
+    Of models with several kinds; limits that let the same runs through as a lower one are left out. Nothing is
+    interpolated.
 
     `after`: by a method's name that of the one it went on from, whose kind is its own too."""
     if headline.empty:
@@ -31,6 +32,7 @@ def equal_perplexity(
         & np.isfinite(headline["perplexity"])
         & np.isfinite(headline["dense_perplexity"])
         & (headline["source"] != "published")
+        & (headline["infeasible_layers"] == 0)  # else a run's sum is of fewer layers than another's
     ]
     if known.empty:
         return pd.DataFrame()

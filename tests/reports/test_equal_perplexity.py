@@ -11,7 +11,7 @@ from reports.tables.equal_perplexity import equal_perplexity, side_by_side
 from reports.tables.layers import headline_table
 from reports.tables.quality import perplexity_table
 from reports.write import write_report
-from tests.reports.samples import dense, frame, measured, quality_frame, row
+from tests.reports.samples import barred, dense, frame, measured, quality_frame, row
 
 
 def made(method: str, target: float | str, cycles: int, pattern: str = "unstructured") -> dict:
@@ -60,6 +60,12 @@ def test_side_by_side_a_line_is_a_machine_and_a_limit():
     assert model == "tiny"
     assert list(table["perplexity_limit"]) == [10.5, 11.0, 12.5, 15.0]
     assert list(table["masks@speedup"]) == [1.25, 2.0, 2.0, 2.0]
+
+
+def test_a_run_that_leaves_layers_out_is_no_candidate():
+    """Else 2:4 would be 2.5 times as fast by not running a layer at all."""
+    rows = [*ROWS, barred(method="b", pattern="2:4", target_sparsity=0.5)]
+    assert set(found_of(rows, QUALITY)["kind"]) == {"masks", "smaller matrices"}
 
 
 def test_bits_are_a_kind_of_their_own_over_the_unpruned_model_without_them():
