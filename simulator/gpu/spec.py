@@ -158,6 +158,11 @@ class GpuSpec:
             )
 
 
+def cold(spec: GpuSpec) -> GpuSpec:
+    """The same card where other layers come between two runs of a kernel, so that nothing of it is left in the L2."""
+    return replace(spec, memory=replace(spec.memory, l2_warm=False))
+
+
 def with_basis(spec: GpuSpec, changed: Sequence[str]) -> GpuSpec:
     """The GPU, its errors saying that what was `changed` in the preset is covered by no data."""
     if not changed:

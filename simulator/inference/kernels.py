@@ -1,9 +1,9 @@
 """What each operation of a decoder takes on a GPU: which kernel runs it, with which sizes (simulator/gpu/operators).
 
-Kernels that no data show are made of those that there are, and say so in `assumed`: * an addition with the norm behind
-it: a norm over twice the columns, as it moves twice the values; * the write into the KV cache in decode, and the sum of
-experts: copies of the same bytes (in prefill the write is part of
-  the measured attention kernels);
+Kernels that no data show are made of those that there are, and say so in `assumed`:
+* an addition with the norm behind it: a norm over twice the columns, as it moves twice the values;
+* the write into the KV cache in decode, and the sum of experts: copies of the same bytes (in prefill the write is part
+  of the measured attention kernels);
 * a 2:4 GEMM: the dense one of the framework, made faster by what the fastest library kernels show on the same shape;
 * attention over latents: an attention kernel that reads the same bytes, no faster than its products at the peak rate.
 """
@@ -18,7 +18,7 @@ from simulator.gpu import operators
 from simulator.gpu.operators.heads import checked_kv_bits
 from simulator.gpu.operators.timing import Timing, rates_of
 from simulator.gpu.prediction import predict
-from simulator.gpu.spec import GpuSpec
+from simulator.gpu.spec import GpuSpec, cold
 from workloads.counts import Elements
 from workloads.errors import UserError, unknown
 from workloads.operations import DecoderOperation
@@ -107,8 +107,7 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
         return _timed(dense, f"weights of {bits} bits as those of {dtype}" if few else "")
     if weight_bits != 16:
         return _timed(dense, f"no kernel for 2:4 weights of {bits} bits: dense")
-    cold = replace(gpu, memory=replace(gpu.memory, l2_warm=False))
-    found = predict(cold, *sizes, dtype)
+    found = predict(cold(gpu), *sizes, dtype)
     runs = found.reason == ""
     speedup = np.where(runs, found.speedup, 1.0)
     error = np.hypot(dense.latency_error_p90, np.where(runs, found.speedup_error_p90, 0.0))
@@ -119,7 +118,6 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
 
 
 def _attention(gpu: GpuSpec, one: CausalAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    cold = replace(gpu, memory=replace(gpu.memory, l2_warm=False))  # other layers come between
     batch, new, context = (
         np.array([getattr(phase, name) for phase in phases], dtype=np.int64) for name in ("batch", "new", "context")
     )
@@ -127,8 +125,8 @@ def _attention(gpu: GpuSpec, one: CausalAttention, phases: Sequence[Phase], numb
     heads = one.heads, one.kv_heads, size
     window, kv_bits = one.window or 0, numbers.elements.kv_bits
     if phases[0].name == "prefill":
-        return _timed(operators.prefill(cold, batch, new, context, *heads, window=window, kv_bits=kv_bits))
-    return _timed(operators.decode(cold, batch, context, *heads, window=window, kv_bits=kv_bits))
+        return _timed(operators.prefill(cold(gpu), batch, new, context, *heads, window=window, kv_bits=kv_bits))
+    return _timed(operators.decode(cold(gpu), batch, context, *heads, window=window, kv_bits=kv_bits))
 
 
 def _latent_attention(gpu: GpuSpec, one: LatentAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:

@@ -28,7 +28,7 @@ from simulator.gpu.operators.timing import (
 )
 from simulator.gpu.prediction import precision_of, rates_of, tiles_of
 from simulator.gpu.sizes import whole_numbers
-from simulator.gpu.spec import GpuSpec, KernelFamily, Precision
+from simulator.gpu.spec import GpuSpec, KernelFamily, Precision, cold
 from workloads.errors import UserError
 
 OF_GEMM = dict(zip(BOUNDS, ("compute", "memory", "walk", "fixed", "walk"), strict=True))
@@ -62,8 +62,7 @@ def linear(
 
 
 def cold_rates(gpu: GpuSpec, precision: Precision, family: KernelFamily) -> KernelRates:
-    cold = dataclasses.replace(gpu, memory=dataclasses.replace(gpu.memory, l2_warm=False))
-    return rates_of(cold, dataclasses.replace(precision, dense=family), sparse24=False)
+    return rates_of(cold(gpu), dataclasses.replace(precision, dense=family), sparse24=False)
 
 
 def linear_parts(rates: KernelRates, tiles: np.ndarray, m: np.ndarray, n: np.ndarray, k: np.ndarray) -> Parts:
