@@ -137,7 +137,11 @@ def test_masks_are_stored_as_kernels_read_them(tmp_path, config, capsys, pattern
 def test_fewer_bits_than_the_type_of_the_products_are_said(tmp_path, capsys):
     folder = bundle(tmp_path / "a", "unstructured", weight_bits=4, group_size=64).folder
     for dtype, said in (("int8", "weights of 4 bits as those of int8"), ("fp16", "")):
-        rows = printed(capsys, folder, "--on", "a100-sxm", "--dtype", dtype, *SMALL, "--operations").astype(object).fillna("")
+        rows = (
+            printed(capsys, folder, "--on", "a100-sxm", "--dtype", dtype, *SMALL, "--operations")
+            .astype(object)
+            .fillna("")
+        )
         assert set(rows.loc[rows["role"].isin(["qkv", "o", "down"]), "assumed"]) == {said}
 
 
