@@ -22,6 +22,7 @@ def inference(
     prompt: One = 2048,
     generate: One = 256,
     dtype: str | Sequence[str] = "fp16",
+    treat: str | Sequence[str] = (),
     kv_bits: int = 16,
     tensor_parallel: One = 1,
     host: str | float = "graph",
@@ -33,18 +34,18 @@ def inference(
     """Prefill, decode, memory and what bounds them of a whole model or bundle, one row for each combination of the
     values given; with `operations` one for each operation. The settings are those of `prunesim inference`."""
     from studies import inference as glue
+    from studies.treatments import parse_treatments
 
     place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
     wanted = glue.configurations(
         [str(each) for each in _several(on)], _several(batch), _several(prompt), _several(generate), _several(dtype),
         _several(tensor_parallel), kv_bits, str(host), routing, reserve_gib, overrides(dict(set or {})),
     )  # fmt: skip
-    asked = glue.open_model(place)
+    each = glue.treated_as(glue.open_model(place), parse_treatments(_several(treat)), wanted)
     progress = ProgressLine(terminal_only=True)
-    make = glue.operations_frame if operations else glue.inference_frame
-    frame = make(asked, wanted, progress)
+    frame = glue.frame_of(each, operations, progress)
     progress.close()
-    return Result(frame, glue.OPERATION_TABLE if operations else glue.shown_in_table(frame))
+    return Result(frame, glue.shown_in_table(frame))
 
 
 def _several(value: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
 from simulator.inference.storage import as_run
 from simulator.machine.spec import spec_sha256
 from studies.progress import ProgressLine
+from studies.treatments import Treatment
 from workloads import __version__
 from workloads.bundle import HEADER_FILE, MaskBundle
 from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
@@ -29,17 +30,17 @@ from workloads.decoder.dimensions import Decoder
 from workloads.decoder.memory import GIB, RESERVE_BYTES, Budget, Memory, largest_batch, memory
 from workloads.decoder.split import split
 from workloads.errors import UserError
-from workloads.phases import Generation, generate
+from workloads.phases import Generation, Phase, generate
 from workloads.rows import to_frame
 from workloads.verdicts import verdict
 
 INFERENCE_TABLE = (
-    "target", "dtype", "tensor_parallel", "batch", "prompt", "generate", "prefill_ms", "decode_ms_per_token",
+    "method", "target", "dtype", "tensor_parallel", "batch", "prompt", "generate", "prefill_ms", "decode_ms_per_token",
     "tokens_per_s", "weight_gib", "kv_gib", "fits", "largest_batch", *(f"{group}_share" for group in GROUPS), "bound",
     "latency_error_p90", "speedup", "verdict", "reason",
 )  # fmt: skip
 OPERATION_TABLE = (
-    "target", "dtype", "batch", "phase", "operation", "executions", "latency_us", "share", "bound", "kernel",
+    "method", "target", "dtype", "batch", "phase", "operation", "executions", "latency_us", "share", "bound", "kernel",
     "latency_error_p90", "assumed",
 )  # fmt: skip
 SAID = 3  # operations outside the data that a row names
@@ -66,13 +67,22 @@ class Configuration:
     ranks: int
     host: str
     stack: Stack
-    work: Generation
+    work: Generation | Phase
     reserve_bytes: float = RESERVE_BYTES
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of a sequence before the ones that are made; those that are cached, of a decode step alone."""
+        return self.work.prompt if isinstance(self.work, Generation) else self.work.past
 
 
 def shown_in_table(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Without shares of what no row has, such as experts: those shown add up to the whole time."""
-    return tuple(name for name in INFERENCE_TABLE if not name.endswith("_share") or frame[name].fillna(0).any())
+    """Without methods where there are none, and without shares of what no row has, such as experts: those shown add up
+    to the whole time."""
+    table = OPERATION_TABLE if "operation" in frame else INFERENCE_TABLE
+    empty = [name for name in table if name.endswith("_share") and not frame[name].fillna(0).any()]
+    empty += [] if frame["method"].any() else ["method"]
+    return tuple(name for name in table if name not in empty)
 
 
 def open_model(text: str) -> Asked:
@@ -114,6 +124,35 @@ def configurations(
     ]
 
 
+def treated_as(
+    asked: Asked, treatments: Sequence[Treatment], wanted: Sequence[Configuration]
+) -> list[tuple[Asked, list[Configuration]]]:
+    """The model under each treatment; one that names a type is run in that type alone. Raises UserError for a bundle,
+    and where a treatment does not fit the model."""
+    if not treatments:
+        return [(asked, list(wanted))]
+    if asked.method:
+        raise UserError(f"`treat` is for models; what was done to {asked.name} its bundle says itself")
+    found = []
+    for one in treatments:
+        typed = [replace(each, numbers=_in_type(one.dtype, each.numbers)) if one.dtype else each for each in wanted]
+        once = [each for place, each in enumerate(typed) if each not in typed[:place]]
+        found.append((replace(asked, method=one.name, decoder=one.of(asked.dense)), once))
+    return found
+
+
+def _in_type(dtype: str, before: Numbers) -> Numbers:
+    return numbers_of(dtype, before.elements.kv_bits, before.elements.routing)
+
+
+def frame_of(
+    each: Sequence[tuple[Asked, Sequence[Configuration]]], operations: bool, progress: ProgressLine
+) -> pd.DataFrame:
+    """Rows of several models or treatments. Raises UserError as the two below."""
+    make = operations_frame if operations else inference_frame
+    return pd.concat([make(asked, wanted, progress) for asked, wanted in each], ignore_index=True)
+
+
 def inference_frame(asked: Asked, wanted: Sequence[Configuration], progress: ProgressLine) -> pd.DataFrame:
     """A row each; of those that cannot run the reason."""
     rows = []
@@ -146,7 +185,7 @@ def _facts(asked: Asked, one: Configuration) -> dict[str, Any]:
     return {
         "model": asked.name, "method": asked.method, "target": one.target, "settings": one.settings,
         "dtype": one.numbers.name, "kv_bits": one.numbers.elements.kv_bits, "tensor_parallel": one.ranks,
-        "host": one.host, "batch": one.work.batch, "prompt": one.work.prompt, "generate": one.work.new,
+        "host": one.host, "batch": one.work.batch, "prompt": one.prompt, "generate": one.work.new,
         "source": "predicted", "spec_sha256": spec_sha256(one.target, one.gpu), "tool_version": __version__,
     }  # fmt: skip
 
@@ -161,7 +200,7 @@ def _figures(asked: Asked, one: Configuration) -> dict[str, Any]:
     speedup, error = before.us() / times.us(), _speedup_error(times, before)
     word = str(verdict(np.array([speedup]), np.array([error]))[0])
     return {
-        "prefill_ms": times.us("prefill") / 1e3,
+        "prefill_ms": times.us("prefill") / 1e3 if isinstance(one.work, Generation) else None,
         "decode_ms_per_token": times.us("decode") / 1e3 / times.steps if times.steps else None,
         "tokens_per_s": one.work.batch * one.work.new / times.us() * 1e6,
         "weight_gib": needed.weight_bytes / GIB,
@@ -191,8 +230,9 @@ def _memory(decoder: Decoder, one: Configuration) -> tuple[Memory, int]:
     budget = Budget(one.gpu.memory.capacity_gib * GIB, one.reserve_bytes)
     own = as_run(split(decoder, one.ranks), one.gpu, one.numbers)
     work, elements = one.work, one.numbers.elements
-    needed = memory(own, work.batch, work.context, elements, budget, work.prompt)
-    return needed, largest_batch(own, work.context, elements, budget, work.prompt)
+    together = work.prompt if isinstance(work, Generation) else work.new
+    needed = memory(own, work.batch, work.context, elements, budget, together)
+    return needed, largest_batch(own, work.context, elements, budget, together)
 
 
 def _speedup_error(times: Times, before: Times) -> float:

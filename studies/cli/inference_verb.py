@@ -18,6 +18,7 @@ def inference(
     prompt: str = "2048",
     generate: str = "256",
     dtype: str = "fp16",
+    treat: str = "",
     kv_bits: Whole = 16,
     tensor_parallel: str = "1",
     host: str = "graph",
@@ -49,6 +50,10 @@ def inference(
     dtype
         fp16, bf16, int8, fp8 (types of weights and products), int8-weight, int4 (of weights alone); several with
         commas. A bundle's own bits go first.
+    treat
+        What is done to a MODEL without masks of its own, rows of each, several with commas: dense,2:4,int4+2:4. A type
+        of --dtype; N:M, or unstructured-50 (50 % zeros); structured-25 (25 % of kv groups and of FFN neurons taken
+        out), kv-25, ffn-25; joined by +.
     kv_bits
         Bits of keys and values in the cache: 16 or 8.
     tensor_parallel
@@ -72,17 +77,18 @@ def inference(
     check_format(format)
     from studies import inference as glue
     from studies.progress import ProgressLine
+    from studies.treatments import parse_treatments
 
     wanted = glue.configurations(
         on, numbers("batch", batch), numbers("prompt", prompt), numbers("generate", generate), words("dtype", dtype),
         numbers("tensor_parallel", tensor_parallel), kv_bits, host, routing, reserve_gib, set_ or [],
     )  # fmt: skip
-    asked = glue.open_model(model)
+    treatments = parse_treatments(words("treat", treat) if treat else [])
+    each = glue.treated_as(glue.open_model(model), treatments, wanted)
     progress = ProgressLine()
-    make = glue.operations_frame if operations else glue.inference_frame
-    frame = make(asked, wanted, progress)
+    frame = glue.frame_of(each, operations, progress)
     progress.close()
-    emit(frame, format, out, glue.OPERATION_TABLE if operations else glue.shown_in_table(frame))
+    emit(frame, format, out, glue.shown_in_table(frame))
 
 
 def numbers(name: str, text: str) -> list[int]:
