@@ -37,11 +37,15 @@ def inference(
     from studies.treatments import parse_treatments
 
     place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
-    wanted = glue.configurations(
-        [str(each) for each in _several(on)], _several(batch), _several(prompt), _several(generate), _several(dtype),
-        _several(tensor_parallel), kv_bits, str(host), routing, reserve_gib, overrides(dict(set or {})),
-    )  # fmt: skip
-    each = glue.treated_as(glue.open_model(place), parse_treatments(_several(treat)), wanted)
+    targets = [str(each) for each in _several(on)]
+    sizes = (_several(batch), _several(prompt), _several(generate))
+    sets = overrides(dict(set or {}))
+
+    def wanted(dtypes: Sequence[str]) -> list[glue.Configuration]:
+        ranks = _several(tensor_parallel)
+        return glue.configurations(targets, *sizes, dtypes, ranks, kv_bits, str(host), routing, reserve_gib, sets)
+
+    each = glue.treated_as(glue.open_model(place), parse_treatments(_several(treat)), _several(dtype), wanted)
     progress = ProgressLine(terminal_only=True)
     frame = glue.frame_of(each, operations, progress)
     progress.close()

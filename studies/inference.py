@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,24 +125,19 @@ def configurations(
 
 
 def treated_as(
-    asked: Asked, treatments: Sequence[Treatment], wanted: Sequence[Configuration]
-) -> list[tuple[Asked, list[Configuration]]]:
-    """The model under each treatment; one that names a type is run in that type alone. Raises UserError for a bundle,
-    and where a treatment does not fit the model."""
+    asked: Asked, treatments: Sequence[Treatment], dtypes: Sequence[str],
+    make: Callable[[Sequence[str]], list[Configuration]],
+) -> list[tuple[Asked, list[Configuration]]]:  # fmt: skip
+    """The model under each treatment with what `make` asks of it in some types: those of `dtypes`, or the one that a
+    treatment names. Raises UserError for a bundle, and where a treatment does not fit the model."""
     if not treatments:
-        return [(asked, list(wanted))]
+        return [(asked, make(dtypes))]
     if asked.method:
         raise UserError(f"`treat` is for models; what was done to {asked.name} its bundle says itself")
-    found = []
-    for one in treatments:
-        typed = [replace(each, numbers=_in_type(one.dtype, each.numbers)) if one.dtype else each for each in wanted]
-        once = [each for place, each in enumerate(typed) if each not in typed[:place]]
-        found.append((replace(asked, method=one.name, decoder=one.of(asked.dense)), once))
-    return found
-
-
-def _in_type(dtype: str, before: Numbers) -> Numbers:
-    return numbers_of(dtype, before.elements.kv_bits, before.elements.routing)
+    return [
+        (replace(asked, method=one.name, decoder=one.of(asked.dense)), make([one.dtype] if one.dtype else dtypes))
+        for one in treatments
+    ]
 
 
 def frame_of(

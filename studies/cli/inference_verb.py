@@ -1,5 +1,6 @@
 """prunesim inference"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -79,12 +80,14 @@ def inference(
     from studies.progress import ProgressLine
     from studies.treatments import parse_treatments
 
-    wanted = glue.configurations(
-        on, numbers("batch", batch), numbers("prompt", prompt), numbers("generate", generate), words("dtype", dtype),
-        numbers("tensor_parallel", tensor_parallel), kv_bits, host, routing, reserve_gib, set_ or [],
-    )  # fmt: skip
+    sizes = (numbers("batch", batch), numbers("prompt", prompt), numbers("generate", generate))
+    ranks = numbers("tensor_parallel", tensor_parallel)
     treatments = parse_treatments(words("treat", treat) if treat else [])
-    each = glue.treated_as(glue.open_model(model), treatments, wanted)
+
+    def wanted(dtypes: Sequence[str]) -> list[glue.Configuration]:
+        return glue.configurations(on, *sizes, dtypes, ranks, kv_bits, host, routing, reserve_gib, set_ or [])
+
+    each = glue.treated_as(glue.open_model(model), treatments, words("dtype", dtype), wanted)
     progress = ProgressLine()
     frame = glue.frame_of(each, operations, progress)
     progress.close()
