@@ -28,8 +28,8 @@ def check_gpu() -> None:
     """Raises UserError where there is no CUDA GPU to measure on."""
     if not torch.cuda.is_available():
         raise UserError(
-            "no CUDA GPU here to measure on; use `prunesim predict` for predicted latency, or give `replay`, a record "
-            "(measurement/records/, or published rows)"
+            "no CUDA GPU here to measure on; give `on` cpu to measure the CPU, use `prunesim predict` for predicted "
+            "latency, or give `replay`, a record"
         )
 
 

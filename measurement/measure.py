@@ -15,6 +15,7 @@ import torch
 
 from measurement.kernels import Capability, Dense, Kernel, Prepared, reference_error
 from measurement.problem import Problem, draw
+from measurement.shapes import Shape
 from measurement.timing import RUNS, Call, Clock, Samples, quickest
 from workloads.errors import UserError, one_line
 
@@ -55,15 +56,6 @@ class Procedure:
     @property
     def compiled(self) -> str:
         return "torch.compile" if self.compile else ""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A weight matrix and the pattern of the mask on it."""
-
-    out_features: int
-    in_features: int
-    pattern: str
 
 
 def measure(
@@ -130,6 +122,7 @@ def _facts(problem: Problem, kernel: Kernel, procedure: Procedure) -> dict[str, 
         "kernel": kernel.name,
         "dtype": procedure.dtype,
         "pattern": problem.pattern,
+        "density": problem.density,
         "compiled": procedure.compiled,
     }
 
@@ -140,13 +133,7 @@ def _timed(device: Device, problem: Problem, kernel: Kernel, procedure: Procedur
     error = reference_error(prepared, call())
     device.settle()
     if not error <= prepared.tolerance:
-        return {
-            "feasible": False,
-            "reason": f"wrong result, not timed: off by {error:.3g} of the output's root mean square, "
-            f"allowed {prepared.tolerance:g}",
-            "variant": variant,
-            "error": error if error < float("inf") else float("nan"),
-        }
+        return {"variant": variant, **wrong(prepared, error)}
     cold = device.clock.cold(call, procedure.runs)
     warm = device.clock.warm(call, procedure.runs)
     return {
@@ -154,10 +141,20 @@ def _timed(device: Device, problem: Problem, kernel: Kernel, procedure: Procedur
         "reason": "",
         "variant": variant,
         "error": error,
-        **_columns("cold", cold),
-        **_columns("warm", warm),
+        **columns_of("cold", cold),
+        **columns_of("warm", warm),
         "warm_how": warm.how,
         **device.telemetry(),
+    }
+
+
+def wrong(prepared: Prepared, error: float) -> dict[str, Any]:
+    """The row of a kernel whose result is not that of the dense product."""
+    return {
+        "feasible": False,
+        "reason": f"wrong result, not timed: off by {error:.3g} of the output's root mean square, "
+        f"allowed {prepared.tolerance:g}",
+        "error": error if error < float("inf") else float("nan"),
     }
 
 
@@ -172,7 +169,7 @@ def choose(clock: Clock, prepared: Prepared, compiled: bool) -> tuple[Call, str]
     return call, variant
 
 
-def _columns(situation: str, samples: Samples) -> dict[str, Any]:
+def columns_of(situation: str, samples: Samples) -> dict[str, Any]:
     return {
         f"{situation}_us": round(samples.median_us, DIGITS),
         f"{situation}_p10_us": round(samples.p10_us, DIGITS),

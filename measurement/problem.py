@@ -11,20 +11,22 @@ from torch import Tensor
 
 from workloads.patterns import kept_of_four
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 INT8_SPREAD = 32.0  # standard deviation of int8 operands: nearly the whole range is used, few values clip
 
 
 @dataclass(frozen=True)
 class Problem:
-    """GEMM m = tokens, n = out_features, k = in_features. `dtype` ("fp16" or "bf16") is that of the dense layer and of
-    every kernel that does not bring a type of its own; `pattern` that of the mask asked for."""
+    """GEMM m = tokens, n = out_features, k = in_features. `dtype` ("fp16" or "bf16", on CPUs "fp32" or "bf16") is that
+    of the dense layer and of every kernel that does not bring a type of its own; `pattern` that of the mask asked for,
+    `density` the share of weights that it keeps, for kernels whose time depends on it (else 1)."""
 
     out_features: int
     in_features: int
     tokens: int
     dtype: str
     pattern: str = "2:4"
+    density: float = 1.0
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -50,12 +52,17 @@ def draw(problem: Problem, device: str, seed: int = 0) -> Operands:
     Where the mask's own pattern is sparser (1:4), it keeps as many as that allows. Time does not depend on which
     weights are kept: the sparse tensor core fetches by two-bit index whatever it says.
     """
+    weight, inputs = draw_whole(problem, device, seed)
+    pruned = keep_of_four(weight, kept_of_four(problem.pattern) or 2) if problem.in_features % 4 == 0 else weight
+    return Operands(inputs, weight, pruned)
+
+
+def draw_whole(problem: Problem, device: str, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """(weight, inputs), standard normal."""
     generator = torch.Generator(device=device).manual_seed(seed)
     shape = (problem.out_features, problem.in_features)
     weight = torch.randn(shape, generator=generator, device=device)
-    inputs = torch.randn((problem.tokens, problem.in_features), generator=generator, device=device)
-    pruned = keep_of_four(weight, kept_of_four(problem.pattern) or 2) if problem.in_features % 4 == 0 else weight
-    return Operands(inputs, weight, pruned)
+    return weight, torch.randn((problem.tokens, problem.in_features), generator=generator, device=device)
 
 
 def keep_of_four(weight: Tensor, kept: int) -> Tensor:

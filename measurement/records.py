@@ -1,4 +1,4 @@
-"""A record: what was measured on one card, with what it takes to believe it. One CSV or Parquet file.
+"""A record: what was measured on one GPU or CPU, with what it takes to believe it. One CSV or Parquet file.
 
 CSV: the first line is "# " and a JSON object, the header; then one line a case. Parquet (needs pyarrow): the same JSON
 in the file's metadata under "prunesim". The header holds `format`, `version`, `rows`, `sha256` of the table (so a cut
@@ -22,7 +22,7 @@ from workloads.files import plain, replacing, sha256_of
 from workloads.parsing import parse_json
 
 FORMAT = "prunesim-gpu-record"
-VERSION = 1
+VERSION = 2
 TEXTS = (
     "kernel",
     "dtype",
@@ -36,12 +36,13 @@ TEXTS = (
 )
 WHOLE = ("out_features", "in_features", "tokens")
 TIMES = ("cold_us", "cold_p10_us", "cold_p90_us", "warm_us", "warm_p10_us", "warm_p90_us")
-FLOATS = ("error", *TIMES, "sm_mhz", "power_w", "temperature_c")
+FLOATS = ("density", "error", *TIMES, "sm_mhz", "power_w", "temperature_c", "load_average")
 COLUMNS = (
-    *WHOLE, "kernel", "dtype", "pattern", "compiled", "feasible", "reason", "variant", "error", *TIMES, "warm_how",
-    "sm_mhz", "power_w", "temperature_c", "cold_samples_us", "warm_samples_us",
+    *WHOLE, "kernel", "dtype", "pattern", "density", "compiled", "feasible", "reason", "variant", "error", *TIMES,
+    "warm_how", "sm_mhz", "power_w", "temperature_c", "load_average", "cold_samples_us", "warm_samples_us",
 )  # fmt: skip
-KEY = ("out_features", "in_features", "tokens", "kernel", "dtype", "pattern", "compiled")
+KEY = ("out_features", "in_features", "tokens", "kernel", "dtype", "pattern", "density", "compiled")
+NOISY = "noisy: "  # how reasons begin of cases that a repeated command measures again
 HEADER_KEYS = ("format", "version", "rows", "sha256", "environment", "model", "layers", "conditions")
 
 
@@ -53,8 +54,14 @@ class Record:
     frame: pd.DataFrame
 
     @property
-    def gpu(self) -> str:
-        return str(self.header["environment"]["gpu"])
+    def machine(self) -> str:
+        """The GPU's name, or the CPU's."""
+        environment = self.header["environment"]
+        return str(environment.get("gpu") or environment["cpu"])
+
+    @property
+    def on_cpu(self) -> bool:
+        return not self.header["environment"].get("gpu")
 
 
 def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -194,8 +201,10 @@ def _header(path: Path, text: str) -> dict[str, Any]:
     missing = [key for key in HEADER_KEYS if key not in header]
     if missing:
         raise UserError(f"{path}: the header lacks {missing[0]!r}")
-    if not isinstance(header["environment"], dict) or not header["environment"].get("gpu"):
-        raise UserError(f"{path}: the header's environment does not name the gpu")
+    if not isinstance(header["environment"], dict) or not (
+        header["environment"].get("gpu") or header["environment"].get("cpu")
+    ):
+        raise UserError(f"{path}: the header's environment names neither a gpu nor a cpu")
     if not isinstance(header["layers"], list) or not all(isinstance(layer, dict) for layer in header["layers"]):
         raise UserError(f"{path}: the header's layers must be a list of objects")
     return header
@@ -211,6 +220,7 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
 
     for column in WHOLE:
         refuse(frame[column] < 1, f"has {column} below 1")
+    refuse(~frame["density"].between(0, 1, inclusive="right"), "has a density outside 0..1")
     ran = frame["feasible"]
     for column in TIMES:
         refuse(

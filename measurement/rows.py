@@ -1,10 +1,14 @@
 """Result rows of a record: what was measured stands beside what is simulated and predicted. Needs no torch."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from measurement.break_even import density_by_bytes, density_by_times
 from measurement.records import KEY, Record
+from measurement.shapes import ANY
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.columns.column import Column
@@ -18,19 +22,39 @@ from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, other_kind
 
 SITUATIONS = ("cold", "warm")
-WEIGHT_BITS = {"int8": 8, "int8-24": 8, "fp8": 8, "fp8-24": 8, "int4": 4}
+DENSITY_DIGITS = 2  # to which masks are told apart by what they keep
+WEIGHT_BITS = {
+    "int8": 8, "int8-24": 8, "fp8": 8, "fp8-24": 8, "int4": 4, "int8-x86": 8, "int8-onednn": 8, "int8-weights": 8,
+    "int4-weights": 4, "csr": 32, "bsr": 32,
+}  # fmt: skip
 NOTES = (
     "Measured: the multiplication with operands that are ready; padding of tokens, quantizing of inputs and scaling of "
     "integer results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; "
     "predicted ones over the dense kernel of their own type.",
 )
+CPU_NOTES = (
+    "Measured on a CPU: the least time of all rounds, all kernels of a layer taking turns in one process; masks are "
+    "drawn, with the share of kept weights that the layer has, to a hundredth. Speedups of every kernel are over the "
+    "dense kernel of `dtype`.",
+)
+CPU_COLUMNS = (
+    Column("spread", "float", "median over least time of the rounds", printed="ratio"),
+    Column(
+        "bytes_break_even", "float", "share kept at which the kernel reads as many bytes of weights as the dense one",
+        heading="Break-even density by bytes", printed="share",
+    ),
+    Column(
+        "measured_break_even", "text", "share kept below which the kernel was the faster one, among those measured",
+        heading="Break-even density measured",
+    ),
+)  # fmt: skip
 MEASURED_COLUMNS = (
     "layer", "role", "out_features", "in_features", "tokens", "kernel", "latency_us", "dense_latency_us", "speedup",
     "feasible",
-    "reason",
+    "reason", "pattern", "sparsity", "spread", "bytes_break_even", "measured_break_even",
 )  # fmt: skip
 Case = dict[str, Any]
-Shape = tuple[int, int, str]  # out_features, in_features, pattern
+Shape = tuple[int, int]  # out_features, in_features
 
 
 @dataclass(frozen=True)
@@ -48,9 +72,7 @@ class RecordTarget:
     source = "measured"
     level = "kernel"
     executes: ClassVar[tuple[type[Operation], ...]] = (Linear,)
-    columns: ClassVar[tuple[Column, ...]] = ()
     table = MEASURED_COLUMNS
-    notes = NOTES
     untraceable = "its times were measured, kernel by kernel, without tiles"
 
     def __post_init__(self) -> None:
@@ -59,7 +81,15 @@ class RecordTarget:
 
     @property
     def name(self) -> str:
-        return self.record.gpu
+        return self.record.machine
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return CPU_COLUMNS if self.record.on_cpu else ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return CPU_NOTES if self.record.on_cpu else NOTES
 
     @property
     def settings(self) -> str:
@@ -78,18 +108,48 @@ class RecordTarget:
         """Of each shape, in order."""
         found: dict[Shape, list[Case]] = {}
         for case in self.record.frame.to_dict("records"):
-            found.setdefault((case["out_features"], case["in_features"], case["pattern"]), []).append(case)  # type: ignore[arg-type]
+            found.setdefault((case["out_features"], case["in_features"]), []).append(case)  # type: ignore[arg-type]
         return found
 
     @cached_property
     def dense_us(self) -> dict[tuple[Any, ...], float]:
         """Times of the dense kernel, by what its case has in common with others."""
         every = (case for cases in self.cases.values() for case in cases)
+        return {self._problem(case): self._us(case) for case in every if case["kernel"] == "dense" and case["feasible"]}
+
+    @cached_property
+    def passed(self) -> dict[tuple[Any, ...], str]:
+        """Break-even densities, by kernel and what its cases have in common but for the mask."""
+        points: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+        for case in (case for cases in self.cases.values() for case in cases):
+            if case["feasible"] and case["pattern"] != DENSE:
+                points.setdefault((case["kernel"], *self._problem(case)), []).append((case["density"], self._us(case)))
         return {
-            _same_problem(case): case[f"{self.situation}_us"]
-            for case in every
-            if case["kernel"] == "dense" and case["feasible"]
+            key: density_by_times(some, self.dense_us[key[1:]])
+            for key, some in points.items()
+            if key[1:] in self.dense_us
         }
+
+    def of_layer(self, rows: int, cols: int, pattern: str, density: float) -> list[Case]:
+        """The cases of a mask, and on a CPU of kernels that multiply every weight as well."""
+        return [case for case in self.cases.get((rows, cols), []) if self._is_of(case, pattern, density)]
+
+    def _is_of(self, case: Case, pattern: str, density: float) -> bool:
+        if not self.record.on_cpu:
+            return case["pattern"] == pattern
+        masked = case["pattern"] == pattern and case["density"] == round(density, DENSITY_DIGITS)
+        return pattern == ANY or case["pattern"] == DENSE or masked
+
+    def _us(self, case: Case) -> float:
+        """The median, or on a CPU the least of the samples."""
+        if self.record.on_cpu:
+            return min(map(float, case[f"{self.situation}_samples_us"].split()))
+        return float(case[f"{self.situation}_us"])
+
+    def _problem(self, case: Case) -> tuple[Any, ...]:
+        """What cases of other kernels share: on a GPU each mask has a dense case of its own."""
+        apart = ("kernel", "pattern", "density") if self.record.on_cpu else ("kernel",)
+        return tuple(case[name] for name in KEY if name not in apart)
 
     def check(self, conditions: Conditions) -> None:
         tokens = sorted({case["tokens"] for cases in self.cases.values() for case in cases})
@@ -103,52 +163,64 @@ class RecordTarget:
     def supports(self, operation: Operation) -> Refusal | None:
         if not isinstance(operation, Linear):
             return other_kind(self, operation)
-        if _shape_of(operation) in self.cases:
+        rows, cols, pattern = operation.out_features, operation.in_features, operation.weights.pattern
+        if self.of_layer(*_mask_of(operation)):
             return None
-        rows, cols, pattern = _shape_of(operation)
         return Refusal(
-            f"a record of {rows} x {cols}, {pattern}", where=operation.name, way_out="measure the shape on this card"
+            f"a record of {rows} x {cols}, {pattern}", where=operation.name, way_out="measure the shape on this machine"
         )
 
     def rows(self, header: BundleHeader, operation: Operation, conditions: Conditions, gathered: Gathered) -> list[Row]:
         """Every kernel at the tokens of the conditions."""
         assert isinstance(operation, Linear)
-        facts = linear_facts(header, operation)
-        found = (case for case in self.cases[_shape_of(operation)] if case["tokens"] == conditions.tokens)
-        return [{**facts, **self._figures(case)} for case in found]
+        facts, unpruned = linear_facts(header, operation), operation.unpruned
+        found = (case for case in self.of_layer(*_mask_of(operation)) if case["tokens"] == conditions.tokens)
+        return [{**facts, **self._figures(case, unpruned)} for case in found]
 
     def every_row(self) -> list[Row]:
-        """Every layer of the record's header at every token count by every kernel. A shape without layers is a row of
-        its own."""
-        rows = []
+        """Every layer of the record's header at every token count by every kernel. Cases that no layer stands for are a
+        row each."""
+        rows: list[Row] = []
+        seen: set[int] = set()
+        baselines: set[tuple[int, ...]] = set()  # unpruned shapes, measured for what is left of them
+        for layer in self.record.header["layers"]:
+            shape, unpruned = (layer.get("out_features", 0), layer.get("in_features", 0)), layer.get("unpruned")
+            baselines |= {tuple(unpruned)} if unpruned else set()
+            for case in self.of_layer(*shape, layer.get("pattern", ""), density_of(layer)):
+                seen.add(id(case))
+                rows.append({**_facts(layer, case), **self._figures(case, unpruned)})
         for shape, cases in self.cases.items():
-            layers = [layer for layer in self.record.header["layers"] if _shape(layer) == shape]
-            for layer in layers or [shape_alone("shapes", shape[2], *shape[:2])]:
-                rows += [{**_facts(layer, case), **self._figures(case)} for case in cases]
+            for case in (case for case in cases if id(case) not in seen and shape not in baselines):
+                rows.append({**_facts(shape_alone("shapes", case["pattern"], *shape), case), **self._figures(case)})
         return rows
 
-    def _figures(self, case: Case) -> Row:
-        feasible, latency_us, dense_us = (
-            case["feasible"],
-            case[f"{self.situation}_us"],
-            self.dense_us.get(_same_problem(case)),
-        )
-        variant, reason = case["variant"], case["reason"]
-        if case["pattern"] in WHOLE and not feasible and dense_us:  # the dense kernel runs it, whatever the others run
+    def _figures(self, case: Case, unpruned: Sequence[int] | None = None) -> Row:
+        """`unpruned`: the shape before rows and columns were taken out, whose dense time then is the baseline."""
+        feasible, dense_us = case["feasible"], self.dense_us.get(self._problem(case))
+        latency_us = self._us(case) if feasible else None
+        variant, reason, on_cpu = case["variant"], case["reason"], self.record.on_cpu
+        if case["pattern"] in WHOLE and not feasible and dense_us and not on_cpu:  # the dense kernel runs it
             variant = "left dense, the dense kernel" if case["pattern"] == DENSE else "without zeros, the dense kernel"
             feasible, latency_us, reason = True, dense_us, ""
+        if unpruned:
+            whole = {**case, "out_features": unpruned[0], "in_features": unpruned[1], "pattern": DENSE, "density": 1.0}
+            dense_us = self.dense_us.get(self._problem(whole))
         settings = f"kernel={case['kernel']} dtype={case['dtype']} l2={self.situation}"
+        settings += f" threads={self.record.header['environment'].get('threads', 1)}" if on_cpu else ""
         return {
+            **(self._on_cpu(case) if on_cpu else {}),
             "target": self.name,
             "settings": settings + (f" compile={case['compiled']}" if case["compiled"] else ""),
             "level": self.level,
             "source": self.source,
             "tokens": case["tokens"],
             "activation_density": 1.0,
-            "weight_bits": WEIGHT_BITS.get(case["kernel"], 16),
-            "latency_us": latency_us if feasible else None,
+            "weight_bits": WEIGHT_BITS.get(
+                case["kernel"], 32 if case["dtype"] == "fp32" and case["kernel"] != "bf16" else 16
+            ),
+            "latency_us": latency_us,
             "dense_latency_us": dense_us,
-            "speedup": dense_us / latency_us if feasible and dense_us else None,
+            "speedup": dense_us / latency_us if latency_us and dense_us else None,
             "kernel": case["kernel"],
             "mapping": variant,
             "clock_mhz": case["sm_mhz"],
@@ -156,6 +228,21 @@ class RecordTarget:
             "reason": reason,
             "spec_sha256": self.sha256,
         }
+
+    def _on_cpu(self, case: Case) -> Row:
+        kernel, dtype = case["kernel"], case["dtype"]
+        times = [float(time) for time in case[f"{self.situation}_samples_us"].split()]
+        return {
+            "spread": case[f"{self.situation}_us"] / min(times) if times else None,
+            "bytes_break_even": density_by_bytes(kernel, case["out_features"], case["in_features"], dtype),
+            "measured_break_even": self.passed.get((kernel, *self._problem(case)), ""),
+        }
+
+
+def density_of(layer: dict[str, Any]) -> float:
+    """The share kept of a layer in a record's header; 1 where it is not known."""
+    nnz = layer.get("nnz")
+    return 1.0 if nnz is None else float(nnz) / (layer["out_features"] * layer["in_features"])
 
 
 def shape_alone(
@@ -172,33 +259,33 @@ def shape_alone(
 
 def _facts(layer: dict[str, Any], case: Case) -> Row:
     """The columns of linear_facts, of a layer in a record's header."""
-    nnz = layer.get("nnz")
+    rows, cols, nnz = case["out_features"], case["in_features"], layer.get("nnz")
+    own, asked = layer.get("pattern", case["pattern"]), layer.get("target_sparsity")
+    pattern, unpruned = layer.get("run_pattern", own), layer.get("unpruned")
+    if layer.get("pattern") == ANY:  # of each kernel's own mask
+        pattern, nnz = case["pattern"], round(case["density"] * rows * cols)
+        asked = 1 - case["density"] if pattern != DENSE else None
     return {
         "model": layer.get("model", ""),
         "method": layer.get("method", ""),
-        "pattern": layer.get("run_pattern", case["pattern"]),
-        "layer_pattern": case["pattern"] if "run_pattern" in layer else "",
-        "target_sparsity": layer.get("target_sparsity"),
+        "pattern": pattern,
+        "layer_pattern": own if "run_pattern" in layer else "",
+        "target_sparsity": asked,
         "layer": layer.get("name", ""),
         "block": layer.get("block", -1),
         "role": layer.get("role", "other"),
-        "out_features": case["out_features"],
-        "in_features": case["in_features"],
+        "out_features": rows,
+        "in_features": cols,
+        "unpruned_out_features": unpruned[0] if unpruned else None,
+        "unpruned_in_features": unpruned[1] if unpruned else None,
         "nnz": nnz,
-        "sparsity": None if nnz is None else 1 - nnz / (case["out_features"] * case["in_features"]),
+        "sparsity": None if nnz is None else 1 - nnz / math.prod(unpruned or (rows, cols)),
         "mask_sha256": layer.get("mask_sha256", ""),
         "seed": layer.get("seed"),
         "tool_version": __version__,
     }
 
 
-def _shape_of(linear: Linear) -> Shape:
-    return linear.out_features, linear.in_features, linear.weights.pattern
-
-
-def _shape(layer: dict[str, Any]) -> Shape:
-    return layer.get("out_features", 0), layer.get("in_features", 0), layer.get("pattern", "")
-
-
-def _same_problem(case: dict[Any, Any]) -> tuple[Any, ...]:
-    return tuple(case[name] for name in KEY if name != "kernel")
+def _mask_of(linear: Linear) -> tuple[int, int, str, float]:
+    shape = linear.out_features, linear.in_features
+    return *shape, linear.weights.pattern, linear.weights.nnz / (shape[0] * shape[1])

@@ -39,6 +39,15 @@ class Samples:
         return float(np.median(self.times_us))
 
     @property
+    def least_us(self) -> float:
+        return min(self.times_us)
+
+    @property
+    def spread(self) -> float:
+        """Median over least: 1 where nothing interfered."""
+        return self.median_us / self.least_us if self.least_us else float("inf")
+
+    @property
     def p10_us(self) -> float:
         return float(np.percentile(self.times_us, 10))
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from measurement.shapes import SPREAD
 from prunesim.results import Gemms, Report, Rows
-from studies.cli.measure_verb import KERNELS, TOKENS
 from studies.designs import On, open_targets
 from studies.entries import overrides, swept
 from studies.progress import ProgressLine
@@ -114,21 +114,25 @@ def measure(
     out: str | Path | None = None,
     model: str | Path | None = None,
     shapes: Sequence[tuple[int, int, int]] = (),
-    kernels: Sequence[str] | str = KERNELS,
-    dtype: str = "fp16",
-    tokens: Sequence[int] | int | str = TOKENS,
-    pattern: str = "2:4",
-    runs: int = 50,
+    on: str = "cuda",
+    kernels: Sequence[str] | str = "",
+    dtype: str = "",
+    tokens: Sequence[int] | int | str = "",
+    pattern: str = "",
+    density: Sequence[float] | float | str = "",
+    runs: int = 0,
+    threads: int = 1,
+    spread: float = SPREAD,
     compile: bool = False,
     l2: str = "cold",
     seed: int = 0,
     replay: str | Path | None = None,
 ) -> Rows:
-    """Measured times of every layer on this machine's GPU, dense, 2:4 and quantized; the record in `out` grows when
-    this is repeated.
+    """Measured times of every layer on this machine's GPU or CPU (`on`: cuda or cpu), dense, masked and quantized; the
+    record in `out` grows when this is repeated.
 
-    One of `masks`, `model` and `shapes`, (m, n, k) each, says what is timed; `replay` reads a record instead, and needs
-    no GPU.
+    One of `masks`, `model` and `shapes`, (m, n, k) each, says what is timed; `replay` reads a record instead. What is
+    left empty is as usual on the device, as `prunesim measure --help` has it.
     """
     from measurement.rows import MEASURED_COLUMNS
     from studies import measure as glue
@@ -137,18 +141,14 @@ def measure(
         return Rows(glue.replay(Path(replay), l2), MEASURED_COLUMNS)
     if out is None:
         raise UserError("measure: give `out`, the folder of the record; or `replay`, a record")
-    from measurement.environment import check_gpu
-    from measurement.measure import Procedure
+    from studies.measuring import Wanted
 
-    procedure = Procedure(dtype, runs, compile, seed)
-    chosen = glue.open_kernels(_joined(kernels))
-    check_gpu()
     bundle = masks.folder if isinstance(masks, MaskBundle) else Path(masks) if masks is not None else None
-    sizes = [_joined(shape) for shape in shapes]
-    job = glue.open_job(bundle, str(model) if model is not None else None, sizes, pattern, _joined(tokens))
-    return Rows(
-        glue.measured(job, chosen, procedure, l2, Path(out), ProgressLine(terminal_only=True)), MEASURED_COLUMNS
-    )
+    wanted = Wanted(
+        bundle, str(model) if model is not None else None, [_joined(shape) for shape in shapes], on, _joined(kernels),
+        dtype, _joined(tokens), pattern, runs, seed, compile, _joined(density), threads, spread,
+    )  # fmt: skip
+    return Rows(wanted.measured(l2, Path(out), ProgressLine(terminal_only=True)), MEASURED_COLUMNS)
 
 
 def _joined(values: Any) -> str:

@@ -1,20 +1,19 @@
-"""Layers onto this machine's GPU: a record that grows as it is measured, and result rows from any record."""
+"""Layers onto this machine's GPU or CPU: a record that grows as it is measured, and result rows from any record."""
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from checkpoints.catalog import resolve_config
 from checkpoints.catalog_layers import linears_of
-from measurement.kernels import Kernel, find_kernels
-from measurement.measure import Device, Procedure, Shape, measure
-from measurement.records import KEY, Record, read_record, to_frame, write_record
-from measurement.rows import RecordTarget, shape_alone
+from measurement.records import KEY, NOISY, Record, read_record, to_frame, write_record
+from measurement.rows import DENSITY_DIGITS, RecordTarget, density_of, shape_alone
+from measurement.shapes import ANY, Shape
 from studies.progress import ProgressLine
 from workloads.bundle import MaskBundle
 from workloads.csv_text import csv_text
@@ -23,11 +22,17 @@ from workloads.files import check_writable_folder, plain, write_text
 from workloads.locking import writing
 from workloads.operations import Linear
 from workloads.operations import linears_of as linears_of_bundle
-from workloads.patterns import kept_of_four
+from workloads.patterns import DENSE, kept_of_four
 from workloads.rows import to_frame as result_frame
 
+if TYPE_CHECKING:  # they need torch
+    from measurement.cpu.kernels import CpuKernel
+    from measurement.cpu.measure import CpuProcedure
+    from measurement.kernels import Kernel
+    from measurement.measure import Procedure
+
 RECORD, ROWS = "record.csv", "rows.csv"
-SAME = ("gpu", "torch", "cuda", "cusparselt")  # of the environment: what a record may not mix
+SAME = ("gpu", "cpu", "threads", "torch", "cuda", "cusparselt")  # of the environment: what a record may not mix
 NOT_24 = "a mask of 2:4 keeps 2 of 4; give `pattern` 2:4, 1:4 or 1:2, or unstructured to see why nothing is faster"
 
 
@@ -41,9 +46,16 @@ class MeasurementJob:
 
 
 def open_job(
-    bundle: Path | None, model: str | None, shapes: Sequence[str], pattern: str, tokens: str
+    bundle: Path | None,
+    model: str | None,
+    shapes: Sequence[str],
+    pattern: str,
+    tokens: str,
+    densities: Sequence[float] | None = None,
 ) -> MeasurementJob:
-    """Exactly one of bundle, model and shapes (each "m,n,k" = tokens, out_features, in_features). Raises UserError."""
+    """Exactly one of bundle, model and shapes (each "m,n,k" = tokens, out_features, in_features). `densities`: where
+    times depend on them: the shares kept of model and shapes, whose pattern then is ANY, and for a bundle its own.
+    Raises UserError."""
     if sum((bundle is not None, model is not None, bool(shapes))) != 1:
         raise UserError("give exactly one of `bundle`, `model` and `shapes`, or `replay` for a record")
     if bundle is not None:
@@ -56,17 +68,19 @@ def open_job(
                 "mask_sha256": linear.weights.sha256, "model": masks.header.model_id, "method": masks.header.method,
                 "target_sparsity": masks.header.target_sparsity, "seed": masks.header.seed,
                 **({"run_pattern": masks.header.pattern} if linear.weights.pattern != masks.header.pattern else {}),
+                **({"unpruned": linear.unpruned} if linear.unpruned else {}),
             }
             for linear in runs
         ]  # fmt: skip
-        return _job(masks.header.model_id, layers, whole_list(tokens, "`tokens`"))
-    if kept_of_four(pattern) is None and pattern != "unstructured":
+        return _job(masks.header.model_id, layers, whole_list(tokens, "`tokens`"), [1.0] if densities is None else [])
+    densities = densities or [1.0]
+    if kept_of_four(pattern) is None and pattern not in ("unstructured", ANY):
         raise UserError(f"`pattern` {pattern!r}: {NOT_24}")
     if model is not None:
         model_id, config = resolve_config(model)
         found = linears_of(config)
         layers = [shape_alone(model_id, pattern, *layer.shape, layer.name, layer.role, layer.block) for layer in found]
-        return _job(model_id, layers, whole_list(tokens, "`tokens`"))
+        return _job(model_id, layers, whole_list(tokens, "`tokens`"), densities)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for text in shapes:
         sizes = whole_list(text, "`shapes`")
@@ -74,7 +88,11 @@ def open_job(
             raise UserError(f"`shapes` {text!r}: three numbers m,n,k, that is tokens,out_features,in_features")
         by_shape.setdefault((sizes[1], sizes[2]), []).append(sizes[0])
     layers = [shape_alone("shapes", pattern, n, k) for n, k in by_shape]
-    pairs = [(Shape(n, k, pattern), list(dict.fromkeys(some))) for (n, k), some in by_shape.items()]
+    pairs = [
+        (Shape(n, k, pattern, density), list(dict.fromkeys(some)))
+        for (n, k), some in by_shape.items()
+        for density in densities
+    ]
     return MeasurementJob("shapes", layers, pairs)
 
 
@@ -85,8 +103,16 @@ def _runs(linear: Linear) -> list[Linear]:
     return [linear.before(), *parts] if parts else [linear]
 
 
-def _job(model: str, layers: list[dict[str, Any]], tokens: list[int]) -> MeasurementJob:
-    distinct = dict.fromkeys(Shape(layer["out_features"], layer["in_features"], layer["pattern"]) for layer in layers)
+def _job(model: str, layers: list[dict[str, Any]], tokens: list[int], densities: Sequence[float]) -> MeasurementJob:
+    """Each distinct shape, and the unpruned ones of layers that became smaller. `densities`: of every shape; of none
+    each layer's own."""
+    distinct: dict[Shape, None] = {}
+    for layer in layers:
+        rows, cols, pattern = layer["out_features"], layer["in_features"], layer["pattern"]
+        for density in densities or [round(density_of(layer), DENSITY_DIGITS)]:
+            distinct[Shape(rows, cols, pattern, density)] = None
+    before = [layer["unpruned"] for layer in layers if "unpruned" in layer]
+    distinct |= {Shape(rows, cols, DENSE): None for rows, cols in before}
     return MeasurementJob(model, layers, [(shape, tokens) for shape in distinct])
 
 
@@ -98,54 +124,47 @@ def whole_list(text: str, setting: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def open_kernels(names: str) -> list[Kernel]:
-    return find_kernels([name.strip() for name in names.split(",") if name.strip()])
+def names_in(text: str) -> list[str]:
+    """ "dense, int8" -> ["dense", "int8"]."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def extend_record(
     path: Path,
     job: MeasurementJob,
-    kernels: Sequence[Kernel],
-    procedure: Procedure,
-    device: Device,
+    conditions: dict[str, Any],
     environment: dict[str, Any],
-    progress: ProgressLine,
+    missing: Callable[[set[tuple[Any, ...]]], Iterable[list[dict[str, Any]]]],
 ) -> Record:
     """Measures what `path` does not hold yet and writes it after every shape and token count, so that an interrupted
-    run goes on.
+    run goes on. `missing`: keys that are there -> rows of the others, and of those that it measured again.
 
-    Raises UserError when the file was made on another GPU or with other versions.
+    Raises UserError when the file was made on another machine or with other versions.
     """
     old = read_record(path) if path.exists() else None
-    header = {
-        "environment": environment,
-        "model": job.model,
-        "layers": job.layers,
-        "conditions": {"runs": procedure.runs, "seed": procedure.seed},
-    }
+    header = {"environment": environment, "model": job.model, "layers": job.layers, "conditions": conditions}
     if old is not None:
         check_same(path, old.header["environment"], environment)
         known = [(layer.get("model"), layer.get("name")) for layer in old.header["layers"]]
         new = [layer for layer in plain(job.layers) if (layer["model"], layer["name"]) not in known]
         models = dict.fromkeys([*str(old.header["model"]).split(" + "), job.model])
         header = {**old.header, "model": " + ".join(models), "layers": [*old.header["layers"], *new]}
-    rows: list[dict[str, Any]] = old.frame.to_dict("records") if old is not None else []  # type: ignore[assignment]
-    done = {tuple(row[key] for key in KEY) for row in rows}
-    record = Record(header, to_frame(rows))
-    for more in measure(device, job.shapes, kernels, procedure, done, progress):
-        rows += more
-        record = Record(header, to_frame(rows))
+    before: list[dict[str, Any]] = old.frame.to_dict("records") if old is not None else []  # type: ignore[assignment]
+    rows = {tuple(row[key] for key in KEY): row for row in before}
+    record = Record(header, to_frame(rows.values()))
+    for more in missing({key for key, row in rows.items() if not row["reason"].startswith(NOISY)}):
+        rows |= {tuple(row[key] for key in KEY): row for row in more}
+        record = Record(header, to_frame(rows.values()))
         write_record(path, record)
     if len(header["layers"]) != len(old.header["layers"] if old is not None else []):
         write_record(path, record)  # new layers of shapes that were there already
-    progress.close()
     return record
 
 
 def measured(
     job: MeasurementJob,
-    kernels: Sequence[Kernel],
-    procedure: Procedure,
+    kernels: "Sequence[Kernel]",
+    procedure: "Procedure",
     situation: str,
     out: Path,
     progress: ProgressLine,
@@ -153,16 +172,56 @@ def measured(
     """Result rows of what this machine's GPU takes now, and took before: the record in `out` grows. Raises UserError
     where that is of another machine."""
     from measurement.environment import describe
-    from measurement.measure import cuda_device
+    from measurement.measure import cuda_device, measure
 
     check_writable_folder(out)
     device = cuda_device()
     environment = describe(device.clock)
+    conditions = {"runs": procedure.runs, "seed": procedure.seed}
     with writing(out):
-        record = extend_record(out / RECORD, job, kernels, procedure, device, environment, progress)
-        frame = result_frame(RecordTarget(record, situation).every_row())
-        write_text(out / ROWS, csv_text(frame))
+        record = extend_record(
+            out / RECORD, job, conditions, environment,
+            lambda done: measure(device, job.shapes, kernels, procedure, done, progress),
+        )  # fmt: skip
+        return _written(record, situation, out, progress)
+
+
+def measured_on_cpu(
+    job: MeasurementJob,
+    kernels: "Sequence[CpuKernel]",
+    procedure: "CpuProcedure",
+    situation: str,
+    out: Path,
+    progress: ProgressLine,
+) -> pd.DataFrame:
+    """The same of this machine's CPU."""
+    from measurement.cpu import host
+    from measurement.cpu.clock import HostClock, pinned
+    from measurement.cpu.measure import measure
+
+    if procedure.threads > host.cores():
+        raise UserError(f"`threads` {procedure.threads}: this process may use {host.cores()} cores")
+    check_writable_folder(out)
+    clock = HostClock(host.last_cache_bytes())
+    conditions = {"rounds": procedure.rounds, "seed": procedure.seed, "spread": procedure.spread}
+    with writing(out), pinned(procedure.threads) as cores:
+        record = extend_record(
+            out / RECORD, job, conditions, host.describe(clock, procedure.threads, cores),
+            lambda done: measure(clock, job.shapes, kernels, procedure, done, progress),
+        )  # fmt: skip
+        return _written(record, situation, out, progress)
+
+
+def _written(record: Record, situation: str, out: Path, progress: ProgressLine) -> pd.DataFrame:
+    progress.close()
+    frame = rows_of(record, situation)
+    write_text(out / ROWS, csv_text(frame))
     return frame
+
+
+def rows_of(record: Record, situation: str) -> pd.DataFrame:
+    target = RecordTarget(record, situation)
+    return result_frame(target.every_row(), extra=target.columns)
 
 
 def check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -176,7 +235,7 @@ def check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
 
 def replay(path: Path, situation: str) -> pd.DataFrame:
     """Result rows of a record file: every layer at every token count by every kernel."""
-    return result_frame(RecordTarget(read_record(path), situation).every_row())
+    return rows_of(read_record(path), situation)
 
 
 def write_end_to_end(path: Path, environment: dict[str, Any], model: str, rows: Iterable[dict[str, Any]]) -> None:

@@ -43,7 +43,7 @@ def test_columns_of_predictions() -> None:
 
 
 def test_record_keys_and_columns() -> None:
-    assert {*records.HEADER_KEYS, *records.COLUMNS} <= names(section("A record of a GPU"))
+    assert {*records.HEADER_KEYS, *records.COLUMNS} <= names(section("A record of a GPU or a CPU"))
     assert f"`{records.FORMAT}`, {records.VERSION}" in TEXT
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from reports.figures import drawing
 from reports.figures.drawing import safe
-from reports.tables.gemms import is_24
+from reports.tables.gemms import MASKED, is_24
 from reports.tables.sums import KERNEL, KEYS, groups, sums
 from reports.words.present import quantity_text, times_text
 from reports.words.settings import QUANTIZED, others, setting, type_of
@@ -76,7 +76,10 @@ def _bars(rows: pd.DataFrame) -> list[Bar]:
         missing = float("nan") if whole["infeasible_layers"] else 1.0
         own, dense = missing * whole["latency_us"], missing * whole["dense_latency_us"]
         if key["source"] == "measured":
-            bars = [Bar(tokens, dtype, is_24(kernel), f"{kernel} {dtype}" if kernel not in QUANTIZED else kernel, own)]
+            name = kernel if kernel in QUANTIZED else f"{kernel} {dtype}"
+            if kernel in MASKED and pd.notna(key["target_sparsity"]):
+                name += f", {1 - key['target_sparsity']:.0%} kept"
+            bars = [Bar(tokens, dtype, is_24(kernel), name, own)]
         else:
             error, ratio_error = (
                 0.0 if pd.isna(whole[name]) else float(whole[name])

@@ -13,6 +13,7 @@ GEMM = ["target", "dtype", "tokens", "out_features", "in_features"]
 GIVEN, PREDICTED, ERROR = "given", "predicted", "error (%)"  # groups of columns
 TIMES = ("dense_us", "sparse24_us", "speedup")
 ERRORS = {"dense_us": "dense_error", "sparse24_us": "sparse24_error", "speedup": "speedup_error"}
+MASKED = ("csr", "bsr", "smaller")  # measured kernels that are neither dense nor 2:4
 # What CUDA calls the cards that have a preset.
 CARDS = (
     (r"A100.*80GB.*PCIe", "a100-pcie"), (r"A100-SXM.*80GB", "a100-sxm"), (r"\bH100 PCIe", "h100-pcie"),
@@ -36,7 +37,10 @@ def gemm_times(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows: checked; only feasible ones of level "kernel" count.
     """
-    shared = (rows["executions"].fillna(1) != 1) | (rows["layer_tokens"].fillna(rows["tokens"]) != rows["tokens"])
+    masked = (rows["source"] == "measured") & rows["kernel"].isin(MASKED)
+    shared = (
+        masked | (rows["executions"].fillna(1) != 1) | (rows["layer_tokens"].fillna(rows["tokens"]) != rows["tokens"])
+    )
     rows = rows[(rows["level"] == KERNEL) & rows["feasible"] & ~shared]  # an expert's row is a mean of GEMMs, not one
     shown = ["target", "settings", "source", "kernel", "tokens", "out_features", "in_features", "latency_us"]
     rows = rows[[*shown, "dense_latency_us", "speedup", "latency_error_p90"]].drop_duplicates()

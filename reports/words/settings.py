@@ -11,6 +11,11 @@ QUANTIZED = {
     "fp8": "fp8",
     "fp8-24": "fp8",
     "int4": "int4",
+    "int8-x86": "int8",
+    "int8-onednn": "int8",
+    "int8-weights": "int8",
+    "int4-weights": "int4",
+    "bf16": "bf16",
 }  # measured kernels: their type
 
 

@@ -6,12 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from measurement.shapes import SPREAD
 from studies.cli.output import Whole, check_format, emit
 from studies.progress import ProgressLine
 from workloads.errors import UserError, unknown
-
-TOKENS = "1,16,64,256,1024,2048,8192"
-KERNELS = "dense,cusparselt24,cutlass24,int8,int8-24,fp8,fp8-24,int4"
 
 
 def measure(
@@ -20,11 +18,15 @@ def measure(
     *,
     model: str | None = None,
     shapes: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
-    kernels: str = KERNELS,
-    dtype: str = "fp16",
-    tokens: str = TOKENS,
-    pattern: str = "2:4",
-    runs: Whole = 50,
+    on: str = "cuda",
+    kernels: str = "",
+    dtype: str = "",
+    tokens: str = "",
+    pattern: str = "",
+    density: str = "",
+    runs: Whole = 0,
+    threads: Whole = 1,
+    spread: float = SPREAD,
     compile: Annotated[bool, Parameter(negative="")] = False,
     l2: str = "cold",
     end_to_end: str = "",
@@ -35,8 +37,8 @@ def measure(
     out: Path | None = None,
     format: str = "table",
 ) -> None:
-    """Time every linear of BUNDLE (or of --model, or --shapes) on this machine's GPU, once per distinct shape; needs
-    CUDA.
+    """Time every linear of BUNDLE (or of --model, or --shapes) on this machine's GPU (CUDA) or CPU, once per distinct
+    shape.
 
     Every result is checked against a reference before it is timed. A kernel that cannot take a shape, or gets it wrong,
     is a row with the reason. The record keeps every sample; an interrupted command goes on where it was when repeated.
@@ -47,22 +49,36 @@ def measure(
         A catalog name, config.json or model folder; its linears with --pattern on them.
     shapes
         GEMMs m,n,k = tokens,out_features,in_features; these bring their own tokens.
+    on
+        cuda, or cpu.
     kernels
-        Any of dense, cusparselt24, cutlass24, int8, int8-24, fp8, fp8-24, int4, separated by commas; dense is always
-        measured.
+        Separated by commas; dense is always measured. On a GPU any of dense, cusparselt24, cutlass24, int8, int8-24,
+        fp8, fp8-24, int4; on a CPU of dense, bf16, int8-x86, int8-onednn, int8-weights, int4-weights, csr, bsr,
+        smaller, sparse24. All unless given.
     dtype
-        fp16 or bf16: of the dense layer, of 2:4 without quantization, and of what quantized kernels write where they
-        can.
+        Of the dense layer, of masked ones without quantization, and of what quantized kernels write where they can:
+        fp16 (as usual) or bf16 on a GPU, fp32 (as usual) or bf16 on a CPU.
     tokens
-        Tokens that pass through each layer together, separated by commas: 1 for decoding one sequence.
+        Tokens that pass through each layer together, separated by commas: 1 for decoding one sequence. Usually
+        1,16,64,256,1024,2048,8192 on a GPU and 1,16,128 on a CPU.
     pattern
-        With --model and --shapes: 2:4, 1:4, 1:2, or unstructured (for which PyTorch has no faster kernel: rows say so).
+        With --model and --shapes on a GPU: 2:4 (as usual), 1:4, 1:2, or unstructured (for which PyTorch has no faster
+        kernel: rows say so).
+    density
+        With --model and --shapes on a CPU: the shares of weights kept that csr, bsr and smaller run, separated by
+        commas; 0.5,0.1 unless given.
     runs
-        Timed runs a case, 50 or more.
+        Timed runs a case, 50 or more on a GPU; rounds on a CPU, 5 or more, usually 20.
+    threads
+        Of a CPU, each on a core of its own.
+    spread
+        Of a CPU: a case whose median is more than so many times its least time is refused as noisy, with the reason; a
+        larger number accepts it.
     compile
         Pass every kernel through torch.compile.
     l2
-        Which times become result rows: cold (weights come from DRAM) or warm (back to back). The record holds both.
+        Which times become result rows: cold (weights come from DRAM) or warm (back to back; they may come from a
+        cache). The record holds both.
     end_to_end
         block or model: instead of single layers, one decoder block or the whole --model, dense and 2:4, prefill and
         decode.
@@ -82,6 +98,7 @@ def measure(
     check_format(format)
     from measurement.rows import MEASURED_COLUMNS, SITUATIONS
     from studies import measure as glue
+    from studies.measuring import Wanted
 
     if l2 not in SITUATIONS:
         raise unknown("`l2`", l2, SITUATIONS)
@@ -95,26 +112,12 @@ def measure(
     if end_to_end:
         if model is None:
             raise UserError("--end-to-end needs --model CONFIG")
-        _end_to_end(model, end_to_end, dtype, batch, seq, runs, out)
+        _end_to_end(model, end_to_end, dtype or "fp16", batch, seq, runs or 50, out)
         return
-    _layers(bundle, model, shapes or [], kernels, dtype, tokens, pattern, runs, compile, l2, seed, out, format)
-
-
-def _layers(
-    bundle: Path | None, model: str | None, shapes: list[str], kernels: str, dtype: str, tokens: str, pattern: str,
-    runs: int,
-    compile: bool, l2: str, seed: int, out: Path, format: str,
-) -> None:  # fmt: skip
-    from measurement.environment import check_gpu
-    from measurement.measure import Procedure
-    from measurement.rows import MEASURED_COLUMNS
-    from studies import measure as glue
-
-    procedure = Procedure(dtype, runs, compile, seed)
-    chosen = glue.open_kernels(kernels)
-    check_gpu()
-    job = glue.open_job(bundle, model, shapes, pattern, tokens)
-    frame = glue.measured(job, chosen, procedure, l2, out, ProgressLine())
+    wanted = Wanted(
+        bundle, model, shapes or (), on, kernels, dtype, tokens, pattern, runs, seed, compile, density, threads, spread
+    )
+    frame = wanted.measured(l2, out, ProgressLine())
     sys.stderr.write(f"wrote {out / glue.ROWS}\n")
     emit(frame, format, None, MEASURED_COLUMNS)
 

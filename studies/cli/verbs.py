@@ -12,7 +12,7 @@ VERBS = {
     "attention": "Cycles of sparse attention under attention masks.",
     "predict": "Dense and 2:4 time of GEMMs on a GPU, by a model fitted to published measurements.",
     "inference": "Prefill, decode and memory of a whole model on a GPU, operation by operation, predicted.",
-    "measure": "Measured latency of dense, 2:4 and quantized layers on this machine's GPU, or from a record.",
+    "measure": "Measured latency of dense, pruned and quantized layers on this machine's GPU or CPU, or from a record.",
     "report": "Tables, figures and a page from result rows.",
     "ls": "List accelerators, GPUs, methods, quantizers, allocations or models.",
     "show": "Describe an accelerator, a GPU, a method, a quantizer, an allocation or a model.",

@@ -164,8 +164,9 @@ def test_unknown_kernel():
 
 
 def test_names_are_those_of_the_command():
-    from studies.cli.measure_verb import KERNELS
+    from studies.measuring import USUAL
 
+    KERNELS = USUAL["cuda"].kernels
     assert tuple(KERNELS.split(",")) == ("dense", "cusparselt24", "cutlass24", *k.NAMES[3:])
     assert set(KERNELS.split(",")) == set(k.NAMES)
 

@@ -5,9 +5,10 @@ import torch
 
 from measurement import kernels as k
 from measurement.environment import number, yardsticks
-from measurement.measure import Device, Procedure, Shape, case, measure
+from measurement.measure import Device, Procedure, case, measure
 from measurement.problem import Problem
 from measurement.records import KEY, to_frame
+from measurement.shapes import Shape
 from measurement.timing import Samples, quickest
 from tests.measurement.stand_ins import FakeClock, FakeCuSparseLt, machine
 from workloads.errors import UserError

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from measurement.kernels import Int8, Int8Sparse24
-from measurement.measure import Procedure, Shape, measure
+from measurement.measure import Procedure, measure
 from measurement.records import COLUMNS, FORMAT, Record, read_record, to_frame, write_record
+from measurement.shapes import Shape
 from tests.measurement.stand_ins import FakeCuSparseLt, machine
 from workloads.errors import UserError
 
@@ -59,7 +60,7 @@ def test_there_and_back(tmp_path, record, name):
     pd.testing.assert_frame_equal(back.frame, record.frame)
     assert tuple(back.frame.columns) == COLUMNS
     assert back.header["layers"] == LAYERS
-    assert back.gpu == "Pretend GPU"
+    assert back.machine == "Pretend GPU"
     assert not back.frame["feasible"].all()
     first = path.read_bytes()
     write_record(path, back)
@@ -181,7 +182,7 @@ def test_missing_column(file):
     ("change", "word"),
     [
         (lambda h: h.update(format="x"), FORMAT),
-        (lambda h: h.update(version=2), "version 2"),
+        (lambda h: h.update(version=3), "version 3"),
         (lambda h: h.pop("layers"), "'layers'"),
         (lambda h: h.update(environment={}), "gpu"),
         (lambda h: h.update(environment=3), "gpu"),

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from measurement.kernels import CuSparseLt24, Int8
-from measurement.measure import Procedure
+from measurement.measure import Procedure, measure
 from measurement.records import read_record, write_record
 from measurement.rows import RecordTarget
 from studies import measure as glue
 from studies.cli.main import main
-from studies.progress import ProgressLine
 from tests.measurement.stand_ins import FakeClock, FakeCuSparseLt, machine
 from tests.measurement.test_records import example
 from workloads import BundleHeader, BundleWriter, Layer, PackedMask
@@ -159,8 +158,9 @@ def test_layers_left_dense_run_the_dense_kernel_in_a_configuration_of_their_run(
 
 def extend(folder, work, kernels, clock=None, environment=ENVIRONMENT):
     return glue.extend_record(
-        folder / "record.csv", work, kernels, Procedure("fp16"), machine(clock), environment, ProgressLine()
-    )
+        folder / "record.csv", work, {}, environment,
+        lambda done: measure(machine(clock), work.shapes, kernels, Procedure("fp16"), done),
+    )  # fmt: skip
 
 
 def test_an_interrupted_record_goes_on(tmp_path, capsys):
