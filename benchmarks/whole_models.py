@@ -21,7 +21,7 @@ from checkpoints.catalog import catalog_config
 from checkpoints.decoders import decoder_of
 from simulator.gpu import load_gpu
 from simulator.gpu.operators.stack import STACKS, Stack
-from simulator.inference.kernels import numbers_of
+from simulator.inference.gpus import GpuRunner
 from simulator.inference.steps import Times, times_of
 from workloads.decoder.split import split
 from workloads.phases import decode, generate, prefill
@@ -52,7 +52,10 @@ DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp8": "fp8", "int8": "int8-weight", "
 
 def times(row: Any, model: str, dtype: str, ranks: int, work: Any, stack: Stack, kv_bits: int = 16) -> Times:
     gpu = load_gpu(CARDS[row.gpu.split(" (")[0]])
-    return times_of(gpu, split(decoder_of(MODELS[model]), ranks), work, numbers_of(DTYPES[dtype], kv_bits), stack)
+    runner = GpuRunner(gpu)
+    return times_of(
+        runner, split(decoder_of(MODELS[model]), ranks), work, runner.numbers(DTYPES[dtype], kv_bits), stack
+    )
 
 
 def static_batches() -> Iterator[tuple[str, str, float, float]]:

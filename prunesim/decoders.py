@@ -1,14 +1,16 @@
-"""Whole models on GPUs, in Python's words."""
+"""Whole models on GPUs and accelerators, in Python's words."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prunesim.results import Result
+from studies.designs import On
 from studies.entries import overrides
 from studies.progress import ProgressLine
 from workloads.arguments import typed
 from workloads.bundle import MaskBundle
+from workloads.errors import UserError
 
 One = int | Sequence[int]
 
@@ -17,17 +19,17 @@ One = int | Sequence[int]
 def inference(
     model: MaskBundle | str | Path,
     *,
-    on: str | Path | Sequence[str | Path],
+    on: On | Sequence[On],
     batch: One = 1,
     prompt: One = 2048,
     generate: One = 256,
-    dtype: str | Sequence[str] = "fp16",
+    dtype: str | Sequence[str] = "",
     treat: str | Sequence[str] = (),
-    kv_bits: int = 16,
+    kv_bits: int | None = None,
     tensor_parallel: One = 1,
-    host: str | float = "graph",
+    host: str | float = "",
     routing: str = "uniform",
-    reserve_gib: float = 3.5,
+    reserve_gib: float | None = None,
     set: Mapping[str, Any] | None = None,
     operations: bool = False,
 ) -> Result:
@@ -37,7 +39,7 @@ def inference(
     from studies.treatments import parse_treatments
 
     place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
-    targets = [str(each) for each in _several(on)]
+    targets = [str(each) if isinstance(each, Path) else each for each in _several(on)]
     sizes = (_several(batch), _several(prompt), _several(generate))
     sets = overrides(dict(set or {}))
 
@@ -45,11 +47,18 @@ def inference(
         ranks = _several(tensor_parallel)
         return glue.configurations(targets, *sizes, dtypes, ranks, kv_bits, str(host), routing, reserve_gib, sets)
 
-    each = glue.treated_as(glue.open_model(place), parse_treatments(_several(treat)), _several(dtype), wanted)
+    each = glue.treated_as(glue.open_model(place), parse_treatments(_several(treat)), _dtypes(dtype), wanted)
     progress = ProgressLine(terminal_only=True)
     frame = glue.frame_of(each, operations, progress)
     progress.close()
     return Result(frame, glue.shown_in_table(frame))
+
+
+def _dtypes(value: str | Sequence[str]) -> list[str]:
+    """[] where none is asked for. Raises UserError for an empty list."""
+    if not isinstance(value, str) and not len(value):
+        raise UserError("`dtype` is empty; give at least one, or leave it out")
+    return [] if value == "" else _several(value)
 
 
 def _several(value: Any) -> list[Any]:

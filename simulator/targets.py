@@ -7,9 +7,13 @@ from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.attention.target import ATTENTION_MODELS, is_attention, open_attention
 from simulator.gpu.layers import open_gpu
-from simulator.gpu.named import is_gpu
+from simulator.gpu.named import find_gpu, is_gpu
 from simulator.gpu.spec import GPUS
+from simulator.inference.arrays import ArrayRunner
+from simulator.inference.gpus import GpuRunner
+from simulator.inference.runner import Runner
 from simulator.machine.files import is_machine_file
+from simulator.machine.spec import settings_text
 from simulator.simulate import AcceleratorTarget
 from simulator.trace import Timeline
 from workloads.bundle import BundleHeader
@@ -17,7 +21,7 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError, unknown
 from workloads.operations import Operation
 from workloads.plugins import installed, is_file_name
-from workloads.targets import Gathered, Target
+from workloads.targets import Gathered, Target, kinds_text
 
 OURS = (*ACCELERATORS, *GPUS, *ATTENTION_MODELS)
 DTYPE = "fp16"  # of a GPU's operands, unless another is asked for
@@ -54,6 +58,17 @@ def find_target(on: str | Accelerator, overrides: Sequence[str] = (), dtype: str
     if on not in ACCELERATORS and on not in others and not is_file_name(on) and not is_machine_file(on):
         raise unknown("accelerator or GPU", on, [*OURS, *others, *installed("gpus")])
     return AcceleratorTarget(open_accelerator(on, overrides))
+
+
+def find_runner(on: str | Accelerator, overrides: Sequence[str] = ()) -> Runner:
+    """What of that name runs whole decoders. Raises UserError as find_target, and for what runs parts of them alone."""
+    if isinstance(on, str) and is_gpu(on):
+        name, spec = find_gpu(on, overrides)
+        return GpuRunner(spec, name, settings_text(overrides))
+    target = find_target(on, overrides)
+    if isinstance(target, AcceleratorTarget):
+        return ArrayRunner(target.accelerator)
+    raise UserError(f"{target.name} runs {kinds_text(target.executes)}, not whole models")
 
 
 def known_target(name: str, dtype: str) -> Target | None:

@@ -1,4 +1,5 @@
-"""Whole models on GPUs: prefill, decode and memory of every configuration that is asked for, one row each."""
+"""Whole models on GPUs and accelerators: prefill, decode and memory of every configuration that is asked for, one row
+each."""
 
 import itertools
 import math
@@ -12,14 +13,11 @@ import pandas as pd
 
 from checkpoints.catalog import resolve_config
 from checkpoints.decoders import decoder_of
-from simulator.gpu.named import find_gpu
 from simulator.gpu.operators.stack import Stack
-from simulator.gpu.spec import GpuSpec
-from simulator.inference.host import stack_of
-from simulator.inference.kernels import Numbers, numbers_of
+from simulator.inference.runner import Numbers, Runner
 from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
-from simulator.inference.storage import as_run
-from simulator.machine.spec import spec_sha256
+from simulator.targets import find_runner
+from studies.designs import Named
 from studies.progress import ProgressLine
 from studies.treatments import Treatment
 from workloads import __version__
@@ -27,7 +25,7 @@ from workloads.bundle import HEADER_FILE, MaskBundle
 from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
 from workloads.decoder.bundled import bundled
 from workloads.decoder.dimensions import Decoder
-from workloads.decoder.memory import GIB, RESERVE_BYTES, Budget, Memory, largest_batch, memory
+from workloads.decoder.memory import GIB, Budget, Memory, largest_batch, memory
 from workloads.decoder.split import split
 from workloads.errors import UserError
 from workloads.phases import Generation, Phase, generate
@@ -46,6 +44,7 @@ OPERATION_TABLE = (
 SAID = 3  # operations outside the data that a row names
 MOST = 999_999_999  # of batch, prompt, generate and GPUs
 SAME_KERNELS = "same kernels"
+VERBS = {"predicted": "predicting", "simulated": "simulating"}
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,30 @@ class Asked:
     method: str
     decoder: Decoder
     dense: Decoder
+    bundle: MaskBundle | None = None
+
+    def on(self, runner: Runner) -> "OnRunner":
+        """As a runner has it. Raises UserError."""
+        if self.bundle is None:
+            return OnRunner(runner, self.decoder, self.dense)
+        return OnRunner(*runner.holding(self.dense, self.bundle))
 
 
 @dataclass(frozen=True)
 class Configuration:
-    target: str
-    gpu: GpuSpec
-    settings: str
+    runner: Runner
     numbers: Numbers
     ranks: int
     host: str
     stack: Stack
     work: Generation | Phase
-    reserve_bytes: float = RESERVE_BYTES
+    reserve_bytes: float
+
+    @property
+    def budget(self) -> Budget | None:
+        """None where the runner's memory is not stated."""
+        capacity = self.runner.capacity_gib
+        return None if capacity is None else Budget(capacity * GIB, self.reserve_bytes)
 
     @property
     def prompt(self) -> int:
@@ -77,12 +87,15 @@ class Configuration:
 
 
 def shown_in_table(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Without methods where there are none, and without shares of what no row has, such as experts: those shown add up
-    to the whole time."""
+    """Without what no row has: methods, errors of cycle models, or shares of experts; those shown add up to the whole
+    time."""
     table = OPERATION_TABLE if "operation" in frame else INFERENCE_TABLE
-    empty = [name for name in table if name.endswith("_share") and not frame[name].fillna(0).any()]
-    empty += [] if frame["method"].any() else ["method"]
-    return tuple(name for name in table if name not in empty)
+    there = {name: frame[name].astype("object") for name in table}
+    return tuple(
+        name
+        for name, values in there.items()
+        if (values.notna() & (values != "")).any() and (not name.endswith("_share") or values.fillna(0).any())
+    )
 
 
 def open_model(text: str) -> Asked:
@@ -93,7 +106,7 @@ def open_model(text: str) -> Asked:
         if not header.model_config:
             raise UserError(f"{text}: the bundle does not say of what model it is, so only its linears are known")
         dense = decoder_of(header.model_config)
-        return Asked(header.model_id, header.method, bundled(dense, bundle), dense)
+        return Asked(header.model_id, header.method, bundled(dense, bundle), dense, bundle)
     if Path(text).name == HEADER_FILE and Path(text).is_file():
         raise UserError(f"{text} is the header of a mask bundle; give its folder, {Path(text).parent}")
     name, config = resolve_config(text)
@@ -102,26 +115,29 @@ def open_model(text: str) -> Asked:
 
 
 def configurations(
-    on: Sequence[str], batch: Sequence[int], prompt: Sequence[int], new: Sequence[int], dtypes: Sequence[str],
-    ranks: Sequence[int], kv_bits: int, host: str, routing: str, reserve_gib: float, sets: Sequence[str] = (),
+    on: Sequence[Named], batch: Sequence[int], prompt: Sequence[int], new: Sequence[int], dtypes: Sequence[str] = (),
+    ranks: Sequence[int] = (1,), kv_bits: int | None = None, host: str = "", routing: str = "uniform",
+    reserve_gib: float | None = None, sets: Sequence[str] = (),
 ) -> list[Configuration]:  # fmt: skip
-    """Every combination, in this order. Raises UserError for what is none."""
-    for name, values in (("on", on), ("dtype", dtypes)):
-        if not values:
-            raise UserError(f"`{name}` is empty; give at least one")
+    """Every combination, in this order; what is left out, each runner has its own of. Raises UserError for what is
+    none."""
+    if not on:
+        raise UserError("`on` is empty; give at least one")
     for name, sizes in (("batch", batch), ("prompt", prompt), ("generate", new), ("tensor_parallel", ranks)):
         if not sizes or not 1 <= min(sizes) <= max(sizes) <= MOST:
             raise UserError(f"`{name}` {', '.join(map(str, sizes)) or 'is empty'}: whole numbers from 1 to {MOST:,}")
-    if not 0 <= reserve_gib < math.inf:
-        raise UserError(f"`reserve_gib` {reserve_gib}: the GiB of a GPU that are kept free, at least 0")
-    chosen, numbers = stack_of(host), [numbers_of(name, kv_bits, routing) for name in dtypes]
-    gpus = [(*find_gpu(name, sets), " ".join(sets)) for name in on]
-    return [
-        Configuration(target, gpu, settings, one, n, host, chosen, generate(*size), reserve_gib * GIB)
-        for (target, gpu, settings), one, n, size in itertools.product(
-            gpus, numbers, ranks, itertools.product(batch, prompt, new)
-        )
-    ]
+    if reserve_gib is not None and not 0 <= reserve_gib < math.inf:
+        raise UserError(f"`reserve_gib` {reserve_gib}: the GiB of a memory that are kept free, at least 0")
+    made = []
+    for runner in [find_runner(name, sets) for name in on]:
+        said, stack = runner.host(host)
+        numbers = [runner.numbers(name, kv_bits, routing) for name in dtypes or [""]]
+        reserve = (runner.reserve_gib if reserve_gib is None else reserve_gib) * GIB
+        made += [
+            Configuration(runner, one, n, said, stack, generate(*size), reserve)
+            for one, n, size in itertools.product(numbers, ranks, itertools.product(batch, prompt, new))
+        ]
+    return made
 
 
 def treated_as(
@@ -151,9 +167,9 @@ def frame_of(
 def inference_frame(asked: Asked, wanted: Sequence[Configuration], progress: ProgressLine) -> pd.DataFrame:
     """A row each; of those that cannot run the reason."""
     rows = []
-    for number, one in enumerate(wanted, 1):
-        rows.append({**_facts(asked, one), **_figures(asked, one)})
-        progress(f"predicting on {one.target}", number, len(wanted))
+    for number, (one, model) in enumerate(_with_models(asked, wanted), 1):
+        rows.append({**_facts(asked, one), **_figures(model, one)})
+        progress(f"{VERBS[one.runner.source]} on {one.runner.name}", number, len(wanted))
     return to_frame(rows, INFERENCE_COLUMNS)
 
 
@@ -161,39 +177,73 @@ def operations_frame(asked: Asked, wanted: Sequence[Configuration], progress: Pr
     """A row for each operation of each configuration; those that cannot run have none. Raises UserError where none
     can."""
     rows: list[dict[str, Any]] = []
-    for number, one in enumerate(wanted, 1):
+    for number, (one, model) in enumerate(_with_models(asked, wanted), 1):
         try:
-            times = _times(asked.decoder, one, one.numbers)
+            times = model.times(one)
         except UserError:
             if len(wanted) == 1:
                 raise
             continue
         facts = {key: value for key, value in _facts(asked, one).items() if key != "spec_sha256"}
         rows += [{**facts, **row} for row in _operations(times)]
-        progress(f"predicting on {one.target}", number, len(wanted))
+        progress(f"{VERBS[one.runner.source]} on {one.runner.name}", number, len(wanted))
     if not rows:
         raise UserError("none of the configurations can run; without `operations` each says why")
     return to_frame(rows, OPERATION_COLUMNS)
 
 
+@dataclass(frozen=True)
+class OnRunner:
+    """What is asked for, as a runner has it."""
+
+    runner: Runner
+    decoder: Decoder
+    dense: Decoder
+
+    def times(self, one: Configuration) -> Times:
+        return self._times(self.decoder, one, one.numbers)
+
+    def unpruned_times(self, one: Configuration) -> Times:
+        return self._times(self.dense, one, self.runner.dense_numbers(one.numbers))
+
+    def _times(self, decoder: Decoder, one: Configuration, numbers: Numbers) -> Times:
+        return times_of(self.runner, split(decoder, one.ranks), one.work, numbers, one.stack)
+
+    def memory(self, one: Configuration) -> tuple[Memory, int | None]:
+        """What is needed, and the most sequences that fit, None where that is not known."""
+        own = self.runner.as_stored(split(self.decoder, one.ranks), one.numbers)
+        work, elements, budget = one.work, one.numbers.elements, one.budget
+        together = work.prompt if isinstance(work, Generation) else work.new
+        of = budget or Budget(math.inf, one.reserve_bytes)
+        needed = memory(own, work.batch, work.context, elements, of, together)
+        return needed, None if budget is None else largest_batch(own, work.context, elements, of, together)
+
+
+def _with_models(asked: Asked, wanted: Sequence[Configuration]) -> Iterator[tuple[Configuration, OnRunner]]:
+    """A runner's configurations share what it knows of the model."""
+    last: tuple[Runner, OnRunner] | None = None
+    for one in wanted:
+        if last is None or last[0] is not one.runner:
+            last = one.runner, asked.on(one.runner)
+        yield one, last[1]
+
+
 def _facts(asked: Asked, one: Configuration) -> dict[str, Any]:
+    runner = one.runner
     return {
-        "model": asked.name, "method": asked.method, "target": one.target, "settings": one.settings,
+        "model": asked.name, "method": asked.method, "target": runner.name, "settings": runner.settings,
         "dtype": one.numbers.name, "kv_bits": one.numbers.elements.kv_bits, "tensor_parallel": one.ranks,
         "host": one.host, "batch": one.work.batch, "prompt": one.prompt, "generate": one.work.new,
-        "source": "predicted", "spec_sha256": spec_sha256(one.target, one.gpu), "tool_version": __version__,
+        "source": runner.source, "spec_sha256": runner.sha256, "tool_version": __version__,
     }  # fmt: skip
 
 
-def _figures(asked: Asked, one: Configuration) -> dict[str, Any]:
+def _figures(model: OnRunner, one: Configuration) -> dict[str, Any]:
     try:
-        needed, most = _memory(asked.decoder, one)
-        times = _times(asked.decoder, one, one.numbers)
-        before = _times(asked.dense, one, numbers_of("fp16", routing=one.numbers.elements.routing))
+        needed, most = model.memory(one)
+        times, before = model.times(one), model.unpruned_times(one)
     except UserError as why:
         return {"feasible": False, "reason": str(why), "fits": False}
-    speedup, error = before.us() / times.us(), _speedup_error(times, before)
-    word = str(verdict(np.array([speedup]), np.array([error]))[0])
     return {
         "prefill_ms": times.us("prefill") / 1e3 if isinstance(one.work, Generation) else None,
         "decode_ms_per_token": times.us("decode") / 1e3 / times.steps if times.steps else None,
@@ -202,32 +252,26 @@ def _figures(asked: Asked, one: Configuration) -> dict[str, Any]:
         "kv_gib": needed.kv_bytes / GIB,
         "activation_gib": needed.activation_bytes / GIB,
         "memory_gib": needed.total_bytes / GIB,
-        "fits": needed.fits(one.gpu.memory.capacity_gib * GIB),
+        "fits": None if one.budget is None else needed.fits(one.budget.capacity_bytes),
         "largest_batch": most,
         **{f"{group}_share": share for group, share in times.shares().items()},
         "bound": times.bound(),
-        "latency_error_p90": times.error_p90(),
-        "speedup": speedup,
-        "speedup_error_p90": error,
-        "verdict": word if error else SAME_KERNELS,
+        "speedup": before.us() / times.us(),
+        **(_errors(times, before) if model.runner.has_errors else {}),
         "extrapolated": "; ".join(_extrapolated(times)),
         "feasible": True,
-        "reason": "",
+        "reason": model.runner.no_capacity if one.budget is None else "",
     }
 
 
-def _times(decoder: Decoder, one: Configuration, numbers: Numbers) -> Times:
-    return times_of(one.gpu, split(decoder, one.ranks), one.work, numbers, one.stack)
-
-
-def _memory(decoder: Decoder, one: Configuration) -> tuple[Memory, int]:
-    """What is needed, and the most sequences that fit."""
-    budget = Budget(one.gpu.memory.capacity_gib * GIB, one.reserve_bytes)
-    own = as_run(split(decoder, one.ranks), one.gpu, one.numbers)
-    work, elements = one.work, one.numbers.elements
-    together = work.prompt if isinstance(work, Generation) else work.new
-    needed = memory(own, work.batch, work.context, elements, budget, together)
-    return needed, largest_batch(own, work.context, elements, budget, together)
+def _errors(times: Times, before: Times) -> dict[str, Any]:
+    speedup, error = before.us() / times.us(), _speedup_error(times, before)
+    word = str(verdict(np.array([speedup]), np.array([error]))[0])
+    return {
+        "latency_error_p90": times.error_p90(),
+        "speedup_error_p90": error,
+        "verdict": word if error else SAME_KERNELS,
+    }
 
 
 def _speedup_error(times: Times, before: Times) -> float:

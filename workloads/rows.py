@@ -12,7 +12,7 @@ from workloads.errors import UserError
 from workloads.files import utf8
 
 SOURCES = ("simulated", "predicted", "measured", "published")
-_DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool"}
+_DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool", "maybe": "boolean"}
 
 
 def to_frame(

@@ -14,13 +14,18 @@ def stack_of(text: str) -> Stack:
     name = SHORT.get(text, text)
     if name in STACKS:
         return STACKS[name]
+    names = ", ".join([GRAPH, *(name for name in STACKS if name not in SHORT.values())])
+    return milliseconds_of(text, f"{names}, or ")
+
+
+def milliseconds_of(text: str, names: str = "") -> Stack:
+    """The milliseconds alone. Raises UserError."""
     try:
         ms = float(text)
     except ValueError:
         ms = -1.0
     if not 0 <= ms <= MOST_MS:
-        names = ", ".join([GRAPH, *(name for name in STACKS if name not in SHORT.values())])
-        raise UserError(f"`host` {text!r}: {names}, or the milliseconds that it adds to a step")
+        raise UserError(f"`host` {text!r}: {names}the milliseconds that it adds to a step")
     return Stack(0.0, 0.0, 1e3 * ms, "given")
 
 

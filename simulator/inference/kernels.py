@@ -9,7 +9,7 @@ Kernels that no data show are made of those that there are, and say so in `assum
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from simulator.gpu.operators.heads import checked_kv_bits
 from simulator.gpu.operators.timing import Timing, rates_of
 from simulator.gpu.prediction import predict
 from simulator.gpu.spec import GpuSpec, cold
+from simulator.inference.runner import Numbers, Timed
 from workloads.counts import Elements
 from workloads.errors import UserError, unknown
 from workloads.operations import DecoderOperation
@@ -31,15 +32,7 @@ from workloads.patterns import kept_of_four
 from workloads.phases import Phase
 
 FLOAT = "fp16"
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Of a model on a GPU: the type of its GEMMs (fp16, bf16, int8, fp8), and the elements that are stored."""
-
-    name: str
-    dtype: str
-    elements: Elements
+KV_BITS = 16
 
 
 # name -> (type of the products, bits of the blocks' weights, inputs that share a scale)
@@ -49,7 +42,7 @@ DTYPES: dict[str, tuple[str, int, int | None]] = {
 }  # fmt: skip
 
 
-def numbers_of(dtype: str, kv_bits: int = 16, routing: str = "uniform") -> Numbers:
+def numbers_of(dtype: str, kv_bits: int = KV_BITS, routing: str = "uniform") -> Numbers:
     """int8 and fp8 multiply in that type; int8-weight and int4 (groups of 128) store weights so and multiply in fp16.
     Raises UserError for any other name, and for a cache of bits that no kernel reads."""
     if dtype not in DTYPES:
@@ -57,19 +50,6 @@ def numbers_of(dtype: str, kv_bits: int = 16, routing: str = "uniform") -> Numbe
     checked_kv_bits(kv_bits)
     products, bits, group = DTYPES[dtype]
     return Numbers(dtype, products, Elements(bits, group, kv_bits=kv_bits, routing=routing))
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Arrays (phases,): us of one execution, what bounds it, the error that nine of ten stay within, what lies outside
-    the data. `kernel`: whose time it is; `assumed`: what of it no data show."""
-
-    us: np.ndarray
-    bound: np.ndarray
-    error_p90: np.ndarray
-    extrapolated: np.ndarray
-    kernel: str
-    assumed: str = ""
 
 
 def time_of(gpu: GpuSpec, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:

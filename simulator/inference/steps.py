@@ -1,8 +1,8 @@
-"""Times of all operations of a prefill, a decode step or a generation on a GPU.
+"""Times of all operations of a prefill, a decode step or a generation on whatever runs them (runner.py).
 
 Operations of one stream follow each other, so a step is their sum and the host's. In a generation only attention's time
-changes from step to step: it is evaluated at up to SAMPLES contexts (every one where there are fewer steps), which
-holds the places where a window fills, and taken as linear between them."""
+changes from step to step: it is evaluated at up to as many contexts as the runner samples (every one where there are
+fewer steps), which holds the places where a window fills, and taken as linear between them."""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 
 from simulator.gpu.operators.stack import STACKS, Stack
-from simulator.gpu.spec import GpuSpec
 from simulator.inference.host import added_us
-from simulator.inference.kernels import Numbers, Timed, time_of
-from simulator.inference.storage import read_share
+from simulator.inference.runner import Numbers, Runner, Timed
 from workloads.counts import Counts
 from workloads.decoder.accounting import account, grouped, linear_stretches
 from workloads.decoder.dimensions import Decoder
 from workloads.operations import DecoderOperation
 from workloads.phases import Generation, Phase, decode
 
-SAMPLES = 17
 GRAPH = STACKS["cuda-graph"]
 GROUPS = ("linears", "attention", "head", "elementwise", "experts", "communication", "host")
 _OF_ROLE = {
@@ -94,26 +91,29 @@ class Times:
         return max(spent, key=lambda name: spent[name])
 
 
-def times_of(gpu: GpuSpec, decoder: Decoder, work: Phase | Generation, numbers: Numbers, stack: Stack = GRAPH) -> Times:
-    """Raises UserError for what the GPU has no kernel for."""
+def times_of(
+    runner: Runner, decoder: Decoder, work: Phase | Generation, numbers: Numbers, stack: Stack = GRAPH
+) -> Times:
+    """Raises UserError for what the runner cannot run."""
     phases = [work] if isinstance(work, Phase) else [work.prefill]
-    rows = _rows(gpu, decoder, phases, np.ones(1), numbers)
-    added: dict[str, float] = {phases[0].name: added_us(stack, sum(row.us for row in rows), _executions(decoder))}
+    rows = _rows(runner, decoder, phases, np.ones(1), numbers)
+    executions = sum(number for _, number in grouped(decoder, runner.fusion))
+    added: dict[str, float] = {phases[0].name: added_us(stack, sum(row.us for row in rows), executions)}
     if isinstance(work, Phase) or not work.contexts:
         return Times(rows, added, int(phases[0].name == "decode"))
-    contexts, weights = sampled(decoder, work.contexts)
+    contexts, weights = sampled(decoder, work.contexts, runner.samples)
     steps = [decode(work.batch, context) for context in contexts]
-    more = _rows(gpu, decoder, steps, weights, numbers, work)
+    more = _rows(runner, decoder, steps, weights, numbers, work)
     count = len(work.contexts)
-    added["decode"] = count * added_us(stack, sum(row.us for row in more) / count, _executions(decoder))
+    added["decode"] = count * added_us(stack, sum(row.us for row in more) / count, executions)
     return Times([*rows, *more], added, count)
 
 
-def sampled(decoder: Decoder, contexts: range) -> tuple[list[int], np.ndarray]:
+def sampled(decoder: Decoder, contexts: range, samples: int) -> tuple[list[int], np.ndarray]:
     """Contexts, and weights with which a function that is linear between them sums up over all of `contexts`."""
     wanted = {context for stretch in linear_stretches(decoder, contexts) for context in (stretch[0], stretch[-1])}
-    wanted |= {round(place) for place in np.linspace(contexts[0], contexts[-1], SAMPLES)}
-    if len(contexts) <= SAMPLES:
+    wanted |= {round(place) for place in np.linspace(contexts[0], contexts[-1], samples)}
+    if len(contexts) <= samples:
         wanted = set(contexts)
     chosen = sorted(wanted)
     every = np.arange(contexts.start, contexts.stop)
@@ -126,19 +126,24 @@ def sampled(decoder: Decoder, contexts: range) -> tuple[list[int], np.ndarray]:
 
 
 def _rows(
-    gpu: GpuSpec, decoder: Decoder, phases: Sequence[Phase], weights: np.ndarray, numbers: Numbers,
+    runner: Runner, decoder: Decoder, phases: Sequence[Phase], weights: np.ndarray, numbers: Numbers,
     work: Generation | None = None,
 ) -> list[TimedRow]:  # fmt: skip
     """One for each kind of operation; `weights`: how often a phase is run."""
-    counted = account(decoder, work if work is not None else phases[0], numbers.elements)
+    counted = account(decoder, work if work is not None else phases[0], numbers.elements, runner.fusion)
     counts = {row.operation: row.total for row in counted if row.phase == phases[0].name}
     steps = float(weights.sum())
     rows = []
-    for operation, number in grouped(decoder):
-        found = time_of(gpu, operation, phases, numbers)
+    for operation, number in grouped(decoder, runner.fusion):
+        found = runner.time_of(operation, phases, numbers)
         spent = found.us * weights * number
-        own = counts[operation]
-        own = replace(own, bytes_weight=own.bytes_weight * read_share(operation, gpu, numbers))
+        if found.counts is None:
+            own = counts[operation]
+            own = replace(own, bytes_weight=own.bytes_weight * found.weight_share)
+        else:
+            own = sum(
+                (one * (float(weight) * number) for one, weight in zip(found.counts, weights, strict=True)), Counts()
+            )
         rows.append(_row(operation, phases[0].name, round(number * steps), spent, found, own))
     return rows
 
@@ -153,7 +158,3 @@ def _row(
         operation, phase, executions, float(spent.sum()), extrapolated=extrapolated, kernel=found.kernel,
         assumed=found.assumed, counts=counts, **values,
     )  # fmt: skip
-
-
-def _executions(decoder: Decoder) -> int:
-    return sum(number for _, number in grouped(decoder))

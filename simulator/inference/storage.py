@@ -6,9 +6,11 @@ import numpy as np
 
 from simulator.gpu.prediction import precision_of, sparse24_rules
 from simulator.gpu.spec import GpuSpec
-from simulator.inference.kernels import Numbers, runs_float_products
+from simulator.inference.kernels import runs_float_products
+from simulator.inference.runner import Numbers
 from workloads.counts import Elements
-from workloads.decoder.dimensions import Block, Decoder, Mixture
+from workloads.decoder.dimensions import Decoder
+from workloads.decoder.stored import with_matrices
 from workloads.operations import DecoderOperation
 from workloads.operations.expert_ffn import ExpertFfn
 from workloads.operations.gemm import Gemm, Matrix
@@ -19,13 +21,7 @@ PACKED = "2:4"  # NVIDIA's: two values and their places of each four, however fe
 
 def as_run(decoder: Decoder, gpu: GpuSpec, numbers: Numbers) -> Decoder:
     """The decoder with every matrix as a kernel of the GPU reads it. Routed experts have dense kernels alone."""
-    made: dict[Block, Block] = {}
-    for block in decoder.blocks:
-        if block not in made:
-            matrices = tuple(matrix_as_run(matrix, gpu, numbers) for matrix in block.matrices)
-            mixture = _mixture(block.mixture) if block.mixture else None
-            made[block] = replace(block, matrices=matrices, mixture=mixture)
-    return replace(decoder, blocks=tuple(made[block] for block in decoder.blocks))
+    return with_matrices(decoder, lambda matrix: matrix_as_run(matrix, gpu, numbers), _dense)
 
 
 def matrix_as_run(matrix: Matrix, gpu: GpuSpec, numbers: Numbers) -> Matrix:
@@ -57,11 +53,6 @@ def read_share(operation: DecoderOperation, gpu: GpuSpec, numbers: Numbers) -> f
 
 def _bytes(pairs: list[tuple[Matrix, Matrix, int]], which: int, elements: Elements) -> float:
     return sum(count * (before, after)[which].stored_bytes(elements) for before, after, count in pairs)
-
-
-def _mixture(mixture: Mixture) -> Mixture:
-    kinds = tuple((tuple(_dense(up) for up in ups), _dense(down), count) for ups, down, count in mixture.kinds)
-    return replace(mixture, kinds=kinds)
 
 
 def _dense(matrix: Matrix) -> Matrix:

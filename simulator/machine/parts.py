@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import Field
 
 from simulator.energy import EnergySpec, UnitEnergies, unit_energies
+from simulator.machine.whole import MACS_PER_LANE, Link, Memory, Vector
 from workloads.errors import UserError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -22,6 +23,7 @@ Mhz = Annotated[float, Field(ge=1, le=1e5)]
 Gbps = Annotated[float, Field(ge=1e-3, le=1e9)]
 
 DramDevice = Literal["generic", "DDR4-3200", "LPDDR5-6400", "GDDR6", "HBM2", "HBM3"]
+OF_MODELS = {"of_models": True}  # of a section that no layer depends on
 Objective = Literal["latency", "energy", "edp"]  # what the best mapping has least of, as tiling/search.py says
 
 
@@ -154,19 +156,27 @@ class Mapping:
 @dataclass(frozen=True)
 class Machine(ABC):
     """What every cycle model has; a design adds its array. A preset may leave out `number` and `mapping`: 8 bits, the
-    mapper's choice."""
+    mapper's choice; and `vector`, `memory` and `link`, which whole models alone ask for."""
 
     clock: Clock
     buffers: Buffers
     dram: Dram
     number: Number = field(default=Number(), kw_only=True)
     mapping: Mapping = field(default=Mapping(), kw_only=True)
+    vector: Vector = field(default=Vector(), kw_only=True, metadata=OF_MODELS)
+    memory: Memory = field(default=Memory(), kw_only=True, metadata=OF_MODELS)
+    link: Link = field(default=Link(), kw_only=True, metadata=OF_MODELS)
     energy: EnergySpec
 
     @property
     @abstractmethod
     def macs(self) -> int:
         """MAC units: products a cycle at most."""
+
+    @property
+    def vector_per_us(self) -> float:
+        """Operations of the vector unit."""
+        return (self.vector.lanes or max(self.macs // MACS_PER_LANE, 1)) * (self.vector.mhz or self.clock.mhz)
 
     @property
     def energy_spec(self) -> EnergySpec:

@@ -207,5 +207,8 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
     ]
 
 
-def spec_sha256(name: str, spec: Any) -> str:
-    return sha256_of({"accelerator": name, "spec": dataclasses.asdict(spec)})
+def spec_sha256(name: str, spec: Any, of_models: bool = False) -> str:
+    """Of what a layer depends on; with `of_models` of all that a whole model does (machine/whole.py)."""
+    whole = dataclasses.asdict(spec)
+    heard = [each.name for each in dataclasses.fields(spec) if of_models or not each.metadata.get("of_models")]
+    return sha256_of({"accelerator": name, "spec": {key: whole[key] for key in heard}})

@@ -18,22 +18,23 @@ def inference(
     batch: str = "1",
     prompt: str = "2048",
     generate: str = "256",
-    dtype: str = "fp16",
+    dtype: str = "",
     treat: str = "",
-    kv_bits: Whole = 16,
+    kv_bits: Whole | None = None,
     tensor_parallel: str = "1",
-    host: str = "graph",
+    host: str = "",
     routing: str = "uniform",
-    reserve_gib: float = 3.5,
+    reserve_gib: float | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     operations: Annotated[bool, Parameter(negative="")] = False,
     format: str = "table",
     out: Path | None = None,
 ) -> None:
-    """Prefill, decode, memory and what bounds them of a whole MODEL or BUNDLE on a GPU, from its config alone.
+    """Prefill, decode, memory and what bounds them of a whole MODEL or BUNDLE on a GPU or an
+    accelerator, from its config alone.
 
-    Every operation of every step is counted and its kernel's time predicted (docs/inference.md says what is counted and
-    what is not). One row for each combination of the values given.
+    Every operation of every step is counted and its time predicted (GPUs) or simulated (accelerators); what is counted
+    and what is not is in docs/inference.md. One row for each combination of the values given.
 
     Parameters
     ----------
@@ -41,7 +42,8 @@ def inference(
         A catalog name, config.json, model folder or GGUF file; or a mask bundle, whose masks, bits and removed rows,
         columns and blocks count.
     on
-        A GPU (prunesim ls gpus), or a machine file based on one. Given more than once: rows of all.
+        A GPU or accelerator (prunesim ls), file.py:Name, a class of your own, which is run, or a machine file. Given
+        more than once: rows of all.
     batch
         Sequences that run together; several with commas, 1,32.
     prompt
@@ -49,25 +51,26 @@ def inference(
     generate
         Tokens made for each prompt, the first by the prefill; several with commas.
     dtype
-        fp16, bf16, int8, fp8 (types of weights and products), int8-weight, int4 (of weights alone); several with
-        commas. A bundle's own bits go first.
+        On GPUs: fp16, bf16, int8, fp8 (types of weights and products), int8-weight, int4 (of weights alone); several
+        with commas; fp16 unless given. A bundle's own bits go first.
     treat
         What is done to a MODEL without masks of its own, rows of each, several with commas: dense,2:4,int4+2:4. A type
         of --dtype; N:M, or unstructured-50 (50 % zeros); structured-25 (25 % of kv groups and of FFN neurons taken
         out), kv-25, ffn-25; joined by +.
     kv_bits
-        Bits of keys and values in the cache: 16 or 8.
+        Bits of keys and values in the cache. On GPUs 16 or 8, 16 unless given; on accelerators those of activations
+        unless given.
     tensor_parallel
-        GPUs that share every layer; several with commas.
+        GPUs or chips that share every layer; several with commas.
     host
-        graph (one CUDA graph a step), eager (kernels are launched one by one), static-batch, eager-2023, or the
-        milliseconds that it adds to a step and nothing else.
+        On GPUs: graph (one CUDA graph a step), eager (kernels are launched one by one), static-batch, eager-2023; graph
+        unless given. Or the milliseconds that it adds to a step and nothing else; on accelerators 0 unless given.
     routing
         How experts share the tokens: uniform or balanced.
     reserve_gib
-        Memory of a GPU that is taken by what is not counted.
+        Memory of a GPU or chip that is taken by what is not counted; 3.5 of a GPU, 0 of an accelerator unless given.
     set_
-        key=value of the GPU, e.g. memory.bandwidth_gbps=3000.
+        key=value of the machine, e.g. memory.bandwidth_gbps=3000, vector.lanes=256.
     operations
         A row for each operation instead of one for each configuration; their times add up to the configuration's.
     format
@@ -87,7 +90,7 @@ def inference(
     def wanted(dtypes: Sequence[str]) -> list[glue.Configuration]:
         return glue.configurations(on, *sizes, dtypes, ranks, kv_bits, host, routing, reserve_gib, set_ or [])
 
-    each = glue.treated_as(glue.open_model(model), treatments, words("dtype", dtype), wanted)
+    each = glue.treated_as(glue.open_model(model), treatments, words("dtype", dtype) if dtype else [], wanted)
     progress = ProgressLine()
     frame = glue.frame_of(each, operations, progress)
     progress.close()

@@ -13,9 +13,10 @@ from simulator.gpu import load_gpu
 from simulator.gpu.operators import linear
 from simulator.gpu.operators.stack import STACKS, Stack
 from simulator.gpu.prediction import predict
+from simulator.inference.gpus import GpuRunner
 from simulator.inference.host import added_us, stack_of
 from simulator.inference.kernels import DTYPES, KERNELS, numbers_of, time_of
-from simulator.inference.steps import GROUPS, SAMPLES, sampled, times_of
+from simulator.inference.steps import GROUPS, sampled, times_of
 from workloads.decoder.accounting import account, grouped
 from workloads.decoder.memory import weight_bytes
 from workloads.decoder.read import read_decoder
@@ -45,6 +46,10 @@ def h100():
     return load_gpu("h100-sxm")
 
 
+def gpu_times(gpu, *arguments):
+    return times_of(GpuRunner(gpu), *arguments)
+
+
 def catalog(name):
     return read_decoder(catalog_config(name))
 
@@ -62,7 +67,7 @@ def test_every_operation_has_a_kernel():
 @pytest.mark.parametrize("work", [prefill(2, 50), decode(3, 60), generate(2, 50, 30)])
 def test_rows_are_the_operations_and_add_up(kind, work, h100):
     decoder = read_decoder(KINDS[kind])
-    times = times_of(h100, decoder, work, FP16, Stack(0.0, 0.0, 7.0, ""))
+    times = gpu_times(h100, decoder, work, FP16, Stack(0.0, 0.0, 7.0, ""))
     counted = account(decoder, work)
     assert [(row.phase, row.operation, row.executions, row.counts) for row in times.rows] == [
         (row.phase, row.operation, row.executions, row.total) for row in counted
@@ -75,15 +80,15 @@ def test_rows_are_the_operations_and_add_up(kind, work, h100):
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-@pytest.mark.parametrize(("new", "tolerance"), [(SAMPLES, 1e-9), (300, 0.01)])
+@pytest.mark.parametrize(("new", "tolerance"), [(GpuRunner.samples, 1e-9), (300, 0.01)])
 def test_a_generation_is_all_its_steps(kind, new, tolerance, h100):
     """The twin runs each step; few steps are exact, of many a hundredth."""
     decoder = read_decoder(KINDS[kind])
-    found = times_of(h100, decoder, generate(2, 30, new), FP16)
-    steps = [times_of(h100, decoder, decode(2, 30 + step), FP16).us() for step in range(1, new)]
+    found = gpu_times(h100, decoder, generate(2, 30, new), FP16)
+    steps = [gpu_times(h100, decoder, decode(2, 30 + step), FP16).us() for step in range(1, new)]
     assert found.steps == len(steps)
     assert found.us("decode") == pytest.approx(sum(steps), rel=tolerance)
-    assert found.us("prefill") == times_of(h100, decoder, prefill(2, 30), FP16).us()
+    assert found.us("prefill") == gpu_times(h100, decoder, prefill(2, 30), FP16).us()
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,7 +96,7 @@ def test_a_generation_is_all_its_steps(kind, new, tolerance, h100):
 def test_samples_of_a_line_with_a_bend_sum_exactly(start, count):
     """min(c, 40) over all contexts; the window of the decoder is 40."""
     contexts = range(start, start + count)
-    chosen, weights = sampled(read_decoder(WINDOWED), contexts)
+    chosen, weights = sampled(read_decoder(WINDOWED), contexts, 17)
     assert weights.sum() == pytest.approx(count)
     assert np.dot(np.minimum(chosen, 40), weights) == pytest.approx(sum(min(c, 40) for c in contexts))
 
@@ -103,21 +108,21 @@ def test_no_step_is_faster_than_its_weights_and_products(name, gpu):
     for dtype in ("fp16", "int4"):
         numbers = numbers_of(dtype)
         read = weight_bytes(decoder, numbers.elements) - 2 * decoder.embedding_parameters * (not decoder.is_tied)
-        step = times_of(card, decoder, decode(1, 100), numbers).us()
+        step = gpu_times(card, decoder, decode(1, 100), numbers).us()
         assert step >= 0.98 * read / (card.memory.bandwidth_gbps * 1e3)  # positions of OPT are not all read
     flop = sum(row.total.flop for row in account(decoder, prefill(1, 2048)) if isinstance(row.operation, Gemm))
     peak = 2e-3 * card.fp16.macs_per_cycle * card.chip.sms * card.chip.clock_mhz * 1e3
-    assert times_of(card, decoder, prefill(1, 2048), FP16).us() >= flop / peak
+    assert gpu_times(card, decoder, prefill(1, 2048), FP16).us() >= flop / peak
 
 
 @pytest.mark.parametrize("name", ["llama-2-7b", "llama-2-70b"])
 def test_more_work_takes_no_less(name, h100):
     decoder = catalog(name)
-    steps = [times_of(h100, decoder, decode(batch, 1000), FP16).us() for batch in (1, 2, 4, 8, 16, 32, 64, 128)]
+    steps = [gpu_times(h100, decoder, decode(batch, 1000), FP16).us() for batch in (1, 2, 4, 8, 16, 32, 64, 128)]
     assert all(later >= 0.999 * before for before, later in pairwise(steps))
-    contexts = [times_of(h100, decoder, decode(8, context), FP16).us() for context in (10, 100, 1000, 10_000)]
+    contexts = [gpu_times(h100, decoder, decode(8, context), FP16).us() for context in (10, 100, 1000, 10_000)]
     assert contexts == sorted(contexts)
-    prompts = [times_of(h100, decoder, prefill(1, seq), FP16).us() for seq in (128, 512, 2048, 8192)]
+    prompts = [gpu_times(h100, decoder, prefill(1, seq), FP16).us() for seq in (128, 512, 2048, 8192)]
     assert prompts == sorted(prompts)
 
 
@@ -125,24 +130,24 @@ def test_more_work_takes_no_less(name, h100):
 def test_gpus_together_are_never_more_than_so_many(ranks, h100):
     decoder = catalog("llama-2-70b")
     for work in (prefill(1, 2048), decode(1, 2048), decode(32, 2048)):
-        alone, shared = (times_of(h100, split(decoder, n), work, FP16).us() for n in (1, ranks))
+        alone, shared = (gpu_times(h100, split(decoder, n), work, FP16).us() for n in (1, ranks))
         assert alone / ranks <= shared <= alone
 
 
 def test_what_must_be_equal_is_equal(h100):
     """A window that is never full, and kv heads as many as heads, on a GPU too."""
-    wide = times_of(h100, read_decoder(SMALL | {"model_type": "mistral", "sliding_window": 500}), decode(2, 400), FP16)
-    none = times_of(h100, read_decoder(SMALL | {"model_type": "mistral"}), decode(2, 400), FP16)
+    wide = gpu_times(h100, read_decoder(SMALL | {"model_type": "mistral", "sliding_window": 500}), decode(2, 400), FP16)
+    none = gpu_times(h100, read_decoder(SMALL | {"model_type": "mistral"}), decode(2, 400), FP16)
     assert wide.us() == none.us()
     own = {key: value for key, value in SMALL.items() if key != "num_key_value_heads"}
-    equal = times_of(h100, read_decoder(SMALL | {"num_key_value_heads": 8}), decode(2, 400), FP16)
-    assert equal.us() == times_of(h100, read_decoder(own), decode(2, 400), FP16).us()
+    equal = gpu_times(h100, read_decoder(SMALL | {"num_key_value_heads": 8}), decode(2, 400), FP16)
+    assert equal.us() == gpu_times(h100, read_decoder(own), decode(2, 400), FP16).us()
 
 
 def test_gemms_are_those_of_the_operators(h100):
     """q, k, v as one of the framework's GEMMs; 4-bit weights in groups of 128; the head at 16 bits all the same."""
     decoder = catalog("llama-2-7b")
-    found = {row.operation.role: row for row in times_of(h100, decoder, decode(4, 100), numbers_of("int4")).rows}
+    found = {row.operation.role: row for row in gpu_times(h100, decoder, decode(4, 100), numbers_of("int4")).rows}
     expected = linear(h100, 4, 3 * 4096, 4096, "fp16", weight_bits=4, group_size=128)
     assert found["qkv"].us == pytest.approx(32 * expected.latency_us[0])
     assert found["head"].us == pytest.approx(linear(h100, 4, 32_000, 4096).latency_us[0])
@@ -173,7 +178,7 @@ def test_hosts():
 
 
 def test_errors_of_groups_add_up_as_independent_ones(h100):
-    times = times_of(h100, catalog("llama-2-7b"), decode(1, 500), FP16)
+    times = gpu_times(h100, catalog("llama-2-7b"), decode(1, 500), FP16)
     groups = {group: sum(r.us * r.error_p90 for r in times.rows if r.group == group) for group in GROUPS}
     assert times.error_p90() == pytest.approx(np.sqrt(sum(each**2 for each in groups.values())) / times.us())
     assert 0 < times.error_p90() < max(row.error_p90 for row in times.rows)
@@ -181,11 +186,11 @@ def test_errors_of_groups_add_up_as_independent_ones(h100):
 
 def test_dtypes(h100):
     for name in DTYPES:
-        assert times_of(h100, read_decoder(SMALL), decode(1, 9), numbers_of(name)).us() > 0
+        assert gpu_times(h100, read_decoder(SMALL), decode(1, 9), numbers_of(name)).us() > 0
     with pytest.raises(UserError, match="did you mean 'int4'"):
         numbers_of("int-4")
     with pytest.raises(UserError, match="have no fp8"):
-        times_of(load_gpu("a100-pcie"), read_decoder(SMALL), decode(1, 9), numbers_of("fp8"))
+        gpu_times(load_gpu("a100-pcie"), read_decoder(SMALL), decode(1, 9), numbers_of("fp8"))
 
 
 def test_a_decoder_of_many_blocks_has_as_many_rows_as_one(h100):

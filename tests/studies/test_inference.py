@@ -159,6 +159,93 @@ def test_shares_of_the_table_add_up(tmp_path, config, capsys):
         assert ("experts_share" in names) == ("communication_share" in names) == bool(also)
 
 
+def test_accelerators_have_the_same_columns(config, capsys):
+    """Without errors, and without a word on whether it fits where their memory is not stated."""
+    asked = [config, "--on", "vitcod", "--on", "systolic", "--batch", "1,4", *SMALL]
+    rows = printed(capsys, *asked)
+    assert list(rows.columns) == [column.name for column in INFERENCE_COLUMNS]
+    assert rows[["latency_error_p90", "speedup_error_p90", "verdict", "fits", "largest_batch"]].isna().all(axis=None)
+    assert (rows["speedup"] == 1).all()
+    assert set(rows["source"]) == {"simulated"}
+    assert (rows["dtype"] == "w8a8").all()
+    assert rows["reason"].str.contains("memory.capacity_gib of").all()
+    weights = 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512 + 2 * 256) + 2 * 1000 * 256 + 256
+    assert (rows["weight_gib"] * 2**30).tolist() == pytest.approx([weights] * 4)
+    assert rows["kv_gib"][1] == pytest.approx(4 * 79 * 2 * 2 * 2 * 64 / 2**30)
+    operations = printed(capsys, *asked, "--operations")
+    assert list(operations.columns) == [column.name for column in OPERATION_COLUMNS]
+    spent = operations.groupby(["target", "batch"], sort=False)["latency_us"].sum() / 1e3
+    assert spent.tolist() == pytest.approx((rows["prefill_ms"] + 15 * rows["decode_ms_per_token"]).tolist())
+    assert (operations.loc[operations["role"] == "norm", "assumed"] == "roofline of vector.lanes and DRAM").all()
+
+
+def test_a_stated_memory_fits_or_not(config):
+    rows = [
+        ps.inference(config, on="vitcod", prompt=64, generate=2, set={"memory.capacity_gib": gib}).frame
+        for gib in (0.001, 0.1)
+    ]
+    assert [frame["fits"][0] for frame in rows] == [False, True]
+    assert rows[0]["largest_batch"][0] == 0
+    assert rows[1]["reason"][0] == ""
+
+
+def test_masks_run_as_simulate_runs_them(tmp_path, config):
+    """Layer by layer the cycles of `simulate` at the tokens of the phase, and its speedup; weights as they are
+    loaded."""
+    masks = bundle(tmp_path / "a", "unstructured")
+    rows = ps.inference(masks, on="vitcod", batch=2, prompt=8, generate=3, operations=True).frame
+    for phase, tokens, steps in (("prefill", 16, 1), ("decode", 2, 2)):
+        layers = ps.simulate(masks, on="vitcod", tokens=tokens).frame
+        for role in ("q", "k", "o", "gate", "down"):
+            own = rows[(rows["phase"] == phase) & (rows["role"] == role)]
+            assert own["latency_us"].sum() == pytest.approx(
+                steps * layers.loc[layers["role"] == role, "latency_us"].sum()
+            )
+            moved = layers.loc[layers["role"] == role, ["weight_bytes", "metadata_bytes", "scale_bytes"]].sum(axis=None)
+            assert own["weight_bytes"].sum() == pytest.approx(steps * moved)
+    (row,) = ps.inference(masks, on="vitcod", batch=2, prompt=8, generate=3).frame.itertuples()
+    (dense,) = ps.inference(config, on="vitcod", batch=2, prompt=8, generate=3).frame.itertuples()
+    ours, theirs = (each.prefill_ms + 2 * each.decode_ms_per_token for each in (row, dense))
+    assert row.speedup == pytest.approx(theirs / ours)
+    assert row.speedup > 1
+    loaded = ps.simulate(masks, on="vitcod").frame[["weight_bytes", "metadata_bytes", "scale_bytes"]].sum(axis=None)
+    rest = dense.weight_gib * 2**30 - 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512)
+    assert row.weight_gib * 2**30 == pytest.approx(rest + loaded)
+
+
+def test_treatments_have_random_masks(config):
+    """Half of the weights, wherever they are: fewer cycles, and of a design that zeros do not help, as many."""
+    treated = dict(treat=["dense", "unstructured-50", "structured-50"], prompt=8, generate=3)
+    rows = ps.inference(config, on=["vitcod", "systolic"], **treated).frame.set_index(["target", "method"])["speedup"]
+    assert rows["vitcod", "dense"] == rows["systolic", "dense"] == rows["systolic", "unstructured-50"] == 1
+    assert rows["vitcod", "unstructured-50"] > 1
+    assert rows["systolic", "structured-50"] > 1
+
+
+def test_chips_share_masks(tmp_path):
+    """Each has its part of every mask, and the parts keep what the whole keeps."""
+    masks = bundle(tmp_path / "a", "unstructured")
+    asked = dict(on="vitcod", prompt=8, generate=3, operations=True)
+    one, two = (
+        ps.inference(masks, **asked, tensor_parallel=n).frame.groupby("role").sum(numeric_only=True) for n in (1, 2)
+    )
+    for role in ("q", "k", "o", "gate", "down"):
+        assert two["weight_bytes"][role] == pytest.approx(one["weight_bytes"][role] / 2, rel=0.01)
+        assert one["latency_us"][role] / 2 <= two["latency_us"][role] < one["latency_us"][role]
+    assert two["link_bytes"]["all_reduce"] == (1 + 2 * 2) * (8 + 2) * 256
+
+
+def test_bits_of_a_bundle_on_an_accelerator(tmp_path, config):
+    """The unpruned model has them too, as in the speedup of a layer."""
+    masks = bundle(tmp_path / "a", "unstructured", weight_bits=4, group_size=64)
+    four, eight = (ps.inference(each, on="systolic", prompt=8, generate=3).frame for each in (masks, config))
+    assert four["decode_ms_per_token"][0] < eight["decode_ms_per_token"][0]
+    assert four["speedup"][0] == 1
+    linears = 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512)
+    saved = linears * (1 - (4 + 20 / 64) / 8)
+    assert (eight["weight_gib"][0] - four["weight_gib"][0]) * 2**30 == pytest.approx(saved)
+
+
 def test_routing_is_the_same_before_and_after(tmp_path, capsys):
     (tmp_path / "experts.json").write_text(
         json.dumps(CONFIG | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2})
@@ -221,7 +308,10 @@ def test_arrays_of_numpy_are_lists(config):
 BAD = [
     (["nothing-7b", "--on", "h100-sxm"], "no model 'nothing-7b'"),
     (["CONFIG", "--on", "h1000"], "h1000"),
-    (["CONFIG", "--on", "vitcod"], "vitcod"),
+    (["CONFIG", "--on", "vitcod-paper"], "whole models need a cycle model of any number of tokens"),
+    (["CONFIG", "--on", "vitcod-attention"], "runs attention, not whole models"),
+    (["CONFIG", "--on", "vitcod", "--dtype", "int8"], "number.weight_bits"),
+    (["CONFIG", "--on", "vitcod", "--host", "graph"], "the milliseconds that it adds"),
     (["CONFIG", "--on", "h100-sxm", "--batch", "0"], "no whole number from 1"),
     (["CONFIG", "--on", "h100-sxm", "--batch", "1,,2"], "a value is empty"),
     (["CONFIG", "--on", "h100-sxm", "--batch", "2,2"], "has 2 twice"),

@@ -20,10 +20,10 @@ class Column:
     """`heading`: without the unit; from the name where it is not given. `short`: instead of it, below the name of a
     group. `narrow`: instead of it, where all columns are narrow. `printed`: how a value is told to a person; from the
     name and the type where it is not given. `nothing`: the value that needs no telling, as missing ones. `wraps`: long
-    texts, which may take several lines."""
+    texts, which may take several lines. `kind` maybe: yes, no, or not known; a missing bool is yes."""
 
     name: str
-    kind: Literal["text", "int", "float", "bool"]
+    kind: Literal["text", "int", "float", "bool", "maybe"]
     meaning: str = ""
     heading: str | None = None
     short: str = ""
@@ -44,7 +44,7 @@ class Column:
         """How a value is printed."""
         if self.printed is not None:
             return self.printed
-        if self.kind in ("text", "bool"):
+        if self.kind in ("text", "bool", "maybe"):
             return "text" if self.kind == "text" else "yes"
         if self.name.endswith(_AMOUNTS):
             return "amount"

@@ -1,4 +1,4 @@
-"""Whole models on a GPU: one row = one configuration, or one operation of it."""
+"""Whole models on a GPU or an accelerator: one row = one configuration, or one operation of it."""
 
 from workloads.columns.column import Column
 
@@ -6,11 +6,15 @@ ERROR = "nine of ten true times are taken to lie between time / (1 + e) and time
 CONFIGURATION = [
     Column("model", "text", "model id"),
     Column("method", "text", "what made the masks; '' of a model without a bundle"),
-    Column("target", "text", "the GPU"),
-    Column("settings", "text", "keys of the GPU that were set"),
-    Column("dtype", "text", "type of the blocks' weights and products"),
+    Column("target", "text", "the GPU or accelerator"),
+    Column("settings", "text", "keys of it that were set"),
+    Column(
+        "dtype",
+        "text",
+        "type of the blocks' weights and products; w8a8: bits of weights and activations of an accelerator",
+    ),
     Column("kv_bits", "int", "bits of keys and values in the cache", printed="number"),
-    Column("tensor_parallel", "int", "GPUs that share every layer", heading="GPUs"),
+    Column("tensor_parallel", "int", "GPUs or chips that share every layer", heading="Chips"),
     Column("host", "text", "what stands between kernels: graph, eager ..., or milliseconds a step"),
     Column("batch", "int", "sequences that run together"),
     Column("prompt", "int", "tokens of each prompt"),
@@ -21,31 +25,32 @@ INFERENCE_COLUMNS = (
     Column("prefill_ms", "float", "time to the first token"),
     Column("decode_ms_per_token", "float", "mean of the decode steps; missing where one token is made"),
     Column("tokens_per_s", "float", "generated tokens of all sequences / whole time"),
-    Column("weight_gib", "float", "of one GPU, as all following: everything stored"),
+    Column("weight_gib", "float", "of one GPU or chip, as all following: everything stored"),
     Column("kv_gib", "float", "KV cache at the end"),
     Column("activation_gib", "float", "upper bound of what a prefill holds"),
     Column("memory_gib", "float", "of these and the reserve"),
-    Column("fits", "bool", "whether that is no more than the GPU's memory"),
+    Column("fits", "maybe", "whether that is no more than its memory; missing where that is not stated"),
     Column("largest_batch", "int", "sequences of prompt and generate tokens that fit together"),
     Column("linears_share", "float", "of the whole time: matrices of blocks", printed="share"),
     Column("attention_share", "float", "attention, writing keys and values", printed="share"),
     Column("head_share", "float", "of the head", printed="share"),
     Column("elementwise_share", "float", "norms, additions, rotary embedding, activations", printed="share"),
     Column("experts_share", "float", "routers and experts", printed="share"),
-    Column("communication_share", "float", "between GPUs", printed="share"),
+    Column("communication_share", "float", "between GPUs or chips", printed="share"),
     Column("host_share", "float", "what the host adds", printed="share"),
     Column("bound", "text", "what most of the time goes to: memory, compute, walk (thread blocks one by one), fixed "
-           "(launching), communication, host"),
-    Column("latency_error_p90", "float", f"e: {ERROR}", printed="error"),
-    Column("speedup", "float", "time of the unpruned model in fp16 on the same GPUs / time", printed="speedup"),
+           "(launching), imbalance and buffer (of an array), vector (its vector unit), communication, host"),
+    Column("latency_error_p90", "float", f"e: {ERROR}; missing of cycle models, which have none", printed="error"),
+    Column("speedup", "float", "time of the unpruned model on the same machines / time; on GPUs in fp16, on "
+           "accelerators at the same bits", printed="speedup"),
     Column("speedup_error_p90", "float", "the same of the speedup, of the operations that differ", printed="error"),
     Column("verdict", "text", "faster | slower, where the whole band is; else not distinguishable"),
     Column("extrapolated", "text", "what of the operations lies outside the data, those that take longest first",
            wraps=True),
     Column("feasible", "bool", "False: something of it has no kernel, or cannot be divided"),
-    Column("reason", "text", "why not", wraps=True),
-    Column("source", "text", "predicted"),
-    Column("spec_sha256", "text", "hash of the GPU's full description"),
+    Column("reason", "text", "why not, or why it is not known whether it fits", wraps=True),
+    Column("source", "text", "predicted (GPUs) | simulated (accelerators)"),
+    Column("spec_sha256", "text", "hash of the machine's full description"),
     Column("tool_version", "text", "prunesim version"),
 )  # fmt: skip
 OPERATION_COLUMNS = (
@@ -61,11 +66,11 @@ OPERATION_COLUMNS = (
     Column("kernel", "text", "whose time it is"),
     Column("assumed", "text", "what of it no data show", wraps=True),
     Column("extrapolated", "text", "what lies outside the data", wraps=True),
-    Column("flop", "float", "of all executions on one GPU, as all following"),
+    Column("flop", "float", "of all executions on one GPU or chip, as all following"),
     Column("weight_bytes", "float", "weights read"),
     Column("activation_bytes", "float", "activations read and written"),
     Column("kv_bytes", "float", "keys and values read and written"),
-    Column("link_bytes", "float", "summed between GPUs"),
-    Column("source", "text", "predicted"),
+    Column("link_bytes", "float", "summed between GPUs or chips"),
+    Column("source", "text", "predicted | simulated"),
     Column("tool_version", "text", "prunesim version"),
 )

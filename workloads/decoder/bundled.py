@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from workloads.bundle import LayerEntry, MaskBundle
 from workloads.decoder.dimensions import Block, Decoder, Mixture
@@ -13,6 +14,7 @@ from workloads.operations.gemm import BITMAP, Matrix
 from workloads.patterns import DENSE, FACTORED, GONE, WHOLE
 
 FORMATS = (DENSE, "packed", BITMAP)
+MASKS, UNPRUNED = "masks", "unpruned"
 # Matrices of latent attention, which have no role of their own.
 _OF_LATENTS = {"q_a_proj": "q_a", "q_b_proj": "q_b", "kv_a_proj_with_mqa": "kv_a", "kv_b_proj": "kv_b"}
 _INPUTS = ("q", "qkv")
@@ -23,9 +25,10 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
     """The decoder with the sizes and bits that a bundle leaves; blocks that it takes out are gone.
 
     weight_format: how masked matrices lie in memory. dense: with their zeros; packed: those of a pattern N:M as N of M
-    and their places, others dense; bitmap: as packed, others as what is kept and a bit a place. Raises UserError where
-    the bundle is of another model, or holds products of factors."""
-    if weight_format not in FORMATS:
+    and their places, others dense; bitmap: as packed, others as what is kept and a bit a place; masks: dense, each with
+    what tells its mask apart (`content_of`), for machines that look at masks; unpruned: with the bundle's bits alone.
+    Raises UserError where the bundle is of another model, or holds products of factors."""
+    if weight_format not in (*FORMATS, MASKS, UNPRUNED):
         raise unknown("weight format", weight_format, FORMATS)
     by_block: dict[int, list[LayerEntry]] = {}
     for entry in bundle.entries:
@@ -39,7 +42,7 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
     numbers: list[int] = []
     for number, block in zip(decoder.numbers, decoder.blocks, strict=True):
         entries = by_block.get(number, [])
-        if entries and all(entry.pattern == GONE for entry in entries):
+        if entries and all(entry.pattern == GONE for entry in entries) and weight_format != UNPRUNED:
             continue
         made = _block(block, entries, weight_format, f"{bundle.folder}: block {number}") if entries else block
         blocks.append(blocks[-1] if blocks and blocks[-1] == made else made)
@@ -55,7 +58,7 @@ def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: s
         )
     known = {matrix.role for matrix in block.matrices}
     gone = [entry for entry in entries if entry.pattern == GONE]
-    if gone:
+    if gone and weight_format != UNPRUNED:
         block, entries = _without(block, gone), [entry for entry in entries if entry.pattern != GONE]
     routed = [entry for entry in entries if expert_of(entry.name) is not None]
     found = {role_in_block(entry): entry for entry in entries if expert_of(entry.name) is None}
@@ -127,13 +130,36 @@ def _changed(matrix: Matrix, entry: LayerEntry, weight_format: str, where: str) 
         )
     if entry.factors is not None:
         raise UserError(f"{where}: {entry.name} runs as factors, which are not counted here; `simulate` takes them")
-    stored, nnz = DENSE, None
-    if weight_format != DENSE and entry.pattern not in WHOLE:
+    if weight_format == UNPRUNED:
+        group = None if entry.group_size == entry.in_features else entry.group_size
+        return replace(matrix, weight_bits=entry.weight_bits, group_size=group)
+    stored, nnz, mask = DENSE, None, ""
+    if weight_format == MASKS:
+        mask = "" if entry.pattern in WHOLE else content_of(entry)
+    elif weight_format != DENSE and entry.pattern not in WHOLE:
         if ":" in entry.pattern:
             stored = entry.pattern
         elif weight_format == BITMAP:
             stored, nnz = BITMAP, entry.nnz
     return replace(
         matrix, out_features=entry.out_features, in_features=entry.in_features, stored=stored, nnz=nnz,
-        weight_bits=entry.weight_bits, group_size=entry.group_size,
+        weight_bits=entry.weight_bits, group_size=entry.group_size, mask=mask,
     )  # fmt: skip
+
+
+class Masked(Protocol):
+    """An entry of a bundle, or the weights of a linear."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def values_sha256(self) -> str: ...
+    @property
+    def weight_bits(self) -> int | None: ...
+    @property
+    def group_size(self) -> int | None: ...
+
+
+def content_of(weights: Masked) -> str:
+    """Of two that are alike the same: mask, values, bits and groups."""
+    return f"{weights.sha256} {weights.values_sha256} {weights.weight_bits} {weights.group_size}"

@@ -17,7 +17,9 @@ Over = Literal["new", "last", "context"]
 class Matrix:
     """Weights (out_features, in_features) of a role. `stored` is how they lie in memory: dense (zeros too), N:M (N of M
     inputs and their places, whatever is zero among them) or bitmap (the `nnz` that are kept, and a bit for each place).
-    `weight_bits` None: those of the model (Elements); `is_float`: of a kind that no method quantizes."""
+    `weight_bits` None: those of the model (Elements); `is_float`: of a kind that no method quantizes. Where a machine
+    looks at masks, `mask` says which (decoder/bundled.py), and where it stores weights in its own way, `own_bytes`
+    without biases."""
 
     role: str
     out_features: int
@@ -28,6 +30,8 @@ class Matrix:
     weight_bits: int | None = None
     group_size: int | None = None
     is_float: bool = False
+    mask: str = ""
+    own_bytes: float | None = None
 
     @property
     def n_weights(self) -> int:
@@ -47,7 +51,9 @@ class Matrix:
     def stored_bytes(self, elements: Elements) -> float:
         """Of weights, what says where they are, scales, zero points and biases, as in docs/formats.md for a matrix that
         is compressed whole."""
-        bits = self.bits(elements)
+        bits, biases = self.bits(elements), self.out_features * self.has_bias * elements.float_bits
+        if self.own_bytes is not None:
+            return self.own_bytes + biases / 8
         if self.stored == DENSE:
             kept, places = float(self.n_weights), 0
         elif self.stored == BITMAP:
@@ -62,7 +68,7 @@ class Matrix:
             own = self.group_size if self.weight_bits else elements.group_size
             groups = -(-self.in_features // own) if own else 1
             total += self.out_features * groups * (SCALE_BITS + bits)
-        return (total + self.out_features * self.has_bias * elements.float_bits) / 8
+        return (total + biases) / 8
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""GPUs as what runs decoders: the kernels of kernels.py, weights as storage.py has them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+from simulator.gpu.operators.stack import Stack
+from simulator.gpu.spec import GpuSpec
+from simulator.inference import kernels, storage
+from simulator.inference.host import GRAPH, stack_of
+from simulator.inference.runner import Numbers, Timed
+from simulator.machine.spec import spec_sha256
+from workloads.bundle import MaskBundle
+from workloads.decoder.bundled import bundled
+from workloads.decoder.dimensions import Decoder
+from workloads.decoder.layout import FUSED
+from workloads.decoder.memory import GIB, RESERVE_BYTES
+from workloads.operations import DecoderOperation
+from workloads.phases import Phase
+
+
+@dataclass(frozen=True)
+class GpuRunner:
+    spec: GpuSpec
+    name: str = "gpu"
+    settings: str = ""
+
+    source = "predicted"
+    fusion = FUSED
+    samples = 17
+    no_capacity = ""
+    reserve_gib = RESERVE_BYTES / GIB
+    has_errors = True
+    notes = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        return spec_sha256(self.name, self.spec)
+
+    @property
+    def capacity_gib(self) -> float | None:
+        return self.spec.memory.capacity_gib
+
+    def numbers(self, dtype: str = "", kv_bits: int | None = None, routing: str = "uniform") -> Numbers:
+        return kernels.numbers_of(dtype or kernels.FLOAT, kernels.KV_BITS if kv_bits is None else kv_bits, routing)
+
+    def dense_numbers(self, numbers: Numbers) -> Numbers:
+        """fp16."""
+        return kernels.numbers_of(kernels.FLOAT, routing=numbers.elements.routing)
+
+    def host(self, text: str = "") -> tuple[str, Stack]:
+        return text or GRAPH, stack_of(text or GRAPH)
+
+    def holding(self, dense: Decoder, bundle: MaskBundle) -> tuple[Self, Decoder, Decoder]:
+        """No kernel looks at masks: their patterns say it all."""
+        return self, bundled(dense, bundle), dense
+
+    def time_of(self, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+        found = kernels.time_of(self.spec, operation, phases, numbers)
+        return replace(found, weight_share=storage.read_share(operation, self.spec, numbers))
+
+    def as_stored(self, decoder: Decoder, numbers: Numbers) -> Decoder:
+        return storage.as_run(decoder, self.spec, numbers)

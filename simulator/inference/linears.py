@@ -1,0 +1,138 @@
+"""Weight matrices of decoders on an accelerator: its own cycle model, with the mask where there is one.
+
+Of several chips each has a part of a matrix, and so a part of its mask; all wait for the slowest. Outputs or inputs
+are cut in equal parts, in order; rows of kv heads that are fewer than the chips are on several of them. A matrix of
+fused q, k, v or gate, up is cut so too, though each chip has its part of each: which rows meet there differs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from simulator.accelerators import Accelerator
+from simulator.accelerators.baseline import beside_unpruned
+from simulator.cycles import Infeasible, LayerCycles
+from simulator.layer_rows import evaluate
+from simulator.statistics import Statistics, StatisticsStore
+from simulator.work import Work
+from workloads.conditions import Conditions
+from workloads.counts import Counts
+from workloads.errors import UserError
+from workloads.mask import PackedMask
+from workloads.operations import Linear, Weights
+from workloads.operations.gemm import BITMAP, Matrix
+from workloads.patterns import DENSE, UNSTRUCTURED, parse_pattern
+from workloads.synthetic import n_of_m, stream, unstructured
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one execution; `bound` as LayerCycles has it."""
+
+    us: float
+    bound: str
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Linears:
+    """Of a model on a design: `masked` by what tells them apart (`content_of`), statistics in `store`."""
+
+    accelerator: Accelerator
+    masked: Mapping[str, Linear] = field(default_factory=dict)
+    store: StatisticsStore = field(default_factory=StatisticsStore)
+    known: dict[tuple[Matrix, int], Cost] = field(default_factory=dict)
+
+    def cost(self, matrix: Matrix, tokens: int) -> Cost:
+        """Raises UserError where the matrix does not fit the machine."""
+        if (matrix, tokens) not in self.known:
+            cycles = max(self._runs(matrix, tokens), key=lambda run: run.cycles)
+            self.known[matrix, tokens] = _cost(self.accelerator, matrix, cycles, tokens)
+        return self.known[matrix, tokens]
+
+    def stored_bytes(self, matrix: Matrix) -> float:
+        """Of weights, metadata and scales, as the machine stores them: what one token loads; 0 where its model has
+        them there already."""
+        return self.cost(matrix, 1).counts.bytes_weight
+
+    def _runs(self, matrix: Matrix, tokens: int) -> Iterator[LayerCycles]:
+        """One a chip that has another part of the mask than those before."""
+        try:
+            if not matrix.mask and matrix.stored != DENSE:
+                yield evaluate(self.accelerator, random_linear(matrix), Conditions(tokens), self.store).sparse
+                return
+            if not matrix.mask:
+                yield dense_cycles(
+                    self.accelerator, matrix.out_features, matrix.in_features, tokens, matrix.weight_bits,
+                    matrix.group_size,
+                )  # fmt: skip
+                return
+            for part in parts(self.masked[matrix.mask], matrix, self.accelerator.reads_values):
+                yield evaluate(self.accelerator, part, Conditions(tokens), self.store).sparse
+        except Infeasible as error:
+            raise UserError(f"{matrix.role} of {matrix.out_features} x {matrix.in_features}: {error}") from None
+
+
+def dense_cycles(
+    accelerator: Accelerator, rows: int, cols: int, tokens: int, weight_bits: int | None = None,
+    group_size: int | None = None,
+) -> LayerCycles:  # fmt: skip
+    """Of an unpruned matrix. Raises Infeasible."""
+    return _dense(accelerator, Work(rows, cols, rows * cols, tokens, weight_bits, group_size, 1.0, True))
+
+
+@lru_cache(maxsize=4096)
+def _dense(accelerator: Accelerator, work: Work) -> LayerCycles:
+    return beside_unpruned(accelerator, work, Statistics({})).sparse
+
+
+@lru_cache(maxsize=64)
+def random_linear(matrix: Matrix) -> Linear:
+    """Under a random mask: of a matrix whose pattern, or number of kept weights, is all that is known of its mask."""
+    pattern = None if matrix.stored == BITMAP else parse_pattern(matrix.stored)
+    rng = stream(0, f"{matrix.out_features}x{matrix.in_features} {matrix.stored} {matrix.nnz}")
+    sides = matrix.out_features, matrix.in_features
+    if pattern is None:
+        mask = unstructured(rng, *sides, (matrix.nnz or 0) / matrix.n_weights)
+    else:
+        mask = n_of_m(rng, *sides, pattern)
+    weights = Weights(
+        UNSTRUCTURED if pattern is None else matrix.stored, mask.nnz, mask.sha256(), lambda: mask, matrix.weight_bits,
+        matrix.group_size,
+    )  # fmt: skip
+    return Linear(matrix.role, matrix.role, -1, *sides, weights)
+
+
+def parts(linear: Linear, matrix: Matrix, with_values: bool = False) -> Iterator[Linear]:
+    """The linear, or what each chip has of it that has as much as `matrix`. Raises UserError where its values would
+    have to be divided, too."""
+    rows, cols = linear.out_features, linear.in_features
+    if (matrix.out_features, matrix.in_features) == (rows, cols):
+        yield linear
+        return
+    if with_values:
+        raise UserError(
+            f"{linear.name}: this machine looks at weights' values, which are not divided among chips; take one chip"
+        )
+    for low in range(0, rows, matrix.out_features):
+        for left in range(0, cols, matrix.in_features):
+            yield _part(linear, low, left, matrix)
+
+
+def _part(linear: Linear, low: int, left: int, matrix: Matrix) -> Linear:
+    rows, cols = matrix.out_features, matrix.in_features
+    weights = linear.weights
+    whole = weights.mask()
+    mask = PackedMask(whole.words[low : low + rows], whole.cols).columns(left, left + cols)
+    own = replace(
+        weights, nnz=mask.nnz, sha256=f"{weights.sha256} {low}:{low + rows} {left}:{left + cols}", mask=lambda: mask
+    )
+    return replace(linear, out_features=rows, in_features=cols, weights=own, unpruned=None)
+
+
+def _cost(accelerator: Accelerator, matrix: Matrix, cycles: LayerCycles, tokens: int) -> Cost:
+    moved = Counts(
+        2.0 * tokens * matrix.out_features * matrix.in_features,
+        float(cycles.weight_bytes + cycles.metadata_bytes + cycles.scale_bytes),
+        float(cycles.activation_bytes + cycles.output_bytes),
+    )
+    return Cost(cycles.cycles / accelerator.spec.clock.mhz, cycles.bound, moved)
