@@ -4,7 +4,7 @@ each."""
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,19 +199,34 @@ class OnRunner:
     runner: Runner
     decoder: Decoder
     dense: Decoder
+    stored: dict[tuple[int, Numbers], Decoder] = field(default_factory=dict)
 
     def times(self, one: Configuration) -> Times:
-        return self._times(self.decoder, one, one.numbers)
+        return times_of(self.runner, self._share(self.decoder, one.ranks), one.work, one.numbers, one.stack)
 
     def unpruned_times(self, one: Configuration) -> Times:
-        return self._times(self.dense, one, self.runner.dense_numbers(one.numbers))
+        numbers = self.runner.dense_numbers(one.numbers)
+        return times_of(self.runner, self._share(self.dense, one.ranks), one.work, numbers, one.stack)
 
-    def _times(self, decoder: Decoder, one: Configuration, numbers: Numbers) -> Times:
-        return times_of(self.runner, split(decoder, one.ranks), one.work, numbers, one.stack)
+    def is_unpruned(self, one: Configuration) -> bool:
+        return self.decoder is self.dense and one.numbers == self.runner.dense_numbers(one.numbers)
+
+    def _share(self, decoder: Decoder, ranks: int) -> Decoder:
+        key = "share", ranks
+        if key not in decoder.memo:
+            decoder.memo[key] = split(decoder, ranks)
+        found: Decoder = decoder.memo[key]
+        return found
+
+    def _stored(self, one: Configuration) -> Decoder:
+        key = one.ranks, one.numbers
+        if key not in self.stored:
+            self.stored[key] = self.runner.as_stored(self._share(self.decoder, one.ranks), one.numbers)
+        return self.stored[key]
 
     def memory(self, one: Configuration) -> tuple[Memory, int | None]:
         """What is needed, and the most sequences that fit, None where that is not known."""
-        own = self.runner.as_stored(split(self.decoder, one.ranks), one.numbers)
+        own = self._stored(one)
         work, elements, budget = one.work, one.numbers.elements, one.budget
         together = work.prompt if isinstance(work, Generation) else work.new
         of = budget or Budget(math.inf, one.reserve_bytes)
@@ -241,7 +256,8 @@ def _facts(asked: Asked, one: Configuration) -> dict[str, Any]:
 def _figures(model: OnRunner, one: Configuration) -> dict[str, Any]:
     try:
         needed, most = model.memory(one)
-        times, before = model.times(one), model.unpruned_times(one)
+        times = model.times(one)
+        before = times if model.is_unpruned(one) else model.unpruned_times(one)
     except UserError as why:
         return {"feasible": False, "reason": str(why), "fits": False}
     return {

@@ -60,6 +60,7 @@ class ArrayRunner:
 
     accelerator: Accelerator
     linears: Linears = field(default=None, repr=False)  # type: ignore[assignment]
+    memo: dict[Any, Timed] = field(default_factory=dict, compare=False, repr=False)
 
     source = "simulated"
     fusion = Fusion(gemms=False)

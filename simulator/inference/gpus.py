@@ -1,9 +1,9 @@
 """GPUs as what runs decoders: the kernels of kernels.py, weights as storage.py has them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from simulator.gpu.operators.stack import Stack
 from simulator.gpu.spec import GpuSpec
@@ -25,6 +25,7 @@ class GpuRunner:
     spec: GpuSpec
     name: str = "gpu"
     settings: str = ""
+    memo: dict[Any, Timed] = field(default_factory=dict, compare=False, repr=False)
 
     source = "predicted"
     fusion = FUSED

@@ -1,8 +1,8 @@
 """What runs the operations of decoders: GPUs (gpus.py), accelerators (arrays.py), and whatever else answers so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -40,6 +40,15 @@ class Timed:
     weight_share: float = 1.0
     counts: tuple[Counts, ...] | None = None
 
+    def of_each(self, phases: int) -> Self:
+        """Of one phase, the same for so many."""
+        if phases == 1:
+            return self
+        arrays: dict[str, Any] = {
+            name: np.repeat(getattr(self, name), phases) for name in ("us", "bound", "error_p90", "extrapolated")
+        }
+        return replace(self, **arrays, counts=None if self.counts is None else self.counts * phases)
+
 
 class Runner(Protocol):
     """`source` of its rows: predicted | simulated. `fusion`: what it runs as one. `samples`: contexts of a generation
@@ -69,6 +78,10 @@ class Runner(Protocol):
     def reserve_gib(self) -> float: ...
     @property
     def has_errors(self) -> bool: ...
+    @property
+    def memo(self) -> dict[Any, Timed]:
+        """Operations that were timed, kept while it lives."""
+        ...
 
     def numbers(self, dtype: str = "", kv_bits: int | None = None, routing: str = "uniform") -> Numbers:
         """Those of a model on it; "" and None: its own. Raises UserError for what it does not have."""

@@ -135,7 +135,7 @@ def _rows(
     steps = float(weights.sum())
     rows = []
     for operation, number in grouped(decoder, runner.fusion):
-        found = runner.time_of(operation, phases, numbers)
+        found = _timed(runner, operation, phases, numbers)
         spent = found.us * weights * number
         if found.counts is None:
             own = counts[operation]
@@ -146,6 +146,17 @@ def _rows(
             )
         rows.append(_row(operation, phases[0].name, round(number * steps), spent, found, own))
     return rows
+
+
+def _timed(runner: Runner, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    """Once for all steps and models of a runner, where it does not see the context."""
+    if operation.sees_context:
+        return runner.time_of(operation, phases, numbers)
+    first = phases[0]
+    key = operation, first.name, first.batch, first.new, numbers
+    if key not in runner.memo:
+        runner.memo[key] = runner.time_of(operation, [first], numbers)
+    return runner.memo[key].of_each(len(phases))
 
 
 def _row(

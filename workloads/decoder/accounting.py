@@ -6,7 +6,6 @@ exactly: of each such stretch the mean of its first and last step, times their n
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 from workloads.counts import Counts, Elements
 from workloads.decoder.dimensions import Decoder
@@ -58,11 +57,18 @@ def total(rows: Sequence[Counted], phase: str = "") -> Counts:
     return sum((row.total for row in rows if phase in ("", row.phase)), Counts())
 
 
-@lru_cache(maxsize=64)
 def grouped(
     decoder: Decoder, fusion: Fusion = FUSED, all_logits: bool = False
 ) -> tuple[tuple[DecoderOperation, int], ...]:
     """The first of all operations that do the same and have the same role, and how many they are."""
+    key = "grouped", fusion, all_logits
+    if key not in decoder.memo:
+        decoder.memo[key] = _grouped(decoder, fusion, all_logits)
+    found: tuple[tuple[DecoderOperation, int], ...] = decoder.memo[key]
+    return found
+
+
+def _grouped(decoder: Decoder, fusion: Fusion, all_logits: bool) -> tuple[tuple[DecoderOperation, int], ...]:
     found: dict[object, list[DecoderOperation]] = {}
     for operation in layout(decoder, fusion, all_logits):
         found.setdefault(_what(operation), []).append(operation)
@@ -71,7 +77,7 @@ def grouped(
 
 def linear_stretches(decoder: Decoder, contexts: range) -> Iterator[range]:
     """The contexts, cut where a window has filled: between cuts every operation's counts are linear in the context."""
-    windows = {block.attention.window for block in decoder.blocks}
+    windows = {block.attention.window for block, _ in decoder.kinds}
     cuts = sorted(window for window in windows if window is not None and window in contexts)
     start = contexts.start
     for cut in cuts:

@@ -1,7 +1,9 @@
 """A decoder in the numbers that its FLOP, bytes and memory follow from."""
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 from workloads.experts import Experts
 from workloads.operations.gemm import Matrix
@@ -147,10 +149,20 @@ class Decoder:
     projections: tuple[Matrix, ...] = ()  # into the hidden state, and out of it
     ranks: int = 1
 
+    @cached_property
+    def kinds(self) -> tuple[tuple[Block, int], ...]:
+        """Blocks that differ, in order, and how many are alike."""
+        return tuple(Counter(self.blocks).items())
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What was derived from it, kept while it lives."""
+        return {}
+
     @property
     def block_parameters(self) -> int:
         """Of all blocks: matrices, biases, norms, experts."""
-        return sum(self.parameters_of(block) for block in self.blocks)
+        return sum(number * self.parameters_of(block) for block, number in self.kinds)
 
     @property
     def embedding_parameters(self) -> int:

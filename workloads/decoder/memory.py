@@ -73,12 +73,7 @@ def memory(
 
 def weight_bytes(decoder: Decoder, elements: Elements) -> float:
     """Of everything that is stored: matrices, biases, scales and metadata, norms, tables."""
-    each: dict[Block, float] = {}
-    total = 0.0
-    for block in decoder.blocks:
-        if block not in each:
-            each[block] = _block_bytes(decoder, block, elements)
-        total += each[block]
+    total = sum(number * _block_bytes(decoder, block, elements) for block, number in decoder.kinds)
     floats = decoder.parameters - decoder.block_parameters
     return total + floats * elements.float_bits / 8
 
@@ -86,10 +81,10 @@ def weight_bytes(decoder: Decoder, elements: Elements) -> float:
 def kv_bytes(decoder: Decoder, context: int, elements: Elements, is_ring: bool = True) -> float:
     """Of one sequence of `context` tokens."""
     values = 0
-    for block in decoder.blocks:
+    for block, number in decoder.kinds:
         window = block.attention.window
         kept = min(context, window) if window is not None and is_ring else context
-        values += kept * block.cached_size
+        values += number * kept * block.cached_size
     return values * elements.kv_bits / 8
 
 
@@ -97,7 +92,7 @@ def activation_bytes(decoder: Decoder, tokens: int, logits: int, elements: Eleme
     """Upper bound of what a step of `tokens` holds at once, `logits` rows of logits among it: residual stream and its
     norm, and of the widest block all outputs of q, k, v and attention, or of the FFN's first matrices and activation
     (of each expert that a token visits)."""
-    widest = max((_widest(block) for block in dict.fromkeys(decoder.blocks)), default=0)
+    widest = max((_widest(block) for block, _ in decoder.kinds), default=0)
     values = tokens * (2 * decoder.hidden_size + widest)
     return values * elements.activation_bits / 8 + logits * decoder.vocab_size * LOGIT_BYTES
 

@@ -20,5 +20,10 @@ class DecoderOperation(Operation):
     """One that a phase alone gives its FLOP and bytes: sizes are its fields, those of one GPU where several share a
     model."""
 
+    @property
+    def sees_context(self) -> bool:
+        """Whether it does more behind more tokens of the same sequences; of others only the new ones count."""
+        return False
+
     def counts(self, phase: Phase, elements: Elements) -> Counts:
         raise NotImplementedError

@@ -36,6 +36,10 @@ class CausalAttention(DecoderOperation):
     window: int | None = None
     is_fused: bool = True
 
+    @property
+    def sees_context(self) -> bool:
+        return True
+
     def pairs(self, phase: Phase) -> int:
         """Of a query and a key, over all sequences, of one head."""
         if not self.is_fused:
@@ -74,6 +78,10 @@ class LatentAttention(DecoderOperation):
     value_size: int
     is_fused: bool = True
 
+    @property
+    def sees_context(self) -> bool:
+        return True
+
     def as_causal(self, phase: Phase) -> CausalAttention:
         """What the phase runs: keys and values of every head, or one of them for all."""
         if phase.name == "prefill":
@@ -99,6 +107,10 @@ class Softmax(DecoderOperation):
     """Over scores that were written: 5 FLOP each, read and written once. `attention` says how many there are."""
 
     attention: CausalAttention | LatentAttention
+
+    @property
+    def sees_context(self) -> bool:
+        return True
 
     def counts(self, phase: Phase, elements: Elements) -> Counts:
         attention = self.attention

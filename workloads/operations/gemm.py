@@ -89,6 +89,10 @@ class Gemm(DecoderOperation):
     def in_features(self) -> int:
         return self.matrices[0].in_features
 
+    @property
+    def sees_context(self) -> bool:
+        return self.over == "context"
+
     def tokens(self, phase: Phase) -> int:
         if self.over == "last":
             return phase.batch
