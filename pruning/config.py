@@ -135,7 +135,8 @@ class FinetuneConfig:
     )
     eval_every: int | None = setting("Steps between two looks at the held-out loss (default: a tenth of the steps).")
     patience: int | None = setting(
-        "Stop after so many looks without a lower held-out loss, and keep the weights of the best (default: never)."
+        "Stop after so many looks without a lower held-out loss, and keep the weights of the best (default: never). "
+        "With a guide, looks count from when it is gone."
     )
     save_every: int | None = setting("Steps after which a killed run can go on (default 100).")
     recompute: bool | None = setting("Compute activations again instead of keeping them: less memory, a third slower.")

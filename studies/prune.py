@@ -14,7 +14,7 @@ from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
 from pruning.data.calibration import read_calibration
 from pruning.forward.hidden_states import Progress
-from pruning.run.base import Base
+from pruning.run.base import Base, check_base
 from pruning.run.driver import prune
 from pruning.run.estimate import estimate, runs_whole
 from pruning.run.make_recipe import make_recipe
@@ -157,7 +157,8 @@ def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progr
 
 
 def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:
-    """The dry run: needs in MB (1e6 bytes) on stdout."""
+    """The dry run: needs in MB (1e6 bytes) on stdout. Raises UserError for a base bundle that the run would refuse."""
+    check_base(recipe.base, checkpoint, recipe.method)
     needs = estimate(checkpoint, recipe)
     print(f"{recipe.model_id}: {needs.layers} linears, {needs.weights:,} weights in {len(checkpoint.blocks)} blocks")
     if needs.treated < needs.layers:

@@ -200,7 +200,7 @@ def one_step(session: Session, trainer: Trainer, state: RunState) -> None:
     last = state.step == plan.schedule.steps
     if last or state.step % plan.eval_every == 0:
         look(session, trainer, state)
-    state.over = last or (plan.patience is not None and state.misses >= plan.patience)
+    state.over = last or (plan.patience is not None and waited(plan, state) >= plan.patience)
     if state.over or state.step % plan.save_every == 0:
         save_state(session.folder, trainer, state)
 
@@ -224,6 +224,12 @@ def look(session: Session, trainer: Trainer, state: RunState) -> None:
         session.left = duration(seconds * (session.plan.schedule.steps - state.step))
     if session.plan.patience is not None and state.misses == 0:
         save_best(session.folder, trainer)
+
+
+def waited(plan: Plan, state: RunState) -> int:
+    """Looks since the best; of those with a guide only the ones after it is gone count."""
+    alone = plan.schedule.steps / 2 if plan.guide else 0
+    return min(state.misses, sum(look.step > alone for look in state.looks))
 
 
 def not_finite(what: str, plan: Plan) -> Diverged:

@@ -74,8 +74,6 @@ def make_plan(asked: FinetuneConfig) -> Plan:
         raise UserError("`distill_weight` has no meaning without `distill`: say logits or layers")
     if asked.seq_len is not None and asked.seq_len < 2:
         raise UserError(f"`seq_len` must be at least 2 to predict anything, not {asked.seq_len}")
-    if asked.guide and asked.patience is not None:
-        raise UserError("`patience` would stop before the `guide` is gone; leave one of them out")
     return Plan(
         text=asked.text,
         seq_len=asked.seq_len,

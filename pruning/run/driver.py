@@ -116,7 +116,8 @@ def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress:
     for number, block in enumerate(refs):
         progress("checking weights", number, len(refs))
         for layer, weight in block_weights(checkpoint, block, number):
-            if not bool(torch.isfinite(weight).all()):
+            extremes = torch.stack(torch.aminmax(weight))  # NaN is both; isfinite makes copies of the matrix
+            if not bool(torch.isfinite(extremes).all()):
                 bad = int((~torch.isfinite(weight)).sum())
                 raise UserError(
                     f"{layer.name}: {bad} of {weight.numel()} weights are NaN or Inf; repair the checkpoint"

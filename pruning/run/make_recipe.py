@@ -8,6 +8,7 @@ from pruning.quantizers import Quantization, check_bits, find_quantizer
 from pruning.run.recipe import Recipe
 from workloads.errors import UserError
 from workloads.patterns import FACTORED, UNSTRUCTURED, NofM, check_sparsity, parse_pattern
+from workloads.removal import NEURON
 from workloads.treatment import REFUSE, check_fallback
 
 
@@ -42,6 +43,8 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
         return
     if asked.multiple_of is not None and asked.multiple_of < 1:
         raise UserError(f"`multiple_of` must be at least 1, it is {asked.multiple_of}")
+    if asked.multiple_of is not None and NEURON not in method.kinds:
+        raise UserError(f"`multiple_of` is of FFN neurons, and {method.name} takes {_taken(method)} out; leave it out")
     for name in ("pattern", "bits", "group_size", "quantizer", "allocation", "only", "skip", "fallback"):
         if getattr(asked, name) not in (None, (), UNSTRUCTURED, REFUSE):
             raise UserError(
@@ -53,6 +56,10 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
             f"{method.name} takes whole units out of the unpruned model, so it cannot come `after` {asked.after}; run "
             "it first, and masks or bits `after` it"
         )
+
+
+def _taken(method: StructuredMethod) -> str:
+    return "only kv groups" if method.kinds else "whole blocks or sub-layers"
 
 
 def check_factorized(method: PruningMethod, asked: PruneConfig) -> None:

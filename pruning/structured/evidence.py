@@ -15,6 +15,7 @@ from pruning.parallel import ordered_map
 from workloads.errors import NotForThisModel
 
 IMPORTANCES = ("angular", "cosine", "mse", "mae")
+CACHED_TOKENS = 64  # whose float64 states fit the cache
 
 
 @dataclass
@@ -125,11 +126,17 @@ def observe(
 def importance(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
     """Sums over tokens (CFSP, methods 6.1): arccos(cos)/pi, 1 - cos, mean (u-v)^2, mean |u-v|. The cosine is clamped to
     [-1, 1], where the released program takes NaN from one that rounding puts above 1; undefined ones count 0.5."""
-    u, v = before.double(), after.double()
-    cosine = nn.functional.cosine_similarity(u, v, dim=-1, eps=0.0).nan_to_num(0.5).clamp(-1, 1)
-    apart = u - v
-    values = (cosine.arccos() / torch.pi, 1 - cosine, apart.square().mean(dim=-1), apart.abs().mean(dim=-1))
-    return {name: float(value.sum()) for name, value in zip(IMPORTANCES, values, strict=True)}
+    pairs = zip(*(states.flatten(0, -2).split(CACHED_TOKENS) for states in (before, after)), strict=True)
+    sums = torch.cat([_of_tokens(u.double(), v.double()) for u, v in pairs], dim=1).sum(dim=1)
+    return dict(zip(IMPORTANCES, sums.tolist(), strict=True))
+
+
+def _of_tokens(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """(4, tokens), as IMPORTANCES, of float64 (tokens, hidden)."""
+    dot, apart = torch.linalg.vecdot, u - v
+    cosine = (dot(u, v) / (dot(u, u) * dot(v, v)).sqrt()).nan_to_num(0.5).clamp(-1, 1)
+    mse = dot(apart, apart) / u.shape[-1]
+    return torch.stack([cosine.arccos() / torch.pi, 1 - cosine, mse, apart.abs_().mean(dim=-1)])
 
 
 @contextmanager

@@ -81,6 +81,11 @@ def full_and_part(tmp_path_factory, tiny_model):
     return folder / "all", folder / "part"
 
 
+def test_a_dry_run_refuses_the_base_that_the_run_would(capsys, tiny_model, full_and_part, tmp_path):
+    assert run("prune", tiny_model, *PRUNE, "--after", full_and_part[0], "--dry-run", "--out", tmp_path / "b") == 2
+    assert "has 8 bits already; quantize last" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("accelerator", list(ACCELERATORS))
 def test_layers_left_dense_run_as_the_unpruned_ones_on_every_design(accelerator, full_and_part, capsys):
     tokens = ACCELERATORS[accelerator].only_tokens or 4

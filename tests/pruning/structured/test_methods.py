@@ -278,6 +278,8 @@ def test_released_fluctuation():
         ("flap", {"bits": 4}, "flap takes whole units out and has no `bits`"),
         ("wanda", {"multiple_of": 8}, "`multiple_of` is for structured methods; wanda makes no matrix smaller"),
         ("cfsp", {"multiple_of": 0}, "`multiple_of` must be at least 1, it is 0"),
+        ("shortgpt", {"multiple_of": 8}, "`multiple_of` is of FFN neurons, and shortgpt takes whole blocks or sub-la"),
+        ("flap", {"units": "heads", "multiple_of": 8}, "of FFN neurons, and flap takes only kv groups out; leave it"),
         ("cfsp", {"slop": 1.0}, "cfsp has no parameter 'slop'"),
         ("flap", {"structure": "al-mm", "remove_heads": 2, "units": "ffn"}, "removes heads and neurons"),
     ],
