@@ -26,7 +26,12 @@ def simulate(
     masks: MaskBundle | str | Path | None = None,
     *,
     on: On | Sequence[On],
-    tokens: int = 1,
+    tokens: int | None = None,
+    phase: str = "",
+    batch: int | None = None,
+    prompt: int | None = None,
+    context: int | None = None,
+    include: str | Sequence[str] = (),
     set: Mapping[str, Any] | None = None,
     sweep: Mapping[str, Any] | None = None,
     activation_density: float = 1.0,
@@ -42,19 +47,25 @@ def simulate(
 
     `masks`: a bundle or its folder, or a .npy file of one mask; or none, and masks are generated for the shapes of
     `model` with `pattern`, `density` and `seed`. `on`: a name, "file.py:Name", a machine file, or a design made in
-    Python, Vitcod(array=Array(32, 32)); or several of these. `set`: keys of the accelerator, {"array.height": 16};
+    Python, Vitcod(array=Array(32, 32)); or several of these. `tokens` pass through each layer together, 1 unless given,
+    or follow from a `phase`: "prefill" (`batch`, `prompt`) or "decode" (`batch`, `context`); `include` adds rows of its
+    "attention" and "head". `set`: keys of the accelerator, {"array.height": 16};
     `sweep`: keys with their values or a range, {"array.height": "16:128:16"}, one design for each combination.
     """
+    from studies.phase_rows import Beside, checked_included, phase_of, tokens_of
     from workloads.conditions import Conditions
     from workloads.routing import parse_routing
 
-    conditions = Conditions(tokens, activation_density, parse_routing(str(routing)))
+    asked = phase_of(phase, batch, prompt, context)
+    roles = checked_included([include] if isinstance(include, str) else include, asked)
+    conditions = Conditions(tokens_of(asked, tokens), activation_density, parse_routing(str(routing)))
     targets = open_targets(on, overrides(set or {}), swept(sweep or {}), dtype)
     for target in targets:
         target.check(conditions)
     source = _source(masks, model, pattern, density, seed, fresh)
     progress = ProgressLine(terminal_only=True)
-    frame = simulate_frame(source, targets, conditions, progress)
+    more = list(Beside(asked, roles).rows(source, targets)) if asked and roles else []
+    frame = simulate_frame(source, targets, conditions, progress, more)
     progress.close()
     return Rows(frame, table_of(frame, targets))
 

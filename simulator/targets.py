@@ -6,12 +6,12 @@ from typing import Protocol
 from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.attention.target import ATTENTION_MODELS, is_attention, open_attention
-from simulator.gpu.layers import open_gpu
+from simulator.gpu.layers import GpuTarget, open_gpu
 from simulator.gpu.named import find_gpu, is_gpu
 from simulator.gpu.spec import GPUS
 from simulator.inference.arrays import ArrayRunner
 from simulator.inference.gpus import GpuRunner
-from simulator.inference.runner import Runner
+from simulator.inference.runner import Numbers, Runner
 from simulator.machine.files import is_machine_file
 from simulator.machine.spec import settings_text
 from simulator.simulate import AcceleratorTarget
@@ -65,9 +65,18 @@ def find_runner(on: str | Accelerator, overrides: Sequence[str] = ()) -> Runner:
     if isinstance(on, str) and is_gpu(on):
         name, spec = find_gpu(on, overrides)
         return GpuRunner(spec, name, settings_text(overrides))
-    target = find_target(on, overrides)
+    return runner_of(find_target(on, overrides))[0]
+
+
+def runner_of(target: Target) -> tuple[Runner, Numbers]:
+    """What runs whole decoders on the same machine, and the numbers that the target has. Raises UserError for targets
+    that run parts of them alone."""
+    if isinstance(target, GpuTarget):
+        gpu = GpuRunner(target.spec, target.name, target.settings)
+        return gpu, gpu.numbers(target.dtype)
     if isinstance(target, AcceleratorTarget):
-        return ArrayRunner(target.accelerator)
+        array = ArrayRunner(target.accelerator)
+        return array, array.numbers()
     raise UserError(f"{target.name} runs {kinds_text(target.executes)}, not whole models")
 
 

@@ -29,7 +29,7 @@ from workloads.layers import Layer
 from workloads.operations import Linear, Operation, linears_in_memory, linears_of
 from workloads.patterns import GONE, WHOLE
 from workloads.rows import to_frame
-from workloads.targets import Target, other_kind
+from workloads.targets import Row, Target, other_kind
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,10 @@ def check_kinds(source: Source, targets: Sequence[Target]) -> None:
 
 
 def simulate_frame(
-    source: Source, targets: Sequence[Target], conditions: Conditions, progress: ProgressLine
-) -> pd.DataFrame:
-    """Result rows of every operation on every target, in order."""
+    source: Source, targets: Sequence[Target], conditions: Conditions, progress: ProgressLine,
+    more: Iterable[Row] = (),
+) -> pd.DataFrame:  # fmt: skip
+    """Result rows of every operation on every target, in order, and behind them `more`."""
     check_kinds(source, targets)
     verb = "simulating" if targets[0].source == "simulated" else "predicting"
     several = f"designs of {targets[0].name}" if len({target.name for target in targets}) == 1 else "targets"
@@ -145,6 +146,7 @@ def simulate_frame(
         rows.append(row)
         progress(f"{verb} on {name}", len(rows), source.count * len(targets))
     progress.close()
+    rows += more
     return to_frame(rows, extra=extra_columns(targets))
 
 

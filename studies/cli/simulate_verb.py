@@ -23,7 +23,12 @@ def simulate(
     seed: Whole = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     sweep: Annotated[list[str] | None, Parameter(negative="")] = None,
-    tokens: Whole = 1,
+    tokens: Whole | None = None,
+    phase: str = "",
+    batch: Whole | None = None,
+    prompt: Whole | None = None,
+    context: Whole | None = None,
+    include: str = "",
     activation_density: float = 1.0,
     routing: str = "uniform",
     dtype: str = "",
@@ -52,7 +57,20 @@ def simulate(
         key=value,value,...: every layer on a design for each value, and for each combination where given more than
         once. Ranges: array.height=16:128:16 (both ends), array.height=16:256:x2.
     tokens
-        Tokens that pass through each layer together: 1 for decoding one sequence, more for batches and prefill.
+        Tokens that pass through each layer together: 1 for decoding one sequence, more for batches and prefill; 1
+        unless given.
+    phase
+        prefill (--batch times --prompt tokens) or decode (--batch tokens), from which the tokens then follow.
+    batch
+        Sequences of --phase that run together, 1 unless given.
+    prompt
+        Tokens of each sequence that a prefill takes, 2048 unless given.
+    context
+        Keys that each new token of a decode step sees, its own among them, 2048 unless given; layers do not depend on
+        it.
+    include
+        Rows of what is no layer of a block, too, as `prunesim inference` has it in --phase: attention, head, or both
+        with a comma.
     activation_density
         Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
     routing
@@ -76,6 +94,7 @@ def simulate(
     from studies.designs import open_targets, parse_sweep
     from studies.gaps import warn_of_gaps
     from studies.multiples import multiples_notes
+    from studies.phase_rows import Beside, checked_included, phase_of, tokens_of
     from studies.simulate import (
         check_traceable,
         find_layer,
@@ -87,7 +106,9 @@ def simulate(
     from workloads.conditions import Conditions
     from workloads.routing import has_experts, parse_routing
 
-    conditions = Conditions(tokens, activation_density, parse_routing(routing))
+    asked = phase_of(phase, batch, prompt, context)
+    roles = checked_included([each.strip() for each in include.split(",")] if include else [], asked)
+    conditions = Conditions(tokens_of(asked, tokens), activation_density, parse_routing(routing))
     targets = open_targets(on, set_ or [], [parse_sweep(each) for each in sweep or []], dtype)
     for target in targets:
         target.check(conditions)
@@ -105,7 +126,8 @@ def simulate(
     if layer:
         find_layer(source, layer)
     progress = ProgressLine()
-    frame = simulate_frame(source, targets, conditions, progress)
+    more = list(Beside(asked, roles).rows(source, targets)) if asked and roles else []
+    frame = simulate_frame(source, targets, conditions, progress, more)
     progress.close()
     if frame["feasible"].any():
         warn_of_gaps(frame)

@@ -1,0 +1,141 @@
+"""A phase in place of `tokens`, and rows of what is no layer of a model: attention, and its head."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from checkpoints.decoders import decoder_of
+from simulator.inference.runner import Numbers, Runner, Timed
+from simulator.targets import runner_of
+from studies.simulate import Source
+from workloads.bundle import MaskBundle
+from workloads.decoder.bundled import bundled
+from workloads.decoder.dimensions import Decoder
+from workloads.decoder.layout import layout
+from workloads.errors import UserError, unknown
+from workloads.facts import header_facts
+from workloads.operations import DecoderOperation
+from workloads.operations.causal import CausalAttention, LatentAttention
+from workloads.operations.gemm import Gemm
+from workloads.patterns import DENSE
+from workloads.phases import Phase, decode, prefill
+from workloads.targets import Row, Target
+
+INCLUDED = ("attention", "head")
+PROMPT, CONTEXT = 2048, 2048  # where none is given
+
+
+def phase_of(kind: str, batch: int | None, prompt: int | None, context: int | None) -> Phase | None:
+    """None where no phase is asked for. Raises UserError for a kind that is none, and for sizes that it has not."""
+    given = {
+        name: size for name, size in (("batch", batch), ("prompt", prompt), ("context", context)) if size is not None
+    }
+    if not kind:
+        if given:
+            raise UserError(f"`{next(iter(given))}` is of a phase; say which with `phase`, prefill or decode")
+        return None
+    if kind not in ("prefill", "decode"):
+        raise unknown("phase", kind, ("prefill", "decode"))
+    other = "context" if kind == "prefill" else "prompt"
+    if other in given:
+        raise UserError(f"{kind} has no `{other}`; it takes `{'prompt' if kind == 'prefill' else 'context'}`")
+    if small := next((name for name, size in given.items() if size < 1), ""):
+        raise UserError(f"`{small}` {given[small]}: at least 1")
+    if kind == "prefill":
+        return prefill(batch or 1, prompt or PROMPT)
+    return decode(batch or 1, context or CONTEXT)
+
+
+def tokens_of(phase: Phase | None, tokens: int | None) -> int:
+    """That pass through each layer together, 1 where nothing says. Raises UserError where both do."""
+    if phase is None:
+        return 1 if tokens is None else tokens
+    if tokens is not None:
+        raise UserError(f"`tokens` follow from the {phase.name}, {phase.tokens:,} of them; leave one of both out")
+    return phase.tokens
+
+
+def checked_included(names: Sequence[str], phase: Phase | None) -> tuple[str, ...]:
+    """Raises UserError for what is none, and without a phase."""
+    for name in names:
+        if name not in INCLUDED:
+            raise unknown("operation to `include`", name, INCLUDED)
+    if names and phase is None:
+        raise UserError("`include` needs a `phase`, prefill or decode, as attention depends on its context")
+    return tuple(name for name in INCLUDED if name in names)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What else than layers a model runs in a phase: `roles` of INCLUDED."""
+
+    phase: Phase
+    roles: tuple[str, ...]
+
+    def rows(self, source: Source, targets: Sequence[Target]) -> Iterator[Row]:
+        """A row for each operation and target, in order. Raises UserError where the model is not known, and for targets
+        that run layers alone."""
+        if not source.header.model_config:
+            raise UserError("`include`: the masks come without the config of their model, so only its layers are known")
+        dense = decoder_of(source.header.model_config)
+        left = dense if source.folder is None else bundled(dense, MaskBundle.open(source.folder))
+        for target in targets:
+            runner, numbers = runner_of(target)
+            own = {operation.name: timed for operation, timed in self._timed(runner, left, numbers)}
+            for operation, before in self._timed(runner, dense, numbers):
+                row = {**self._facts(source, target, operation), "spec_sha256": runner.sha256}
+                yield {**row, **_figures(target, own.get(operation.name), before)}
+
+    def _timed(self, runner: Runner, decoder: Decoder, numbers: Numbers) -> Iterator[tuple[DecoderOperation, Timed]]:
+        known: dict[DecoderOperation, Timed] = {}
+        for operation in layout(decoder, runner.fusion):
+            if operation.role in self.roles:
+                alike = replace(operation, name=operation.role, block=-1)
+                if alike not in known:
+                    known[alike] = runner.time_of(operation, [self.phase], numbers)
+                yield operation, known[alike]
+
+    def _facts(self, source: Source, target: Target, operation: DecoderOperation) -> Row:
+        rows, cols, kept = _sizes(operation, self.phase)
+        return {
+            **header_facts(source.header), "layer": operation.name, "block": operation.block, "role": operation.role,
+            "out_features": rows, "in_features": cols, "nnz": kept, "sparsity": 0.0, "layer_pattern": DENSE,
+            "target": target.name, "settings": target.settings, "level": target.level, "source": target.source,
+            "tokens": self.phase.tokens, "layer_tokens": self.phase.tokens, "executions": 1.0,
+            "activation_density": 1.0, "feasible": True, "reason": "",
+        }  # fmt: skip
+
+
+def _sizes(operation: DecoderOperation, phase: Phase) -> tuple[int, int, int]:
+    """Outputs and inputs of a matrix; of attention heads x queries, keys, and pairs that see each other, of a
+    sequence."""
+    if isinstance(operation, Gemm):
+        sides = operation.out_features, operation.in_features
+        return *sides, sides[0] * sides[1]
+    assert isinstance(operation, CausalAttention | LatentAttention)
+    causal = operation.as_causal(phase) if isinstance(operation, LatentAttention) else operation
+    return causal.heads * phase.new, causal.keys(phase), causal.heads * causal.pairs(phase) // phase.batch
+
+
+def _figures(target: Target, own: Timed | None, before: Timed) -> dict[str, Any]:
+    """Of what was taken out, nothing but what it took before."""
+    us, dense_us = 0.0 if own is None else float(own.us[0]), float(before.us[0])
+    found: dict[str, Any] = {
+        "latency_us": us, "dense_latency_us": dense_us, "speedup": dense_us / us if us else None,
+        "mapping": before.assumed,
+    }  # fmt: skip
+    if clock := getattr(target, "clock_mhz", None):
+        found |= {"clock_mhz": clock, "cycles": math.ceil(us * clock), "dense_cycles": math.ceil(dense_us * clock)}
+    else:
+        found["kernel"] = before.kernel
+    if own is None:
+        return found
+    error = float(own.error_p90[0])
+    found |= {"bound": str(own.bound[0]), "extrapolated": str(own.extrapolated[0])}
+    found |= {} if math.isnan(error) else {"latency_error_p90": error}
+    if own.counts is not None:
+        counts = own.counts[0]
+        found["weight_bytes"] = round(counts.bytes_weight)
+        found["activation_bytes"] = round(counts.bytes_act + counts.bytes_kv)
+    return found
