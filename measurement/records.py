@@ -1,14 +1,17 @@
 """A record: what was measured on one GPU or CPU, with what it takes to believe it. One CSV or Parquet file.
 
-CSV: the first line is "# " and a JSON object, the header; then one line a case. Parquet (needs pyarrow): the same JSON
-in the file's metadata under "prunesim". The header holds `format`, `version`, `rows`, `sha256` of the table (so a cut
-or edited file shows), `environment` (environment.py), `model`, `layers` (name, role, block, shape and pattern of every
-linear the shapes stand for) and `conditions`. Times are raw: every sample is kept, in us, separated by spaces.
+CSV (also gzipped, .csv.gz): the first line is "# " and a JSON object, the header; then one line a case. Parquet (needs
+pyarrow): the same JSON in the file's metadata under "prunesim". The header holds `format`, `version`, `rows`, `sha256`
+of the table (so a cut or edited file shows), `source` ({}, or who published it: published.py), `environment`
+(environment.py, cpu/host.py), `model`, `layers` (name, role, block, shape and pattern of every linear the shapes stand
+for) and `conditions`. Times are raw: every sample is kept, in us, separated by spaces.
 """
 
+import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,7 @@ TEXTS = (
     "cold_samples_us",
     "warm_samples_us",
 )
+SITUATIONS = ("cold", "warm")
 WHOLE = ("out_features", "in_features", "tokens")
 TIMES = ("cold_us", "cold_p10_us", "cold_p90_us", "warm_us", "warm_p10_us", "warm_p90_us")
 FLOATS = ("density", "error", *TIMES, "sm_mhz", "power_w", "temperature_c", "load_average")
@@ -43,7 +47,7 @@ COLUMNS = (
 )  # fmt: skip
 KEY = ("out_features", "in_features", "tokens", "kernel", "dtype", "pattern", "density", "compiled")
 NOISY = "noisy: "  # how reasons begin of cases that a repeated command measures again
-HEADER_KEYS = ("format", "version", "rows", "sha256", "environment", "model", "layers", "conditions")
+HEADER_KEYS = ("format", "version", "rows", "sha256", "source", "environment", "model", "layers", "conditions")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,12 @@ class Record:
         """The GPU's name, or the CPU's."""
         environment = self.header["environment"]
         return str(environment.get("gpu") or environment["cpu"])
+
+    @property
+    def situations(self) -> tuple[str, ...]:
+        """Those that it has times of."""
+        ran = self.frame[self.frame["feasible"]]
+        return tuple(name for name in SITUATIONS if ran.empty or ran[f"{name}_us"].notna().any())
 
     @property
     def on_cpu(self) -> bool:
@@ -92,7 +102,7 @@ def write_record(path: Path, record: Record) -> None:
         "format": FORMAT,
         "version": VERSION,
         "rows": len(record.frame),
-        **{key: plain(record.header[key]) for key in ("environment", "model", "layers", "conditions")},
+        **{key: plain(record.header[key]) for key in ("source", "environment", "model", "layers", "conditions")},
     }
     header["sha256"] = _sealed(header, _digest(body))
     text = json.dumps(header, ensure_ascii=True, allow_nan=False)
@@ -104,8 +114,9 @@ def write_record(path: Path, record: Record) -> None:
         with replacing(path) as part:
             parquet.write_table(table, part)
     else:
+        content = f"# {text}\n{body}".encode()
         with replacing(path) as part:
-            part.write_text(f"# {text}\n{body}", encoding="utf-8", newline="\n")
+            part.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_record(path: Path) -> Record:
@@ -115,7 +126,7 @@ def read_record(path: Path) -> Record:
         raise UserError(f"no such record: {path}")
     try:
         text, table, digest = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
     header = _header(path, text)
     missing = [name for name in COLUMNS if name not in table]
@@ -129,7 +140,7 @@ def read_record(path: Path) -> Record:
         frame = to_frame(table.to_dict("records"))
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: a value is not of its column's type: {one_line(error)}") from None
-    _check_values(path, frame)
+    _check_values(path, frame, bool(header["source"]))
     if _sealed(header, digest or _digest(_csv(frame))) != header["sha256"]:
         raise UserError(f"{path}: header and rows are not as they were written; the file was edited, measure again")
     return Record(
@@ -152,7 +163,9 @@ def _csv(frame: pd.DataFrame) -> str:
 
 def _read_csv(path: Path) -> tuple[str, pd.DataFrame, str]:
     """(header, table, hash of the table's text)."""
-    first, _, body = path.read_text(encoding="utf-8").partition("\n")
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    first, _, body = text.partition("\n")
     if not first.startswith("# {"):
         raise UserError(f"{path}: not a record: the first line must be '# ' and a JSON header")
     try:
@@ -210,7 +223,9 @@ def _header(path: Path, text: str) -> dict[str, Any]:
     return header
 
 
-def _check_values(path: Path, frame: pd.DataFrame) -> None:
+def _check_values(path: Path, frame: pd.DataFrame, published: bool) -> None:
+    """Published times are of one situation, and of the middle alone."""
+
     def refuse(rows: Sequence[bool] | pd.Series, what: str) -> None:
         wrong = np.flatnonzero(np.asarray(rows))
         if len(wrong):
@@ -222,12 +237,13 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
         refuse(frame[column] < 1, f"has {column} below 1")
     refuse(~frame["density"].between(0, 1, inclusive="right"), "has a density outside 0..1")
     ran = frame["feasible"]
-    for column in TIMES:
+    there = [name for name in SITUATIONS if not published or frame[f"{name}_us"].notna().any()]
+    for column in TIMES if not published else [f"{name}_us" for name in there]:
         refuse(
             ran & ~(np.isfinite(frame[column]) & (frame[column] > 0)), f"ran, but its {column} is no positive number"
         )
     refuse(~ran & (frame["reason"] == ""), "did not run and gives no reason")
-    for situation in ("cold", "warm"):
+    for situation in there if not published else ():
         ordered = (frame[f"{situation}_p10_us"] <= frame[f"{situation}_us"]) & (
             frame[f"{situation}_us"] <= frame[f"{situation}_p90_us"]
         )

@@ -1,15 +1,15 @@
 """Result rows of a record: what was measured stands beside what is simulated and predicted. Needs no torch."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 from measurement.break_even import density_by_bytes, density_by_times
-from measurement.records import KEY, Record
+from measurement.layer_facts import density_of, drawn_kept, layer_facts, shape_alone, weight_bits
+from measurement.published import Source, source_of
+from measurement.records import KEY, SITUATIONS, Record
 from measurement.shapes import ANY
-from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.columns.column import Column
 from workloads.conditions import Conditions
@@ -17,16 +17,11 @@ from workloads.errors import UserError, unknown
 from workloads.facts import linear_facts
 from workloads.files import plain, sha256_of
 from workloads.operations import Linear, Operation
-from workloads.patterns import DENSE, WHOLE, kept_of_four
+from workloads.patterns import DENSE, WHOLE
 from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, other_kind
 
-SITUATIONS = ("cold", "warm")
 DENSITY_DIGITS = 2  # to which masks are told apart by what they keep
-WEIGHT_BITS = {
-    "int8": 8, "int8-24": 8, "fp8": 8, "fp8-24": 8, "int4": 4, "int8-x86": 8, "int8-onednn": 8, "int8-weights": 8,
-    "int4-weights": 4, "csr": 32, "bsr": 32,
-}  # fmt: skip
 NOTES = (
     "Measured: the multiplication with operands that are ready; padding of tokens, quantizing of inputs and scaling of "
     "integer results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; "
@@ -69,7 +64,6 @@ class RecordTarget:
     record: Record
     situation: str
 
-    source = "measured"
     level = "kernel"
     executes: ClassVar[tuple[type[Operation], ...]] = (Linear,)
     table = MEASURED_COLUMNS
@@ -78,6 +72,21 @@ class RecordTarget:
     def __post_init__(self) -> None:
         if self.situation not in SITUATIONS:
             raise unknown("`l2`", self.situation, SITUATIONS)
+
+    @cached_property
+    def published(self) -> Source | None:
+        """Who published it, None of a record of `measure`."""
+        return source_of(self.record)
+
+    @property
+    def source(self) -> str:
+        return "published" if self.published else "measured"
+
+    @cached_property
+    def timed(self) -> str:
+        """The situation that is meant; that of a published record, which has one, where it has not the other."""
+        there = self.record.situations
+        return self.situation if self.situation in there or not self.published else there[0]
 
     @property
     def name(self) -> str:
@@ -89,11 +98,11 @@ class RecordTarget:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return CPU_NOTES if self.record.on_cpu else NOTES
+        return () if self.published else CPU_NOTES if self.record.on_cpu else NOTES
 
     @property
     def settings(self) -> str:
-        return f"l2={self.situation}"
+        return f"l2={self.timed}"
 
     @cached_property
     def sha256(self) -> str:
@@ -111,19 +120,26 @@ class RecordTarget:
             found.setdefault((case["out_features"], case["in_features"]), []).append(case)  # type: ignore[arg-type]
         return found
 
+    @property
+    def every_case(self) -> list[Case]:
+        return [case for cases in self.cases.values() for case in cases]
+
     @cached_property
     def dense_us(self) -> dict[tuple[Any, ...], float]:
         """Times of the dense kernel, by what its case has in common with others."""
-        every = (case for cases in self.cases.values() for case in cases)
-        return {self._problem(case): self._us(case) for case in every if case["kernel"] == "dense" and case["feasible"]}
+        return {
+            self._problem(case): self.us(case)
+            for case in self.every_case
+            if case["kernel"] == "dense" and case["feasible"]
+        }
 
     @cached_property
     def passed(self) -> dict[tuple[Any, ...], str]:
         """Break-even densities, by kernel and what its cases have in common but for the mask."""
         points: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
-        for case in (case for cases in self.cases.values() for case in cases):
+        for case in self.every_case:
             if case["feasible"] and case["pattern"] != DENSE:
-                points.setdefault((case["kernel"], *self._problem(case)), []).append((case["density"], self._us(case)))
+                points.setdefault((case["kernel"], *self._problem(case)), []).append((case["density"], self.us(case)))
         return {
             key: density_by_times(some, self.dense_us[key[1:]])
             for key, some in points.items()
@@ -135,16 +151,18 @@ class RecordTarget:
         return [case for case in self.cases.get((rows, cols), []) if self._is_of(case, pattern, density)]
 
     def _is_of(self, case: Case, pattern: str, density: float) -> bool:
-        if not self.record.on_cpu:
-            return case["pattern"] == pattern
-        masked = case["pattern"] == pattern and case["density"] == round(density, DENSITY_DIGITS)
-        return pattern == ANY or case["pattern"] == DENSE or masked
+        masked = case["pattern"] == pattern and case["density"] in (1.0, round(density, DENSITY_DIGITS))
+        return masked or pattern == ANY or (self.record.on_cpu and case["pattern"] == DENSE)
 
-    def _us(self, case: Case) -> float:
-        """The median, or on a CPU the least of the samples."""
+    def us(self, case: Case) -> float:
+        """The median, or on a CPU the least of the samples; of a case that ran."""
         if self.record.on_cpu:
-            return min(map(float, case[f"{self.situation}_samples_us"].split()))
-        return float(case[f"{self.situation}_us"])
+            return min(map(float, case[f"{self.timed}_samples_us"].split()))
+        return float(case[f"{self.timed}_us"])
+
+    def speedup(self, case: Case) -> float | None:
+        dense_us = self.dense_us.get(self._problem(case))
+        return dense_us / self.us(case) if dense_us and case["feasible"] else None
 
     def _problem(self, case: Case) -> tuple[Any, ...]:
         """What cases of other kernels share: on a GPU each mask has a dense case of its own."""
@@ -186,18 +204,38 @@ class RecordTarget:
         for layer in self.record.header["layers"]:
             shape, unpruned = (layer.get("out_features", 0), layer.get("in_features", 0)), layer.get("unpruned")
             baselines |= {tuple(unpruned)} if unpruned else set()
-            for case in self.of_layer(*shape, layer.get("pattern", ""), density_of(layer)):
-                seen.add(id(case))
-                rows.append({**_facts(layer, case), **self._figures(case, unpruned)})
+            found = self.of_layer(*shape, layer.get("pattern", ""), density_of(layer))
+            seen |= {id(case) for case in found}
+            rows += self.layer_rows(layer, found)
         for shape, cases in self.cases.items():
             for case in (case for case in cases if id(case) not in seen and shape not in baselines):
-                rows.append({**_facts(shape_alone("shapes", case["pattern"], *shape), case), **self._figures(case)})
+                rows += self.layer_rows(shape_alone("shapes", case["pattern"], *shape, nnz=drawn_kept(case)), [case])
         return rows
+
+    def layer_rows(self, layer: dict[str, Any], cases: Sequence[Case]) -> list[Row]:
+        """Of a layer of a record's header, by each case."""
+        return [{**layer_facts(layer, case), **self._figures(case, layer.get("unpruned"))} for case in cases]
+
+    def missing_row(self, layer: dict[str, Any], tokens: int, dtype: str, reason: str) -> Row:
+        """Of a layer that was not measured."""
+        none = {"out_features": layer["out_features"], "in_features": layer["in_features"], "density": 1.0}
+        anything = layer["pattern"] == ANY and self.every_case
+        facts = layer_facts(layer, {**none, "pattern": self.every_case[0]["pattern"] if anything else layer["pattern"]})
+        return {
+            **facts, **self._whose(), "tokens": tokens, "activation_density": 1.0,
+            "settings": f"dtype={dtype} {self.settings}{self._named()}", "feasible": False, "reason": reason,
+        }  # fmt: skip
+
+    def _whose(self) -> Row:
+        return {"target": self.name, "level": self.level, "source": self.source, "spec_sha256": self.sha256}
+
+    def _named(self) -> str:
+        return f" published={self.published.name}" if self.published else ""
 
     def _figures(self, case: Case, unpruned: Sequence[int] | None = None) -> Row:
         """`unpruned`: the shape before rows and columns were taken out, whose dense time then is the baseline."""
         feasible, dense_us = case["feasible"], self.dense_us.get(self._problem(case))
-        latency_us = self._us(case) if feasible else None
+        latency_us = self.us(case) if feasible else None
         variant, reason, on_cpu = case["variant"], case["reason"], self.record.on_cpu
         if case["pattern"] in WHOLE and not feasible and dense_us and not on_cpu:  # the dense kernel runs it
             variant = "left dense, the dense kernel" if case["pattern"] == DENSE else "without zeros, the dense kernel"
@@ -205,85 +243,33 @@ class RecordTarget:
         if unpruned:
             whole = {**case, "out_features": unpruned[0], "in_features": unpruned[1], "pattern": DENSE, "density": 1.0}
             dense_us = self.dense_us.get(self._problem(whole))
-        settings = f"kernel={case['kernel']} dtype={case['dtype']} l2={self.situation}"
+        settings = f"kernel={case['kernel']} dtype={case['dtype']} l2={self.timed}{self._named()}"
         settings += f" threads={self.record.header['environment'].get('threads', 1)}" if on_cpu else ""
         return {
             **(self._on_cpu(case) if on_cpu else {}),
-            "target": self.name,
+            **self._whose(),
             "settings": settings + (f" compile={case['compiled']}" if case["compiled"] else ""),
-            "level": self.level,
-            "source": self.source,
             "tokens": case["tokens"],
             "activation_density": 1.0,
-            "weight_bits": WEIGHT_BITS.get(
-                case["kernel"], 32 if case["dtype"] == "fp32" and case["kernel"] != "bf16" else 16
-            ),
+            "weight_bits": weight_bits(case),
             "latency_us": latency_us,
             "dense_latency_us": dense_us,
             "speedup": dense_us / latency_us if latency_us and dense_us else None,
             "kernel": case["kernel"],
-            "mapping": variant,
+            "mapping": self.published.said if self.published else variant,
             "clock_mhz": case["sm_mhz"],
             "feasible": feasible,
             "reason": reason,
-            "spec_sha256": self.sha256,
         }
 
     def _on_cpu(self, case: Case) -> Row:
         kernel, dtype = case["kernel"], case["dtype"]
-        times = [float(time) for time in case[f"{self.situation}_samples_us"].split()]
+        times = [float(time) for time in case[f"{self.timed}_samples_us"].split()]
         return {
-            "spread": case[f"{self.situation}_us"] / min(times) if times else None,
+            "spread": case[f"{self.timed}_us"] / min(times) if times else None,
             "bytes_break_even": density_by_bytes(kernel, case["out_features"], case["in_features"], dtype),
             "measured_break_even": self.passed.get((kernel, *self._problem(case)), ""),
         }
-
-
-def density_of(layer: dict[str, Any]) -> float:
-    """The share kept of a layer in a record's header; 1 where it is not known."""
-    nnz = layer.get("nnz")
-    return 1.0 if nnz is None else float(nnz) / (layer["out_features"] * layer["in_features"])
-
-
-def shape_alone(
-    model: str, pattern: str, rows: int, cols: int, name: str = "", role: str = "other", block: int = -1
-) -> Row:
-    """A layer as a record's header keeps it, of which no more than the shape and the pattern are known."""
-    kept = kept_of_four(pattern)
-    return {
-        "name": name or f"{rows}x{cols}", "role": role, "block": block, "out_features": rows, "in_features": cols,
-        "pattern": pattern, "nnz": rows * cols * kept // 4 if kept else None, "mask_sha256": "", "model": model,
-        "method": "generated", "target_sparsity": None, "seed": 0,
-    }  # fmt: skip
-
-
-def _facts(layer: dict[str, Any], case: Case) -> Row:
-    """The columns of linear_facts, of a layer in a record's header."""
-    rows, cols, nnz = case["out_features"], case["in_features"], layer.get("nnz")
-    own, asked = layer.get("pattern", case["pattern"]), layer.get("target_sparsity")
-    pattern, unpruned = layer.get("run_pattern", own), layer.get("unpruned")
-    if layer.get("pattern") == ANY:  # of each kernel's own mask
-        pattern, nnz = case["pattern"], round(case["density"] * rows * cols)
-        asked = 1 - case["density"] if pattern != DENSE else None
-    return {
-        "model": layer.get("model", ""),
-        "method": layer.get("method", ""),
-        "pattern": pattern,
-        "layer_pattern": own if "run_pattern" in layer else "",
-        "target_sparsity": asked,
-        "layer": layer.get("name", ""),
-        "block": layer.get("block", -1),
-        "role": layer.get("role", "other"),
-        "out_features": rows,
-        "in_features": cols,
-        "unpruned_out_features": unpruned[0] if unpruned else None,
-        "unpruned_in_features": unpruned[1] if unpruned else None,
-        "nnz": nnz,
-        "sparsity": None if nnz is None else 1 - nnz / math.prod(unpruned or (rows, cols)),
-        "mask_sha256": layer.get("mask_sha256", ""),
-        "seed": layer.get("seed"),
-        "tool_version": __version__,
-    }
 
 
 def _mask_of(linear: Linear) -> tuple[int, int, str, float]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.checking import check_bundle, check_laws, is_bundle
+from studies.records import check_record, is_record
 from validation.conformance.laws import Result
 
 
@@ -19,11 +20,13 @@ class Checked(list[Result]):
 
 
 def check(what: Any) -> Checked:
-    """`what`: an accelerator or a pruning method, as a class, an object or a name (`my_chip.py:MyChip`), or a bundle's
-    folder.
+    """`what`: an accelerator or a pruning method, as a class, an object or a name (`my_chip.py:MyChip`), a bundle's
+    folder, or a record of times.
 
-    Raises UserError for a bundle that is damaged, and for what has no laws.
+    Raises UserError for a bundle or a record that is damaged, and for what has no laws.
     """
+    if is_record(what):
+        return Checked([Result("integrity", "passed", check_record(what))])
     if is_bundle(what):
         return Checked([Result("integrity", "passed", check_bundle(what))])
     return Checked(check_laws(str(what) if isinstance(what, Path) else what))

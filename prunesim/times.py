@@ -146,12 +146,6 @@ def measure(
     left empty is as usual on the device, as `prunesim measure --help` has it.
     """
     from measurement.rows import MEASURED_COLUMNS
-    from studies import measure as glue
-
-    if replay is not None:
-        return Rows(glue.replay(Path(replay), l2), MEASURED_COLUMNS)
-    if out is None:
-        raise UserError("measure: give `out`, the folder of the record; or `replay`, a record")
     from studies.measuring import Wanted
 
     bundle = masks.folder if isinstance(masks, MaskBundle) else Path(masks) if masks is not None else None
@@ -159,6 +153,10 @@ def measure(
         bundle, str(model) if model is not None else None, [_joined(shape) for shape in shapes], on, _joined(kernels),
         dtype, _joined(tokens), pattern, runs, seed, compile, _joined(density), threads, spread,
     )  # fmt: skip
+    if replay is not None:
+        return Rows(wanted.replayed(str(replay), l2), MEASURED_COLUMNS)
+    if out is None:
+        raise UserError("measure: give `out`, the folder of the record; or `replay`, a record")
     return Rows(wanted.measured(l2, Path(out), ProgressLine(terminal_only=True)), MEASURED_COLUMNS)
 
 

@@ -13,6 +13,7 @@ def kind_of(name: str) -> str:
     """Which list of `ls` a name is of, or "attention"; what a file holds says so itself. Raises UserError for a name of
     nothing."""
     from checkpoints.catalog import catalog_names
+    from measurement import published
     from simulator.accelerators import ACCELERATORS
     from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
     from simulator.gpu import GPUS
@@ -28,6 +29,7 @@ def kind_of(name: str) -> str:
         "gpus": GPUS,
         "attention": ATTENTION_MODELS,
         "models": catalog_names(),
+        "records": published.names(),
     }
     for kind, names in machines.items():
         if name in names or name in installed(kind):

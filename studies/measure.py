@@ -11,8 +11,11 @@ import pandas as pd
 
 from checkpoints.catalog import resolve_config
 from checkpoints.catalog_layers import linears_of
+from measurement.layer_facts import density_of, shape_alone
+from measurement.lookup import rows_for
+from measurement.published import open_record
 from measurement.records import KEY, NOISY, Record, read_record, to_frame, write_record
-from measurement.rows import DENSITY_DIGITS, RecordTarget, density_of, shape_alone
+from measurement.rows import DENSITY_DIGITS, RecordTarget
 from measurement.shapes import ANY, Shape
 from studies.progress import ProgressLine
 from workloads.bundle import MaskBundle
@@ -43,6 +46,10 @@ class MeasurementJob:
     model: str
     layers: list[dict[str, Any]]
     shapes: list[tuple[Shape, list[int]]]
+
+    def layers_with_tokens(self) -> list[tuple[dict[str, Any], Sequence[int]]]:
+        tokens = {(shape.out_features, shape.in_features): some for shape, some in self.shapes}
+        return [(layer, tokens[layer["out_features"], layer["in_features"]]) for layer in self.layers]
 
 
 def open_job(
@@ -77,9 +84,7 @@ def open_job(
     if kept_of_four(pattern) is None and pattern not in ("unstructured", ANY):
         raise UserError(f"`pattern` {pattern!r}: {NOT_24}")
     if model is not None:
-        model_id, config = resolve_config(model)
-        found = linears_of(config)
-        layers = [shape_alone(model_id, pattern, *layer.shape, layer.name, layer.role, layer.block) for layer in found]
+        model_id, layers = layers_of_model(model, pattern)
         return _job(model_id, layers, whole_list(tokens, "`tokens`"), densities)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for text in shapes:
@@ -142,7 +147,13 @@ def extend_record(
     Raises UserError when the file was made on another machine or with other versions.
     """
     old = read_record(path) if path.exists() else None
-    header = {"environment": environment, "model": job.model, "layers": job.layers, "conditions": conditions}
+    header = {
+        "source": {},
+        "environment": environment,
+        "model": job.model,
+        "layers": job.layers,
+        "conditions": conditions,
+    }
     if old is not None:
         check_same(path, old.header["environment"], environment)
         known = [(layer.get("model"), layer.get("name")) for layer in old.header["layers"]]
@@ -233,9 +244,31 @@ def check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
             )
 
 
-def replay(path: Path, situation: str) -> pd.DataFrame:
-    """Result rows of a record file: every layer at every token count by every kernel."""
-    return rows_of(read_record(path), situation)
+def replay(record: str | Path, situation: str, dtype: str = "") -> pd.DataFrame:
+    """Result rows of a record, a file or the name of one that ships: every layer at every token count by every
+    kernel."""
+    frame = rows_of(open_record(record), situation)
+    return (
+        frame[frame["settings"].str.contains(f"dtype={dtype} ", regex=False)].reset_index(drop=True) if dtype else frame
+    )
+
+
+def layers_of_model(model: str, pattern: str) -> tuple[str, list[dict[str, Any]]]:
+    """(its id, its linears with a pattern on them) of whatever checkpoints/catalog.py takes for a model. Raises
+    UserError."""
+    model_id, config = resolve_config(model)
+    found = linears_of(config)
+    return model_id, [
+        shape_alone(model_id, pattern, *layer.shape, layer.name, layer.role, layer.block) for layer in found
+    ]
+
+
+def replay_for(
+    record: str | Path, situation: str, layers: Sequence[tuple[dict[str, Any], Sequence[int]]], dtype: str = ""
+) -> pd.DataFrame:
+    """What a record has of these layers, each at its token counts (measurement/lookup.py)."""
+    target = RecordTarget(open_record(record), situation)
+    return result_frame(rows_for(target, layers, dtype), extra=target.columns)
 
 
 def write_end_to_end(path: Path, environment: dict[str, Any], model: str, rows: Iterable[dict[str, Any]]) -> None:

@@ -67,6 +67,19 @@ class Wanted:
         """Result rows; the record in `out` grows. Raises UserError, before anything is timed where it can."""
         return self._on_cpu(situation, out, progress) if self.on == "cpu" else self._on_gpu(situation, out, progress)
 
+    def replayed(self, record: str | Path, situation: str) -> pd.DataFrame:
+        """What a record, a file or one that ships, has of it: every layer, and where one was not measured what is
+        nearest; without bundle, model and shapes all of the record. Raises UserError."""
+        if self.bundle is None and self.model is None and not self.shapes:
+            if self.tokens or self.pattern:
+                raise UserError("`tokens` and `pattern` are of a bundle, `model` or `shapes`; give one of them too")
+            return glue.replay(record, situation, self.dtype)
+        job = glue.open_job(self.bundle, self.model, self.shapes, self.pattern or ANY, self.tokens or "1", [1.0])
+        layers = job.layers_with_tokens()
+        if not self.tokens and not self.shapes:
+            layers = [(layer, ()) for layer, _ in layers]  # those of the record
+        return glue.replay_for(record, situation, layers, self.dtype)
+
     def _on_gpu(self, situation: str, out: Path, progress: ProgressLine) -> pd.DataFrame:
         usual = self.usual
         if self.density or self.threads != 1 or self.spread != SPREAD:

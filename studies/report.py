@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from measurement.rows import CPU_NOTES
 from measurement.rows import NOTES as MEASURED_NOTES
 from simulator.accelerators.vitcod.attention.target import TOTAL
 from simulator.energy import sources
@@ -188,6 +189,7 @@ def unmasked_notes(rows: pd.DataFrame) -> list[str]:
     predicted, notes = rows[rows["source"] == "predicted"], []
     if (predicted["mask_sha256"].fillna("") == "").any():
         notes.append("Masks: none needed, none generated where GPUs alone are asked for generated 2:4 masks.")
-    if (rows["source"] == "measured").any():
-        notes += MEASURED_NOTES
+    measured = rows[rows["source"] == "measured"]
+    on_cpu = measured["settings"].str.contains(r"(?:^|\s)threads=")
+    notes += (MEASURED_NOTES if (~on_cpu).any() else ()) + (CPU_NOTES if on_cpu.any() else ())
     return notes

@@ -60,10 +60,15 @@ class StudyAccelerator:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A record of `prunesim measure`, beside the study file; `l2` says which of its times are meant: cold or warm."""
+    """A record of `prunesim measure`, beside the study file, or the name of one that ships; `l2` says which of its
+    times are meant: cold or warm. `models` are names of those whose layers are looked up in it, at these `tokens` (all
+    of the record unless given), instead of all that it has; `dtype` of the dense layer, all unless given."""
 
     record: str
     l2: str = "cold"
+    models: Several[str] = ()
+    tokens: Several[int] = ()
+    dtype: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,12 @@ def read_study(path: Path) -> Study:
         for name in accelerator.models or ():
             if name not in names:
                 raise UserError(f"{path}: {accelerator.name}: {unknown('model', name, names)}")
+    for record in content.measured:
+        for name in record.models:
+            if name not in names:
+                raise UserError(f"{path}: {record.record}: {unknown('model', name, names)}")
+        if record.tokens and not record.models:
+            raise UserError(f"{path}: {record.record}: `tokens` are those of `models`; give them too")
     for number, method in enumerate(content.methods):
         for name in method.models or ():
             if name not in names:

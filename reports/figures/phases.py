@@ -75,7 +75,7 @@ def _bars(rows: pd.DataFrame) -> list[Bar]:
         dtype = type_of(key["settings"])
         missing = float("nan") if whole["infeasible_layers"] else 1.0
         own, dense = missing * whole["latency_us"], missing * whole["dense_latency_us"]
-        if key["source"] == "measured":
+        if key["source"] == "measured" or kernel:
             name = kernel if kernel in QUANTIZED else f"{kernel} {dtype}"
             if kernel in MASKED and pd.notna(key["target_sparsity"]):
                 name += f", {1 - key['target_sparsity']:.0%} kept"

@@ -13,7 +13,7 @@ GEMM = ["target", "dtype", "tokens", "out_features", "in_features"]
 GIVEN, PREDICTED, ERROR = "given", "predicted", "error (%)"  # groups of columns
 TIMES = ("dense_us", "sparse24_us", "speedup")
 ERRORS = {"dense_us": "dense_error", "sparse24_us": "sparse24_error", "speedup": "speedup_error"}
-MASKED = ("csr", "bsr", "smaller")  # measured kernels that are neither dense nor 2:4
+MASKED = ("csr", "bsr", "smaller", "macko")  # measured kernels that are neither dense nor 2:4
 # What CUDA calls the cards that have a preset.
 CARDS = (
     (r"A100.*80GB.*PCIe", "a100-pcie"), (r"A100-SXM.*80GB", "a100-sxm"), (r"\bH100 PCIe", "h100-pcie"),
@@ -37,7 +37,7 @@ def gemm_times(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows: checked; only feasible ones of level "kernel" count.
     """
-    masked = (rows["source"] == "measured") & rows["kernel"].isin(MASKED)
+    masked = rows["source"].isin(("measured", "published")) & rows["kernel"].isin(MASKED)
     shared = (
         masked | (rows["executions"].fillna(1) != 1) | (rows["layer_tokens"].fillna(rows["tokens"]) != rows["tokens"])
     )
@@ -66,11 +66,11 @@ def _line(row: dict) -> dict:
         also = others(settings, "dtype")
         line |= {"dense_us": dense, "sparse24_us": own if sparse else nan, "reference": f"predicted {also}".strip()}
         line["error_p90"] = row["latency_error_p90"] if sparse else nan
-    elif source == "measured":
+    elif source == "measured" or row["kernel"]:
         also = others(settings, "kernel", "dtype")
         line |= {"dense_us": nan, "sparse24_us": nan}
         line["sparse24_us" if is_24(row["kernel"]) else "dense_us"] = own
-        line["reference"] = f"measured on {row['target']} {also}".strip()
+        line["reference"] = f"{source} on {row['target']} {also}".strip()
     else:
         given = nan if not (pd.isna(own) or pd.isna(dense)) else row["speedup"]
         line |= {"dense_us": dense, "sparse24_us": own, "speedup": given}

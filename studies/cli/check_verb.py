@@ -28,7 +28,8 @@ def check(
     Parameters
     ----------
     what
-        A mask bundle (every hash, count and pattern), an accelerator or a pruning method: one of ours (prunesim ls), of
+        A mask bundle (every hash, count and pattern), a record of times (a file or one that ships; how the predictions
+        of its GPU compare), an accelerator or a pruning method: one of ours (prunesim ls), of
         an installed package, file.py:Name, or a machine file such as my_chip.toml.
     all_
         Instead, compare every model of prunesim with its twin, closed forms, other programs and published figures, and
@@ -50,8 +51,11 @@ def check(
     if not what:
         raise UserError("say what to check: a bundle, an accelerator or a pruning method, such as my_chip.py:MyChip")
     from studies.checking import check_bundle, is_bundle
+    from studies.records import check_record, is_record
 
-    if is_bundle(what):
+    if is_record(what):
+        print(check_record(what))
+    elif is_bundle(what):
         print(check_bundle(what))
     else:
         print_laws(what)

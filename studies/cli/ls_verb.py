@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from simulator.gpu import GpuSpec
 
 
-KINDS = ("accelerators", "gpus", "methods", "quantizers", "allocations", "models")
+KINDS = ("accelerators", "gpus", "records", "methods", "quantizers", "allocations", "models")
 
 
 def ls(kind: str = "", /) -> None:
@@ -17,7 +17,8 @@ def ls(kind: str = "", /) -> None:
     Parameters
     ----------
     kind
-        accelerators, gpus, methods, quantizers, allocations or models; all of them unless given.
+        accelerators, gpus, records (measured times that ship), methods, quantizers, allocations or models; all of them
+        unless given.
     """
     for number, name in enumerate([kind] if kind else KINDS):
         if not kind:
@@ -54,6 +55,11 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
         from simulator.gpu import GPUS, load_gpu
 
         lines = [(name, gpu_line(load_gpu(name))) for name in GPUS]
+    elif kind == "records":
+        from measurement.published import names
+        from studies.records import summary
+
+        lines = [(name, summary(name)) for name in names()]
     elif kind == "methods":
         from pruning.methods import METHODS
 

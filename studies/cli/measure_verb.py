@@ -33,7 +33,7 @@ def measure(
     batch: Whole = 1,
     seq: Whole = 2048,
     seed: Whole = 0,
-    replay: Path | None = None,
+    replay: str | None = None,
     out: Path | None = None,
     format: str = "table",
 ) -> None:
@@ -89,7 +89,8 @@ def measure(
     seed
         Draws the operands.
     replay
-        Read this record instead of measuring; needs no GPU.
+        Read this record instead of measuring: a file, or one that ships (prunesim ls records). With BUNDLE, --model or
+        --shapes what it has of these layers, and of those that were not measured the nearest, marked as such.
     out
         Folder of record.csv, rows.csv (for prunesim report) and end-to-end.json.
     format
@@ -103,12 +104,16 @@ def measure(
     if l2 not in SITUATIONS:
         raise unknown("`l2`", l2, SITUATIONS)
     if replay is not None:
-        if bundle is not None or model is not None or shapes or out is not None or end_to_end:
-            raise UserError("--replay FILE reads a record and takes only --l2 and --format beside it")
-        emit(glue.replay(replay, l2), format, None, MEASURED_COLUMNS)
+        if out is not None or end_to_end or kernels or on != "cuda":
+            raise UserError(
+                "--replay RECORD measures nothing: it takes BUNDLE, --model or --shapes, --tokens, --pattern, --dtype, "
+                "--l2 and --format beside it"
+            )
+        wanted = Wanted(bundle, model, shapes or (), dtype=dtype, tokens=tokens, pattern=pattern)
+        emit(wanted.replayed(replay, l2), format, None, MEASURED_COLUMNS)
         return
     if out is None:
-        raise UserError("measure: give --out DIR, the folder of the record; or --replay FILE")
+        raise UserError("measure: give --out DIR, the folder of the record; or --replay RECORD")
     if end_to_end:
         if model is None:
             raise UserError("--end-to-end needs --model CONFIG")

@@ -16,7 +16,8 @@ if typing.TYPE_CHECKING:
 
 def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its
-    config), or energy (the constants of energy and area, with their sources). Without a name: what there is, as `ls`.
+    config), a record that ships (who measured what, and how predictions compare), or energy (the constants of energy
+    and area, with their sources). Without a name: what there is, as `ls`.
 
     Parameters
     ----------
@@ -42,6 +43,10 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
         print(toml_of(name), end="")
     elif kind in ("accelerators", "gpus", "attention"):
         show_machine(name, kind)
+    elif kind == "records":
+        from studies.records import described
+
+        print(described(name))
     elif kind == "models":
         from checkpoints.catalog import catalog_config
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from simulator.accelerators.vitcod.attention import AttentionMasks
 from studies.entries import check_method, check_place, needs_calibration, targets_of
 from studies.masks import check_model, model_layers
-from studies.measure import replay
 from studies.method_entry import GENERATED, StudyMethod
 from studies.names import described
+from studies.records import study_rows
 from studies.running.plan import Plan
 from studies.running.rows_tasks import routing_of
 from studies.study import StudyModel
@@ -26,7 +26,7 @@ def check_study(plan: Plan) -> None:
             except UserError as error:
                 raise UserError(f"{study.path}: {on.name}: {error}") from None
     for record in study.file.measured:
-        replay(study.beside(record.record), record.l2)
+        study_rows(study, record)
     for method in study.methods:
         try:
             check_method(method)

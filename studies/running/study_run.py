@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from studies.gaps import check_any_ran
-from studies.measure import replay
 from studies.names import absent_text, target_text
 from studies.progress import ProgressLine
 from studies.published import published_rows, spmm_table, unmatched_notes
+from studies.records import study_rows
 from studies.report import columns_for, constants_for, notes_for
 from studies.running.backends import opened
 from studies.running.checks import check_study
@@ -71,7 +71,7 @@ class StudyRun:
                 rows.append(frame)
                 if task.accelerator.published and len(beside := published_rows(frame)):
                     rows[-1] = pd.concat([frame, beside], ignore_index=True)
-        rows += [replay(self.study.beside(record.record), record.l2) for record in self.study.file.measured]
+        rows += [study_rows(self.study, record) for record in self.study.file.measured]
         return joined(rows), joined(quality)
 
     def _leave_out(self, results: Results) -> None:

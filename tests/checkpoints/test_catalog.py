@@ -12,7 +12,7 @@ from workloads.errors import UserError
 
 NAMES = {
     "llama-7b", "llama-13b", "llama-30b", "llama-65b", "llama-2-7b", "llama-2-13b", "llama-2-70b",
-    "llama-3-8b", "llama-3-70b", "opt-175b", "qwen2.5-7b",
+    "llama-3-8b", "llama-3-70b", "llama-3.2-1b", "llama-3.2-3b", "opt-175b", "qwen2.5-7b",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def _closed_form(config: dict) -> int:
     kv = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
     biases = hidden + 2 * kv if config["model_type"] == "qwen2" else 0
     block = 2 * hidden * hidden + 2 * hidden * kv + biases + 3 * hidden * config["intermediate_size"] + 2 * hidden
-    return layers * block + 2 * vocab * hidden + hidden
+    return layers * block + (1 if config["tie_word_embeddings"] else 2) * vocab * hidden + hidden
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,8 @@ def _closed_form(config: dict) -> int:
         ("llama-2-70b", 68_976_648_192),
         ("llama-3-8b", 8_030_261_248),
         ("llama-3-70b", 70_553_706_496),
+        ("llama-3.2-1b", 1_235_814_400),
+        ("llama-3.2-3b", 3_212_749_824),
         ("opt-175b", 174_604_468_224),
         ("qwen2.5-7b", 7_615_616_512),
     ],

@@ -243,7 +243,12 @@ def extended(path, job, kernels, clock) -> Record:
 
 
 def record_of(rows, layers, **environment) -> Record:
-    header = {"environment": {"cpu": "Pretend CPU", "threads": 2, **environment}, "model": "toy", "layers": layers}
+    header = {
+        "source": {},
+        "environment": {"cpu": "Pretend CPU", "threads": 2, **environment},
+        "model": "toy",
+        "layers": layers,
+    }
     return Record({**header, "conditions": {"rounds": 5}}, to_frame(rows))
 
 

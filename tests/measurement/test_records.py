@@ -34,7 +34,7 @@ def example() -> Record:
         "cusparselt": 702,
         "copy_gbps": float("nan"),
     }
-    header = {"environment": environment, "model": "toy", "layers": LAYERS, "conditions": {"runs": 50}}
+    header = {"source": {}, "environment": environment, "model": "toy", "layers": LAYERS, "conditions": {"runs": 50}}
     return Record(header, to_frame([row for some in rows for row in some]))
 
 

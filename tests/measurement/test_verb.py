@@ -72,7 +72,7 @@ def test_without_a_gpu_one_line_says_so(capsys, tmp_path, arguments):
         (("--out", "o", "--end-to-end", "block"), "--model"),
         (("--model", "llama-2-7b", "--out", "o", "--end-to-end", "head"), "block, model"),
         (("--replay", "no.csv"), "no such record"),
-        (("--replay", "no.csv", "--model", "llama-2-7b"), "--replay FILE"),
+        (("--replay", "no.csv", "--out", "o"), "--replay RECORD"),
         (("--model", "llama-2-7b", "--out", "o", "--format", "xml"), "json"),
     ],
 )

@@ -14,7 +14,8 @@ from workloads.phases import decode, generate, prefill
 PUBLISHED = {  # parameters of the models' cards and weight files, as tests/checkpoints/test_catalog.py has them
     "llama-7b": 6_738_415_616, "llama-13b": 13_015_864_320, "llama-30b": 32_528_943_616, "llama-65b": 65_285_660_672,
     "llama-2-7b": 6_738_415_616, "llama-2-13b": 13_015_864_320, "llama-2-70b": 68_976_648_192,
-    "llama-3-8b": 8_030_261_248, "llama-3-70b": 70_553_706_496, "opt-175b": 174_604_468_224,
+    "llama-3-8b": 8_030_261_248, "llama-3-70b": 70_553_706_496,
+    "llama-3.2-1b": 1_235_814_400, "llama-3.2-3b": 3_212_749_824, "opt-175b": 174_604_468_224,
     "qwen2.5-7b": 7_615_616_512,
 }  # fmt: skip
 

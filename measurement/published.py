@@ -1,0 +1,55 @@
+"""Records of others that ship with the package: times that publications give, each with who measured it, under which
+licence, and how. Needs no torch.
+
+The files of measurement/published/ are made by benchmarks/published_records.py; NOTICE holds the licences. A record
+that was published has a `source` in its header, and times of one situation, without samples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measurement.records import Record, read_record
+from workloads.errors import UserError, unknown
+
+FOLDER = Path(__file__).parent / "published"
+ENDING = ".csv.gz"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who measured, where it is published, under which licence, and under which conditions."""
+
+    name: str
+    citation: str
+    licence: str
+    conditions: str
+
+    @property
+    def said(self) -> str:
+        return f"{self.citation} ({self.licence}): {self.conditions}"
+
+
+def names() -> list[str]:
+    """Of the records that ship, such as "slidesparse-a100-pcie"."""
+    return sorted(path.name.removesuffix(ENDING) for path in FOLDER.glob(f"*{ENDING}"))
+
+
+def open_record(text: str | Path) -> Record:
+    """Of a file, or of a name of those that ship. Raises UserError."""
+    path = Path(text)
+    if str(text) in names() and not path.exists():
+        return read_record(FOLDER / f"{text}{ENDING}")
+    if not path.suffix and len(path.parts) == 1 and not path.exists():
+        raise unknown("record", str(text), names())
+    return read_record(path)
+
+
+def source_of(record: Record) -> Source | None:
+    """None of a record that `measure` made. Raises UserError for one that says something else."""
+    said: Any = record.header["source"]
+    if not said:
+        return None
+    try:
+        return Source(**said)
+    except TypeError:
+        raise UserError("a record's `source` holds name, citation, licence and conditions") from None
