@@ -11,11 +11,13 @@ from reports.tables import layers
 from reports.tables.compare import compare_tables
 from reports.tables.designs import design_tables, split
 from reports.tables.quality import perplexity_table, quality_tables
+from reports.tables.serving import serving_table
 from reports.tables.sums import checked, known
 from reports.words.headings import by_name
 from workloads.columns.column import Column
 from workloads.errors import UserError
 from workloads.rows import undeclared
+from workloads.whole_models import WholeModels
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Contents:
 
     `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or
     one time alone; all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
-    `after`: of methods that go on from others, the one before each.
+    `after`: of methods that go on from others, the one before each. `whole`: of whole models, None where none were
+    asked for.
     """
 
     title: str
@@ -39,6 +42,7 @@ class Contents:
     spmm: pd.DataFrame = field(default_factory=pd.DataFrame)
     declared: Sequence[Column] = ()
     after: Mapping[str, str] = field(default_factory=dict)
+    whole: WholeModels | None = None
 
     @cached_property
     def _split(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -73,16 +77,21 @@ class Contents:
         return pd.DataFrame() if self.plain.empty else layers.role_table(self.plain)
 
     @cached_property
+    def serving(self) -> pd.DataFrame:
+        """Whole models, a line a configuration."""
+        return pd.DataFrame() if self.whole is None else serving_table(self.whole)
+
+    @cached_property
     def known(self) -> Mapping[str, Column]:
         """Every column by its name, those that targets have of their own among them."""
         return by_name((*undeclared(self.rows), *self.declared))
 
 
-def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> None:
+def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None, whole: WholeModels | None = None) -> None:
     """Raises UserError when there is nothing to report, or rows are incomplete or ambiguous."""
     if rows is not None and not rows.empty:
         checked(rows)
-    elif quality is None or quality.empty:
+    elif (quality is None or quality.empty) and whole is None:
         raise UserError("there are no result rows to report on; run a study that simulates or evaluates something")
 
 
@@ -96,15 +105,16 @@ def gather(
     spmm: pd.DataFrame | None = None,
     declared: Sequence[Column] = (),
     after: Mapping[str, str] | None = None,
+    whole: WholeModels | None = None,
 ) -> Contents:
     """Raises UserError as `check_any`, and where two perplexities stand for one thing."""
-    check_any(rows, quality)
+    check_any(rows, quality, whole)
     perplexities = perplexity_table(quality)
     evaluated = perplexities, list(quality_tables(perplexities))
     nothing = pd.DataFrame()
     quality = nothing if quality is None else quality
     if rows is None or rows.empty:
-        return Contents(title, notes, nothing, quality, *evaluated)
+        return Contents(title, notes, nothing, quality, *evaluated, whole=whole)
     rows = checked(rows)
     powered = constants is not None and rows["energy_pj"].notna().any()
     return Contents(
@@ -118,4 +128,5 @@ def gather(
         nothing if spmm is None else spmm,
         declared,
         after or {},
+        whole,
     )

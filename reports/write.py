@@ -18,6 +18,7 @@ from reports.sections import in_terminal, report_of
 from workloads.columns.column import Column
 from workloads.csv_text import csv_text
 from workloads.files import write_bytes, write_text
+from workloads.whole_models import WholeModels
 
 
 def write_report(
@@ -31,6 +32,7 @@ def write_report(
     spmm: pd.DataFrame | None = None,
     declared: Sequence[Column] = (),
     after: Mapping[str, str] | None = None,
+    whole: WholeModels | None = None,
 ) -> dict[str, Path]:
     """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv and quality.csv as given, and the
     tables of the sections (whole-model.csv, roles.csv, designs.csv ...) where there is something to fill them. These
@@ -39,12 +41,13 @@ def write_report(
     `timelines`: traces as reports/figures/timeline.py takes them. `constants`: what energies rest on, columns name,
     value, unit, node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks
     on GPUs, with the columns of reports/sections/spmm.py. `declared`: columns that targets have of their own; others
-    are shown by their names. `after`: of methods that go on from others, the one before each.
+    are shown by their names. `after`: of methods that go on from others, the one before each. `whole`: rows of
+    whole models, in serving.csv and inference.csv.
 
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither
     rows nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent."""
     folder = Path(folder)
-    check_any(rows, quality)
+    check_any(rows, quality, whole)
     written: dict[str, Path] = {}
 
     def write(name: str, content: str | bytes) -> None:
@@ -55,7 +58,7 @@ def write_report(
     for name, given in (("rows.csv", rows), ("quality.csv", quality)):
         if given is not None and not given.empty:
             write(name, csv_text(given))
-    report = report_of(gather(rows, quality, title, notes, timelines, constants, spmm, declared, after))
+    report = report_of(gather(rows, quality, title, notes, timelines, constants, spmm, declared, after, whole))
     svgs: dict[str, bytes] = {}
     for section in report.sections:
         for name, table in section.files.items():
@@ -72,7 +75,13 @@ def write_report(
     return written
 
 
-def print_report(rows: pd.DataFrame | None, quality: pd.DataFrame | None, console: Console, few: int) -> None:
+def print_report(
+    rows: pd.DataFrame | None,
+    quality: pd.DataFrame | None,
+    console: Console,
+    few: int,
+    whole: WholeModels | None = None,
+) -> None:
     """Prints what to see first: the fastest designs of each sweep, the whole models; then methods side by side or, of a
     single method, its roles, if those are at most `few` tables; the perplexities of a report that has nothing else."""
-    print_sections(in_terminal(gather(rows, quality)), console, few)
+    print_sections(in_terminal(gather(rows, quality, whole=whole)), console, few)

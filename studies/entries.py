@@ -55,7 +55,7 @@ def executed(method: StudyMethod) -> type[Operation]:
 
 def check_method(method: StudyMethod) -> None:
     """Raises UserError for settings that cannot be, as far as they can be known without a model."""
-    if method.masks:
+    if method.masks or method.treat:
         return
     if method.method == GENERATED:
         density_of(method.pattern, None if method.sparsity is None else 1 - method.sparsity)
@@ -69,7 +69,7 @@ def check_method(method: StudyMethod) -> None:
 
 
 def needs_calibration(method: StudyMethod) -> bool:
-    if method.method == GENERATED or method.masks:
+    if method.method == GENERATED or method.masks or method.treat:
         return False
     from pruning.run.make_recipe import make_recipe
 

@@ -1,5 +1,5 @@
-"""The `[[methods]]` of a study file: an entry stands for one run per target and seed, or for a bundle of masks that is
-there."""
+"""The `[[methods]]` of a study file: an entry stands for one run per target and seed, for a bundle of masks that is
+there, or for what shapes alone are treated with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field
 
 from pruning.config import PruneConfig
+from studies.treatments import DENSE, parse_treatments
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 from workloads.patterns import UNSTRUCTURED
@@ -32,8 +33,9 @@ NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 class StudyMethod(PruneConfig):
     """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
 
-    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `after`: the
-    title of the run whose bundle it goes on from. `models`: names of those it is run for, None = all.
+    `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `treat`: what a
+    whole model without masks is treated with (studies/treatments.py). `after`: the title of the run whose bundle it
+    goes on from. `models`: names of those it is run for, None = all.
     """
 
     pattern: str = UNSTRUCTURED
@@ -41,6 +43,7 @@ class StudyMethod(PruneConfig):
     seed: int = 0
     label: str | None = None
     masks: str | None = None
+    treat: str = ""
     models: tuple[str, ...] | None = None
 
     @property
@@ -85,21 +88,25 @@ class StudyMethod(PruneConfig):
 class MethodEntry(PruneConfig):
     """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method
     either `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either
-    `seeds` or one `seed`. Masks are taken as they are, so only `label` and `models` go with them."""
+    `seeds` or one `seed`. Masks are taken as they are, so only `label` and `models` go with them; only `models` with
+    `treat`, treatments of whole models."""
 
     label: str | None = None
     targets: Several[float | str] | None = None
     seeds: Several[int] | None = None
     masks: str | None = None
+    treat: Several[str] | None = None
     models: Several[str] | None = None
 
     def runs(self, beside: Path = Path()) -> list[StudyMethod]:
         """Target by target, seed by seed; `beside` is the folder of the study file. Raises UserError where two keys say
         the same thing, a value comes twice, or `masks` is no bundle."""
-        if bool(self.method) == bool(self.masks):
-            raise UserError("needs either `method` or `masks` (the folder of a mask bundle)")
+        if sum(map(bool, (self.method, self.masks, self.treat))) != 1:
+            raise UserError("needs either `method` or `masks` (the folder of a mask bundle), or `treat`")
         if self.masks:
             return [self._given(beside)]
+        if self.treat:
+            return self._treated()
         _ = self.selection
         for several, one in (("targets", "sparsity"), ("targets", "pattern"), ("seeds", "seed")):
             if getattr(self, several) is not None and getattr(self, one) is not None:
@@ -128,9 +135,9 @@ class MethodEntry(PruneConfig):
 
     def _given(self, beside: Path) -> StudyMethod:
         """The bundle's own words, where the entry has no label; of an import its folder's name."""
-        plain = MethodEntry(masks=self.masks, label=self.label, models=self.models)
-        for key in (key.name for key in fields(self) if getattr(self, key.name) != getattr(plain, key.name)):
-            raise UserError(f"takes its masks as they are: leave `{key}` out")
+        self._check_alone(
+            MethodEntry(masks=self.masks, label=self.label, models=self.models), "takes its masks as they are"
+        )
         assert self.masks is not None
         folder = beside / self.masks
         if folder.suffix == ".npy":
@@ -149,6 +156,16 @@ class MethodEntry(PruneConfig):
             models=self.models,
         )  # fmt: skip
 
+    def _treated(self) -> list[StudyMethod]:
+        self._check_alone(MethodEntry(treat=self.treat, models=self.models), "treats whole models")
+        found = parse_treatments(self.treat or ())
+        return [StudyMethod(label=each.name, treat=each.name, models=self.models) for each in found]
+
+    def _check_alone(self, plain: "MethodEntry", why: str) -> None:
+        """Raises UserError for a key that `plain` has not."""
+        for key in (key.name for key in fields(self) if getattr(self, key.name) != getattr(plain, key.name)):
+            raise UserError(f"{why}: leave `{key}` out")
+
 
 def of_attention(masks: str | None) -> bool:
     """Whether `masks` are of attention: a file of arrays, not the folder of a bundle."""
@@ -161,7 +178,7 @@ def check_titles(entries: list[list[StudyMethod]]) -> None:
     known: dict[str, list[StudyMethod]] = {}
     for runs in entries:
         for run in runs:
-            if run.title == "dense":
+            if run.title == DENSE and not run.treat:
                 raise UserError("'dense' is what reports call the unpruned model; choose another `label`")
             for other in known.get(run.title, []):
                 if not share_a_model(run, other):
@@ -191,8 +208,10 @@ def base_of(run: StudyMethod, runs: Sequence[StudyMethod]) -> StudyMethod | None
             f"{run.seed}; give what is meant an entry of its own with a `label`"
         )
     base = found[0]
-    if GENERATED in (run.method, base.method) or base.of_attention:
-        raise UserError("`after` is for masks of a model's weights, not for generated ones or those of attention")
+    if GENERATED in (run.method, base.method) or base.of_attention or base.treat:
+        raise UserError(
+            "`after` is for masks of a model's weights, not for generated ones, those of attention, or `treat`"
+        )
     for name in run.models or ():
         if not base.runs_for(name):
             raise UserError(f"`after` names {run.after!r}, which is not run for model {name!r}")

@@ -1,6 +1,7 @@
 """What the runs of a study are called, in its folder and to a reader."""
 
 import re
+from collections.abc import Sequence
 
 from studies.method_entry import StudyMethod
 from studies.study import StudyModel
@@ -29,6 +30,14 @@ def given_name(model: StudyModel, method: StudyMethod, bundle: MaskBundle) -> st
 
 def described(method: StudyMethod) -> str:
     return f"{method.title}{'' if method.sparsity == 0 else ' ' + target_text(method)}, seed {method.seed}"
+
+
+def whole_name(method: StudyMethod, others: Sequence[StudyMethod] = ()) -> str:
+    """Of a whole model's rows, which have no columns for target and seed: with them where they tell it from another."""
+    told = "" if method.treat or method.sparsity == 0 else f" {target_text(method)}"
+    named = method.title + told
+    alike = [other for other in others if (other.title, other.target) == (method.title, method.target)]
+    return f"{named}, seed {method.seed}" if len({other.seed for other in alike}) > 1 else named
 
 
 def target_text(method: StudyMethod) -> str:

@@ -59,10 +59,28 @@ class StudyAccelerator:
 
 
 @dataclass(frozen=True)
+class StudyPhase:
+    """Whole models (studies/inference.py), a row for each combination of the values given. `kind` generate: `prompt`
+    and `generate` tokens; prefill: `prompt` alone; decode: one step that sees `context` tokens. The rest as `prunesim
+    inference` takes it."""
+
+    kind: str = "generate"
+    batch: Several[int] = (1,)
+    prompt: Several[int] | None = None
+    generate: Several[int] | None = None
+    context: Several[int] | None = None
+    tensor_parallel: Several[int] = (1,)
+    kv_bits: int | None = None
+    host: str = ""
+    reserve_gib: float | None = None
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """A record of `prunesim measure`, beside the study file, or the name of one that ships; `l2` says which of its
     times are meant: cold or warm. `models` are names of those whose layers are looked up in it, at these `tokens` (all
-    of the record unless given), instead of all that it has; `dtype` of the dense layer, all unless given."""
+    of the record unless given), instead of all that it has; `dtype` of the dense layer, all unless given. Or a record
+    of `measure` with `end_to_end`, whose whole models stand among those of [[phases]]."""
 
     record: str
     l2: str = "cold"
@@ -79,6 +97,7 @@ class StudyFile:
     models: Annotated[tuple[StudyModel, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     accelerators: tuple[StudyAccelerator, ...] = ()
+    phases: tuple[StudyPhase, ...] = ()
     measured: tuple[StudyRecord, ...] = ()
     out: str = ""
 
@@ -128,7 +147,11 @@ def read_study(path: Path) -> Study:
                 raise UserError(f"{path}: {record.record}: {unknown('model', name, names)}")
         if record.tokens and not record.models:
             raise UserError(f"{path}: {record.record}: `tokens` are those of `models`; give them too")
+    if content.phases and not content.accelerators:
+        raise UserError(f"{path}: [[phases]] need [[accelerators]] to run on")
     for number, method in enumerate(content.methods):
+        if method.treat and not content.phases:
+            raise UserError(f"{path}: methods.{number}: `treat` is of whole models; say in [[phases]] what they run")
         for name in method.models or ():
             if name not in names:
                 raise UserError(f"{path}: methods.{number}: {unknown('model', name, names)}")
@@ -165,7 +188,8 @@ def _parsed(path: Path) -> StudyFile:
         raise UserError(f"{path}: {wrong_value(first)}") from None
 
 
-TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "measured": StudyRecord}
+TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "phases": StudyPhase,
+          "measured": StudyRecord}  # fmt: skip
 
 
 def wrong_value(error: Any) -> str:

@@ -15,6 +15,11 @@ from reports.sections.phases import phases
 from reports.sections.provenance import provenance
 from reports.sections.quality import perplexity
 from reports.sections.roles import roles
+from reports.sections.serving import serving
+from reports.sections.serving_batches import serving_batches
+from reports.sections.serving_gains import serving_gains
+from reports.sections.serving_roofline import serving_roofline
+from reports.sections.serving_shares import serving_shares
 from reports.sections.sources import sources
 from reports.sections.spmm import spmm
 from reports.sections.steps import steps
@@ -22,6 +27,11 @@ from reports.sections.what_was_run import what_was_run
 from reports.sections.whole_model import what_cannot_run, whole_model
 
 SECTIONS = [
+    serving,
+    serving_shares,
+    serving_batches,
+    serving_gains,
+    serving_roofline,
     whole_model,
     steps,
     sources,
@@ -43,7 +53,7 @@ SECTIONS = [
     provenance,
 ]
 # What is read first stands last, next to the prompt.
-IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity]
+IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity, serving]
 
 
 def report_of(contents: Contents) -> Report:

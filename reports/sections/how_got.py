@@ -7,6 +7,7 @@ from reports.section import PAGE, Block, Heading, Pairs, Points, Section
 from reports.tables.sums import KERNEL
 from reports.words import statements
 from reports.words.naming import few, listing
+from reports.words.serving import HOW_COUNTED
 
 
 def how_got(contents: Contents) -> Section:
@@ -37,8 +38,10 @@ def _facts(contents: Contents) -> list[tuple[str, str]]:
         lines.append(("Utilisation over time", statements.HOW_TIMELINE))
     if not contents.perplexities.empty:
         lines.append(("Perplexity", statements.HOW_EVALUATED))
-    seeds = pd.concat([frame["seed"] for frame in (rows, contents.quality) if not frame.empty]).dropna()
-    if seeds.nunique() > 1:
+    if not contents.serving.empty:
+        lines.append(("Whole models", HOW_COUNTED))
+    seeds = {seed for frame in (rows, contents.quality) if not frame.empty for seed in frame["seed"].dropna()}
+    if len(seeds) > 1:
         lines.append(("Seeds", statements.HOW_SEEDS))
     return lines
 

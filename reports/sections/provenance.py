@@ -17,10 +17,12 @@ def facts(contents: Contents) -> list[tuple[str, str]]:
     """(name, value) lines with which the numbers can be got again."""
     rows, quality = contents.rows, contents.quality
     both = [frame for frame in (rows, quality) if not frame.empty]
-    lines = [
-        ("Tool version", listing(pd.concat([frame["tool_version"] for frame in both])) or "not given"),
-        ("Seeds", listing(pd.concat([frame["seed"] for frame in both])) or "not given"),
-    ]
+    every = [*both, contents.serving] if len(contents.serving) else both
+    lines = [("Tool version", listing(pd.concat([frame["tool_version"] for frame in every])) or "not given")]
+    if both:
+        lines.append(("Seeds", listing(pd.concat([frame["seed"] for frame in both])) or "not given"))
+    elif not contents.serving.empty:
+        lines += _descriptions(contents.serving)
     if not rows.empty:
         lines += _descriptions(rows)
         lines.append(("Masks", _masks(rows)))

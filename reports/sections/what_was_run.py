@@ -25,6 +25,8 @@ def what_was_run(contents: Contents) -> list[tuple[str, str]]:
             *_activations(rows),
             ("Layers", f"{rows[['model', 'layer']].drop_duplicates().shape[0]:,} in {len(rows):,} result rows"),
         ]
+    elif not contents.serving.empty:
+        lines = _whole(contents.serving)
     elif not perplexities.empty:
         pruned = perplexities[perplexities["method"] != DENSE]
         lines = [
@@ -35,7 +37,19 @@ def what_was_run(contents: Contents) -> list[tuple[str, str]]:
     if not perplexities.empty:
         texts = [f"{key['model']}: {evaluation_text(key)}" for key, _ in groups(perplexities, EVALUATION)]
         lines.append(("Perplexity on", "; ".join(texts)))
-    return lines
+    return [(name, value) for name, value in lines if value]
+
+
+def _whole(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return [
+        ("Models", listing(table["model"])),
+        ("Methods", listing(table["method"])),
+        ("Targets", listing(table["target"])),
+        ("Settings", few(map(settings_text, table["settings"]), "settings") or "as in the presets"),
+        ("Sequences", listing(sorted(table["batch"].unique()))),
+        ("Prompts", listing(f"{tokens:,}" for tokens in sorted(table.loc[~table["step"], "prompt"].unique()))),
+        ("Contexts of one step", listing(f"{n:,}" for n in sorted(table.loc[table["step"], "context"].unique()))),
+    ]
 
 
 def _activations(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from simulator.accelerators.vitcod.attention import AttentionMasks
+from studies.end_to_end import is_end_to_end, whole_rows
 from studies.entries import check_method, check_place, needs_calibration, targets_of
 from studies.masks import check_model, model_layers
 from studies.method_entry import GENERATED, StudyMethod
 from studies.names import described
+from studies.phases import configurations_of, runs_whole_models, types_of
 from studies.records import study_rows
 from studies.running.plan import Plan
 from studies.running.rows_tasks import routing_of
@@ -26,7 +28,9 @@ def check_study(plan: Plan) -> None:
             except UserError as error:
                 raise UserError(f"{study.path}: {on.name}: {error}") from None
     for record in study.file.measured:
-        study_rows(study, record)
+        path = study.beside(record.record)
+        whole_rows(path) if is_end_to_end(path) else study_rows(study, record)
+    _check_phases(plan)
     for method in study.methods:
         try:
             check_method(method)
@@ -35,6 +39,22 @@ def check_study(plan: Plan) -> None:
     _check_selections(plan)
     for model in study.models:
         _check_model(plan, model)
+
+
+def _check_phases(plan: Plan) -> None:
+    """Raises UserError for one that cannot be, and where nothing runs whole models."""
+    study = plan.study
+    targets = [on for on in study.file.accelerators if runs_whole_models(on)]
+    if study.file.phases and not targets:
+        raise UserError(
+            f"{study.path}: [[phases]] are of whole models, which none of its [[accelerators]] runs; add a GPU or vitcod"
+        )
+    for number, phase in enumerate(study.file.phases):
+        try:
+            for on in targets or study.file.accelerators:
+                configurations_of(phase, on, types_of(on))
+        except UserError as error:
+            raise UserError(f"{study.path}: phases.{number}: {error}") from None
 
 
 def _check_selections(plan: Plan) -> None:
@@ -61,6 +81,8 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
     if not methods:
         raise UserError(f"{study.path}: model {model.name!r} has no [[methods]]; leave it out or give it one")
     for method in methods:
+        if method.treat:
+            continue
         if method.masks:
             _check_masks(plan, model, method)
         elif model.path and not model.calibration and needs_calibration(method):

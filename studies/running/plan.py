@@ -6,11 +6,15 @@ from functools import cached_property
 
 from studies.entries import executed, targets_of
 from studies.method_entry import GENERATED, StudyMethod, base_of
+from studies.names import whole_name
+from studies.phases import runs_whole_models
 from studies.running.masks_tasks import AttentionGiven, GeneratedMasks, GivenMasks, MasksTask, PrunedMasks, ShapesAlone
 from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.task import Place, Task
+from studies.running.whole_tasks import WholeTask
 from studies.shapes import NEEDS_NO_MASK
 from studies.study import Study, StudyAccelerator, StudyModel
+from studies.treatments import DENSE
 from workloads.targets import Target
 
 
@@ -46,19 +50,38 @@ class Plan:
         for model in self.study.models:
             if model.evaluated:
                 tasks.append(QualityTask(self.place, model))
+            methods = self.methods_of(model)
+            if not any(method.treat == DENSE for method in methods):
+                tasks += self.whole_tasks(model, None, "")
             made: dict[int, MasksTask] = {}  # by a method's id
-            for method in self.methods_of(model):
+            for method in methods:
+                if method.treat:
+                    tasks += self.whole_tasks(model, method, whole_name(method))
+                    continue
                 base = base_of(method, self.study.methods)
                 masks = self.masks_task(model, method, () if base is None else (made[id(base)],))
                 made[id(method)] = masks
                 tasks.append(masks)
                 if model.evaluated and not method.of_attention:
                     tasks.append(QualityTask(self.place, model, method, (masks,)))
+                if not method.of_attention:
+                    tasks += self.whole_tasks(model, method, whole_name(method, methods), (masks,))
                 for on, tokens in self.places_of(model, method):
                     run = (self.place, model, method, on, tokens, (masks,))
                     tasks += [UtilisationTask(*run)] if on.trace else []
                     tasks.append(LayersTask(*run, self.fresh))
         return tasks
+
+    def whole_tasks(
+        self, model: StudyModel, method: StudyMethod | None, named: str, needs: Sequence[MasksTask] = ()
+    ) -> list[Task]:
+        """Of every target that runs whole models, one for each of [[phases]]."""
+        targets = [on for on in self.study.file.accelerators if on.runs(model) and runs_whole_models(on)]
+        return [
+            WholeTask(self.place, model, method, named or DENSE, on, phase, needs)
+            for on in targets
+            for phase in self.study.file.phases
+        ]
 
     def masks_task(self, model: StudyModel, method: StudyMethod, needs: Sequence[MasksTask] = ()) -> MasksTask:
         kind: type[MasksTask] = GivenMasks if method.masks else PrunedMasks

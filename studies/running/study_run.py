@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from studies.end_to_end import is_end_to_end, whole_rows
 from studies.gaps import check_any_ran
 from studies.names import absent_text, target_text
 from studies.progress import ProgressLine
@@ -18,8 +19,11 @@ from studies.running.masks_tasks import MasksTask
 from studies.running.plan import Plan
 from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.store import Store
+from studies.running.whole_results import whole_models
+from studies.running.whole_tasks import WholeTask
 from studies.study import Study
 from workloads.locking import writing
+from workloads.whole_models import WholeModels
 
 FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
 
@@ -48,6 +52,7 @@ class StudyRun:
         self.workers = workers
         self.left_out: list[str] = []
         self.timelines: list[pd.DataFrame] = []
+        self.whole: WholeModels | None = None
 
     def check(self) -> None:
         """Raises UserError for whatever can be known to be wrong before the first task runs."""
@@ -71,14 +76,18 @@ class StudyRun:
                 rows.append(frame)
                 if task.accelerator.published and len(beside := published_rows(frame)):
                     rows[-1] = pd.concat([frame, beside], ignore_index=True)
-        rows += [study_rows(self.study, record) for record in self.study.file.measured]
+        records = self.study.file.measured
+        whole = [path for record in records if is_end_to_end(path := self.study.beside(record.record))]
+        self.whole = whole_models(self.plan, results, [whole_rows(path) for path in whole])
+        rows += [study_rows(self.study, each) for each in records if self.study.beside(each.record) not in whole]
         return joined(rows), joined(quality)
 
     def _leave_out(self, results: Results) -> None:
         """Targets that a model's shapes cannot take: told once, in the report too."""
         for task, refusal in results.refused.items():
-            if isinstance(task, MasksTask):
-                text = f"{task.model.name} at {target_text(task.method)}: {refusal}"
+            if isinstance(task, MasksTask | WholeTask) and task.method is not None:
+                named = task.method.treat or target_text(task.method)
+                text = f"{task.model.name} at {named}: {refusal}"
                 if text not in self.left_out:
                     self.left_out.append(text)
                     sys.stderr.write(f"left out: {text}\n")
@@ -98,8 +107,9 @@ class StudyRun:
         timelines = joined(self.timelines)
         title, own = self.study.file.title, columns_for(rows, targets)
         after = {method.title: str(method.after) for method in self.study.methods if method.after}
-        files = write_report(rows, quality, self.out, title, notes, timelines, constants, spmm, own, after)
-        print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES)
+        whole = self.whole
+        files = write_report(rows, quality, self.out, title, notes, timelines, constants, spmm, own, after, whole)
+        print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES, whole)
         print(f"\nreport: {files['report.html']}")
         return files
 

@@ -1,0 +1,59 @@
+"""Amdahl's law on whole models: what the time of each method goes to, beside the dense model's."""
+
+from functools import partial
+from itertools import islice
+
+import pandas as pd
+
+from reports.contents import Contents
+from reports.figures.serving_shares import shares_figure
+from reports.limits import MOST_FIGURES, MOST_SERIES
+from reports.section import Block, Drawing, Points, Section, Table
+from reports.sections.serving import FILE
+from reports.tables.serving import GROUPS, KNOWN, alike, dense_of, places, telling
+from reports.words import serving as words
+from reports.words.naming import slug
+from reports.words.present import times_text
+
+LIMITS = [
+    *("model", "target", "batch", "prompt", "generate", *(f"{group}_share" for group in GROUPS)),
+    *("free_linears_speedup", "bound"),
+]
+ALL_RUN = "all methods take as long as the dense model, so there is no chart of them"
+
+
+def serving_shares(contents: Contents) -> Section | None:
+    each = [(key, lines) for key, lines in places(contents.serving) if lines["method"].nunique() > 1]
+    if not each:
+        return None
+    sentences, drawings, dense = [], [], []
+    for key, lines in each:
+        where = f"{key['model']} on {words.target_name(key)}, {words.sizes_text(key)}"
+        panels = [(batch, lines[lines["batch"] == batch].head(MOST_SERIES)) for batch in telling(lines)]
+        dense += [dense_of(part) for _, part in panels]
+        if all(alike(part["speedup"]) for _, part in panels):
+            sentences.append(f"{where}: {ALL_RUN}.")
+            continue
+        name, text = slug(f"{where}-shares"), f"Where the time goes: {where}. {_told(panels)}"
+        data = pd.concat(part for _, part in panels)
+        drawings.append(Drawing(name, text, partial(shares_figure, panels, where), data))
+    blocks: list[Block] = [_limits(pd.concat(dense))] if any(map(len, dense)) else []
+    blocks += [Points(sentences)] if sentences else []
+    return Section("Amdahl's law", [*blocks, *islice(drawings, MOST_FIGURES)], words.HOW_SHARES)
+
+
+def _limits(dense: pd.DataFrame) -> Table:
+    caption = (
+        "The dense model's time by kind of operation. Linears free: as many times as fast it would be if its linears "
+        "took no time; no mask and no bits of weights give more"
+    )
+    return Table(dense, LIMITS, caption, shared=("model", "prompt", "generate"), known=KNOWN, file=FILE, fold=False)
+
+
+def _told(panels: list[tuple[int, pd.DataFrame]]) -> str:
+    return " ".join(
+        f"{words.sequences(batch)}: "
+        + ", ".join(f"{m} {times_text(s)}" for m, s in zip(part["method"], part["speedup"], strict=True))
+        + "."
+        for batch, part in panels
+    )
