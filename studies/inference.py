@@ -144,16 +144,31 @@ def treated_as(
     asked: Asked, treatments: Sequence[Treatment], dtypes: Sequence[str],
     make: Callable[[Sequence[str]], list[Configuration]],
 ) -> list[tuple[Asked, list[Configuration]]]:  # fmt: skip
-    """The model under each treatment with what `make` asks of it in some types: those of `dtypes`, or the one that a
-    treatment names. Raises UserError for a bundle, and where a treatment does not fit the model."""
+    """The model under each treatment with what `make` asks of it in some types, [] each machine's own: those of
+    `dtypes`; or the one that a treatment names, on GPUs, and elsewhere weights of as many bits. Raises UserError for a
+    bundle, and where a treatment does not fit the model."""
     if not treatments:
         return [(asked, make(dtypes))]
     if asked.method:
         raise UserError(f"`treat` is for models; what was done to {asked.name} its bundle says itself")
-    return [
-        (replace(asked, method=one.name, decoder=one.of(asked.dense)), make([one.dtype] if one.dtype else dtypes))
-        for one in treatments
-    ]
+    found: list[tuple[Asked, list[Configuration]]] = []
+    for one in treatments:
+        plain = replace(asked, method=one.name, decoder=one.of(asked.dense))
+        if not one.dtype:
+            found.append((plain, make(dtypes)))
+            continue
+        wanted = make([])
+        gpus = [_in_type(each, one.dtype) for each in wanted if each.runner.source == "predicted"]
+        others = [each for each in wanted if each.runner.source != "predicted"]
+        found += [(plain, gpus)] if gpus else []
+        if others:
+            found.append((replace(plain, decoder=one.in_bits(asked.dense, others[0].runner.name)), others))
+    return found
+
+
+def _in_type(one: Configuration, dtype: str) -> Configuration:
+    elements = one.numbers.elements
+    return replace(one, numbers=one.runner.numbers(dtype, elements.kv_bits, elements.routing))
 
 
 def frame_of(

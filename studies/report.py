@@ -34,7 +34,8 @@ NEEDED = {
     LAYER_COLUMNS: (("model", "method", "layer", "target", "tokens", "speedup"), "simulate or run"),
     QUALITY_COLUMNS: (("model", "method", "sparsity", "perplexity"), "eval or run"),
 }
-_WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False"}
+_WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False",
+          "maybe": "True, False or empty"}  # fmt: skip
 _LARGEST = 2**63 - 1024  # the largest float below 2^63
 ATTENTION = "masks"  # a column that rows of attention had in earlier versions
 
@@ -105,7 +106,7 @@ def _typed(texts: pd.Series, kind: str) -> pd.Series:
     neither."""
     if kind == "text":
         return texts
-    if kind == "bool":
+    if kind in ("bool", "maybe"):
         lower = texts.str.lower()
         wrong, made = ~lower.isin(("true", "false")) & texts.notna(), lower.map({"true": True, "false": False})
     else:

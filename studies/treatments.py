@@ -8,7 +8,7 @@ from typing import Any
 from simulator.inference.kernels import DTYPES
 from workloads.decoder.dimensions import Decoder
 from workloads.decoder.treated import Change, treated
-from workloads.errors import UserError, unknown
+from workloads.errors import NotForThisModel, UserError, unknown
 from workloads.patterns import parse_pattern
 
 DENSE = "dense"
@@ -29,8 +29,15 @@ class Treatment:
     change: Change = field(default_factory=Change)
 
     def of(self, decoder: Decoder) -> Decoder:
-        """Raises NotForThisModel."""
+        """Where types are the machine's to choose. Raises NotForThisModel."""
         return treated(decoder, self.change)
+
+    def in_bits(self, decoder: Decoder, machine: str) -> Decoder:
+        """Where a machine multiplies in a type of its own, and reads weights of fewer bits. Raises NotForThisModel."""
+        _, bits, group = DTYPES[self.dtype]
+        if not self.dtype.startswith("int"):
+            raise NotForThisModel(f"{machine} multiplies in its own type, not in {self.dtype}")
+        return treated(decoder, replace(self.change, weight_bits=bits, group_size=group))
 
 
 def parse_treatment(text: str) -> Treatment:

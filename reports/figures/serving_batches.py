@@ -46,7 +46,7 @@ def _panel(axes: Axes, target: str, lines: pd.DataFrame, methods: list[str]) -> 
     for number, method in enumerate(methods):
         marker, colour = MARKERS[number % len(MARKERS)]
         own = lines[lines["method"] == method].sort_values("batch")
-        fits = own["fits"].to_numpy(bool)
+        fits = own["usable"].to_numpy(bool)
         axes.plot(own["batch"], own["tokens_per_s"], color=colour, linewidth=1.1, alpha=0.85)
         axes.plot(own["batch"][fits], own["tokens_per_s"][fits], marker, color=colour, markersize=4.2)
         axes.plot(own["batch"][~fits], own["tokens_per_s"][~fits], marker, mfc="white", mec=colour, markersize=4.2)

@@ -51,7 +51,7 @@ def _panel(axes: Axes, batch: int, lines: pd.DataFrame, used: list[str]) -> None
                 axes.text(left + share * length / 2, y, percent(share), ha="center", va="center", fontsize=7, color=ink)
             left += share * length
         slow = line["verdict"] == "slower"
-        said = times_text(line["speedup"]) + ("" if line["fits"] else ", does not fit")
+        said = times_text(line["speedup"]) + ("" if line["usable"] else ", does not fit")
         axes.annotate(said, (max(length, 1.0), y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5,
                       color=drawing.SLOW_INK if slow else drawing.INK)  # fmt: skip
     axes.axvline(1, color=drawing.INK, linewidth=0.9, linestyle=(0, (3, 2)))

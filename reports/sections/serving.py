@@ -49,7 +49,7 @@ def serving(contents: Contents) -> Section | None:
     if told:
         blocks.append(_headline(pd.concat(told)))
     blocks += [*some_of(tables, FILE), *_papers(table), *_first(table)]
-    files = {FILE: table.drop(columns=[STEP, "context"])}
+    files = {FILE: table.drop(columns=[STEP, "context", "usable"])}
     if (whole := contents.whole) is not None:
         files |= {"inference.csv": whole.rows}
         files |= {"operations.csv": whole.operations} if len(whole.operations) else {}
@@ -96,7 +96,7 @@ def _of_place(key: dict, lines: pd.DataFrame) -> list[tuple[str, bool]]:
 
 
 def _dense_text(line: pd.Series) -> str:
-    fits = "" if line["fits"] else f" (which would need {quantity_text(line['memory_gib'])} GiB and does not fit)"
+    fits = "" if line["usable"] else f" (which would need {quantity_text(line['memory_gib'])} GiB and does not fit)"
     free = line["free_linears_speedup"]
     limit = f"; {times_text(free)} if its linears were free" if pd.notna(free) else ""
     return f"dense{fits} {_rates(line)}, bound by {line['bound']}{limit}"

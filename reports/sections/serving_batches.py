@@ -44,7 +44,7 @@ def _sentences(key: dict, lines: pd.DataFrame) -> list[str]:
     parts = [_part(*one) for one in found]
     dense = dense_of(lines)
     more = ""
-    if len(dense) and not dense["fits"].all():
+    if len(dense) and not dense["usable"].all():
         most = int(dense["largest_batch"].max())
         more = f"; the dense model fits {words.sequences(most) if most else 'not even one sequence'}"
         also = lines.groupby("method", sort=False)["largest_batch"].max()

@@ -50,8 +50,8 @@ KNOWN = by_name(
 
 
 def serving_table(whole: WholeModels) -> pd.DataFrame:
-    """The rows with STEP, `context`, `free_linears_speedup`, `perplexity` and `dense_perplexity`; a method that is run
-    in several types on one target has the type in its name."""
+    """The rows with STEP, `context`, `usable` (nothing says that it does not fit), `free_linears_speedup`, `perplexity`
+    and `dense_perplexity`; a method that is run in several types on one target has the type in its name."""
     rows = whole.rows
     if rows.empty:
         return rows
@@ -62,6 +62,7 @@ def serving_table(whole: WholeModels) -> pd.DataFrame:
     method = rows["method"].where(rows["method"] != "", DENSE)
     types = rows.assign(method=method).groupby([*TARGET, "method"], dropna=False)["dtype"].transform("nunique")
     table = rows.assign(
+        fits=rows["fits"].astype("boolean"), usable=rows["fits"].astype("boolean").fillna(True).astype(bool),
         method=method.where(types == 1, method + " " + rows["dtype"]),
         step=step, context=rows["prompt"] + rows["generate"], free_linears_speedup=limit,
     )  # fmt: skip
@@ -90,14 +91,14 @@ def dense_of(lines: pd.DataFrame) -> pd.DataFrame:
 def telling(lines: pd.DataFrame) -> list[int]:
     """Batches worth a sentence: the smallest, and the largest at which the unpruned model fits (or any does)."""
     dense = dense_of(lines)
-    fitting = dense[dense["fits"]] if dense["fits"].any() else lines[lines["fits"]]
+    fitting = dense[dense["usable"]] if dense["usable"].any() else lines[lines["usable"]]
     most = fitting["batch"].max() if len(fitting) else lines["batch"].min()
     return sorted({int(lines["batch"].min()), int(most)})
 
 
 def fastest(lines: pd.DataFrame) -> pd.DataFrame:
     """Of each batch the line of the most tokens a second, of those that fit; in the order of batches."""
-    fitting = lines[lines["fits"]].sort_values("batch", kind="stable")
+    fitting = lines[lines["usable"]].sort_values("batch", kind="stable")
     return fitting.loc[fitting.groupby("batch", sort=False)["tokens_per_s"].idxmax()] if len(fitting) else fitting
 
 
@@ -117,7 +118,7 @@ def overtakings(lines: pd.DataFrame) -> list[tuple[str, int, int, float | None]]
 
 
 def _crossing(lines: pd.DataFrame, before: tuple, method: str, batch: int) -> float | None:
-    both = lines[lines["batch"].isin((before[2], batch)) & lines["fits"]]
+    both = lines[lines["batch"].isin((before[2], batch)) & lines["usable"]]
     rates = both.pivot_table(index="batch", columns="method", values="tokens_per_s", aggfunc="max")
     if method not in rates or before[0] not in rates:
         return None
@@ -161,7 +162,7 @@ def gain_grids(table: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
 def fitting(table: pd.DataFrame, key: dict, method: str, grid: pd.DataFrame) -> pd.DataFrame:
     """Whether the configurations of a grid of `gain_grids` fit."""
     own = table[(table["method"] == method) & (table[list(key)] == pd.Series(key)).all(axis=1)]
-    found = own.pivot_table(index="context", columns="batch", values="fits", aggfunc="first")
+    found = own.pivot_table(index="context", columns="batch", values="usable", aggfunc="first")
     return found.reindex(index=grid.index, columns=grid.columns).fillna(True).astype(bool)
 
 

@@ -47,7 +47,8 @@ def _check_phases(plan: Plan) -> None:
     targets = [on for on in study.file.accelerators if runs_whole_models(on)]
     if study.file.phases and not targets:
         raise UserError(
-            f"{study.path}: [[phases]] are of whole models, which none of its [[accelerators]] runs; add a GPU or vitcod"
+            f"{study.path}: [[phases]] are of whole models, which none of its [[accelerators]] runs; add a GPU, or "
+            "vitcod"
         )
     for number, phase in enumerate(study.file.phases):
         try:

@@ -42,7 +42,7 @@ INFERENCE_COLUMNS = (
            "(launching), imbalance and buffer (of an array), vector (its vector unit), communication, host"),
     Column("latency_error_p90", "float", f"e: {ERROR}; missing of cycle models, which have none", printed="error"),
     Column("speedup", "float", "time of the unpruned model on the same machines / time; on GPUs in fp16, on "
-           "accelerators at the same bits", printed="speedup"),
+           "accelerators at the bits of a bundle, else at their own", printed="speedup"),
     Column("speedup_error_p90", "float", "the same of the speedup, of the operations that differ", printed="error"),
     Column("verdict", "text", "faster | slower, where the whole band is; else not distinguishable"),
     Column("extrapolated", "text", "what of the operations lies outside the data, those that take longest first",

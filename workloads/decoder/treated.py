@@ -16,12 +16,14 @@ MULTIPLE = 128  # of neurons, where it divides those that there are
 class Change:
     """`kv_share`, `ffn_share`: of kv groups (with their query heads) and of FFN neurons (of each expert too) that go
     from every block. `pattern`: N:M of what is left; or `zeros`, the share of its weights that an unstructured mask
-    leaves out."""
+    leaves out. `weight_bits` of these matrices, every `group_size` inputs with a scale; None: the model's."""
 
     kv_share: float = 0
     ffn_share: float = 0
     pattern: NofM | None = None
     zeros: float = 0
+    weight_bits: int | None = None
+    group_size: int | None = None
 
 
 def treated(decoder: Decoder, change: Change) -> Decoder:
@@ -92,10 +94,14 @@ def _experts(mixture: Mixture, share: float) -> Mixture:
 
 
 def _masked(block: Block, change: Change, where: str) -> Block:
-    if change.pattern is None and not change.zeros:
+    if change.pattern is None and not change.zeros and change.weight_bits is None:
         return block
 
     def masked(matrix: Matrix) -> Matrix:
+        if change.weight_bits is not None:
+            matrix = replace(matrix, weight_bits=change.weight_bits, group_size=change.group_size)
+        if change.pattern is None and not change.zeros:
+            return matrix
         if change.pattern is None:
             return replace(matrix, stored=BITMAP, nnz=matrix.n_weights * (1 - change.zeros))
         if matrix.in_features % change.pattern.m:
