@@ -30,14 +30,18 @@ def inference(
     host: str | float = "",
     routing: str = "uniform",
     reserve_gib: float | None = None,
+    attention: str | Path | None = None,
+    attention_on: str | Path = "",
     set: Mapping[str, Any] | None = None,
     operations: bool = False,
 ) -> Result:
     """Prefill, decode, memory and what bounds them of a whole model or bundle, one row for each combination of the
     values given; with `operations` one for each operation. The settings are those of `prunesim inference`."""
     from studies import inference as glue
+    from studies.sparse_attention import SparseAttention
     from studies.treatments import parse_treatments
 
+    beside = SparseAttention.open(None if attention is None else Path(attention), str(attention_on))
     place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
     targets = [str(each) if isinstance(each, Path) else each for each in _several(on)]
     sizes = (_several(batch), _several(prompt), _several(generate))
@@ -47,7 +51,7 @@ def inference(
         ranks = _several(tensor_parallel)
         return glue.configurations(targets, *sizes, dtypes, ranks, kv_bits, str(host), routing, reserve_gib, sets)
 
-    each = glue.treated_as(glue.open_model(place), parse_treatments(_several(treat)), _dtypes(dtype), wanted)
+    each = glue.treated_as(glue.open_model(place, beside), parse_treatments(_several(treat)), _dtypes(dtype), wanted)
     progress = ProgressLine(terminal_only=True)
     frame = glue.frame_of(each, operations, progress)
     progress.close()

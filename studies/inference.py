@@ -19,6 +19,7 @@ from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
 from simulator.targets import find_runner
 from studies.designs import Named
 from studies.progress import ProgressLine
+from studies.sparse_attention import SparseAttention
 from studies.treatments import Treatment
 from workloads import __version__
 from workloads.bundle import HEADER_FILE, MaskBundle
@@ -56,12 +57,13 @@ class Asked:
     decoder: Decoder
     dense: Decoder
     bundle: MaskBundle | None = None
+    attention: SparseAttention | None = None
 
     def on(self, runner: Runner) -> "OnRunner":
         """As a runner has it. Raises UserError."""
         if self.bundle is None:
-            return OnRunner(runner, self.decoder, self.dense)
-        return OnRunner(*runner.holding(self.dense, self.bundle))
+            return OnRunner(runner, self.decoder, self.dense, self.attention)
+        return OnRunner(*runner.holding(self.dense, self.bundle), self.attention)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def shown_in_table(frame: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def open_model(text: str) -> Asked:
+def open_model(text: str, attention: SparseAttention | None = None) -> Asked:
     """Of a bundle's folder, or whatever checkpoints/catalog.py takes for a model. Raises UserError."""
     if (Path(text) / HEADER_FILE).is_file():
         bundle = MaskBundle.open(text)
@@ -106,12 +108,12 @@ def open_model(text: str) -> Asked:
         if not header.model_config:
             raise UserError(f"{text}: the bundle does not say of what model it is, so only its linears are known")
         dense = decoder_of(header.model_config)
-        return Asked(header.model_id, header.method, bundled(dense, bundle), dense, bundle)
+        return Asked(header.model_id, header.method, bundled(dense, bundle), dense, bundle, attention)
     if Path(text).name == HEADER_FILE and Path(text).is_file():
         raise UserError(f"{text} is the header of a mask bundle; give its folder, {Path(text).parent}")
     name, config = resolve_config(text)
     dense = decoder_of(config)
-    return Asked(name, "", dense, dense)
+    return Asked(name, "", dense, dense, attention=attention)
 
 
 def configurations(
@@ -214,17 +216,23 @@ class OnRunner:
     runner: Runner
     decoder: Decoder
     dense: Decoder
+    attention: SparseAttention | None = None
     stored: dict[tuple[int, Numbers], Decoder] = field(default_factory=dict)
 
     def times(self, one: Configuration) -> Times:
-        return times_of(self.runner, self._share(self.decoder, one.ranks), one.work, one.numbers, one.stack)
+        share = self._share(self.decoder, one.ranks)
+        found = times_of(self.runner, share, one.work, one.numbers, one.stack)
+        return self.attention.in_place(found, share, one.work, self.runner) if self.attention else found
 
     def unpruned_times(self, one: Configuration) -> Times:
         numbers = self.runner.dense_numbers(one.numbers)
-        return times_of(self.runner, self._share(self.dense, one.ranks), one.work, numbers, one.stack)
+        share = self._share(self.dense, one.ranks)
+        found = times_of(self.runner, share, one.work, numbers, one.stack)
+        return self.attention.unpruned(found, share, one.work, self.runner) if self.attention else found
 
     def is_unpruned(self, one: Configuration) -> bool:
-        return self.decoder is self.dense and one.numbers == self.runner.dense_numbers(one.numbers)
+        same = self.decoder is self.dense and self.attention is None
+        return same and one.numbers == self.runner.dense_numbers(one.numbers)
 
     def _share(self, decoder: Decoder, ranks: int) -> Decoder:
         key = "share", ranks
@@ -259,9 +267,10 @@ def _with_models(asked: Asked, wanted: Sequence[Configuration]) -> Iterator[tupl
 
 
 def _facts(asked: Asked, one: Configuration) -> dict[str, Any]:
-    runner = one.runner
+    runner, beside = one.runner, asked.attention.settings if asked.attention else ""
     return {
-        "model": asked.name, "method": asked.method, "target": runner.name, "settings": runner.settings,
+        "model": asked.name, "method": asked.method, "target": runner.name,
+        "settings": f"{runner.settings} {beside}".strip(),
         "dtype": one.numbers.name, "kv_bits": one.numbers.elements.kv_bits, "tensor_parallel": one.ranks,
         "host": one.host, "batch": one.work.batch, "prompt": one.prompt, "generate": one.work.new,
         "source": runner.source, "spec_sha256": runner.sha256, "tool_version": __version__,

@@ -6,7 +6,7 @@ fused q, k, v or gate, up is cut so too, though each chip has its part of each: 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from simulator.accelerators import Accelerator
 from simulator.accelerators.baseline import beside_unpruned
@@ -21,7 +21,7 @@ from workloads.mask import PackedMask
 from workloads.operations import Linear, Weights
 from workloads.operations.gemm import BITMAP, Matrix
 from workloads.patterns import DENSE, UNSTRUCTURED, parse_pattern
-from workloads.synthetic import n_of_m, stream, unstructured
+from workloads.synthetic import keep_exactly, n_of_m, stream
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Linears:
 
     accelerator: Accelerator
     masked: Mapping[str, Linear] = field(default_factory=dict)
-    store: StatisticsStore = field(default_factory=StatisticsStore)
+    store: StatisticsStore = field(default_factory=lambda: StatisticsStore(hold=True))
     known: dict[tuple[Matrix, int], Cost] = field(default_factory=dict)
 
     def cost(self, matrix: Matrix, tokens: int) -> Cost:
@@ -85,20 +85,20 @@ def _dense(accelerator: Accelerator, work: Work) -> LayerCycles:
     return beside_unpruned(accelerator, work, Statistics({})).sparse
 
 
-@lru_cache(maxsize=64)
 def random_linear(matrix: Matrix) -> Linear:
-    """Under a random mask: of a matrix whose pattern, or number of kept weights, is all that is known of its mask."""
-    pattern = None if matrix.stored == BITMAP else parse_pattern(matrix.stored)
-    rng = stream(0, f"{matrix.out_features}x{matrix.in_features} {matrix.stored} {matrix.nnz}")
+    """Under a random mask, the same for all that are alike: of a matrix of whose mask no more is known than its
+    pattern, or the number of kept weights."""
     sides = matrix.out_features, matrix.in_features
+    kind = f"random {sides[0]} x {sides[1]} {matrix.stored} {matrix.nnz}"
+    pattern = None if matrix.stored == BITMAP else parse_pattern(matrix.stored)
     if pattern is None:
-        mask = unstructured(rng, *sides, (matrix.nnz or 0) / matrix.n_weights)
+        kept = round(matrix.nnz or 0)
+        mask = partial(keep_exactly, stream(0, kind), *sides, kept)
     else:
-        mask = n_of_m(rng, *sides, pattern)
-    weights = Weights(
-        UNSTRUCTURED if pattern is None else matrix.stored, mask.nnz, mask.sha256(), lambda: mask, matrix.weight_bits,
-        matrix.group_size,
-    )  # fmt: skip
+        kept = sides[0] * sides[1] // pattern.m * pattern.n
+        mask = partial(n_of_m, stream(0, kind), *sides, pattern)
+    name = UNSTRUCTURED if pattern is None else matrix.stored
+    weights = Weights(name, kept, kind, mask, matrix.weight_bits, matrix.group_size)
     return Linear(matrix.role, matrix.role, -1, *sides, weights)
 
 

@@ -25,6 +25,8 @@ def inference(
     host: str = "",
     routing: str = "uniform",
     reserve_gib: float | None = None,
+    attention: Path | None = None,
+    attention_on: str = "",
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     operations: Annotated[bool, Parameter(negative="")] = False,
     format: str = "table",
@@ -69,6 +71,11 @@ def inference(
         How experts share the tokens: uniform or balanced.
     reserve_gib
         Memory of a GPU or chip that is taken by what is not counted; 3.5 of a GPU, 0 of an accelerator unless given.
+    attention
+        Masks of the prefill's attention, .npy (layers, heads, T, T) with T the prompt, 1 = kept; or of one layer for
+        all. Decode attends to all.
+    attention_on
+        What runs attention under these masks, such as vitcod-attention, beside one accelerator that runs the rest.
     set_
         key=value of the machine, e.g. memory.bandwidth_gbps=3000, vector.lanes=256.
     operations
@@ -81,6 +88,7 @@ def inference(
     check_format(format)
     from studies import inference as glue
     from studies.progress import ProgressLine
+    from studies.sparse_attention import SparseAttention
     from studies.treatments import parse_treatments
 
     sizes = (numbers("batch", batch), numbers("prompt", prompt), numbers("generate", generate))
@@ -90,7 +98,8 @@ def inference(
     def wanted(dtypes: Sequence[str]) -> list[glue.Configuration]:
         return glue.configurations(on, *sizes, dtypes, ranks, kv_bits, host, routing, reserve_gib, set_ or [])
 
-    each = glue.treated_as(glue.open_model(model), treatments, words("dtype", dtype) if dtype else [], wanted)
+    asked = glue.open_model(model, SparseAttention.open(attention, attention_on))
+    each = glue.treated_as(asked, treatments, words("dtype", dtype) if dtype else [], wanted)
     progress = ProgressLine()
     frame = glue.frame_of(each, operations, progress)
     progress.close()

@@ -68,7 +68,7 @@ class WholeTask(Task):
 
     def find(self, store: Store, key: str, inputs: Sequence[Any]) -> WholeRows | None:
         rows = store.find_rows(self._name, key, INFERENCE_COLUMNS)
-        operations = store.find_rows(f"{self._name}--operations", key, OPERATION_COLUMNS)
+        operations = store.find_rows(f"{self._name}-of-operations", key, OPERATION_COLUMNS)
         return None if rows is None or operations is None else WholeRows(rows, operations)
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
@@ -83,7 +83,7 @@ class WholeTask(Task):
             return self._called(frame)
 
         store.make_rows(self._name, key, lambda: self._called(inference_frame(asked, wanted, progress)))
-        store.make_rows(f"{self._name}--operations", key, operations)
+        store.make_rows(f"{self._name}-of-operations", key, operations)
 
     def _asked(self, inputs: Sequence[Masks]) -> tuple[Asked, list[Configuration]]:
         folder = inputs[0].folder if inputs else None
