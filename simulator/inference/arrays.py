@@ -45,13 +45,6 @@ from workloads.phases import Phase
 from workloads.routing import Load
 
 CYCLES = "cycle model"
-NOTES = (
-    "Norms, softmax, rotary embedding, activations and additions are a roofline of vector.lanes and DRAM, an "
-    "approximation; so is attention outside the array.",
-    "Whole models: operations follow each other, weights are loaded anew in every step, and inputs and outputs of each "
-    "operation pass through DRAM; nothing stays on chip between operations.",
-    "A cycle model has no fitted error: whole models' error columns are empty.",
-)
 
 
 @dataclass(frozen=True)
@@ -95,10 +88,6 @@ class ArrayRunner:
         described = spec_sha256(self.name, self.spec, of_models=True)
         source = self.accelerator.source_sha256
         return described if source == "" else sha256_of([described, source])
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(f"{self.name}: {note}" for note in (*self.accelerator.notes, *NOTES))
 
     @property
     def capacity_gib(self) -> float | None:

@@ -33,7 +33,6 @@ class GpuRunner:
     no_capacity = ""
     reserve_gib = RESERVE_BYTES / GIB
     has_errors = True
-    notes = ()
 
     @cached_property
     def sha256(self) -> str:

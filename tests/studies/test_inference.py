@@ -1,6 +1,7 @@
 """prunesim inference: whole models on GPUs from the command line and from Python."""
 
 import io
+import itertools
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -211,6 +212,29 @@ def test_masks_run_as_simulate_runs_them(tmp_path, config):
     loaded = ps.simulate(masks, on="vitcod").frame[["weight_bytes", "metadata_bytes", "scale_bytes"]].sum(axis=None)
     rest = dense.weight_gib * 2**30 - 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512)
     assert row.weight_gib * 2**30 == pytest.approx(rest + loaded)
+
+
+def test_experts_are_those_of_simulate(tmp_path):
+    """As often as they are hit, with the tokens they then have; between their matrices an activation each visit."""
+    config = CONFIG | {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+    writer = ps.BundleWriter(tmp_path / "a", ps.BundleHeader("m", "own", "unstructured", model_config=config))
+    place, sides = (
+        "model.layers.{}.block_sparse_moe.experts.{}.{}",
+        {"w1": (512, 256), "w2": (256, 512), "w3": (512, 256)},
+    )
+    roles = {"w1": "expert_gate", "w2": "expert_down", "w3": "expert_up"}
+    for block, expert, name in itertools.product(range(2), range(4), sides):
+        layer = ps.Layer(place.format(block, expert, name), roles[name], block, *sides[name])
+        kept = np.random.default_rng(expert).random(layer.shape) < 0.5
+        writer.add(layer, ps.PackedMask.from_dense(kept), "unstructured")
+    masks = writer.finish()
+    rows = ps.inference(masks, on="vitcod", batch=3, prompt=1, generate=1, operations=True).frame
+    layers = ps.simulate(masks, on="vitcod", phase="prefill", batch=3, prompt=1).frame
+    experts = layers[layers["role"].str.startswith("expert")]
+    assert len(experts) == 2 * 4 * 3
+    between = 2 * (3 * 2) * 512 * 5 / (4096 / 32 * 500)
+    found = rows.loc[rows["role"] == "experts", "latency_us"].sum()
+    assert found == pytest.approx(experts["latency_us"].sum() + between, rel=1e-3)  # rows have whole cycles
 
 
 def test_treatments_have_random_masks(config):

@@ -11,7 +11,7 @@ from workloads.bundle import BundleHeader
 from workloads.bundle_writer import BundleWriter
 from workloads.counts import Elements
 from workloads.decoder.accounting import account, total
-from workloads.decoder.bundled import bundled
+from workloads.decoder.bundled import bundled, content_of
 from workloads.decoder.memory import kv_bytes, weight_bytes
 from workloads.decoder.read import read_decoder
 from workloads.errors import UserError
@@ -160,3 +160,29 @@ def test_bundles_of_other_models(tmp_path, layers, message):
 def test_unknown_formats(tmp_path):
     with pytest.raises(UserError, match="did you mean 'bitmap'"):
         bundled(small(), write(tmp_path / "b"), "bitmaps")
+
+
+def test_masks_and_the_unpruned_model_of_machines_that_look_at_masks(tmp_path):
+    """Blocks under the same masks stay alike; the unpruned model has what was taken out, and the bundle's bits."""
+    bundle = write(tmp_path / "a", weight_bits=4, group_size=32)
+    masked, unpruned = (bundled(small(), bundle, how) for how in ("masks", "unpruned"))
+    assert len(masked.kinds) == len(unpruned.kinds) == 1
+    for matrix in masked.blocks[0].matrices:
+        entry = next(each for each in bundle.entries if each.role == matrix.role)
+        assert matrix.mask == content_of(entry)
+        assert (matrix.weight_bits, matrix.stored) == (4, DENSE)
+    assert {matrix.weight_bits for matrix in unpruned.blocks[0].matrices} == {4}
+    assert replaced_bits(unpruned) == small()
+    cut = smaller(tmp_path / "b")
+    assert bundled(small(), cut, "unpruned") == small()
+    left = bundled(small(), cut, "masks")
+    assert left == bundled(small(), cut)
+    assert not any(matrix.mask for block in left.blocks for matrix in block.matrices)
+
+
+def replaced_bits(decoder):
+    plain = tuple(
+        replace(block, matrices=tuple(replace(one, weight_bits=None, group_size=None) for one in block.matrices))
+        for block in decoder.blocks
+    )
+    return replace(decoder, blocks=plain)
