@@ -1,13 +1,12 @@
 """Which model is meant: a name of the catalog, a local folder, a config file or a GGUF file. Needs no network, torch
 for GGUF alone."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from checkpoints.model_folder import check_no_adapter
 from checkpoints.weight_files import REMOVAL_NAME, find_gguf
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 from workloads.files import read_json
 from workloads.limits import check_config, check_links
 
@@ -103,7 +102,4 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _suggestion(name: str) -> str:
     known = catalog_names()
-    close = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.6)
-    if close:
-        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
-    return "the catalog has: " + " ".join(known)
+    return meant(name, known).strip() or "the catalog has: " + " ".join(known)

@@ -18,6 +18,7 @@ from simulator.inference.runner import Numbers, Runner
 from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
 from simulator.targets import find_runner
 from studies.designs import Named
+from studies.once import check_once
 from studies.progress import ProgressLine
 from studies.sparse_attention import SparseAttention
 from studies.treatments import Treatment
@@ -28,7 +29,7 @@ from workloads.decoder.bundled import bundled
 from workloads.decoder.dimensions import Decoder
 from workloads.decoder.memory import GIB, Budget, Memory, largest_batch, memory
 from workloads.decoder.split import split
-from workloads.errors import UserError
+from workloads.errors import NothingRan, UserError
 from workloads.phases import Generation, Phase, generate
 from workloads.rows import to_frame
 from workloads.verdicts import verdict
@@ -125,13 +126,18 @@ def configurations(
     none."""
     if not on:
         raise UserError("`on` is empty; give at least one")
-    for name, sizes in (("batch", batch), ("prompt", prompt), ("generate", new), ("tensor_parallel", ranks)):
+    sizes_given = (("batch", batch), ("prompt", prompt), ("generate", new), ("tensor_parallel", ranks))
+    for name, sizes in sizes_given:
         if not sizes or not 1 <= min(sizes) <= max(sizes) <= MOST:
             raise UserError(f"`{name}` {', '.join(map(str, sizes)) or 'is empty'}: whole numbers from 1 to {MOST:,}")
+    for name, values in (("dtype", dtypes), *sizes_given):
+        check_once(name, values)
     if reserve_gib is not None and not 0 <= reserve_gib < math.inf:
         raise UserError(f"`reserve_gib` {reserve_gib}: the GiB of a memory that are kept free, at least 0")
     made = []
-    for runner in [find_runner(name, sets) for name in on]:
+    runners = [find_runner(name, sets) for name in on]
+    check_once("on", [runner.name for runner in runners])
+    for runner in runners:
         said, stack = runner.host(host)
         numbers = [runner.numbers(name, kv_bits, routing) for name in dtypes or [""]]
         reserve = (runner.reserve_gib if reserve_gib is None else reserve_gib) * GIB
@@ -176,9 +182,18 @@ def _in_type(one: Configuration, dtype: str) -> Configuration:
 def frame_of(
     each: Sequence[tuple[Asked, Sequence[Configuration]]], operations: bool, progress: ProgressLine
 ) -> pd.DataFrame:
-    """Rows of several models or treatments. Raises UserError as the two below."""
-    make = operations_frame if operations else inference_frame
-    return pd.concat([make(asked, wanted, progress) for asked, wanted in each], ignore_index=True)
+    """Rows of several models or treatments. Raises UserError as the two below, NothingRan where none has operations."""
+    if not operations:
+        return pd.concat([inference_frame(asked, wanted, progress) for asked, wanted in each], ignore_index=True)
+    found, refused = [], []
+    for asked, wanted in each:
+        try:
+            found.append(operations_frame(asked, wanted, progress))
+        except NothingRan as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return pd.concat(found, ignore_index=True)
 
 
 def inference_frame(asked: Asked, wanted: Sequence[Configuration], progress: ProgressLine) -> pd.DataFrame:
@@ -191,21 +206,21 @@ def inference_frame(asked: Asked, wanted: Sequence[Configuration], progress: Pro
 
 
 def operations_frame(asked: Asked, wanted: Sequence[Configuration], progress: ProgressLine) -> pd.DataFrame:
-    """A row for each operation of each configuration; those that cannot run have none. Raises UserError where none
+    """A row for each operation of each configuration; those that cannot run have none. Raises NothingRan where none
     can."""
     rows: list[dict[str, Any]] = []
     for number, (one, model) in enumerate(_with_models(asked, wanted), 1):
         try:
             times = model.times(one)
-        except UserError:
+        except UserError as error:
             if len(wanted) == 1:
-                raise
+                raise NothingRan(str(error)) from None
             continue
         facts = {key: value for key, value in _facts(asked, one).items() if key != "spec_sha256"}
         rows += [{**facts, **row} for row in _operations(times)]
         progress(f"{VERBS[one.runner.source]} on {one.runner.name}", number, len(wanted))
     if not rows:
-        raise UserError("none of the configurations can run; without `operations` each says why")
+        raise NothingRan("none of the configurations can run; without `operations` each says why")
     return to_frame(rows, OPERATION_COLUMNS)
 
 

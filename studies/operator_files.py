@@ -10,7 +10,7 @@ import pandas as pd
 from simulator.gpu.operators import VALUES_MOVED
 from simulator.gpu.sizes import MAX_SIZE
 from studies.tables_of_shapes import read_lines, typed, whole_size
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError, meant, unknown
 
 OPERATION = "operation"
 LINE = "line"  # and the file; only inside
@@ -48,13 +48,23 @@ COLUMNS = tuple(dict.fromkeys(name for form in FORMS.values() for name in form.n
 
 
 def is_operators(path: Path) -> bool:
-    """Whether a file has operators: a column `operation` that names one of them in some row. Others are GEMMs."""
+    """Whether a file has operators: a column `operation` that names one of them in some row. Others are GEMMs; raises
+    UserError where a name is nearly one."""
     names, lines = read_lines(path, "operators or GEMMs")
     lower = [name.lower() for name in names]
     if OPERATION not in lower:
         return False
     place = lower.index(OPERATION)
-    return any(fields[place].lower() in FORMS for _, fields in lines) or not {"m", "n", "k"} <= set(lower)
+    named = [(number, fields[place]) for number, fields in lines if fields[place]]
+    if any(name.lower() in FORMS for _, name in named) or not {"m", "n", "k"} <= set(lower):
+        return True
+    misspelt = [(number, name) for number, name in named if meant(name, FORMS)]
+    if misspelt:
+        number, name = misspelt[0]
+        raise UserError(
+            f"{path} line {number}: {unknown(OPERATION, name, FORMS)}; for GEMMs call that column otherwise"
+        )
+    return False
 
 
 def read_operators(path: Path) -> pd.DataFrame:
@@ -106,8 +116,15 @@ def _checked(where: str, kind: str, row: dict[str, object]) -> dict[str, object]
             raise UserError(f"{where}: q_tokens = {row['q_tokens']} in decode; it is 1, more new tokens are prefill")
         if row["phase"] == "prefill" and not row["q_tokens"]:
             raise UserError(f"{where}: q_tokens is empty; attention in prefill needs it")
+    elif kind == "linear":
+        group = int(str(row["group_size"]))
+        if group and int(str(row["k"])) % group:
+            raise UserError(f"{where}: group_size = {group} does not divide k = {row['k']}; a divisor, or 0 for a row")
     elif kind in VALUES_MOVED:
+        if row["rows"] and row["tokens"]:
+            raise UserError(f"{where}: {kind} has both `rows` and `tokens`, which say the same; leave one empty")
         row["rows"] = row["rows"] or row["tokens"]
+        row["tokens"] = row["tokens"] or ""  # empty as it was given
         if not row["rows"]:
             raise UserError(f"{where}: {kind} needs `rows` or `tokens`")
     elif kind == "moe":

@@ -7,6 +7,7 @@ from dataclasses import replace
 from simulator.targets import find_runner
 from studies.entries import overrides, swept
 from studies.inference import Asked, Configuration, configurations, open_model, treated_as
+from studies.once import check_once
 from studies.study import StudyAccelerator, StudyPhase
 from studies.treatments import parse_treatment
 from workloads.errors import UserError, unknown
@@ -33,9 +34,7 @@ def sizes_of(phase: StudyPhase) -> dict[str, tuple[int, ...]]:
         if getattr(phase, name) is not None and name not in NEEDS[phase.kind]:
             raise UserError(f"{phase.kind} has no `{name}`; it takes {' and '.join(NEEDS[phase.kind])}")
     for name in ("batch", *NEEDS[phase.kind], "tensor_parallel"):
-        values = getattr(phase, name) or ()
-        if twice := next((value for value in values if values.count(value) > 1), None):
-            raise UserError(f"`{name}` names {twice} twice; leave one out")
+        check_once(name, getattr(phase, name) or ())
     return {name: getattr(phase, name) or USUAL[name] for name in NEEDS[phase.kind]}
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from simulator.gpu import predict
 from simulator.gpu.named import find_gpu
 from studies.gemm_files import SIZES
+from studies.once import check_once
 from studies.tables_of_shapes import whole_size
 from workloads.errors import UserError
 
@@ -33,6 +34,7 @@ def predict_on(gemms: pd.DataFrame, on: Sequence[str], dtype: str, sets: Sequenc
     """`predict_frame` of every GPU, one below the other. Raises UserError where there is none."""
     if not on:
         raise UserError("say which GPU to predict `on`, such as h200")
+    check_once("on", on)
     return pd.concat([predict_frame(gemms, each, dtype, sets) for each in on], ignore_index=True)
 
 

@@ -10,6 +10,7 @@ from simulator.gpu.named import find_gpu
 from simulator.gpu.operators import VALUES_MOVED, Timing, all_reduce, decode, elementwise, linear, moe, prefill, spmv
 from simulator.gpu.prediction import DTYPES
 from simulator.gpu.spec import GpuSpec
+from studies.once import check_once
 from studies.operator_files import COLUMNS, LINE, OPERATION
 from workloads.errors import UserError, unknown
 
@@ -31,6 +32,7 @@ def predict_operators(operators: pd.DataFrame, on: Sequence[str], dtype: str, se
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
+    check_once("on", on)
     frames = [_on_gpu(operators.assign(dtype=operators["dtype"].where(operators["dtype"] != "", dtype)), each, sets)
               for each in on]  # fmt: skip
     return pd.concat(frames, ignore_index=True)

@@ -11,6 +11,9 @@ _UNSAFE = re.compile(
 )
 
 
+MOST_MEANT = 6  # names that a hint gives
+
+
 class UserError(Exception):
     """A mistake in what was asked or given. The message is one line: what, where, the numbers, the way out.
 
@@ -51,11 +54,23 @@ def shorten(text: str, length: int) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """For a name that does not exist: the nearest known one, and all of them."""
+    """For a name that does not exist: the nearest known ones, and all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+    return UserError(f"unknown {kind} {name!r}; {meant(name, known)}known: {', '.join(known)}")
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'h100-pcie' or 'h100-sxm'? ", "" where nothing is near: names that are it but for the case, begin
+    with it, or look like it."""
+    by_lower = {each.lower(): each for each in known}
+    text = name.lower()
+    near = [by_lower[text]] if text in by_lower else []
+    if not near and len(text) > 1:
+        begun = [each for lower, each in by_lower.items() if lower.startswith(text)]
+        near = begun if len(begun) <= MOST_MEANT else []
+    if not near:
+        near = [by_lower[each] for each in difflib.get_close_matches(text, by_lower, n=1)]
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
 # Libraries of the extra `torch`, by the name they are imported by. The other extras say so where they are asked for.

@@ -79,6 +79,11 @@ def target_of(method: PruningMethod, asked: PruneConfig) -> tuple[NofM | None, f
         return None, 0.0
     if method.prunes:
         if asked.sparsity is None and method.leaves == FACTORED:
+            if zero := next((key for key, value in (asked.set or {}).items() if value == 0 and "rank" in key), ""):
+                raise UserError(
+                    f"{method.name}: {zero} = 0 leaves it to the sparsity how much goes; give `sparsity=0.5`, or a "
+                    f"{zero} of at least 1"
+                )
             raise UserError(
                 f"say how much goes: `sparsity=0.5`, or a setting of {method.name} (prunesim show {method.name})"
             )

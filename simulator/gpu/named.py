@@ -38,6 +38,8 @@ def gpu_values(name: str) -> tuple[str, dict[str, Any], list[str]]:
     if name in GPUS:
         return name, preset_values(name), []
     path = Path(name) if is_machine_file(name) else _installed(name)
+    if strange := [base for base in based_on(path) if not is_gpu(base)]:
+        raise UserError(f"{path}: `base` mixes GPUs with {strange[0]}, which is none; name machines of one kind")
     ours: dict[str, Any] = {}
 
     def described(base: str) -> Described:

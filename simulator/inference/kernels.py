@@ -16,6 +16,7 @@ import numpy as np
 
 from simulator.gpu import operators
 from simulator.gpu.operators.heads import checked_kv_bits
+from simulator.gpu.operators.linear import OF_GEMM
 from simulator.gpu.operators.timing import Timing, rates_of
 from simulator.gpu.prediction import predict
 from simulator.gpu.spec import GpuSpec, cold
@@ -91,7 +92,7 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
     runs = found.reason == ""
     speedup = np.where(runs, found.speedup, 1.0)
     error = np.hypot(dense.latency_error_p90, np.where(runs, found.speedup_error_p90, 0.0))
-    bound = np.where(runs, found.sparse24.bound, dense.bound)
+    bound = np.where(runs, [OF_GEMM.get(name, name) for name in found.sparse24.bound], dense.bound)
     reason = next(iter(found.reason[~runs]), "")
     assumed = f"2:4 runs dense: {reason}" if reason else "2:4 by the library's gain over dense"
     return Timed(dense.latency_us / speedup, bound, error, dense.extrapolated, f"{dense.kernel} sparse24", assumed)

@@ -111,6 +111,8 @@ def with_overrides(name: str, spec_type: Any, values: dict[str, Any], overrides:
         key, value = parse_override(override)
         if key not in known:
             known |= flat(dataclasses.asdict(checked(name, spec_type, values)))  # what the values leave to defaults
+        if of_section := [name for name in known if name.startswith(f"{key}.")]:
+            raise UserError(f"{override}: {key} is a section of {name}; set one of its keys: {', '.join(of_section)}")
         if key not in known:
             raise UserError(f"{override}: {unknown(f'key of {name}:', key, known)}")
         section = values

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from studies.cli.output import Whole, check_format, emit
+from studies.once import check_once
 from workloads.errors import UserError
 
 
@@ -122,6 +123,5 @@ def words(name: str, text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise UserError(f"`{name}` {text!r}: a value is empty; several are written with commas between them")
-    if twice := next((part for part in parts if parts.count(part) > 1), ""):
-        raise UserError(f"`{name}` {text!r} has {twice} twice; leave one out")
+    check_once(name, parts)
     return parts

@@ -4,6 +4,7 @@ import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from studies.cli.apart import check_apart
 from studies.cli.ending import ending
 from studies.cli.verbs import VERBS, function_of
 from workloads.errors import UserError
@@ -68,6 +69,7 @@ def run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("--help", "-h"):
         print_overview()
         return
+    check_apart(arguments)
     worker_count()  # a wish that is no number is told before anything starts
     from cyclopts import CycloptsError
 

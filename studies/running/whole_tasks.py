@@ -22,7 +22,7 @@ from studies.running.task import Place, Task, file_sha256
 from studies.shapes import NEEDS_NO_MASK
 from studies.study import StudyAccelerator, StudyModel, StudyPhase
 from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
-from workloads.errors import UserError
+from workloads.errors import NothingRan
 from workloads.files import sha256_of
 from workloads.plugins import shown
 
@@ -78,7 +78,7 @@ class WholeTask(Task):
             ends = min(self.phase.batch), max(self.phase.batch)
             try:
                 frame = operations_frame(asked, [one for one in wanted if one.work.batch in ends], progress)
-            except UserError:  # none can run, as its rows say
+            except NothingRan:  # as its rows say
                 frame = pd.DataFrame(columns=[column.name for column in OPERATION_COLUMNS])
             return self._called(frame)
 

@@ -107,7 +107,7 @@ def test_a_decode_step_alone_is_one_of_a_generation(study_file, tmp_path):
     [
         ('kind = "decode"', 'kind = "decod"', "phases.1: unknown kind 'decod'; did you mean 'decode'"),
         ("context = [32, 128]", "prompt = 32", "decode has no `prompt`; it takes context"),
-        ("prompt = 64", "prompt = [64, 64]", "`prompt` names 64 twice"),
+        ("prompt = 64", "prompt = [64, 64]", "`prompt` has 64 twice"),
         ("prompt = 64", "prompt = 0", "phases.0: `prompt` 0: whole numbers from 1"),
         ("prompt = 64", "promt = 64", "did you mean 'prompt'"),
         ("prompt = 64", "prompt = 64\nhost = 'grph'", "`host` 'grph'"),

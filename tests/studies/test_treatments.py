@@ -75,3 +75,18 @@ def test_2_4_of_shapes_is_2_4_of_a_bundle(config, tmp_path):
 def test_a_bundle_is_not_treated_again(tmp_path):
     with pytest.raises(UserError, match="its bundle says itself"):
         ps.inference(bundle(tmp_path / "masks", "2:4"), **SIZES, treat="int4")
+
+
+def test_accelerators_read_weights_of_fewer_bits_and_random_masks(config):
+    """int4 loads a quarter of 16 bits; a type that is no array's is refused; 2:4 and 50 % skip on vitcod alone."""
+    sizes = {**SIZES, "batch": 1, "prompt": 8, "generate": 2}
+    asked = {"set": {"number.weight_bits": 16, "number.activation_bits": 16}}
+    treat = ["dense", "int4", "2:4", "unstructured-50"]
+    rows = ps.inference(config, **{**sizes, "on": "vitcod"}, **asked, treat=treat).frame.set_index("method")
+    assert list(rows.index) == treat
+    assert (rows.loc[["2:4", "unstructured-50"], "speedup"] > 1).all()
+    linears = 2 * (256 * 256 * 2 + 2 * 128 * 256 + 3 * 256 * 512) / 2**30
+    less = rows.loc["dense", "weight_gib"] - rows.loc["int4", "weight_gib"]
+    assert less == pytest.approx(linears * (2 - 0.5 - 20 / 128 / 8), rel=0.02)
+    with pytest.raises(UserError, match="vitcod multiplies in its own type, not in fp8"):
+        ps.inference(config, **{**sizes, "on": "vitcod"}, treat="fp8")
