@@ -54,7 +54,7 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
     if asked.after is not None:
         raise UserError(
             f"{method.name} takes whole units out of the unpruned model, so it cannot come `after` {asked.after}; run "
-            "it first, and masks or bits `after` it"
+            "it first, and masks or bits `after` it, or save the model of that bundle (`save_model`) and prune it"
         )
 
 
