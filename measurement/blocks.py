@@ -71,7 +71,7 @@ def end_to_end(
     }
     with torch.inference_mode(), quiet():
         model = build(config, scenario, device.name)
-        dense = _timed(device, _call(model, scenario, device.name), runs)
+        dense = _timed(device, phase_call(model, first_block(model), scenario, device.name), runs)
         yield {**facts, "kernel": "dense", "feasible": True, "reason": "", **dense}
         pruned = {name: keep_of_four(linear.weight, 2) for name, linear in linears(model, scenario.roles)}
         if not pruned:
@@ -89,7 +89,7 @@ def end_to_end(
                     reason = f"wrong result, not timed: a linear is off by {error:.3g} of its output's root mean square"
                     yield {**row, "feasible": False, "reason": reason}
                     continue
-                times = _timed(device, _call(model, scenario, device.name), runs)
+                times = _timed(device, phase_call(model, first_block(model), scenario, device.name), runs)
             except (RuntimeError, NotImplementedError) as failure:
                 device.settle()
                 yield {**row, "feasible": False, "reason": f"does not run: {one_line(failure)}"}
@@ -148,7 +148,14 @@ def linear_error(linear: Any, weight: Tensor, tokens: int = 32) -> float:
     return float(torch.nan_to_num(worst, nan=float("inf")))
 
 
-def _call(model: Any, scenario: Scenario, device: str) -> Callable[[], Tensor]:
+def first_block(model: Any) -> Any:
+    """Of a model whose linears still are linears."""
+    from checkpoints.discovery import find_blocks
+
+    return find_blocks(model)[1][0]
+
+
+def phase_call(model: Any, block: Any, scenario: Scenario, device: str) -> Callable[[], Tensor]:
     """One phase of the model, or of its first block with the arguments the model gives it."""
     ids = torch.randint(0, model.config.get_text_config().vocab_size, (scenario.batch, scenario.seq + 1), device=device)
     reset, arguments = _phase(model, scenario, ids)
@@ -159,9 +166,6 @@ def _call(model: Any, scenario: Scenario, device: str) -> Callable[[], Tensor]:
 
     if not scenario.blocks:
         return whole
-    from checkpoints.discovery import find_blocks
-
-    block = find_blocks(model)[1][0]
     seen: list[tuple[Any, Any]] = []
     handle = block.register_forward_pre_hook(lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
     try:

@@ -34,9 +34,11 @@ def inference(
     attention_on: str | Path = "",
     set: Mapping[str, Any] | None = None,
     operations: bool = False,
+    measured: str | Path | Sequence[str | Path] = (),
 ) -> Result:
     """Prefill, decode, memory and what bounds them of a whole model or bundle, one row for each combination of the
-    values given; with `operations` one for each operation. The settings are those of `prunesim inference`."""
+    values given; with `operations` one for each operation; behind them
+    those of files of whole models that `prunesim measure` wrote. The settings are those of `prunesim inference`."""
     from studies import inference as glue
     from studies.sparse_attention import SparseAttention
     from studies.treatments import parse_treatments
@@ -53,7 +55,7 @@ def inference(
 
     each = glue.treated_as(glue.open_model(place, beside), parse_treatments(_several(treat)), _dtypes(dtype), wanted)
     progress = ProgressLine(terminal_only=True)
-    frame = glue.frame_of(each, operations, progress)
+    frame = glue.frame_of(each, operations, progress, [Path(file) for file in _several(measured)])
     progress.close()
     return Result(frame, glue.shown_in_table(frame))
 

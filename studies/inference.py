@@ -18,6 +18,7 @@ from simulator.inference.runner import Numbers, Runner
 from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
 from simulator.targets import find_runner
 from studies.designs import Named
+from studies.end_to_end import whole_rows
 from studies.once import check_once
 from studies.progress import ProgressLine
 from studies.sparse_attention import SparseAttention
@@ -180,11 +181,19 @@ def _in_type(one: Configuration, dtype: str) -> Configuration:
 
 
 def frame_of(
-    each: Sequence[tuple[Asked, Sequence[Configuration]]], operations: bool, progress: ProgressLine
+    each: Sequence[tuple[Asked, Sequence[Configuration]]],
+    operations: bool,
+    progress: ProgressLine,
+    measured: Sequence[Path] = (),
 ) -> pd.DataFrame:
-    """Rows of several models or treatments. Raises UserError as the two below, NothingRan where none has operations."""
+    """Rows of several models or treatments, and of files of measured ones. Raises UserError as the two below,
+    NothingRan where none has operations."""
     if not operations:
-        return pd.concat([inference_frame(asked, wanted, progress) for asked, wanted in each], ignore_index=True)
+        others = [whole_rows(path) for path in measured]
+        made = [inference_frame(asked, wanted, progress) for asked, wanted in each]
+        return pd.concat([*made, *others], ignore_index=True)
+    if measured:
+        raise UserError("`measured` has whole models alone; leave `operations` out")
     found, refused = [], []
     for asked, wanted in each:
         try:

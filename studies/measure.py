@@ -1,6 +1,5 @@
 """Layers onto this machine's GPU or CPU: a record that grows as it is measured, and result rows from any record."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -210,8 +209,7 @@ def measured_on_cpu(
     from measurement.cpu.clock import HostClock, pinned
     from measurement.cpu.measure import measure
 
-    if procedure.threads > host.cores():
-        raise UserError(f"`threads` {procedure.threads}: this process may use {host.cores()} cores")
+    host.check_threads(procedure.threads)
     check_writable_folder(out)
     clock = HostClock(host.last_cache_bytes())
     conditions = {"rounds": procedure.rounds, "seed": procedure.seed, "spread": procedure.spread}
@@ -269,19 +267,3 @@ def replay_for(
     """What a record has of these layers, each at its token counts (measurement/lookup.py)."""
     target = RecordTarget(open_record(record), situation)
     return result_frame(rows_for(target, layers, dtype), extra=target.columns)
-
-
-def write_end_to_end(path: Path, environment: dict[str, Any], model: str, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows of measurement.blocks with the environment, as JSON; whole after every row, so that a failure keeps what
-    came before."""
-    collected: list[Any] = []
-    for row in rows:
-        collected.append(plain(row))
-        content = {
-            "format": "prunesim-end-to-end",
-            "version": 1,
-            "model": model,
-            "environment": plain(environment),
-            "rows": collected,
-        }
-        write_text(path, json.dumps(content, indent=None, allow_nan=False) + "\n")

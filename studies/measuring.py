@@ -21,20 +21,19 @@ class Usual:
     tokens: str
     pattern: str
     runs: int
+    seq: int  # of whole blocks and models
 
 
 USUAL = {
     "cuda": Usual(
-        "dense,cusparselt24,cutlass24,int8,int8-24,fp8,fp8-24,int4", "fp16", "1,16,64,256,1024,2048,8192", "2:4", 50
+        kernels="dense,cusparselt24,cutlass24,int8,int8-24,fp8,fp8-24,int4", dtype="fp16",
+        tokens="1,16,64,256,1024,2048,8192", pattern="2:4", runs=50, seq=2048,
     ),
     "cpu": Usual(
-        "dense,bf16,int8-x86,int8-onednn,int8-weights,int4-weights,csr,bsr,smaller,sparse24",
-        "fp32",
-        "1,16,128",
-        ANY,
-        20,
+        kernels="dense,bf16,int8-x86,int8-onednn,int8-weights,int4-weights,csr,bsr,smaller,sparse24", dtype="fp32",
+        tokens="1,16,128", pattern=ANY, runs=20, seq=128,
     ),
-}
+}  # fmt: skip
 DENSITY = "0.5,0.1"
 
 

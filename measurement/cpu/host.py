@@ -13,8 +13,10 @@ import torch.nn.functional as F
 
 from measurement.cpu.clock import RoundClock
 from workloads import __version__
+from workloads.errors import UserError
 
 CPUINFO = Path("/proc/cpuinfo")
+MEMINFO = Path("/proc/meminfo")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 FLAGS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8",
@@ -54,9 +56,22 @@ def load_average() -> float:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else float("nan")
 
 
+def free_bytes(text: str | None = None) -> float:
+    """Memory that programs may take now; infinite where the system does not say."""
+    said = text if text is not None else MEMINFO.read_text() if MEMINFO.exists() else ""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", said, re.M)
+    return float(found[1]) * 1024 if found else float("inf")
+
+
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_threads(threads: int) -> None:
+    """Raises UserError for more than there are cores."""
+    if threads > cores():
+        raise UserError(f"`threads` {threads}: this process may use {cores()} cores")
 
 
 def describe(clock: RoundClock, threads: int, pinned_to: str) -> dict[str, Any]:

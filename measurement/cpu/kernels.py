@@ -9,7 +9,7 @@ call, and that is timed because nothing can leave it out.
 
 import platform
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -88,21 +88,23 @@ class _DynamicInt8:
         return ""
 
     def prepare(self, problem: Problem, operands: Operands) -> Prepared:
-        x, (codes, scales) = operands.inputs, to_int8_rows(operands.weight)
-        weight = torch._make_per_channel_quantized_tensor(
-            codes, scales.double(), torch.zeros(len(scales), dtype=torch.long), 0
-        )
-        before = torch.backends.quantized.engine
-        torch.backends.quantized.engine = (
-            self.engine
-        )  # decides how weights are packed, and with it what multiplies them
-        try:
-            packed = torch.ops.quantized.linear_prepack(weight, None)
-        finally:
-            torch.backends.quantized.engine = before
+        x, (packed, weight) = operands.inputs, pack_int8(operands.weight, self.engine)
         call = torch.ops.quantized.linear_dynamic
         variant = f"float32 out, engine {self.engine}, inputs quantized in the call"
-        return Prepared(lambda: call(x, packed, False), x, codes * scales[:, None], QUANTIZED_INPUTS, variant)
+        return Prepared(lambda: call(x, packed, False), x, weight, QUANTIZED_INPUTS, variant)
+
+
+def pack_int8(weight: Tensor, engine: str) -> tuple[Any, Tensor]:
+    """(what quantized::linear_dynamic multiplies, the float32 weights that it stands for)."""
+    codes, scales = to_int8_rows(weight)
+    zeros = torch.zeros(len(scales), dtype=torch.long)
+    quantized = torch._make_per_channel_quantized_tensor(codes, scales.double(), zeros, 0)
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine  # decides how weights are packed, and with it what multiplies them
+    try:
+        return torch.ops.quantized.linear_prepack(quantized, None), codes * scales[:, None]
+    finally:
+        torch.backends.quantized.engine = before
 
 
 class Int8X86(_DynamicInt8):

@@ -124,7 +124,7 @@ def group_rows(clock: RoundClock, cases: Sequence[Case], procedure: CpuProcedure
     for (place, _), cold_one, warm_one in zip(timed, cold, warm, strict=True):
         rows[place] |= {
             "feasible": True, "reason": "", **columns_of("cold", cold_one), **columns_of("warm", warm_one),
-            "warm_how": warm_one.how, "load_average": load, **_noise(cold_one, warm_one, procedure.spread),
+            "warm_how": warm_one.how, "load_average": load, **noise_of(cold_one, warm_one, procedure.spread),
         }  # fmt: skip
     dense = rows[0]["reason"]
     if dense.startswith(NOISY):
@@ -148,7 +148,7 @@ def _checked(case: Case, operands: Operands) -> tuple[dict[str, Any], Prepared |
     return ({**row, **wrong(prepared, error)}, None) if not error <= prepared.tolerance else (row, prepared)
 
 
-def _noise(cold: Samples, warm: Samples, most: float) -> dict[str, Any]:
+def noise_of(cold: Samples, warm: Samples, most: float) -> dict[str, Any]:
     worst = max(("cold", cold.spread), ("warm", warm.spread), key=lambda each: each[1])
     if worst[1] <= most:
         return {}

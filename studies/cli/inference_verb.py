@@ -30,6 +30,7 @@ def inference(
     attention_on: str = "",
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     operations: Annotated[bool, Parameter(negative="")] = False,
+    measured: Annotated[list[Path] | None, Parameter(negative="")] = None,
     format: str = "table",
     out: Path | None = None,
 ) -> None:
@@ -81,6 +82,8 @@ def inference(
         key=value of the machine, e.g. memory.bandwidth_gbps=3000, vector.lanes=256.
     operations
         A row for each operation instead of one for each configuration; their times add up to the configuration's.
+    measured
+        A file of `prunesim measure --end-to-end model`, whose rows stand beside; may be given more than once.
     format
         json, csv or table (the table leaves columns out).
     out
@@ -102,7 +105,7 @@ def inference(
     asked = glue.open_model(model, SparseAttention.open(attention, attention_on))
     each = glue.treated_as(asked, treatments, words("dtype", dtype) if dtype else [], wanted)
     progress = ProgressLine()
-    frame = glue.frame_of(each, operations, progress)
+    frame = glue.frame_of(each, operations, progress, measured or [])
     progress.close()
     emit(frame, format, out, glue.shown_in_table(frame))
 

@@ -31,7 +31,7 @@ def measure(
     l2: str = "cold",
     end_to_end: str = "",
     batch: Whole = 1,
-    seq: Whole = 2048,
+    seq: Whole = 0,
     seed: Whole = 0,
     replay: str | None = None,
     out: Path | None = None,
@@ -80,26 +80,32 @@ def measure(
         Which times become result rows: cold (weights come from DRAM) or warm (back to back; they may come from a
         cache). The record holds both.
     end_to_end
-        block or model: instead of single layers, one decoder block or the whole --model, dense and 2:4, prefill and
-        decode.
+        block or model: instead of single layers, one decoder block or the whole --model, prefill and decode: on a GPU
+        dense and 2:4; on a CPU --kernels dense, bf16, int8-x86, int8-onednn, 24-as-dense and smaller, which keeps
+        --density of kv groups and FFN neurons.
     batch
         Sequences of --end-to-end.
     seq
-        Tokens a sequence of --end-to-end: all at once in prefill, in the cache in decode.
+        Tokens a sequence of --end-to-end: all at once in prefill, in the cache in decode; 2048 on a GPU and 128 on a
+        CPU unless given.
     seed
         Draws the operands.
     replay
         Read this record instead of measuring: a file, or one that ships (prunesim ls records). With BUNDLE, --model or
         --shapes what it has of these layers, and of those that were not measured the nearest, marked as such.
     out
-        Folder of record.csv, rows.csv (for prunesim report) and end-to-end.json.
+        Folder of record.csv, rows.csv (for prunesim report) and end-to-end-*.json (for --replay and prunesim
+        inference).
     format
         json, csv or table: what is printed.
     """
     check_format(format)
     from measurement.rows import MEASURED_COLUMNS, SITUATIONS
     from studies import measure as glue
+    from studies.end_to_end import TABLE, whole_rows
+    from studies.inference import INFERENCE_TABLE
     from studies.measuring import Wanted
+    from studies.whole_measured import WholeWanted
 
     if l2 not in SITUATIONS:
         raise unknown("`l2`", l2, SITUATIONS)
@@ -109,6 +115,9 @@ def measure(
                 "--replay RECORD measures nothing: it takes BUNDLE, --model or --shapes, --tokens, --pattern, --dtype, "
                 "--l2 and --format beside it"
             )
+        if Path(replay).suffix == ".json":
+            emit(whole_rows(Path(replay)), format, None, INFERENCE_TABLE)
+            return
         wanted = Wanted(bundle, model, shapes or (), dtype=dtype, tokens=tokens, pattern=pattern)
         emit(wanted.replayed(replay, l2), format, None, MEASURED_COLUMNS)
         return
@@ -117,7 +126,10 @@ def measure(
     if end_to_end:
         if model is None:
             raise UserError("--end-to-end needs --model CONFIG")
-        _end_to_end(model, end_to_end, dtype or "fp16", batch, seq, runs or 50, out)
+        whole = WholeWanted(end_to_end, model, on, dtype, batch, seq, runs, threads, spread, density, kernels)
+        path, frame = whole.measured(out)
+        sys.stderr.write(f"wrote {path}\n")
+        emit(frame.assign(model=model), format, None, TABLE)
         return
     wanted = Wanted(
         bundle, model, shapes or (), on, kernels, dtype, tokens, pattern, runs, seed, compile, density, threads, spread
@@ -125,27 +137,3 @@ def measure(
     frame = wanted.measured(l2, out, ProgressLine())
     sys.stderr.write(f"wrote {out / glue.ROWS}\n")
     emit(frame, format, None, MEASURED_COLUMNS)
-
-
-def _end_to_end(model: str, what: str, dtype: str, batch: int, seq: int, runs: int, out: Path) -> None:
-    if what not in ("block", "model"):
-        raise unknown("--end-to-end", what, ("block", "model"))
-    import itertools
-
-    from checkpoints.catalog import resolve_config
-    from measurement import blocks
-    from measurement.environment import check_gpu, describe
-    from measurement.measure import Procedure, cuda_device
-    from studies.measure import write_end_to_end
-    from workloads.locking import writing
-
-    Procedure(dtype, runs)
-    cases = [blocks.Scenario(dtype, phase, batch, seq, 1 if what == "block" else 0) for phase in blocks.PHASES]
-    check_gpu()
-    name, config = resolve_config(model)
-    device = cuda_device()
-    backends = {backend: blocks.converter(backend) for backend in blocks.BACKENDS}
-    rows = itertools.chain.from_iterable(blocks.end_to_end(device, config, case, backends, runs) for case in cases)
-    with writing(out):
-        write_end_to_end(out / f"end-to-end-{what}-{dtype}.json", describe(device.clock), name, rows)
-    sys.stderr.write(f"wrote {out / f'end-to-end-{what}-{dtype}.json'}\n")

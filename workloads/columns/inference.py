@@ -5,7 +5,7 @@ from workloads.columns.column import Column
 ERROR = "nine of ten true times are taken to lie between time / (1 + e) and time x (1 + e)"
 CONFIGURATION = [
     Column("model", "text", "model id"),
-    Column("method", "text", "what made the masks; '' of a model without a bundle"),
+    Column("method", "text", "what made the masks; '' of a model without a bundle; of a measured one its variant"),
     Column("target", "text", "the GPU or accelerator"),
     Column("settings", "text", "keys of it that were set"),
     Column(
@@ -49,7 +49,7 @@ INFERENCE_COLUMNS = (
            wraps=True),
     Column("feasible", "bool", "False: something of it has no kernel, or cannot be divided"),
     Column("reason", "text", "why not, or why it is not known whether it fits", wraps=True),
-    Column("source", "text", "predicted (GPUs) | simulated (accelerators)"),
+    Column("source", "text", "predicted (GPUs) | simulated (accelerators) | measured"),
     Column("spec_sha256", "text", "hash of the machine's full description"),
     Column("tool_version", "text", "prunesim version"),
 )  # fmt: skip
