@@ -56,8 +56,13 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large
 def pieces(device: torch.device, *batch: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
     """A batch of tensors (sequences, tokens) in pieces of at most PIECE_TOKENS tokens, on the device; the same for any
     number of threads."""
-    sequences = max(1, PIECE_TOKENS[device.type] // batch[0].shape[1])
+    sequences = sequences_at_once(device, batch[0].shape[1])
     return list(zip(*(each.to(device).split(sequences) for each in batch), strict=True))
+
+
+def sequences_at_once(device: torch.device, tokens: int) -> int:
+    """Sequences of so many tokens in a piece of at most PIECE_TOKENS, at least one."""
+    return max(1, PIECE_TOKENS[device.type] // tokens)
 
 
 def side_by_side(function: Callable[[Item], Result], items: list[Item], device: torch.device) -> Iterator[Result]:

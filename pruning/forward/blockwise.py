@@ -25,7 +25,7 @@ from checkpoints.families import Kind
 from pruning.forward.calls import BlockCall, first_output, read_call, same_call
 from pruning.forward.feeding import Batch, arguments
 from pruning.forward.guard import check_model
-from pruning.parallel import one_thread_per_operation
+from pruning.parallel import one_thread_per_operation, sequences_at_once
 from workloads.errors import UserError
 
 
@@ -79,10 +79,18 @@ class BlockwiseModel:
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """Hidden states (batch, seq, hidden) that enter block 0, for token ids (batch, seq) or what else the model
-        reads.
+        reads. Tokens run in pieces that stay in the cache, here and in `run` and `advance`.
 
         Raises UserError for models whose blocks depend on the tokens by more than hidden states.
         """
+        return torch.cat([self._embed(piece) for piece in self._pieces(batch)])
+
+    def _pieces(self, batch: Batch) -> list[Any]:
+        if not isinstance(batch, torch.Tensor):
+            return [batch]
+        return list(batch.split(sequences_at_once(self.device, batch.shape[1])))
+
+    def _embed(self, batch: Batch) -> torch.Tensor:
         self._pass.begin()
         with self._first_blocks(), self._recording(), one_thread_per_operation(), torch.no_grad(), suppress(_Stop):
             self.model(**arguments(self.checkpoint, batch))
@@ -106,8 +114,13 @@ class BlockwiseModel:
         decoder of an encoder-decoder begins."""
         if number not in self.starts[1:]:
             return hidden
-        stack = self.starts.index(number)
         self.checkpoint.load_rest()
+        pieces = self._pieces(batch)
+        states = hidden.split(len(pieces[0]) if len(pieces) > 1 else len(hidden))
+        return torch.cat([self._advance(number, *pair) for pair in zip(pieces, states, strict=True)])
+
+    def _advance(self, number: int, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
+        stack = self.starts.index(number)
         self._pass.begin({stack - 1: hidden.to(self.device)}, stack)
         with self._recording(), one_thread_per_operation(), torch.no_grad(), suppress(_Stop):
             self.model(**arguments(self.checkpoint, batch))
@@ -125,7 +138,10 @@ class BlockwiseModel:
         if number in self.checkpoint.removal.blocks:
             return hidden
         stack, shape = self.stack_of(number), tuple(hidden.shape[:2])
-        own, entering = self._own[stack, shape[1]], hidden.to(self.device)
+        own = self._own[stack, shape[1]]
+        if (stack, shape) not in self._calls and shape[0] > (most := sequences_at_once(self.device, own)):
+            return torch.cat([self.run(number, piece) for piece in hidden.split(most)])
+        entering = hidden.to(self.device)
         carried = entering[:, own:]
         call = self._calls[stack, shape][number].with_carried(carried)
         output = self.blocks[number](entering[:, :own], *call.args, **call.kwargs)

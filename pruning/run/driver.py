@@ -274,7 +274,8 @@ def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: li
     job.inputs = streams["inputs"]
     total: Sums = {}
     keep_outputs = Need.OUTPUTS in needs or (Need.DENSE in needs and streams["dense"] is streams["inputs"])
-    with InputWatch(job.block, watched, Need.HESSIAN in needs, Need.ABSOLUTE in needs) as watch:
+    watch_for = {"hessian": Need.HESSIAN in needs, "absolute": Need.ABSOLUTE in needs, "outputs": keep_outputs}
+    with InputWatch(job.block, watched, **watch_for) as watch:
 
         def one(batch: torch.Tensor) -> tuple[torch.Tensor | None, Sums]:
             output, sums = watch.observe(lambda: job.run(batch))

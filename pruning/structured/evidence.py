@@ -146,7 +146,7 @@ def _by_sequence(block: nn.Module, outputs: list[LinearRef]) -> Iterator[Callabl
 
     def hook(name: str):
         def note(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            vars(local).setdefault("seen", {})[name] = args[0].detach()
+            vars(local).setdefault("seen", {}).setdefault(name, []).append(args[0].detach())
 
         return note
 
@@ -155,7 +155,8 @@ def _by_sequence(block: nn.Module, outputs: list[LinearRef]) -> Iterator[Callabl
     def take(sequences: int) -> dict[str, tuple[torch.Tensor, torch.Tensor, int]]:
         seen = vars(local).pop("seen", {})
         found = {}
-        for name, inputs in seen.items():
+        for name, calls in seen.items():
+            inputs = torch.cat(calls)
             each = inputs.reshape(sequences, -1, inputs.shape[-1]).double()
             found[name] = (each.sum(dim=1), each.square().sum(dim=1), each.shape[1])
         return found
