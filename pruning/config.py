@@ -157,7 +157,7 @@ class EvaluationConfig:
 
     text: str | None = setting(
         "Perplexity per token of a text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, "
-        ".bz2), .npy token ids (windows, seq_len), wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra "
+        ".bz2), .npy token ids (windows, seq_len), whose rows are the windows, wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra "
         "`datasets`)."
     )
     tasks: str | None = setting(
@@ -165,9 +165,13 @@ class EvaluationConfig:
         "sets."
     )
     seq_len: int | None = setting(
-        "Of a text, tokens a window (default 2048); of tasks, the longest sequence (default: the model's maximum)."
+        "Of a text, tokens a window (default 2048; of .npy its rows); of tasks, the longest sequence (default: the model's maximum)."
     )
     windows: int | None = setting("Of a text: only the first so many windows (default: all).")
+    compare: bool | None = setting(
+        "Of a text, with masks: also how far predictions are from the dense model's (KL divergence, top-1 agreement) and "
+        "the error behind every block. Takes twice the time."
+    )
     task_folder: Path | None = setting(
         "Tasks of your own: lm_eval's .yaml files, their data beside them. Python functions that they name are run."
     )
@@ -184,7 +188,7 @@ class EvaluationConfig:
         """Raises UserError unless one of text and tasks is asked for, with settings of its own alone."""
         if (self.text is None) == (self.tasks is None):
             raise UserError("give one of `text` (perplexity per token) and `tasks` (lm_eval's tasks)")
-        asked, others = ("tasks", ("windows",)) if self.text is None else ("text", OF_TASKS)
+        asked, others = ("tasks", ("windows", "compare")) if self.text is None else ("text", OF_TASKS)
         for name in others:
             if getattr(self, name) is not None:
                 raise UserError(f"`{name}` has no meaning with `{asked}`; leave it out")

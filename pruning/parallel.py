@@ -39,9 +39,10 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large
         with torch.no_grad():  # grad mode belongs to the thread
             return function(item)
 
-    if isinstance(items, list) and len(items) == 1:  # no thread needed
+    if workers == 1 or (isinstance(items, list) and len(items) == 1):  # no thread needed
         with one_thread_per_operation():
-            yield task(items[0])
+            for item in items:
+                yield task(item)
         return
     with one_thread_per_operation(), ThreadPoolExecutor(workers) as pool:
         waiting: deque = deque()

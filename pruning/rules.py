@@ -20,13 +20,33 @@ def pruned_count(n: int, sparsity: float) -> int:
 
 
 def keep_by_row(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """Boolean (rows, cols): floor(cols * sparsity) lowest of every row pruned."""
+    """Boolean (rows, cols): floor(rows * cols * sparsity) pruned, the lowest of every row, of each as many; where that
+    does not come out even, one more in the rows whose next score is lowest, ties to the lower row."""
+    rows, cols = scores.shape
+    each, more = divmod(pruned_count(rows * cols, sparsity), rows)
+    lowest = lowest_of_rows(scores, each)
+    if more:
+        following = scores.kthvalue(each + 1, dim=1).values
+        chosen = following.argsort(stable=True)[:more]
+        lowest[chosen] = lowest_of_rows(scores[chosen], each + 1)
+    return ~lowest
+
+
+def keep_by_floored_row(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """Boolean (rows, cols): floor(cols * sparsity) lowest of every row pruned, as the released programs do."""
     return ~lowest_of_rows(scores, pruned_count(scores.shape[1], sparsity))
 
 
 def keep_by_layer(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     """Boolean (rows, cols): floor(rows * cols * sparsity) lowest of the matrix pruned."""
     return ~lowest_of_rows(scores.reshape(1, -1), pruned_count(scores.numel(), sparsity)).reshape(scores.shape)
+
+
+def keep_up_to_threshold(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """Boolean (rows, cols): floor(rows * cols * sparsity) + 1 lowest of the matrix pruned, as the released programs do,
+    which take every score up to that of this place."""
+    count = min(pruned_count(scores.numel(), sparsity) + 1, scores.numel())
+    return ~lowest_of_rows(scores.reshape(1, -1), count).reshape(scores.shape)
 
 
 def keep_by_pattern(scores: torch.Tensor, pattern: NofM) -> torch.Tensor:

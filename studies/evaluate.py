@@ -6,7 +6,8 @@ import pandas as pd
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.config import EvaluationConfig
-from pruning.data.calibration import DEFAULT_SEQ_LEN, check_ids, ids_sha256, windows
+from pruning.data.calibration import check_ids, ids_sha256, windows
+from pruning.evaluation.against_dense import against_dense
 from pruning.evaluation.perplexity import perplexity
 from pruning.forward.hidden_states import Progress
 from studies.prune import model_name
@@ -23,10 +24,19 @@ def evaluate(
     asked: EvaluationConfig,
     progress: Progress,
 ) -> pd.DataFrame:
-    """One row: the perplexity of a model over whole windows of a text, with masks if given."""
-    text, seq_len = asked.text or "", DEFAULT_SEQ_LEN if asked.seq_len is None else asked.seq_len
-    ids = windows(text, checkpoint.folder, seq_len, asked.windows)
+    """One row: the perplexity of a model over whole windows of a text, with masks if given, and then what they change
+    where `compare` asks for it."""
+    text = asked.text or ""
+    ids = windows(text, checkpoint.folder, asked.seq_len, asked.windows)
     check_ids(ids, checkpoint.config, text)
+    beside: dict[str, object] = {}
+    if asked.compare and masks is not None:
+        found = against_dense(checkpoint, ids, masks, progress)
+        errors = " ".join(f"{error:.4g}" for error in found.block_errors)
+        beside = {"kl_divergence": found.kl, "top1_agreement": found.agreement, "block_errors": errors}
+        value = found.perplexity
+    else:
+        value = perplexity(checkpoint, ids, masks, progress)
     row = {
         "model": model_name(model),
         "method": masks.header.method if masks else "dense",
@@ -34,9 +44,11 @@ def evaluate(
         "target_sparsity": masks.header.target_sparsity if masks else None,
         "sparsity": masks.sparsity if masks else None,
         "weight_bits": mean_bits(masks) if masks else None,
-        "perplexity": perplexity(checkpoint, ids, masks, progress),
+        "perplexity": value,
+        **beside,
+        "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
         "windows": len(ids),
-        "seq_len": seq_len,
+        "seq_len": ids.shape[1],
         "text": Path(text).name if Path(text).is_file() else text,
         "text_sha256": ids_sha256(ids),
         "seed": masks.header.seed if masks else None,

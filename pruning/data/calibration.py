@@ -154,21 +154,25 @@ def documents_of(source: str, path: Path | None, purpose: Purpose, plain_bytes: 
         yield documents
 
 
-def windows(source: str | Path, model_folder: Path, seq_len: int, count: int | None) -> torch.Tensor:
-    """(windows, seq_len) consecutive windows of a text, the remainder dropped (methods 19.2).
+def windows(source: str | Path, model_folder: Path, seq_len: int | None, count: int | None) -> torch.Tensor:
+    """(windows, seq_len) consecutive windows of a text, the remainder dropped (methods 19.2); of token ids (.npy) the
+    array's own rows, whole or their first seq_len tokens. seq_len None: the rows' own, of texts DEFAULT_SEQ_LEN.
 
     Documents are joined by spaces; of C4 that is the first 1,100, of which 256 windows are taken. Raises UserError when
     the text is shorter than one window, or than `count` windows, or too long to take all of it.
     """
-    if seq_len < 2:
+    if seq_len is not None and seq_len < 2:
         raise UserError(f"`seq_len` must be at least 2 to predict anything, not {seq_len}")
     if count is not None and count < 1:
         raise UserError(f"`windows` must be at least 1, not {count}")
     path = file_of(str(source), "the text")
     if path is not None and holds_ids(path):
-        ids = _read_ids(path, None, None).reshape(-1).numpy()
-    else:
-        ids = _evaluation_ids(str(source), path, model_folder, seq_len, count)
+        rows = _read_ids(path, count, seq_len)
+        if rows.shape[1] < 2:
+            raise UserError(f"{path}: a window of one token predicts nothing; give rows of 2 tokens or more")
+        return rows
+    seq_len = seq_len or DEFAULT_SEQ_LEN
+    ids = _evaluation_ids(str(source), path, model_folder, seq_len, count)
     whole = len(ids) // seq_len
     if whole < (count or 1):
         raise UserError(

@@ -33,20 +33,35 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     check_predicts(checkpoint)
     if masks is not None:
         apply_bundle(checkpoint, masks)
+    model = predicting(checkpoint)
+    blocks, groups = len(checkpoint.blocks), grouped(checkpoint, ids, GROUP_BYTES)
+    losses: list[float] = []
+    for number, group in enumerate(groups):
+        done = partial(_told, progress, number * blocks, len(groups) * blocks)
+        losses += window_losses(model, group, done)
+    return checked_loss(checkpoint, math.fsum(losses) / len(losses))
+
+
+def predicting(checkpoint: Checkpoint) -> BlockwiseModel:
+    """The model block by block. Raises NotForThisModel for one that predicts no next token."""
+    check_predicts(checkpoint)
     model = BlockwiseModel(checkpoint)
     if not model.causal:
         raise NotForThisModel(
             f"{checkpoint.folder}: tokens of {type(checkpoint.model).__name__} see later tokens, so it predicts none; "
             "it has no perplexity"
         )
-    blocks = len(checkpoint.blocks)
+    return model
+
+
+def grouped(checkpoint: Checkpoint, ids: torch.Tensor, most_bytes: int) -> tuple[torch.Tensor, ...]:
+    """Windows (windows, seq_len) in groups whose hidden states take at most so many bytes."""
     hidden_bytes = ids.shape[1] * checkpoint.config.get_text_config().hidden_size * checkpoint.model.dtype.itemsize
-    groups = ids.split(max(1, GROUP_BYTES // hidden_bytes))
-    losses: list[float] = []
-    for number, group in enumerate(groups):
-        done = partial(_told, progress, number * blocks, len(groups) * blocks)
-        losses += window_losses(model, group, done)
-    loss = math.fsum(losses) / len(losses)
+    return ids.split(max(1, most_bytes // hidden_bytes))
+
+
+def checked_loss(checkpoint: Checkpoint, loss: float) -> float:
+    """The perplexity of a mean loss. Raises UserError unless it is finite."""
     if not math.isfinite(loss):
         raise UserError(
             f"{checkpoint.folder}: the loss is {loss}: its weights or activations overflow; use `dtype=float32` or "

@@ -31,12 +31,14 @@ PUBLISHED_SAMPLES = 128
 
 @dataclass(frozen=True)
 class Gblm(PruningMethod):
-    """alpha weighs gradients against activations; form, norm and scaling are said above."""
+    """alpha weighs gradients against activations; form, norm and scaling are said above. count: exact: a matrix loses
+    its share to the weight; released: floor(its share) of every row."""
 
     form: Literal["sum", "gradient", "inverse"] = "sum"
     norm: Literal["l1", "l2"] = "l1"
     alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100.0
     scaling: Literal["invariant", "released"] = "invariant"
+    count: Literal["exact", "released"] = "exact"
 
     name = "gblm"
     rules = ("row", "layer")

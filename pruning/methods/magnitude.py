@@ -1,10 +1,11 @@
 """Magnitude pruning: the smallest weights go. Needs no data.
 
 S = |W|, in float32 whatever the weights' type. Default rule: layer, as in the released programs this method is compared
-with (they prune "<= threshold" of 16-bit values and so overshoot; counts here are exact).
+with (they prune "<= threshold" of 16-bit values and so overshoot; counts here are exact, unless `count=released`).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -14,9 +15,10 @@ from pruning.methods.method import Evidence, PruningMethod
 @dataclass(frozen=True)
 class Magnitude(PruningMethod):
     """normalised: divide by the matrix's root mean square, so that the global rule does not starve layers of small
-    weights (our addition)."""
+    weights (our addition). count: exact: a matrix loses its share to the weight; released: floor(its share) + 1."""
 
     normalised: bool = False
+    count: Literal["exact", "released"] = "exact"
 
     name = "magnitude"
     rules = ("layer", "row", "global")

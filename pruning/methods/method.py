@@ -49,6 +49,11 @@ class PruningMethod(Component):
         """Whether its own settings say how much goes, so that no sparsity is asked for."""
         return False
 
+    @property
+    def floors(self) -> bool:
+        """Whether it counts as its released program does, instead of to the weight."""
+        return getattr(self, "count", "exact") == "released"
+
     def check(self, sparsity: float) -> None:
         """Raises UserError for a target it cannot reach."""
 

@@ -8,7 +8,8 @@ change: the bundle holds them. With `bits` and the quantizer "gptq" (its default
 pruning it and makes up for both errors at once; grids are those of the dense weights (one a row), or of the current
 ones when a group is reached.
 
-Deviations from the released program: counts are exact (it prunes "<= threshold"); a Cholesky that fails is tried again
+Deviations from the released program: counts are exact, unless `count=released` (it prunes "<= threshold", one more a
+slab); a Cholesky that fails is tried again
 with ten times the damping, then in float64, then with the diagonal alone, and the log says so; N:M counts kept weights,
 not removed ones; an expert that fewer than 4 tokens an input reached uses the Hessian of all experts of its stack; a
 matrix that nothing reached is pruned by magnitude. Blocks after a pruned one see its outputs; inside a block all
@@ -16,7 +17,7 @@ Hessians are of the dense block (true-sequential refinement, off by default in t
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,10 +32,11 @@ from workloads.errors import UserError
 @dataclass(frozen=True)
 class SparseGpt(PruningMethod):
     """blocksize: columns whose mask is chosen together, and that are worked on together. damping: share of the mean
-    diagonal."""
+    diagonal. count: exact: a matrix loses its share to the weight; released: a slab floor(its share) + 1."""
 
     blocksize: Annotated[int, Field(ge=1)] = 128
     damping: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    count: Literal["exact", "released"] = "exact"
 
     name = "sparsegpt"
     rules = ("slab",)
@@ -51,9 +53,8 @@ class SparseGpt(PruningMethod):
             if pattern is not None:
                 check_runs(name, pattern.m, self.blocksize, grid.group_size if grid else 0)
             factor, _ = factors.of(ref)
-            made = compensate(
-                job.weight(ref), factor, MaskChoice(None, pattern, job.sparsity[name]), self.blocksize, grid
-            )
+            choice = MaskChoice(None, pattern, job.sparsity[name], self.floors)
+            made = compensate(job.weight(ref), factor, choice, self.blocksize, grid)
             decisions[name] = Decision(made.keep, made.weight, made.quantized)
         return decisions
 

@@ -6,6 +6,7 @@ says so.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -15,6 +16,11 @@ from pruning.methods.method import Evidence, PruningMethod, feature_norm_or_ones
 
 @dataclass(frozen=True)
 class Wanda(PruningMethod):
+    """count: exact: a matrix loses its share to the weight, rows one more or less; released: floor(its share) of every
+    row."""
+
+    count: Literal["exact", "released"] = "exact"
+
     name = "wanda"
     rules = ("row", "layer")
     needs = frozenset({Need.ENERGY})

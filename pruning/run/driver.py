@@ -29,17 +29,25 @@ from pruning.forward.shared import SharedWeights
 from pruning.methods.method import Evidence
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
-from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row
+from pruning.rules import (
+    global_keeper,
+    keep_by_floored_row,
+    keep_by_layer,
+    keep_by_pattern,
+    keep_by_row,
+    keep_up_to_threshold,
+)
 from pruning.run.base import check_base, check_more
 from pruning.run.context import Run
 from pruning.run.entries import add_all, apply
 from pruning.run.gradients import gather_gradients
-from pruning.run.layer_sparsities import layer_sparsities
+from pruning.run.layer_sparsities import layer_sparsities, to_the_weight
 from pruning.run.recipe import Recipe
 from pruning.run.structured import prune_structured
 from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
+from workloads.layers import Layer
 from workloads.locking import writing
 from workloads.treatment import Treatment
 
@@ -99,6 +107,8 @@ def start(
             if recipe.allocation is not None or gathers:
                 writer.begin()
         sparsities = layer_sparsities(checkpoint, recipe, treated, writer.folder, progress)
+        if not recipe.method.floors and not recipe.method.leaves:
+            sparsities = to_the_weight(sparsities, unstructured(recipe, treated, treatment))
         keeper = make_keeper(checkpoint, recipe, treated, treatment, sparsities)
         run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, sparsities, keeper)
         if gathers and not begun:
@@ -109,6 +119,12 @@ def start(
             writer.discard()
         raise
     return run
+
+
+def unstructured(recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatment) -> list[Layer]:
+    """The treated layers that follow no N:M."""
+    layers = [ref.layer for block in refs for ref in block]
+    return [layer for layer in layers if recipe.pattern is None or layer.name in treatment.loose]
 
 
 def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress) -> None:
@@ -133,7 +149,10 @@ def make_keeper(
 ) -> Callable[[LinearRef, torch.Tensor], torch.Tensor]:
     """(matrix, scores) -> keep mask, under the recipe's rule, which compares the matrices `refs` alone."""
     asked, patterns = recipe.pattern, sparsities.patterns or {}
-    by_rule = keep_by_row if recipe.rule == "row" else keep_by_layer
+    if recipe.method.floors:
+        by_rule = keep_by_floored_row if recipe.rule == "row" else keep_up_to_threshold
+    else:
+        by_rule = keep_by_row if recipe.rule == "row" else keep_by_layer
 
     def keep_own(ref: LinearRef, scores: torch.Tensor) -> torch.Tensor:
         name = ref.layer.name
@@ -204,7 +223,7 @@ def prune_with_activations(run: Run) -> None:
             apply(run, number, block, decisions)
             shared.keep(number, block)
             if number < last:
-                following = {"inputs": list(ordered_map(job.run, job.inputs))}
+                following = {"inputs": replaced(job.run, job.inputs, "dense" in streams)}
                 if job.dense_outputs:
                     following["dense"] = job.dense_outputs
         elif number < last:
@@ -219,6 +238,16 @@ def prune_with_activations(run: Run) -> None:
         hidden_file(folder, number).unlink(missing_ok=True)
         gradient_file(folder, number).unlink(missing_ok=True)
     shared.forget()
+
+
+def replaced(
+    block: Callable[[torch.Tensor], torch.Tensor], batches: list[torch.Tensor], wanted: bool
+) -> list[torch.Tensor]:
+    """The states behind a block, in the place of those before it unless these are still wanted."""
+    after = list(batches) if wanted else batches
+    for number, batch in enumerate(ordered_map(block, batches)):
+        after[number] = batch
+    return after
 
 
 def through(block: Callable[[torch.Tensor], torch.Tensor], streams: Streams) -> Streams:

@@ -1,5 +1,6 @@
 """How much every matrix of a model shall lose: the recipe's allocation, given the dense model block by block."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import Progress, micro_batches
 from pruning.parallel import ordered_map
+from pruning.rules import pruned_count
 from pruning.run.recipe import Recipe
 from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, sha256_of, write_text
@@ -45,6 +47,19 @@ def layer_sparsities(
     content = {"sparsity": made.sparsity, "patterns": texts}
     write_text(file, pretty_json(content | {"sha256": sha256_of(content)}))
     return made
+
+
+def to_the_weight(asked: LayerSparsities, layers: list[Layer]) -> LayerSparsities:
+    """The shares of `layers` as whole numbers of weights over theirs. What one layer is owed beyond a whole number, the
+    next one gets: the first so many together lose floor(sum s_l N_l), so that all together lose what was asked for to
+    one weight, and each is less than one weight off its own share."""
+    shares, owed = dict(asked.sparsity), 0.0
+    for layer in layers:
+        owed += asked.sparsity[layer.name] * layer.n_weights
+        count = min(max(pruned_count(1, owed), 0), layer.n_weights)
+        shares[layer.name] = count / layer.n_weights
+        owed -= count
+    return LayerSparsities(shares, asked.patterns)
 
 
 def read_kept(file: Path) -> LayerSparsities | None:

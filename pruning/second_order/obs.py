@@ -70,11 +70,18 @@ def _upper(hessian: torch.Tensor, added: float) -> torch.Tensor | None:
 @dataclass(frozen=True)
 class MaskChoice:
     """How the walk comes by its mask: `keep` given; or an N:M pattern; or a share of every slab of columns, lowest
-    scores (w_rj / U_jj)^2 first."""
+    scores (w_rj / U_jj)^2 first. released: of every slab floor(its share) + 1, as the released program does."""
 
     keep: torch.Tensor | None = None
     pattern: NofM | None = None
     sparsity: float = 0.0
+    released: bool = False
+
+    def count(self, rows: int, start: int, stop: int) -> int:
+        """Weights to prune in the slab of columns start..stop."""
+        if self.released:
+            return min(pruned_count(rows * (stop - start), self.sparsity) + 1, rows * (stop - start))
+        return pruned_count(rows * stop, self.sparsity) - pruned_count(rows * start, self.sparsity)
 
 
 @dataclass(frozen=True)
@@ -115,14 +122,13 @@ def compensate(
             rounding.group_of = rounding.group_of[order]
     refit = rounding is not None and rounding.width < cols and not static_groups and order is None
     edges = sorted({*range(0, cols, blocksize), *(range(0, cols, rounding.width) if refit and rounding else ()), cols})
-    pruned = 0
     for start, stop in pairwise(edges):
         if not chosen and selection.pattern is None and start % blocksize == 0:
             end = min(start + blocksize, cols)
-            count = pruned_count(rows * end, selection.sparsity) - pruned
-            pruned += count
             scores = (work[:, start:end] / factor.upper.diagonal()[start:end]).square()
-            keep[:, start:end] = ~lowest_of_rows(scores.reshape(1, -1), count).reshape(scores.shape)
+            keep[:, start:end] = ~lowest_of_rows(scores.reshape(1, -1), selection.count(rows, start, end)).reshape(
+                scores.shape
+            )
         if rounding is not None and refit and start % rounding.width == 0:
             group = slice(start, start + rounding.width)
             rounding.refit(start // rounding.width, work[:, group] * keep[:, group] if chosen else work[:, group])

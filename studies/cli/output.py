@@ -4,16 +4,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 from cyclopts import Parameter
 
-from studies.gaps import check_any_ran
-from workloads.csv_text import csv_text
 from workloads.errors import unknown
 from workloads.files import write_text
-from workloads.rows import to_records
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def whole(kind: type, tokens: Sequence[Any]) -> int:
@@ -30,9 +29,13 @@ def check_format(name: str) -> None:
         raise unknown("format", name, FORMATS)
 
 
-def emit(frame: pd.DataFrame, form: str, out: Path | None, columns: tuple[str, ...]) -> None:
+def emit(frame: "pd.DataFrame", form: str, out: Path | None, columns: tuple[str, ...]) -> None:
     """Prints the rows, or writes them to `out`; the table shows only `columns`. Raises NothingRan, once they are
     written, where every row is infeasible."""
+    from studies.gaps import check_any_ran  # with pandas, which verbs that make no rows do without
+    from workloads.csv_text import csv_text
+    from workloads.rows import to_records
+
     if form == "json":
         text = json.dumps(to_records(frame), indent=1, allow_nan=False) + "\n"
     elif form == "csv":

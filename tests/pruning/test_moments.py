@@ -9,7 +9,8 @@ from transformers.pytorch_utils import Conv1D
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
-from pruning.evidence.moments import InputWatch, merge
+from pruning import parallel
+from pruning.evidence.moments import InputWatch, gram, merge
 from pruning.forward.blockwise import BlockwiseModel
 from validation.conformance.tiny_models import build, load_whole, save, token_ids
 
@@ -148,3 +149,48 @@ def test_matrices_with_the_same_input_share_the_computation(tmp_path: Path) -> N
     assert at["q_proj"] == at["k_proj"] == at["v_proj"]
     assert at["gate_proj"] == at["up_proj"]
     assert len(set(at.values())) == 4  # qkv, o, gate and up, down
+
+
+@pytest.mark.parametrize("width", [5, 192, 500])
+def test_the_mirrored_product_is_the_product(width: int) -> None:
+    inputs = torch.randn(64, width, generator=torch.Generator().manual_seed(0))
+    made = gram(inputs)
+    torch.testing.assert_close(made, inputs.T @ inputs, rtol=1e-5, atol=1e-4)
+    assert width <= 192 or torch.equal(made[192:, :192], made[:192, 192:].T)
+
+
+@torch.no_grad()
+def test_leaving_the_last_product_out_changes_no_sums(tmp_path: Path) -> None:
+    model = BlockwiseModel(Checkpoint(save("llama", tmp_path)))
+    hidden = model.embed(token_ids(3, 8))
+    block = model.checkpoint.load_block(0)
+    found = []
+    for outputs in (True, False):
+        with InputWatch(block, model.refs(0), hessian=True, outputs=outputs) as watch:
+            found.append([watch.observe(lambda: model.run(0, hidden)) for _ in range(2)])
+        assert not any("forward" in vars(child) for child in block.modules())
+    (_, (output, whole)), (_, (shorter, left)) = found
+    assert not torch.equal(output, shorter)  # it was left out the second time
+    for name, moments in whole.items():
+        assert torch.equal(moments.energy, left[name].energy)
+        assert torch.equal(moments.hessian, left[name].hessian)
+    assert left["model.layers.0.self_attn.q_proj"] is left["model.layers.0.self_attn.k_proj"]
+
+
+@torch.no_grad()
+def test_pieces_of_a_batch_give_what_the_batch_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, ids = save("llama", tmp_path), token_ids(5, 8)
+    results = []
+    for tokens in (4096, 2 * ids.shape[1]):
+        monkeypatch.setitem(parallel.PIECE_TOKENS, "cpu", tokens)
+        model = BlockwiseModel(Checkpoint(folder))
+        hidden = model.embed(ids)
+        block = model.checkpoint.load_block(0)
+        with InputWatch(block, model.refs(0), hessian=True) as watch:
+            results.append(watch.observe(lambda model=model, hidden=hidden: model.run(0, hidden)))
+    (output, sums), (pieced, parts) = results
+    torch.testing.assert_close(pieced, output)
+    for name, moments in sums.items():
+        assert parts[name].tokens == moments.tokens
+        torch.testing.assert_close(parts[name].hessian, moments.hessian)
+    assert parts["model.layers.0.self_attn.q_proj"] is parts["model.layers.0.self_attn.v_proj"]

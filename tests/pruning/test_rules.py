@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pruning.rules import global_keeper, keep_by_layer, keep_by_pattern, keep_by_row, pruned_count
+from pruning.rules import (
+    global_keeper,
+    keep_by_floored_row,
+    keep_by_layer,
+    keep_by_pattern,
+    keep_by_row,
+    keep_up_to_threshold,
+    pruned_count,
+)
 from workloads.errors import UserError
 from workloads.patterns import NofM
 
@@ -34,9 +42,23 @@ def keep_of(row: np.ndarray, pruned: int) -> np.ndarray:
 def test_row_and_layer_rules_equal_the_oracle(scores: np.ndarray, percent: int) -> None:
     rows, cols = scores.shape
     by_row = np.stack([keep_of(row, cols * percent // 100) for row in scores])
+    floored = keep_by_floored_row(torch.from_numpy(scores), percent / 100).numpy()
+    np.testing.assert_array_equal(floored, by_row)
+    total = rows * cols * percent // 100
+    each, more = divmod(total, rows)
+    by_row = np.stack([keep_of(row, each) for row in scores])
+    for row in sorted(range(rows), key=lambda r: (np.sort(scores[r])[min(each, cols - 1)], r))[:more]:
+        by_row[row] = keep_of(scores[row], each + 1)
+    assert (~by_row).sum() == total
     by_layer = keep_of(scores.reshape(-1), rows * cols * percent // 100).reshape(rows, cols)
     np.testing.assert_array_equal(keep_by_row(torch.from_numpy(scores), percent / 100).numpy(), by_row)
     np.testing.assert_array_equal(keep_by_layer(torch.from_numpy(scores), percent / 100).numpy(), by_layer)
+
+
+def test_released_counts_of_a_matrix_take_one_more() -> None:
+    scores = torch.arange(12.0).reshape(3, 4)
+    assert (~keep_up_to_threshold(scores, 0.5)).sum() == 7
+    assert (~keep_up_to_threshold(scores, 1.0)).all()
 
 
 @given(st.data(), st.sampled_from([(1, 2), (2, 4), (1, 4), (3, 4), (4, 8), (5, 7)]))
@@ -88,7 +110,7 @@ def test_row_rule_on_a_large_matrix_equals_numpys_stable_argsort() -> None:
     order = np.argsort(scores.numpy(), axis=1, kind="stable")
     expected = np.ones(scores.shape, bool)
     np.put_along_axis(expected, order[:, :611], False, axis=1)
-    np.testing.assert_array_equal(keep_by_row(scores, 0.55).numpy(), expected)
+    np.testing.assert_array_equal(keep_by_floored_row(scores, 0.55).numpy(), expected)
 
 
 def test_the_global_rule_refuses_negative_scores() -> None:

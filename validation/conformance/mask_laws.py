@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,26 +29,30 @@ def counts_are_exact(subject: Subject | None, trial: Trial) -> None:
 
 
 def exact(trial: Trial, bundle: MaskBundle) -> None:
-    """As many pruned as sparsity x n, in whole numbers, rounded down, wherever the trial says so."""
+    """As many pruned as sparsity x n, in whole numbers, rounded down, wherever the trial says so: of the first so many
+    matrices or blocks together, so that each of them is less than one weight off its own share, and of rows one more or
+    none."""
     pruned: dict[object, int] = {}
     sizes: dict[object, int] = {}
     for entry, packed in bundle:
         mask = packed.to_dense()
-        place: object = {"layer": entry.name, "block": entry.block}.get(trial.exact, "the model")
+        places = {"row": entry.name, "layer": entry.name, "block": entry.block}
+        place: object = places.get(trial.exact, "the model")
         pruned[place] = pruned.get(place, 0) + int((~mask).sum())
         sizes[place] = sizes.get(place, 0) + mask.size
         if trial.exact == "row":
             for row, number in enumerate((~mask).sum(axis=1)):
-                same(f"{entry.name}, row {row}: pruned", int(number), due(trial, mask.shape[1]), "due")
+                least = due(trial, mask.shape[1])
+                same(f"{entry.name}, row {row}: pruned", int(number), min(max(int(number), least), least + 1), "due")
         if trial.exact == "run":
             assert trial.recipe.pattern is not None
             n, m = trial.recipe.pattern.n, trial.recipe.pattern.m
             kept = mask.reshape(-1, m).sum(axis=1)
             if (kept != n).any():
                 raise Broken(f"{entry.name}: {int((kept != n).sum())} of {len(kept)} runs of {m} do not keep {n}")
-    if trial.exact in ("layer", "block", "model"):
-        for place, number in pruned.items():
-            same(f"{place}: pruned", number, due(trial, sizes[place]), "due")
+    if trial.exact in ("row", "layer", "block", "model"):
+        for place, number, size in zip(pruned, accumulate(pruned.values()), accumulate(sizes.values()), strict=True):
+            same(f"up to {place}: pruned", number, due(trial, size), "due")
 
 
 def due(trial: Trial, size: int) -> int:
