@@ -9,17 +9,18 @@ apart), pruned (Wanda: a stable sort of every row; SparseGPT: column after colum
 nothing. Random weights of SmolLM2-135M's shapes, made once under out/benchmarks; one thread each; the processor time
 (user and system) of each process, for wall time says little on a machine that others use.
 
-The floor is the time of the matrix products that both need, at the rate that this machine reaches on them: the linears of
-every block twice (ours leaves the last product of the first pass out), attention, and X^T X of four inputs, its upper half.
+The floor is the time of the matrix products that are needed, at the rate that this machine reaches on them: the linears
+of every block twice, but the last one's product only once and the last block's second pass not at all, attention, and
+the upper half of X^T X of four inputs.
 """
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def released(method: str, model_folder: Path, ids_file: Path, sparsity: float) -
     model.config.use_cache = False
     ids = torch.from_numpy(np.load(ids_file))
     inputs = torch.zeros(*ids.shape, model.config.hidden_size)
-    blocks, calls = model.model.layers, {}
+    blocks, calls = model.model.layers, dict[int, dict]()
 
     class Catcher(nn.Module):
         def forward(self, hidden: torch.Tensor, **kwargs):
@@ -64,10 +65,8 @@ def released(method: str, model_folder: Path, ids_file: Path, sparsity: float) -
 
     first, blocks[0] = blocks[0], Catcher()
     for row in ids:
-        try:
+        with suppress(Caught):
             model(row[None])
-        except Caught:
-            pass
     blocks[0] = first
     outputs, kwargs = torch.zeros_like(inputs), calls[0]
     for block in blocks:

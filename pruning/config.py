@@ -157,20 +157,21 @@ class EvaluationConfig:
 
     text: str | None = setting(
         "Perplexity per token of a text, JSON lines or a JSON array of documents, Parquet (also packed: .gz, .zst, "
-        ".bz2), .npy token ids (windows, seq_len), whose rows are the windows, wikitext2, c4, or NAME:CONFIG:SPLIT of a data set (extra "
-        "`datasets`)."
+        ".bz2), .npy token ids (windows, seq_len), whose rows are the windows, wikitext2, c4, or NAME:CONFIG:SPLIT of "
+        "a data set (extra `datasets`)."
     )
     tasks: str | None = setting(
         "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the papers' "
         "sets."
     )
     seq_len: int | None = setting(
-        "Of a text, tokens a window (default 2048; of .npy its rows); of tasks, the longest sequence (default: the model's maximum)."
+        "Of a text, tokens a window (default 2048; of .npy its rows); of tasks, the longest sequence (default: the "
+        "model's maximum)."
     )
     windows: int | None = setting("Of a text: only the first so many windows (default: all).")
     compare: bool | None = setting(
-        "Of a text, with masks: also how far predictions are from the dense model's (KL divergence, top-1 agreement) and "
-        "the error behind every block. Takes twice the time."
+        "Of a text, with masks: also how far predictions are from the dense model's (KL divergence, top-1 agreement) "
+        "and the error behind every block. Takes twice the time."
     )
     task_folder: Path | None = setting(
         "Tasks of your own: lm_eval's .yaml files, their data beside them. Python functions that they name are run."

@@ -1,13 +1,13 @@
 """What masks change of a model's predictions, beside the dense model on the same windows, one block of each in memory.
 
-    kl          mean over predictions of sum_v p_v log(p_v / q_v), p the dense model's probabilities, q the pruned one's;
-                nats, 0 = the same
+    kl          mean over predictions of sum_v p_v log(p_v / q_v), p the dense model's probabilities, q the pruned
+                one's; nats, 0 = the same
     agreement   share of predictions whose likeliest token is the dense model's
-    error of a block   sum (y - y')^2 / sum y^2 of what leaves it in the dense and in the pruned model, over all tokens: what
-                the masks of it and of all blocks before it add up to
+    error of a block   sum (y - y')^2 / sum y^2 of what leaves it in the dense and in the pruned model, over all tokens:
+                what the masks of it and of all blocks before it add up to
 
-Logits are turned into float32, sums are float64. Both models run the windows block by block, so this takes twice the time of
-a perplexity and two sets of hidden states.
+Logits are turned into float32, sums are float64. Both models run the windows block by block, so this takes twice the
+time of a perplexity and two sets of hidden states.
 """
 
 import math
@@ -25,6 +25,7 @@ from pruning.evaluation.perplexity import (
     checked_loss,
     grouped,
     predicting,
+    told,
     window_loss,
 )
 from pruning.forward.blockwise import BlockwiseModel
@@ -59,8 +60,7 @@ def against_dense(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle, 
     found: list[tuple[float, float, float, float]] = []
     groups = grouped(checkpoint, ids, GROUP_BYTES // 2)
     for number, group in enumerate(groups):
-        done = partial(progress, "evaluating")
-        found += _group(model, group, sums, lambda block, n=number: done(n * count + block, len(groups) * count))
+        found += _group(model, group, sums, partial(told, progress, number * count, len(groups) * count))
     loss, dense, kl, same = (math.fsum(column) / len(found) for column in zip(*found, strict=True))
     errors = tuple(apart / max(whole, 1e-300) for apart, whole in zip(sums.apart, sums.squares, strict=True))
     return AgainstDense(checked_loss(checkpoint, loss), checked_loss(checkpoint, dense), kl, same, errors)

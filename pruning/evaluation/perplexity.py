@@ -37,7 +37,7 @@ def perplexity(checkpoint: Checkpoint, ids: torch.Tensor, masks: MaskBundle | No
     blocks, groups = len(checkpoint.blocks), grouped(checkpoint, ids, GROUP_BYTES)
     losses: list[float] = []
     for number, group in enumerate(groups):
-        done = partial(_told, progress, number * blocks, len(groups) * blocks)
+        done = partial(told, progress, number * blocks, len(groups) * blocks)
         losses += window_losses(model, group, done)
     return checked_loss(checkpoint, math.fsum(losses) / len(losses))
 
@@ -70,7 +70,7 @@ def checked_loss(checkpoint: Checkpoint, loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def _told(progress: Progress, before: int, count: int, block: int) -> None:
+def told(progress: Progress, before: int, count: int, block: int) -> None:
     progress("evaluating", before + block, count)
 
 

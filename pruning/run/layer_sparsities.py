@@ -1,6 +1,5 @@
 """How much every matrix of a model shall lose: the recipe's allocation, given the dense model block by block."""
 
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
