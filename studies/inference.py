@@ -61,11 +61,11 @@ class Asked:
     bundle: MaskBundle | None = None
     attention: SparseAttention | None = None
 
-    def on(self, runner: Runner) -> "OnRunner":
-        """As a runner has it. Raises UserError."""
+    def on(self, runner: Runner, tokens: frozenset[int]) -> "OnRunner":
+        """As a runner has it that phases of so many tokens are asked of. Raises UserError."""
         if self.bundle is None:
             return OnRunner(runner, self.decoder, self.dense, self.attention)
-        return OnRunner(*runner.holding(self.dense, self.bundle), self.attention)
+        return OnRunner(*runner.holding(self.dense, self.bundle, tokens), self.attention)
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,12 @@ class Configuration:
         """None where the runner's memory is not stated."""
         capacity = self.runner.capacity_gib
         return None if capacity is None else Budget(capacity * GIB, self.reserve_bytes)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """That pass together in its phases."""
+        work = self.work
+        return (work.prefill.tokens, work.batch) if isinstance(work, Generation) else (work.tokens,)
 
     @property
     def prompt(self) -> int:
@@ -284,9 +290,10 @@ class OnRunner:
 def _with_models(asked: Asked, wanted: Sequence[Configuration]) -> Iterator[tuple[Configuration, OnRunner]]:
     """A runner's configurations share what it knows of the model."""
     last: tuple[Runner, OnRunner] | None = None
+    tokens = frozenset(each for one in wanted for each in one.tokens)
     for one in wanted:
         if last is None or last[0] is not one.runner:
-            last = one.runner, asked.on(one.runner)
+            last = one.runner, asked.on(one.runner, tokens)
         yield one, last[1]
 
 

@@ -120,11 +120,11 @@ class ArrayRunner:
     def host(self, text: str = "") -> tuple[str, Stack]:
         return text or "0", milliseconds_of(text or "0")
 
-    def holding(self, dense: Decoder, bundle: MaskBundle) -> tuple[Self, Decoder, Decoder]:
+    def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """The unpruned one has the bundle's bits, as in a layer's speedup."""
         store = StatisticsStore(bundle.folder / STATISTICS)
         masked = {content_of(linear.weights): linear for linear in linears_of(bundle)}
-        runner = type(self)(self.accelerator, Linears(self.accelerator, masked, store))
+        runner = type(self)(self.accelerator, Linears(self.accelerator, masked, store, tokens | {1}))
         return runner, bundled(dense, bundle, MASKS), bundled(dense, bundle, UNPRUNED)
 
     def time_of(self, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:

@@ -52,7 +52,7 @@ class GpuRunner:
     def host(self, text: str = "") -> tuple[str, Stack]:
         return text or GRAPH, stack_of(text or GRAPH)
 
-    def holding(self, dense: Decoder, bundle: MaskBundle) -> tuple[Self, Decoder, Decoder]:
+    def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """No kernel looks at masks: their patterns say it all."""
         return self, bundled(dense, bundle), dense
 

@@ -4,7 +4,7 @@ Of several chips each has a part of a matrix, and so a part of its mask; all wai
 are cut in equal parts, in order; rows of kv heads that are fewer than the chips are on several of them. A matrix of
 fused q, k, v or gate, up is cut so too, though each chip has its part of each: which rows meet there differs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -35,48 +35,69 @@ class Cost:
 
 @dataclass(frozen=True)
 class Linears:
-    """Of a model on a design: `masked` by what tells them apart (`content_of`), statistics in `store`."""
+    """Of a model on a design: `masked` by what tells them apart (`content_of`), statistics in `store`. `tokens` will be
+    asked for: a mask is then evaluated for all of them, as its statistics are at hand."""
 
     accelerator: Accelerator
     masked: Mapping[str, Linear] = field(default_factory=dict)
     store: StatisticsStore = field(default_factory=lambda: StatisticsStore(hold=True))
-    known: dict[tuple[Matrix, int], Cost] = field(default_factory=dict)
+    tokens: frozenset[int] = frozenset()
+    known: dict[tuple[Matrix, int], Cost | UserError] = field(default_factory=dict)
 
     def cost(self, matrix: Matrix, tokens: int) -> Cost:
         """Raises UserError where the matrix does not fit the machine."""
         if (matrix, tokens) not in self.known:
-            cycles = max(self._runs(matrix, tokens), key=lambda run: run.cycles)
-            self.known[matrix, tokens] = _cost(self.accelerator, matrix, cycles, tokens)
-        return self.known[matrix, tokens]
+            self._evaluate(matrix, tokens)
+        found = self.known[matrix, tokens]
+        if isinstance(found, UserError):
+            raise found
+        return found
 
     def stored_bytes(self, matrix: Matrix) -> float:
         """Of weights, metadata and scales, as the machine stores them: what one token loads; 0 where its model has
         them there already."""
         return self.cost(matrix, 1).counts.bytes_weight
 
-    def _runs(self, matrix: Matrix, tokens: int) -> Iterator[LayerCycles]:
-        """One a chip that has another part of the mask than those before."""
+    def _evaluate(self, matrix: Matrix, tokens: int) -> None:
+        """Of several chips the slowest."""
+        if not matrix.mask and matrix.stored == DENSE:
+            sides, bits = (matrix.out_features, matrix.in_features), (matrix.weight_bits, matrix.group_size)
+            self.known[matrix, tokens] = self._cost(
+                matrix, tokens, lambda n: dense_cycles(self.accelerator, *sides, n, *bits)
+            )
+            return
+        one = self.masked[matrix.mask] if matrix.mask else random_linear(matrix)
+        every, store = list(parts(one, matrix, self.accelerator.reads_values)), self.store.within()
+
+        def slowest(n: int) -> LayerCycles:
+            runs = [evaluate(self.accelerator, part, Conditions(n), store).sparse for part in every]
+            return max(runs, key=lambda run: run.cycles)
+
+        for each in {tokens, *self.tokens}:
+            self.known[matrix, each] = self._cost(matrix, each, slowest)
+
+    def _cost(self, matrix: Matrix, tokens: int, run: Callable[[int], LayerCycles]) -> Cost | UserError:
+        """Or why there is none."""
         try:
-            if not matrix.mask and matrix.stored != DENSE:
-                yield evaluate(self.accelerator, random_linear(matrix), Conditions(tokens), self.store).sparse
-                return
-            if not matrix.mask:
-                yield dense_cycles(
-                    self.accelerator, matrix.out_features, matrix.in_features, tokens, matrix.weight_bits,
-                    matrix.group_size,
-                )  # fmt: skip
-                return
-            for part in parts(self.masked[matrix.mask], matrix, self.accelerator.reads_values):
-                yield evaluate(self.accelerator, part, Conditions(tokens), self.store).sparse
+            cycles = run(tokens)
         except Infeasible as error:
-            raise UserError(f"{matrix.role} of {matrix.out_features} x {matrix.in_features}: {error}") from None
+            return UserError(f"{matrix.role} of {matrix.out_features} x {matrix.in_features}: {error}")
+        except UserError as error:
+            return error
+        moved = Counts(
+            2.0 * tokens * matrix.out_features * matrix.in_features,
+            float(cycles.weight_bytes + cycles.metadata_bytes + cycles.scale_bytes),
+            float(cycles.activation_bytes + cycles.output_bytes),
+        )
+        return Cost(cycles.cycles / self.accelerator.spec.clock.mhz, cycles.bound, moved)
 
 
 def dense_cycles(
     accelerator: Accelerator, rows: int, cols: int, tokens: int, weight_bits: int | None = None,
     group_size: int | None = None,
 ) -> LayerCycles:  # fmt: skip
-    """Of an unpruned matrix. Raises Infeasible."""
+    """Of an unpruned matrix. Raises Infeasible, and UserError for more tokens than cycles have room for."""
+    Conditions(tokens)
     return _dense(accelerator, Work(rows, cols, rows * cols, tokens, weight_bits, group_size, 1.0, True))
 
 
@@ -127,12 +148,3 @@ def _part(linear: Linear, low: int, left: int, matrix: Matrix) -> Linear:
         weights, nnz=mask.nnz, sha256=f"{weights.sha256} {low}:{low + rows} {left}:{left + cols}", mask=lambda: mask
     )
     return replace(linear, out_features=rows, in_features=cols, weights=own, unpruned=None)
-
-
-def _cost(accelerator: Accelerator, matrix: Matrix, cycles: LayerCycles, tokens: int) -> Cost:
-    moved = Counts(
-        2.0 * tokens * matrix.out_features * matrix.in_features,
-        float(cycles.weight_bytes + cycles.metadata_bytes + cycles.scale_bytes),
-        float(cycles.activation_bytes + cycles.output_bytes),
-    )
-    return Cost(cycles.cycles / accelerator.spec.clock.mhz, cycles.bound, moved)

@@ -94,9 +94,9 @@ class Runner(Protocol):
         UserError."""
         ...
 
-    def holding(self, dense: Decoder, bundle: MaskBundle) -> tuple[Self, Decoder, Decoder]:
+    def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """Itself with the masks of a bundle of `dense`, what the bundle makes of the decoder here, and the unpruned one
-        beside it. Raises UserError."""
+        beside it. `tokens`: of the phases that it will be asked for. Raises UserError."""
         ...
 
     def time_of(self, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:

@@ -246,6 +246,13 @@ def test_treatments_have_random_masks(config):
     assert rows["systolic", "structured-50"] > 1
 
 
+def test_one_configuration_that_cannot_run_leaves_the_others(tmp_path):
+    masks = bundle(tmp_path / "a", "unstructured")
+    frame = ps.inference(masks, on="vitcod", batch=[1, 10**6], prompt=2000, generate=2).frame
+    assert frame["feasible"].tolist() == [True, False]
+    assert "tokens must be 1 to 1,000,000,000" in frame["reason"][1]
+
+
 def test_chips_share_masks(tmp_path):
     """Each has its part of every mask, and the parts keep what the whole keeps."""
     masks = bundle(tmp_path / "a", "unstructured")
