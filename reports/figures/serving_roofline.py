@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 
 from reports.figures import drawing
 from reports.figures.drawing import safe
-from reports.figures.serving_shares import COLOURS, NAMES
+from reports.figures.serving_shares import COLOURS
+from reports.tables.serving import GROUPS
 
 WHAT = "Roofline of every operation, dense model"
 _PANELS_A_LINE = 3
@@ -31,8 +32,8 @@ def roofline_figure(panels: list[tuple[str, pd.DataFrame, float, float]], where:
             place.set_ylabel("TFLOP/s (log scale)")
         place.set_xlabel("FLOP a byte (log scale)")
         place.xaxis.set_tick_params(labelbottom=True)
-    used = [name for name in NAMES if any((part["group"] == name).any() for _, part, _, _ in panels)]
-    handles = [Line2D([], [], marker="s", linestyle="", color=COLOURS[name], label=NAMES[name]) for name in used]
+    used = [name for name in GROUPS if any((part["group"] == name).any() for _, part, _, _ in panels)]
+    handles = [Line2D([], [], marker="s", linestyle="", color=COLOURS[name], label=GROUPS[name]) for name in used]
     handles += [
         Line2D([], [], marker=m, linestyle="", color=drawing.INK, mfc="none", label=p) for p, m in MARKS.items()
     ]

@@ -8,14 +8,11 @@ from matplotlib.patches import Patch
 
 from reports.figures import drawing
 from reports.figures.drawing import safe
+from reports.tables.serving import GROUPS
 from reports.words.present import times_text
 from reports.words.serving import percent, sequences
 
 WHAT = "Where the time goes"
-NAMES = {
-    "linears": "linears", "experts": "experts", "attention": "attention", "elementwise": "norms, activations",
-    "head": "head", "communication": "between chips", "host": "host",
-}  # fmt: skip
 COLOURS = {
     "linears": drawing.BLUE, "experts": drawing.PURPLE, "attention": drawing.ORANGE, "elementwise": drawing.GREEN,
     "head": drawing.SKY, "communication": drawing.YELLOW, "host": drawing.LIGHT_GREY,
@@ -29,10 +26,10 @@ def shares_figure(panels: list[tuple[int, pd.DataFrame]], where: str) -> Figure:
     most = max(len(lines) for _, lines in panels)
     figure = drawing.new_figure(4.7 * len(panels) + 0.8, 1.5 + 0.36 * most, WHAT, where)
     axes = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
-    used = [name for name in NAMES if any(lines[f"{name}_share"].fillna(0).max() > 0.005 for _, lines in panels)]
+    used = [name for name in GROUPS if any(lines[f"{name}_share"].fillna(0).max() > 0.005 for _, lines in panels)]
     for place, (batch, lines) in zip(axes, panels, strict=True):
         _panel(place, batch, lines, used)
-    handles = [Patch(facecolor=COLOURS[name], label=NAMES[name]) for name in used]
+    handles = [Patch(facecolor=COLOURS[name], label=GROUPS[name]) for name in used]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
     return figure
 

@@ -16,8 +16,9 @@ from reports.words.naming import slug
 MOST_PANELS = 9
 COLUMNS = [
     *("target", "method", "least_speedup", "least_batch", "least_context", "most_speedup", "most_batch"),
-    *("most_context", "settings", "kv_bits", "tensor_parallel"),
+    "most_context",
 ]
+APART = ("settings", "kv_bits", "tensor_parallel", "host")  # shown where lines differ in them
 
 
 def serving_gains(contents: Contents) -> Section | None:
@@ -32,8 +33,9 @@ def serving_gains(contents: Contents) -> Section | None:
             what = f"{key['model']}, {_work(key[STEP])}"
             panel = (words.target_name(key), grid, fitting(table, key, method, grid))
             maps.setdefault((what, method), []).append(panel)
+    columns = [*COLUMNS, *(name for name in APART if found.groupby("target")[name].nunique().max() > 1)]
     tables = [
-        Table(lines, COLUMNS, f"{model}, {_work(step)}: speedup over all batches and contexts", known=KNOWN, fold=False)
+        Table(lines, columns, f"{model}, {_work(step)}: speedup where it fits", known=KNOWN, fold=False)
         for (model, step), lines in found.groupby(["model", STEP], sort=False)
     ]
     drawings = [_drawing(what, method, panels[:MOST_PANELS]) for (what, method), panels in maps.items()]

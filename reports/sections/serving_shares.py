@@ -8,7 +8,7 @@ import pandas as pd
 from reports.contents import Contents
 from reports.figures.serving_shares import shares_figure
 from reports.limits import MOST_FIGURES, MOST_SERIES
-from reports.section import Block, Drawing, Points, Section, Table
+from reports.section import PAGE, Block, Drawing, Points, Section, Table, Text
 from reports.sections.serving import FILE
 from reports.tables.serving import GROUPS, KNOWN, alike, dense_of, places, telling
 from reports.words import serving as words
@@ -39,6 +39,9 @@ def serving_shares(contents: Contents) -> Section | None:
         drawings.append(Drawing(name, text, partial(shares_figure, panels, where), data))
     blocks: list[Block] = [_limits(pd.concat(dense))] if any(map(len, dense)) else []
     blocks += [Points(sentences)] if sentences else []
+    if len(drawings) > MOST_FIGURES:
+        first = f"Drawn are the first {MOST_FIGURES} of {len(drawings)}; serving.csv has the shares of all"
+        blocks.append(Text(first, FILE, only=PAGE))
     return Section("Amdahl's law", [*blocks, *islice(drawings, MOST_FIGURES)], words.HOW_SHARES)
 
 

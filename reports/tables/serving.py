@@ -17,7 +17,10 @@ DENSE = "dense"
 STEP = "step"  # whether a line is one decode step alone
 TARGET = ["model", "target", "settings", "kv_bits", "tensor_parallel", "host", "source"]
 SIZES = ["prompt", "generate", STEP]
-GROUPS = ("linears", "experts", "attention", "elementwise", "head", "communication", "host")
+GROUPS = {
+    "linears": "linears", "experts": "experts", "attention": "attention", "elementwise": "norms, activations",
+    "head": "head", "communication": "between chips", "host": "host",
+}  # fmt: skip
 KNOWN = by_name(
     (
         *INFERENCE_COLUMNS,
@@ -37,6 +40,8 @@ KNOWN = by_name(
                heading="Error of the time, 90 % within", printed="share", narrow="Error (%)"),
         Column("speedup_error_p90", "float", "the same of the speedup", heading="Error of the speedup",
                printed="share"),
+        *(Column(f"{name}_share", "float", f"of the whole time: {said}", heading=said.capitalize(), printed="share",
+                 nothing=0) for name, said in GROUPS.items()),
         Column("least_speedup", "float", "over all batches and contexts", heading="Least", printed="speedup"),
         Column("least_batch", "int", heading="at sequences"),
         Column("least_context", "int", heading="at context", printed="amount"),
@@ -134,12 +139,16 @@ def gains(lines: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def gains_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Of each method on each target the least and the most that it gains over the batches and contexts, and where."""
+    """Of each method on each target the least and the most that it gains over the batches and contexts that fit (all,
+    where none does), and where."""
     made = []
     for key, method, grid in gain_grids(table):
-        cells = grid.stack()
+        within = grid.where(fitting(table, key, method, grid)).stack()
+        cells = within if len(within) else grid.stack()
         (low, few), (high, many) = cells.idxmin(), cells.idxmax()
+        said = grid_of(table, key, method, "verdict")
         made.append({
+            "least_speedup_verdict": said.at[low, few], "most_speedup_verdict": said.at[high, many],
             **key, "method": method, "least_speedup": cells.min(), "least_batch": few, "least_context": low,
             "most_speedup": cells.max(), "most_batch": many, "most_context": high,
         })  # fmt: skip
@@ -159,10 +168,15 @@ def gain_grids(table: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
                 yield key, method, grid
 
 
+def grid_of(table: pd.DataFrame, key: dict, method: str, column: str) -> pd.DataFrame:
+    """(contexts, batches): a column of what a grid of `gain_grids` is of."""
+    own = table[(table["method"] == method) & (table[list(key)] == pd.Series(key)).all(axis=1)]
+    return own.pivot_table(index="context", columns="batch", values=column, aggfunc="first", dropna=False)
+
+
 def fitting(table: pd.DataFrame, key: dict, method: str, grid: pd.DataFrame) -> pd.DataFrame:
     """Whether the configurations of a grid of `gain_grids` fit."""
-    own = table[(table["method"] == method) & (table[list(key)] == pd.Series(key)).all(axis=1)]
-    found = own.pivot_table(index="context", columns="batch", values="usable", aggfunc="first")
+    found = grid_of(table, key, method, "usable")
     return found.reindex(index=grid.index, columns=grid.columns).fillna(True).astype(bool)
 
 

@@ -41,7 +41,8 @@ def target_name(key: Mapping[str, Any]) -> str:
     """ "h100-sxm", "2 x h100-sxm with power.limit_w=300, 8-bit KV cache"."""
     several = f"{key['tensor_parallel']} x " if key["tensor_parallel"] > 1 else ""
     settings = f" with {settings_text(key['settings'])}" if key["settings"] else ""
-    cache = "" if key["kv_bits"] == 16 else f", {key['kv_bits']}-bit KV cache"
+    own = key["kv_bits"] == 16 or key["source"] == "simulated"  # of an accelerator: its activations'
+    cache = "" if own else f", {key['kv_bits']}-bit KV cache"
     source = f", {key['source']}" if key["source"] not in ("predicted", "simulated") else ""
     return f"{several}{key['target']}{settings}{cache}{source}"
 
