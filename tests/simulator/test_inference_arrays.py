@@ -14,11 +14,13 @@ from simulator.inference.linears import dense_cycles
 from simulator.inference.steps import GROUPS, times_of
 from simulator.targets import find_runner
 from workloads.counts import Elements
+from workloads.decoder.accounting import account
 from workloads.decoder.memory import weight_bytes
 from workloads.decoder.read import read_decoder
 from workloads.decoder.split import split
 from workloads.operations import DecoderOperation
 from workloads.operations.causal import CausalAttention
+from workloads.operations.gemm import Gemm
 from workloads.phases import decode, generate, prefill
 
 SMALL = dict(
@@ -112,6 +114,28 @@ def test_bytes_of_attention_in_decode(vitcod):
         assert row.counts.bytes_kv == 3 * (2 * 3 * 700 * 2 * 32 * kv_bits / 8)
         assert row.counts.bytes_act == 3 * (3 * 2 * 8 * 32)
         assert row.us >= (row.counts.bytes_kv + row.counts.bytes_act) / vitcod.bytes_per_us
+
+
+def test_products_of_attention_are_those_of_unpruned_matrices(vitcod):
+    """A step of 3 sequences: of each of 2 kv heads 700 x 32 keys, then 32 x 700 values, and a group's 4 queries."""
+    one = CausalAttention("a", "attention", 0, 8, 2, 32, 32)
+    found = attention_of(vitcod.accelerator, one, decode(3, 700), Elements(8, None, 8, 8, 8))
+    both = [dense_cycles(vitcod.accelerator, *sides, 4) for sides in ((700, 32), (32, 700))]
+    busy = sum(each.compute_cycles + each.buffer_cycles for each in both)
+    assert found.array_us == pytest.approx(3 * 2 * busy / vitcod.spec.clock.mhz)
+
+
+@pytest.mark.parametrize("name", ["vitcod", "systolic", "tpu-v5e", "sparten"])
+def test_no_phase_is_faster_than_its_products_and_its_bytes(name):
+    runner = find_runner(name)
+    numbers = runner.numbers()
+    for work in (prefill(2, 64), decode(4, 300)):
+        times, counted = times_of(runner, DECODER, work, numbers), account(DECODER, work, numbers.elements)
+        macs = sum(row.total.flop for row in counted if isinstance(row.operation, Gemm | CausalAttention)) / 2
+        assert times.us() >= macs / runner.spec.macs / runner.spec.clock.mhz
+        moved = sum(row.total.bytes_moved for row in counted)
+        assert times.us() >= moved / runner.bytes_per_us
+        assert sum(row.counts.bytes_moved for row in times.rows) >= moved
 
 
 @pytest.mark.parametrize("window", [None, 300])
