@@ -292,7 +292,7 @@ class Fp8:
         x = operands.inputs.to(torch.float8_e4m3fn)
         w = operands.weight.to(torch.float8_e4m3fn).contiguous()
         one = torch.ones((), device=x.device)
-        out, fast = problem.torch_dtype, x.is_cuda
+        out, fast = problem.torch_dtype, x.device.type != "cpu"
 
         def call() -> Tensor:
             return torch._scaled_mm(x, w.t(), one, one, out_dtype=out, use_fast_accum=fast)
@@ -320,10 +320,9 @@ class Int4:
     def prepare(self, problem: Problem, operands: Operands) -> Prepared:
         x = operands.inputs.to(torch.bfloat16)
         codes, scales_zeros, weight = quantize_int4(operands.weight, self.group)
-        if x.is_cuda:  # even inputs in the upper half of a byte
-            packed = torch._convert_weight_to_int4pack(
-                (codes[:, ::2] << 4 | codes[:, 1::2]).to(torch.uint8).contiguous(), self.tiles
-            )
+        if x.device.type != "cpu":  # even inputs in the upper half of a byte
+            upper, lower = codes.unflatten(1, (-1, 2)).unbind(-1)
+            packed = torch._convert_weight_to_int4pack((upper << 4 | lower).to(torch.uint8).contiguous(), self.tiles)
             multiply = torch._weight_int4pack_mm
         else:
             packed = torch._convert_weight_to_int4pack_for_cpu(codes, self.tiles)

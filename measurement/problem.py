@@ -87,6 +87,6 @@ def pad_rows(values: Tensor, multiple: int, least: int = 0) -> Tensor:
     rows = max(-(-values.shape[0] // multiple) * multiple, least)
     if rows == values.shape[0]:
         return values.contiguous()
-    padded = values.new_zeros((rows, values.shape[1]))
-    padded[: values.shape[0]] = values
+    padded = torch.zeros((rows, values.shape[1]), dtype=values.dtype, device=values.device)
+    padded.narrow(0, 0, values.shape[0]).copy_(values)
     return padded
