@@ -170,9 +170,10 @@ def report(
     out: str | Path,
     quality: pd.DataFrame | str | Path | None = None,
     title: str = "Speedup report",
+    style: str | Path | None = None,
 ) -> Report:
     """Writes report.html, tables and figures of result rows (objects or files) and, where given, perplexities into
-    `out`."""
+    `out`. `style`: a matplotlib style file for the figures on paper."""
     from studies.reporting import make_report
     from workloads.columns.quality import QUALITY_COLUMNS
 
@@ -181,7 +182,7 @@ def report(
         quality = read_rows(Path(quality), QUALITY_COLUMNS)
     elif quality is not None:
         quality = perplexities_of(quality)
-    return Report(Path(out), make_report(frames, quality, Path(out), title))
+    return Report(Path(out), make_report(frames, [quality], Path(out), title, None if style is None else Path(style)))
 
 
 @typed

@@ -1,7 +1,13 @@
 """A report as values: sections of paragraphs, lists, tables and figures. What makes a section knows nothing of how it
-is laid out; what lays it out (reports/render/) knows nothing of what it is about."""
+is laid out; what lays it out (reports/render/) knows nothing of what it is about.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+rows --(reports/tables/)--> frames --(reports/sections/)--> sections --(reports/render/)--> page, text, paper, terminal.
+
+A figure has two faces: `draw`, a matplotlib figure for paper, and `spec`, the same numbers as a Vega-Lite chart that
+the page draws itself from `data`. A line of `data`, as of a table's frame, is filtered by its columns model, target,
+method, pattern and tokens (reports/render/facets.py)."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -10,6 +16,7 @@ from matplotlib.figure import Figure
 
 from reports.limits import MOST_LINES, cut, lines_each, more_tables
 from reports.words.headings import KNOWN
+from reports.words.naming import slug
 from workloads.columns.column import Column
 
 
@@ -76,7 +83,8 @@ class Table(Block):
     `paper_caption`: on paper; a label that ends in "-" is numbered. `shared`: columns that a page names in the caption
     where all lines are alike in them. `below`: (text, columns it spans) of a last line. `units`: turns the lines shown
     into units that suit them, (table, new names of its columns). `total_in`: the column that says "all" in lines which
-    sum up others."""
+    sum up others. `main`: the columns that a page shows at once, where a switch shows the others too; all of them where
+    it names none. `paged`: a page holds all lines as data and shows some at a time."""
 
     frame: pd.DataFrame
     columns: Sequence[str]
@@ -93,16 +101,25 @@ class Table(Block):
     most_in_text: int | None = None
     file: str = "rows.csv"  # where all lines are
     fold: bool | None = None  # starts folded; None: where it is long
+    main: Collection[str] = ()
+    paged: bool = False
 
 
 @dataclass(frozen=True)
 class Drawing(Block):
-    """A figure. `name`: of its files. `text`: what it shows, for those who cannot see it. `data`: what is drawn."""
+    """A figure. `name`: of its files. `text`: what it shows, with its numbers, for those who cannot see it. `data`:
+    what is drawn. `spec`: makes the Vega-Lite chart of the data "rows" that a page shows; a page shows what `draw`
+    makes where there is none; `draw` may be missing where there is. `title`: `text` where there is none. Figures of one
+    `group` that follow each other are shown one at a time, chosen by `label`."""
 
     name: str
     text: str
-    draw: Callable[[], Figure]
+    draw: Callable[[], Figure] | None
     data: pd.DataFrame
+    spec: Callable[[], dict] | None = None
+    title: str = ""
+    group: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,10 @@ class Section:
     lead: str = ""
     files: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     details: bool = False
+
+    @property
+    def anchor(self) -> str:
+        return slug(self.title)
 
     def of(self, form: Form) -> list[Block]:
         lead = [Text(self.lead)] if self.lead else []

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from reports.contents import check_any, gather
-from reports.figures.drawing import png_bytes, svg_bytes
+from reports.paper import paper_files
 from reports.render.html import html_report
 from reports.render.latex import latex_report
 from reports.render.markdown import markdown_report
@@ -33,16 +33,19 @@ def write_report(
     declared: Sequence[Column] = (),
     after: Mapping[str, str] | None = None,
     whole: WholeModels | None = None,
+    style: Path | None = None,
 ) -> dict[str, Path]:
-    """Writes report.html, report.md, report.tex and figures/ into `folder`; rows.csv and quality.csv as given, and the
-    tables of the sections (whole-model.csv, roles.csv, designs.csv ...) where there is something to fill them. These
-    tables have every line; pages and figures stop where nobody reads on (reports/limits.py) and say so.
+    """Writes report.html, report.md, report.tex and figures/ (svg, pdf, png, and csv and tex of the numbers) into
+    `folder`; rows.csv and quality.csv as given, and the tables of the sections (whole-model.csv, roles.csv, designs.csv
+    ...) where there is something to fill them. These tables have every line; pages and figures stop where nobody reads
+    on (reports/limits.py) and say so.
 
     `timelines`: traces as reports/figures/timeline.py takes them. `constants`: what energies rest on, columns name,
     value, unit, node_nm and source; shown where the rows have energies. `spmm`: what is published of unstructured masks
     on GPUs, with the columns of reports/sections/spmm.py. `declared`: columns that targets have of their own; others
     are shown by their names. `after`: of methods that go on from others, the one before each. `whole`: rows of
-    whole models, in serving.csv and inference.csv.
+    whole models, in serving.csv and inference.csv. `style`: a matplotlib style file for the figures, on top of
+    reports/figures/paper.mplstyle.
 
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither
     rows nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent."""
@@ -60,16 +63,18 @@ def write_report(
             write(name, csv_text(given))
     report = report_of(gather(rows, quality, title, notes, timelines, constants, spmm, declared, after, whole))
     svgs: dict[str, bytes] = {}
+    files: dict[str, list[str]] = {}
     for section in report.sections:
         for name, table in section.files.items():
             write(name, csv_text(table))
         for drawing in section.blocks:
             if isinstance(drawing, Drawing):
-                figure = drawing.draw()
-                svgs[drawing.name] = svg_bytes(figure)
-                write(f"figures/{drawing.name}.svg", svgs[drawing.name])
-                write(f"figures/{drawing.name}.png", png_bytes(figure))
-    write("report.html", html_report(report, svgs))
+                made = paper_files(drawing, style)
+                files[drawing.name] = list(made)
+                svgs |= {drawing.name: made["svg"]} if "svg" in made and drawing.spec is None else {}
+                for ending, content in made.items():
+                    write(f"figures/{drawing.name}.{ending}", content)
+    write("report.html", html_report(report, svgs, files))
     write("report.md", markdown_report(report))
     write("report.tex", latex_report(report))
     return written

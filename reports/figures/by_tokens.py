@@ -57,12 +57,14 @@ def _panel(axes: Axes, key: dict, part: pd.DataFrame, shapes: list[str]) -> None
         for where, _ in crossings(list(tokens), list(speedup)):
             axes.plot(where, 1.0, "|", color=colour, markersize=13, markeredgewidth=1.8, zorder=5)
             # One below the other: the marks of neighbouring shapes are close.
-            axes.annotate(f"{where:,.0f}", (where, 1.0), xytext=(4, -13 - 10 * (passed % 3)), fontsize=7, color=colour,
+            axes.annotate(f"{where:,.0f}", (where, 1.0), xytext=(4, -13 - 10 * (passed % 3)), fontsize="x-small",
                           textcoords="offset points", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
-                          zorder=6)  # fmt: skip
+                          color=colour, zorder=6)  # fmt: skip
             passed += 1
     settings = f" {settings_text(key['settings'])}" if key["settings"] else ""
-    axes.set_title(safe(f"{key['target']}{settings}, {key['source']}", 48, lines=2), fontsize=8, color=drawing.INK)
+    axes.set_title(
+        safe(f"{key['target']}{settings}, {key['source']}", 48, lines=2), fontsize="small", color=drawing.INK
+    )
     axes.set_xlabel("tokens (log scale)")
 
 
@@ -82,5 +84,5 @@ def _legend(figure: Figure, shapes: list[str], shaded: bool) -> None:
     ]
     note = "out x in; upright mark and number: passes 1.0, interpolated in log tokens"
     note += "; shaded: stated error of nine in ten predictions" if shaded else ""
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=7.5, frameon=False, title=note,
-                  title_fontsize=7.5)  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize="small", frameon=False, title=note,
+                  title_fontsize="small")  # fmt: skip

@@ -1,7 +1,6 @@
-"""Speedup of one configuration (model, target, settings, level, source, tokens, activations): by place, and against
-sparsity.
+"""Speedup of one configuration (model, target, settings, level, source, tokens, activations) by place.
 
-Each takes the result rows of that configuration and returns a Figure. Layers that are not counted (the target
+The figure takes the result rows of that configuration. Layers that are not counted (the target
 cannot run them) are drawn as such, never as zero.
 """
 
@@ -16,23 +15,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.figures import drawing
 from reports.figures.drawing import safe
 from reports.limits import MOST_ROLES, MOST_SERIES
-from reports.tables.sums import CONFIG, MASKS, checked, counted, counted_mask, groups, ratios, sums, totals
-from reports.words.naming import config_text
-from reports.words.present import speedup_text, times_text
+from reports.tables.sums import CONFIG, MASKS, checked, counted, counted_mask, groups, ratios, totals
+from reports.words.naming import config_text, run_text
+from reports.words.present import times_text
 from workloads.layers import role_rank
 
 MARKERS = (
     ("o", drawing.BLUE), ("s", drawing.VERMILLION), ("^", drawing.GREEN), ("D", drawing.PURPLE),
     ("v", drawing.ORANGE), ("P", drawing.BLACK), ("X", drawing.SKY), ("*", drawing.GREY),
 )  # fmt: skip
-_WHAT = ("Speedup by block and role", "Sparsity and speedup")
+_WHAT = "Speedup by block and role"
 _PANELS_A_LINE = 4
-_SPEEDUP_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 2 / 3, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64)
 _MOST_NUMBERED_CELLS = 160  # more numbers than that, and none can be read
 
 
@@ -48,9 +45,7 @@ def configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """(name, rows) of each method and pattern, as many as a figure holds."""
     for key, group in islice(groups(rows, MASKS), MOST_SERIES):
-        asked = key["target_sparsity"]
-        pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
-        yield f"{key['method']} {pattern}".strip(), group
+        yield run_text(key), group
 
 
 def left_out(rows: pd.DataFrame) -> str:
@@ -68,7 +63,7 @@ def heatmap_figure(rows: pd.DataFrame) -> Figure:
     """Speedup by block and role, one panel a method and pattern; colours diverge from 1x on a log2 scale."""
     rows, title = configuration(rows)
     if counted(rows).empty:
-        return drawing.empty_figure(_WHAT[0], title, "No layer can run on this target.")
+        return drawing.empty_figure(_WHAT, title, "No layer can run on this target.")
     roles, blocks = roles_of(rows), sorted(rows["block"].fillna(-1).unique())
     panels = [(label, *_grid(group, blocks, roles)) for label, group in series(rows)]
     known = np.concatenate([grid[np.isfinite(grid)] for _, grid, _ in panels])
@@ -78,7 +73,7 @@ def heatmap_figure(rows: pd.DataFrame) -> Figure:
     width = columns * max(1.6, 0.3 * len(roles) + 0.2) + 1.3
     names = 0.09 * min(16, max(map(len, roles)))  # role names stand upright below each panel
     height = lines * (max(0.5, 0.16 * len(blocks)) + 0.9 + names) + 0.9
-    figure = drawing.new_figure(max(width, 5.0), height, _WHAT[0], title + left_out(rows))
+    figure = drawing.new_figure(max(width, 5.0), height, _WHAT, title + left_out(rows))
     axes = figure.subplots(lines, columns, squeeze=False)
     numbered = len(panels) * len(blocks) * len(roles) <= _MOST_NUMBERED_CELLS
     norm = Normalize(-reach, reach)
@@ -126,7 +121,7 @@ def _finish_panel(axes: Axes, label: str, grid: np.ndarray, barred: np.ndarray, 
     slow, known = int((grid < 0).sum()), int(np.isfinite(grid).sum())
     note = f"{slow} of {known} slower than dense"
     note += f", {barred.sum()} cannot run" if barred.any() else ""
-    axes.set_title(f"{safe(label, 24, lines=2)}\n{safe(note, 28)}", fontsize=8, color=drawing.INK)
+    axes.set_title(f"{safe(label, 24, lines=2)}\n{safe(note, 28)}", fontsize="small", color=drawing.INK)
     for row, column in np.argwhere(barred):
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor="white", edgecolor=drawing.GREY, hatch="xxx", lw=0))
     if not strong_from:
@@ -135,7 +130,7 @@ def _finish_panel(axes: Axes, label: str, grid: np.ndarray, barred: np.ndarray, 
         if np.isfinite(value):
             colour = "white" if abs(value) > strong_from else drawing.INK
             text = times_text(2.0**value).removesuffix("x")
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=6, color=colour)
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize="xx-small", color=colour)
 
 
 def _grid_ticks(axes: Axes, blocks: list[int], roles: list[str], with_blocks: bool) -> None:
@@ -162,54 +157,6 @@ def _colour_bar(figure: Figure, mesh, axes: np.ndarray, reach: float) -> None:
             ticks.append(exponent)
     ticks = sorted({-tick for tick in ticks} | set(ticks))
     bar.set_ticks(ticks, labels=[f"{2.0**tick:.2f}x" for tick in ticks])
-    bar.ax.tick_params(labelsize=7.5, colors=drawing.INK, length=2)
-    bar.set_label("slower than dense  |  faster", fontsize=8, color=drawing.INK)
+    bar.ax.tick_params(labelsize="small", colors=drawing.INK, length=2)
+    bar.set_label("slower than dense  |  faster", fontsize="small", color=drawing.INK)
     bar.outline.set_visible(False)
-
-
-def scatter_figure(rows: pd.DataFrame) -> Figure:
-    """Sparsity against speedup: a hollow mark a layer, a full one the whole model, ideal and break-even lines."""
-    rows, title = configuration(rows)
-    used = counted(rows)
-    used = used[np.isfinite(used["speedup"]) & (used["speedup"] > 0)]
-    if used.empty:
-        return drawing.empty_figure(_WHAT[1], title, "No layer can run on this target.")
-    figure = drawing.new_figure(6.4, 4.6, _WHAT[1], title + left_out(rows))
-    axes = figure.add_subplot()
-    low, high = max(0.0, used["sparsity"].min() - 0.1), min(0.99, used["sparsity"].max() + 0.1)
-    line = np.linspace(low, high, 200)
-    axes.plot(
-        100 * line, 1 / (1 - line), color=drawing.INK, linewidth=1, linestyle="--", label="ideal, 1 / (1 - sparsity)"
-    )
-    axes.axhline(1, color=drawing.SLOW_INK, linewidth=1.2, label="break-even: as fast as dense")
-    for number, (label, group) in enumerate(series(rows)):
-        marker, colour = MARKERS[number % len(MARKERS)]
-        marks = group.loc[group.index.intersection(used.index)]
-        if marks.empty:
-            continue
-        x, y = 100 * marks["sparsity"], marks["speedup"]
-        many = len(used) > drawing.MANY
-        axes.plot(x, y, marker, mfc="none", mec=colour, mew=0.8, ms=4.5, alpha=0.7, rasterized=many)
-        found = sums(group)
-        whole = 100 * found["sparsity"], found["speedup"]
-        said = "no dense baseline" if math.isnan(whole[1]) else speedup_text(whole[1])
-        name = f"{safe(label, 40, lines=1)}: {said}"
-        axes.plot(*whole, marker, mfc=colour, mec="white", mew=0.8, ms=9, zorder=5, label=name)
-    _finish_scatter(figure, axes, (100 * low, 100 * high))
-    return figure
-
-
-def _finish_scatter(figure: Figure, axes: Axes, x_limits: tuple[float, float]) -> None:
-    drawing.style(axes, grid="both")
-    axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_locator(FixedLocator(_SPEEDUP_TICKS))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}x"))
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(min(bottom, 0.9), max(top, 1.15))
-    axes.axhspan(axes.get_ylim()[0], 1, color=drawing.VERMILLION, alpha=0.07, linewidth=0)
-    axes.set_xlim(*x_limits)
-    axes.set_xlabel("sparsity (%)")
-    axes.set_ylabel("speedup over dense (log scale)")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5, frameon=False, title="full mark: whole model, "
-                  "hollow: one layer; below break-even: slower", title_fontsize=7.5)  # fmt: skip

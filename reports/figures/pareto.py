@@ -32,7 +32,8 @@ def pareto_figure(key: dict, table: pd.DataFrame) -> Figure:
     for place, cost in zip(axes, costs, strict=True):
         _panel(place, whole, names["latency_us"], names.get(cost, cost), COSTS[cost])
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7.5, frameon=False, title_fontsize=7.5,
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small", frameon=False,
+                  title_fontsize="small",
                   title="full marks: the Pareto front, numbered as in the table; hollow: dominated")  # fmt: skip
     return figure
 
@@ -66,7 +67,9 @@ def _number(axes: Axes, points: list[tuple[float, float, str]]) -> None:
         place = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
         if all((np.abs(place - other) > _APART).any() for other in taken):
             taken.append(place)
-            axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7, color=drawing.INK)
+            axes.annotate(
+                text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize="x-small", color=drawing.INK
+            )
 
 
 def _scale(axes: Axes, which: str, values: pd.Series) -> None:

@@ -13,13 +13,13 @@ from reports.figures import drawing
 from reports.figures.drawing import safe
 from reports.tables.gemms import MASKED, is_24
 from reports.tables.sums import KERNEL, KEYS, groups, sums
+from reports.words.naming import DECODE_TOKENS
 from reports.words.present import quantity_text, times_text
 from reports.words.settings import QUANTIZED, others, setting, type_of
 from reports.words.units import TIMES, fitting
 from workloads.verdicts import FASTER, verdict
 
 WHAT = "Dense, 2:4 and quantized, by phase"
-DECODE_TOKENS = 64  # at most so many: one token of each sequence of a batch
 _ROW = 0.19  # inches a bar takes
 _COLOURS = {16: drawing.BLUE, 8: drawing.GREEN, 4: drawing.PURPLE}
 _LIGHT = {16: drawing.GREY, 8: drawing.ORANGE, 4: drawing.YELLOW}
@@ -140,21 +140,21 @@ def _panel(axes: Axes, phase: str, by_tokens: dict[int, list[Bar]]) -> None:
     axes.set_yticks([place for place, _, _ in ticks], [safe(text, 26, lines=1) for _, text, _ in ticks])
     for tick, (_, _, heading) in zip(axes.get_yticklabels(), ticks, strict=True):
         tick.set_fontweight("bold" if heading else "normal")
-        tick.set_fontsize(8.5 if heading else 7.5)
+        tick.set_fontsize("medium" if heading else "small")
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1.55 * longest)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.set_xlabel("time / dense time of the same tokens")
     limit = f"at most {DECODE_TOKENS} tokens" if phase == "decode" else f"more than {DECODE_TOKENS} tokens"
-    axes.set_title(f"{phase}: {limit}", fontsize=8, color=drawing.INK)
+    axes.set_title(f"{phase}: {limit}", fontsize="small", color=drawing.INK)
 
 
 def _draw(axes: Axes, y: float, bar: Bar, length: float, reference: Bar) -> None:
     """The bar, labelled with its time and, but for the reference, the reference's time over it."""
     if length != length:
         axes.annotate("cannot run every layer", (0, y), xytext=(5, 0), textcoords="offset points", va="center",
-                      fontsize=7.5, color=drawing.GREY)  # fmt: skip
+                      fontsize="small", color=drawing.GREY)  # fmt: skip
         return
     colour = _COLOURS[_bits(bar)] if bar.sparse else _LIGHT[_bits(bar)]
     axes.barh(y, length, height=0.8, color=colour, linewidth=0)
@@ -165,6 +165,6 @@ def _draw(axes: Axes, y: float, bar: Bar, length: float, reference: Bar) -> None
     if bar is not reference:
         said += f", {times_text(1 / length)}" + (f" ({verdict})" if verdict else "")
     card = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-    axes.annotate(said, (max(length, 1.0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5,
+    axes.annotate(said, (max(length, 1.0), y), xytext=(5, 0), textcoords="offset points", va="center", fontsize="small",
                   color=drawing.SLOW_INK if slow else drawing.INK, fontweight="bold" if slow else "normal",
                   bbox=card)  # fmt: skip

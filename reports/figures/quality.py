@@ -183,6 +183,6 @@ def _legend(figure: Figure, series: list[_Series], dense: float, beyond: pd.Data
         more = f" and {len(off) - 6} more" if len(off) > 6 else ""
         notes.append(f"at the upper edge, beyond the axis: {', '.join(off[:6])}{more}")
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False, handlelength=2.6,
-        title=safe("; ".join(notes), 130) if notes else None, title_fontsize=7.5,
+        handles=handles, loc="outside lower center", ncols=3, fontsize="small", frameon=False, handlelength=2.6,
+        title=safe("; ".join(notes), 130) if notes else None, title_fontsize="small",
     )  # fmt: skip

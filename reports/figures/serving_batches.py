@@ -33,8 +33,8 @@ def batches_figure(panels: list[tuple[str, pd.DataFrame]], where: str) -> Figure
         Line2D([], [], marker=m, color=c, markersize=4.5, label=safe(name, 26, lines=1))
         for name, (m, c) in zip(methods, MARKERS * (len(methods) // len(MARKERS) + 1), strict=False)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False,
-                  title="hollow: does not fit into the memory", title_fontsize=8)  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize="small", frameon=False,
+                  title="hollow: does not fit into the memory", title_fontsize="small")  # fmt: skip
     return figure
 
 
@@ -56,5 +56,5 @@ def _panel(axes: Axes, target: str, lines: pd.DataFrame, methods: list[str]) -> 
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-    axes.set_title(safe(target, 36, lines=2), fontsize=8.5, color=drawing.INK)
+    axes.set_title(safe(target, 36, lines=2), fontsize="medium", color=drawing.INK)
     axes.set_xlabel("sequences (log scale)")

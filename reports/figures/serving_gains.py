@@ -42,8 +42,8 @@ def gains_figure(method: str, panels: list[Panel], where: str) -> Figure:
     bar = figure.colorbar(mesh, ax=list(axes.flat), shrink=0.9, aspect=22, pad=0.02)
     ticks = [-reach, -reach / 2, 0, reach / 2, reach]
     bar.set_ticks(ticks, labels=[f"{2.0**tick:.2f}x" for tick in ticks])
-    bar.ax.tick_params(labelsize=7.5, colors=drawing.INK, length=2)
-    bar.set_label("slower than dense  |  faster", fontsize=8, color=drawing.INK)
+    bar.ax.tick_params(labelsize="small", colors=drawing.INK, length=2)
+    bar.set_label("slower than dense  |  faster", fontsize="small", color=drawing.INK)
     bar.outline.set_visible(False)  # type: ignore[operator]
     return figure
 
@@ -58,9 +58,9 @@ def _panel(axes: Axes, target: str, grid: pd.DataFrame, fits: pd.DataFrame, reac
             text = times_text(2.0**value).removesuffix("x")
             if not fits.iat[row, column]:
                 axes.add_patch(Rectangle((column, row), 1, 1, fill=False, ec=drawing.GREY, hatch="///", lw=0))
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7.5, color=ink, zorder=4)
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize="small", color=ink, zorder=4)
     axes.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{batch:,}" for batch in grid.columns])
     axes.set_yticks(np.arange(len(grid)) + 0.5, [f"{context:,}" for context in grid.index])
-    axes.set_title(safe(target, 34, lines=2), fontsize=8.5, color=drawing.INK)
+    axes.set_title(safe(target, 34, lines=2), fontsize="medium", color=drawing.INK)
     axes.set_xlabel("sequences")
     return mesh

@@ -37,8 +37,8 @@ def roofline_figure(panels: list[tuple[str, pd.DataFrame, float, float]], where:
     handles += [
         Line2D([], [], marker=m, linestyle="", color=drawing.INK, mfc="none", label=p) for p, m in MARKS.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), fontsize=8, frameon=False,
-                  title="size: share of the time", title_fontsize=8)  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)), fontsize="small",
+                  frameon=False, title="size: share of the time", title_fontsize="small")  # fmt: skip
     return figure
 
 
@@ -57,4 +57,4 @@ def _panel(axes: Axes, target: str, operations: pd.DataFrame, peak_tflops: float
             marks = {"s": 14 + 220 * part["share"], "color": COLOURS[str(group)], "marker": marker}
             axes.scatter(part["intensity"], part["tflops"], ec=drawing.INK, lw=0.5, zorder=3, **marks)
     roofs = f"{peak_tflops:,.0f} TFLOP/s, {bandwidth_gbps:,.0f} GB/s, ridge at {ridge:,.0f} FLOP/B"
-    axes.set_title(f"{safe(target, 40, lines=2)}\n{roofs}", fontsize=8, color=drawing.INK)
+    axes.set_title(f"{safe(target, 40, lines=2)}\n{roofs}", fontsize="small", color=drawing.INK)

@@ -30,7 +30,7 @@ def shares_figure(panels: list[tuple[int, pd.DataFrame]], where: str) -> Figure:
     for place, (batch, lines) in zip(axes, panels, strict=True):
         _panel(place, batch, lines, used)
     handles = [Patch(facecolor=COLOURS[name], label=GROUPS[name]) for name in used]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small", frameon=False)
     return figure
 
 
@@ -45,11 +45,13 @@ def _panel(axes: Axes, batch: int, lines: pd.DataFrame, used: list[str]) -> None
             axes.barh(y, share * length, left=left, height=0.74, color=COLOURS[name], edgecolor="white", linewidth=0.6)
             if share * length > _LETTERS * reach:
                 ink = drawing.INK if name in _LIGHT else "white"
-                axes.text(left + share * length / 2, y, percent(share), ha="center", va="center", fontsize=7, color=ink)
+                axes.text(left + share * length / 2, y, percent(share), ha="center", va="center", color=ink,
+                          fontsize="x-small")  # fmt: skip
             left += share * length
         slow = line["verdict"] == "slower"
         said = times_text(line["speedup"]) + ("" if line["usable"] else ", does not fit")
-        axes.annotate(said, (max(length, 1.0), y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7.5,
+        axes.annotate(said, (max(length, 1.0), y), xytext=(4, 0), textcoords="offset points", va="center",
+                      fontsize="small",
                       color=drawing.SLOW_INK if slow else drawing.INK)  # fmt: skip
     axes.axvline(1, color=drawing.INK, linewidth=0.9, linestyle=(0, (3, 2)))
     axes.set_yticks(range(len(lines)), [safe(name, 20, lines=1) for name in lines["method"]])
@@ -57,4 +59,4 @@ def _panel(axes: Axes, batch: int, lines: pd.DataFrame, used: list[str]) -> None
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, reach)
     axes.set_xlabel("time / time of the dense model")
-    axes.set_title(sequences(batch), fontsize=8.5, color=drawing.INK)
+    axes.set_title(sequences(batch), fontsize="medium", color=drawing.INK)

@@ -71,7 +71,7 @@ def timeline_figure(key: dict, traces: pd.DataFrame) -> Figure:
             place.tick_params(labelbottom=True)
     axes.flat[0].set_xlim(0, max(ends))
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7.5, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     return figure
 
 
@@ -85,7 +85,7 @@ def _panel(axes: Axes, name: str, trace: pd.DataFrame) -> float:
     axes.stairs(array, edges, fill=True, color=drawing.SKY, alpha=0.75, label="array computes or waits for its buffers")
     axes.stairs(dram, edges, baseline=None, color=drawing.VERMILLION, linewidth=1.1, label="DRAM loads or stores")
     busy = f"array {100 * array.mean():.0f} %, DRAM {100 * dram.mean():.0f} % of the time"
-    axes.set_title(f"{safe(name, 44, lines=1)}\n{busy}", fontsize=8, color=drawing.INK)
+    axes.set_title(f"{safe(name, 44, lines=1)}\n{busy}", fontsize="small", color=drawing.INK)
     axes.set_ylim(0, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return float(edges[-1])

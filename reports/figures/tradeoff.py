@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from reports.figures import drawing
 from reports.figures.drawing import safe
 from reports.figures.quality import COLOURS, MARKERS
-from reports.tables.quality import DENSE, target_name
+from reports.tables.quality import DENSE
 from reports.tables.sums import CONFIG, groups
 from reports.words.naming import config_text
 from reports.words.present import cell, times_text
@@ -22,47 +21,6 @@ _WHAT = "Perplexity against speedup"
 _PANELS = 6  # of one figure; more fill further figures
 _COLUMNS = 3
 _LOG_FROM = 3.0  # highest / lowest value from which an axis is logarithmic
-_POINT = ["method", "target_name", "speedup", "perplexity"]
-
-
-def tradeoffs(headline: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `headline_table` whose speedup and perplexity are known, and the unpruned model (1x) beside them on
-    every configuration, with `target_name` and `front`: nothing there is as fast and as good, and better in one of the
-    two.
-
-    Only models are kept that have two such lines on a configuration; empty where there is none.
-    """
-    if headline.empty:
-        return pd.DataFrame()
-    known = headline[
-        np.isfinite(headline["speedup"]) & np.isfinite(headline["perplexity"]) & (headline["source"] != "published")
-    ]
-    parts = []
-    for key, lines in groups(known, CONFIG):
-        if len(lines) < 2:
-            continue
-        named = [target_name(line) for line in lines.to_dict("records")]  # type: ignore[arg-type]
-        lines = lines.assign(target_name=named)[[*CONFIG, *_POINT, "evaluation_text"]]
-        dense = {
-            **key,
-            "method": DENSE,
-            "target_name": "",
-            "speedup": 1.0,
-            "perplexity": known.loc[lines.index[0], "dense_perplexity"],
-        }
-        if np.isfinite(dense["perplexity"]):
-            dense["evaluation_text"] = lines["evaluation_text"].iloc[0]
-            lines = pd.concat([lines, pd.DataFrame([dense])], ignore_index=True)
-        parts.append(lines.assign(front=on_front(lines["speedup"].to_numpy(), lines["perplexity"].to_numpy())))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def on_front(speedup: np.ndarray, perplexity: np.ndarray) -> np.ndarray:
-    """Which points no other point beats: at least as fast and at most as perplexed, and not the same in both."""
-    faster = speedup[None, :] >= speedup[:, None]
-    better = perplexity[None, :] <= perplexity[:, None]
-    same = (speedup[None, :] == speedup[:, None]) & (perplexity[None, :] == perplexity[:, None])
-    return ~(faster & better & ~same).any(axis=1)
 
 
 Panels = list[tuple[dict, pd.DataFrame]]
@@ -93,7 +51,7 @@ def tradeoff_figure(model: str, points: pd.DataFrame, panels: Panels) -> Figure:
     for place, (key, lines) in zip(places, panels, strict=False):
         _panel(place, lines, looks)
         title = config_text({**key, "model": ""}).removeprefix(", ")
-        place.set_title(safe(title, 44, lines=2), fontsize=8, color=drawing.INK)
+        place.set_title(safe(title, 44, lines=2), fontsize="small", color=drawing.INK)
     for place in places[len(panels) :]:
         place.set_visible(False)
     handles = [
@@ -102,7 +60,7 @@ def tradeoff_figure(model: str, points: pd.DataFrame, panels: Panels) -> Figure:
         if (of_model["method"] == name).any()
     ]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=3, fontsize=7.5, frameon=False, title_fontsize=7.5,
+        handles=handles, loc="outside lower center", ncols=3, fontsize="small", frameon=False, title_fontsize="small",
         title="full marks, joined: the Pareto front (right and down is better); hollow: something is as fast and "
               "better, or as good and faster",
     )  # fmt: skip
@@ -122,7 +80,7 @@ def _panel(axes: Axes, lines: pd.DataFrame, looks: dict[str, tuple[str, str]]) -
         text = str(line.target_name) or f"dense {cell('perplexity', line.perplexity).text}"
         axes.annotate(safe(text, 18, lines=1), (line.speedup, line.perplexity), xytext=(5, 4),
                       textcoords="offset points",
-                      fontsize=6.5, color=drawing.INK)  # fmt: skip
+                      fontsize="x-small", color=drawing.INK)  # fmt: skip
     axes.set_xlabel("speedup over dense")
     axes.set_ylabel("perplexity")
     _scale(axes, "y", lines["perplexity"], lambda value, _: f"{value:,.4g}")

@@ -1,37 +1,82 @@
-"""A report as one self-contained HTML page: styles, script and figures inside, nothing loaded from anywhere.
+"""A report as one self-contained HTML page: styles, scripts, data and figures inside, nothing loaded from anywhere.
 
-Every text goes through the template's autoescape. Figures are data URIs in <img>: no script in them can run, and
-the ids of two figures cannot clash.
-"""
+Every text goes through the template's autoescape. What scripts read is compressed JSON in base64, which holds no
+markup. Charts are Vega-Lite that the bundled Vega draws, its expressions interpreted and not evaluated as code;
+figures without a chart are data URIs in <img>: no script in them can run, and the ids of two cannot clash."""
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reports.render.data import chart_columns, packed, table_data
+from reports.render.facets import FACETS, Facets
 from reports.render.layout import Grid, lay_out
-from reports.section import Drawing, Form, Report, Table
+from reports.section import Block, Drawing, Form, Report, Table
 from reports.words.headings import heading
 from reports.words.present import cell
 
+_EXPORTS = "window.vegaEmbed = vegaEmbed;"  # what a page's script calls
 _LONG = 60  # lines a table may have before it starts folded
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as the template lays it out."""
+    """A table as the template lays it out. `facets`: of each line; `main`: which columns are shown at once."""
 
     caption: str
     grid: Grid
     folded: bool
     wrapped: bool  # the last column holds long texts
     file: str
+    facets: list[str]
+    main: list[bool]
+
+    @property
+    def brief(self) -> bool:
+        return not all(self.main)
 
 
-def html_report(report: Report, svgs: Mapping[str, bytes]) -> str:
-    """`svgs`: the drawings by their names."""
+@dataclass(frozen=True)
+class Paged:
+    """A table whose lines the page's data hold."""
+
+    key: str
+    caption: str
+    lines: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures shown one at a time. `each`: (drawing, files of it)."""
+
+    each: list[tuple[Drawing, list[str]]]
+
+    @property
+    def labels(self) -> list[str]:
+        return [drawing.label or drawing.title for drawing, _ in self.each]
+
+
+@dataclass
+class Page:
+    """What the scripts of a page read."""
+
+    facets: Facets = field(default_factory=Facets)
+    charts: dict = field(default_factory=dict)
+    tables: dict = field(default_factory=dict)
+
+    def data(self) -> dict:
+        facets = [[name, values] for name, values in zip(FACETS, self.facets.values, strict=True)]
+        return {"facets": facets, "charts": self.charts, "tables": self.tables}
+
+
+def html_report(report: Report, svgs: Mapping[str, bytes], files: Mapping[str, list[str]] | None = None) -> str:
+    """`svgs`: the drawings that have no chart, by their names. `files`: endings of the files in figures/ of each
+    drawing."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -45,12 +90,62 @@ def html_report(report: Report, svgs: Mapping[str, bytes]) -> str:
 
     # The template asks what kind of block it lays out by the name of its class.
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
+    page = Page()
+    sections = [
+        (section, [_laid(block, page, files or {}) for block in _grouped(blocks)])
+        for section, blocks in report.of(Form.PAGE)
+    ]
     template = environment.get_template("report.html.j2")
-    sections = list(report.of(Form.PAGE))
-    return template.render(title=report.title, facts=report.facts, sections=sections, sheet=sheet, uri=uri)
+    choices = [(name, values) for name, values in page.data()["facets"] if len(values) > 1]
+    return template.render(
+        title=report.title,
+        sections=sections,
+        uri=uri,
+        choices=choices,
+        data=packed(page.data()),
+        library=library() if page.charts else "",
+    )
 
 
-def sheet(table: Table) -> Sheet:
+def _grouped(blocks: Iterable[Block]) -> Iterator[Block | list[Drawing]]:
+    """Drawings that are shown one at a time, together."""
+
+    together: list[Drawing] = []
+    for block in blocks:
+        named = isinstance(block, Drawing) and bool(block.group)
+        if together and not (named and block.group == together[0].group):  # type: ignore[attr-defined]
+            yield together
+            together = []
+        if named:
+            together = [*together, block]  # type: ignore[list-item]
+        else:
+            yield block
+    if together:
+        yield together
+
+
+def _laid(block: Block | list[Drawing], page: Page, files: Mapping[str, list[str]]) -> object:
+    if isinstance(block, Table):
+        return _paged(block, page) if block.paged else sheet(block, page.facets)
+    drawings = block if isinstance(block, list) else [block] if isinstance(block, Drawing) else []
+    for drawing in drawings:
+        if drawing.spec is not None:
+            page.charts[drawing.name] = _chart(drawing, drawing.spec(), page.facets)
+    return Figures([(drawing, list(files.get(drawing.name, []))) for drawing in drawings]) if drawings else block
+
+
+def _chart(drawing: Drawing, spec: dict, facets: Facets) -> dict:
+    lines = drawing.data
+    return {"spec": spec, "rows": chart_columns(spec, lines), "facets": facets.codes(lines), "lines": len(lines)}
+
+
+def _paged(table: Table, page: Page) -> Paged:
+    key = f"t{len(page.tables)}"
+    page.tables[key] = {**table_data(table), "facets": page.facets.codes(table.frame)}
+    return Paged(key, table.name or table.caption, len(table.frame), table.file)
+
+
+def sheet(table: Table, facets: Facets | None = None) -> Sheet:
     """What all lines share goes to the caption, which leaves a phone room for numbers."""
     frame = table.frame
     alike = [name for name in table.shared if name in frame and frame[name].nunique(dropna=False) == 1]
@@ -60,4 +155,18 @@ def sheet(table: Table) -> Sheet:
     )
     grid = lay_out(table, table.most, alike)
     folded = len(grid.lines) > _LONG if table.fold is None else table.fold
-    return Sheet(f"{table.name or table.caption}{said}", grid, folded, grid.heads[-1].wraps, table.file)
+    lines = (facets or Facets()).of_lines(frame.head(len(grid.lines)))
+    caption = f"{table.name or table.caption}{said}"
+    main = {name for name in table.columns if name in table.main} if table.main else set(grid.columns)
+    shown = [name in main or grid.base[name] in main for name in grid.columns]
+    return Sheet(caption, grid, folded, grid.heads[-1].wraps, table.file, lines, shown)
+
+
+@cache
+def library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, of the version that Altair writes for."""
+    import altair
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle(_EXPORTS, ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
+    return bundle.replace("</script", r"<\/script")

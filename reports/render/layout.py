@@ -1,7 +1,7 @@
 """A table as every form of a report prints it: headings and cells as text, the columns without a value left out."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from reports.section import Table
 from reports.tables.sums import ALL_ROLES
@@ -19,13 +19,15 @@ class Line:
 class Grid:
     """`above`: (heading, columns it spans) above the headings, [] for one row of headings; `below`: the same of a line
     at the end.
-    `more`: lines left out."""
+    `more`: lines left out. `columns`: what each is of; `base`: the same before another unit was chosen."""
 
     heads: list[Heading]
     lines: list[Line]
     above: list[tuple[str, int]]
     below: Sequence[tuple[str, int]]
     more: int
+    columns: Sequence[str] = ()
+    base: Mapping[str, str] = field(default_factory=dict)
 
 
 def lay_out(table: Table, most: int | None = None, without: Collection[str] = ()) -> Grid:
@@ -38,4 +40,5 @@ def lay_out(table: Table, most: int | None = None, without: Collection[str] = ()
     heads = [heading(column, table.known) for column in columns]
     whole = frame[table.total_in].eq(ALL_ROLES) if table.total_in else [False] * len(frame)
     lines = [Line(line, bool(sums)) for line, sums in zip(cells(frame, columns, table.known), whole, strict=True)]
-    return Grid(heads, lines, spans(heads), table.below, more)
+    base = {names.get(name, name): name for name in table.columns}
+    return Grid(heads, lines, spans(heads), table.below, more, columns, base)

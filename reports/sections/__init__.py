@@ -2,15 +2,17 @@
 
 from reports.contents import Contents
 from reports.section import Report, named_apart
+from reports.sections.by_sparsity import by_sparsity
 from reports.sections.by_tokens import by_tokens
 from reports.sections.compared import compared
 from reports.sections.designs import designs
 from reports.sections.energy import constants, energy
 from reports.sections.equal_perplexity import at_equal_perplexity
-from reports.sections.figures import figures
 from reports.sections.how_got import how_got
+from reports.sections.in_short import in_short
 from reports.sections.layers import layers
 from reports.sections.levels import levels
+from reports.sections.over_time import over_time
 from reports.sections.phases import phases
 from reports.sections.provenance import provenance
 from reports.sections.quality import perplexity
@@ -24,31 +26,40 @@ from reports.sections.sources import sources
 from reports.sections.spmm import spmm
 from reports.sections.steps import steps
 from reports.sections.what_was_run import what_was_run
+from reports.sections.where_time_goes import by_block, ideal_to_real, per_role
 from reports.sections.whole_model import what_cannot_run, whole_model
 
 SECTIONS = [
+    in_short,
     serving,
+    # figures
     serving_shares,
+    ideal_to_real,
+    per_role,
+    by_block,
+    by_sparsity,
+    by_tokens,
+    phases,
+    serving_roofline,
     serving_batches,
     serving_gains,
-    serving_roofline,
+    designs,
+    over_time,
+    # tables
     whole_model,
     steps,
     sources,
-    by_tokens,
-    phases,
     spmm,
-    designs,
     energy,
     perplexity,
     at_equal_perplexity,
     compared,
-    how_got,
-    what_cannot_run,
     roles,
     levels,
-    figures,
     layers,
+    # methods and notes
+    how_got,
+    what_cannot_run,
     constants,
     provenance,
 ]

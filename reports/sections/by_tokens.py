@@ -4,6 +4,7 @@ from functools import partial
 
 import pandas as pd
 
+from reports.charts.lines import chart_curves, spoken_curves, tokens_chart
 from reports.contents import Contents
 from reports.figures.by_tokens import tokens_figure
 from reports.limits import MOST_FIGURES
@@ -22,7 +23,7 @@ def by_tokens(contents: Contents) -> Section | None:
         return None
     tables = some_of([_table(key, table) for key, table in token_tables(lines)], "by-tokens.csv")
     figures = [_figure(key, part) for key, part in by(lines, MASKED)[:MOST_FIGURES]]
-    return Section(_TITLE, [*tables, *figures], statements.HOW_BY_TOKENS, files={"by-tokens.csv": lines})
+    return Section(_TITLE, [*figures, *tables], statements.HOW_BY_TOKENS, files={"by-tokens.csv": lines})
 
 
 def _table(key: dict, table: pd.DataFrame) -> Table:
@@ -40,5 +41,14 @@ def _table(key: dict, table: pd.DataFrame) -> Table:
 
 
 def _figure(key: dict, lines: pd.DataFrame) -> Drawing:
-    said = masks_text(key)
-    return Drawing(slug(f"{said}-speedup-by-tokens"), f"{said}: {_TITLE}", partial(tokens_figure, lines, said), lines)
+    said, shown = masks_text(key), chart_curves(lines)
+    return Drawing(
+        slug(f"{said}-speedup-by-tokens"),
+        spoken_curves(shown),
+        partial(tokens_figure, lines, said),
+        shown,
+        partial(tokens_chart, shown),
+        f"{_TITLE}: {said}",
+        "tokens",
+        said,
+    )

@@ -8,22 +8,34 @@ from reports.tables.compare import compare_columns, compare_csv, perplexity_line
 from reports.tables.sums import KERNEL
 from reports.words.naming import config_text
 
+_OPEN = 2  # tables up to which all start open
+
 
 def compared(contents: Contents) -> Section | None:
     tables = contents.compared
     if not tables:
         return None
-    read = some_of([_table(key, table) for key, table in tables], "compared.csv")
+    read = some_of([_table(key, table, len(tables) > _OPEN) for key, table in tables], "compared.csv")
     narrow = [_narrow(key, table) for key, table in tables]
     files = {"compared.csv": compare_csv(tables)}
     return Section("Methods side by side", [*read, *narrow], files=files, details=True)
 
 
-def _table(key: dict, table: pd.DataFrame) -> Table:
+def _table(key: dict, table: pd.DataFrame, fold: bool) -> Table:
     columns, said = compare_columns(table), compared_text(key)
     below = perplexity_line(table, columns)
-    return Table(table, columns, said, label="compared-", paper_caption=f"{said}.", below=below, total_in="role",
-                 only=READ | PAPER)  # fmt: skip
+    told = {name: key[name] for name in ("model", "target", "tokens", "pattern", "target_sparsity")}
+    return Table(
+        table.assign(**told),
+        columns,
+        said,
+        label="compared-",
+        paper_caption=f"{said}.",
+        below=below,
+        total_in="role",
+        fold=fold or None,
+        only=READ | PAPER,
+    )
 
 
 def _narrow(key: dict, table: pd.DataFrame) -> Table:

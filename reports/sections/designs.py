@@ -4,12 +4,14 @@ from functools import partial
 
 import pandas as pd
 
+from reports.charts.designs import chart_designs, designs_chart, spoken_designs
 from reports.contents import Contents
 from reports.figures.pareto import pareto_figure
 from reports.limits import MOST_FIGURES, cut
 from reports.section import (
     PAGE,
     PAPER,
+    READ,
     TERMINAL,
     TEXT,
     Block,
@@ -22,6 +24,7 @@ from reports.section import (
     some_of,
 )
 from reports.sections.verdict import between
+from reports.tables.designs import COSTS
 from reports.words.naming import config_text, slug
 from reports.words.present import times_text
 from reports.words.settings import swept_keys
@@ -48,7 +51,7 @@ def designs(contents: Contents) -> Section | None:
     laid_out = some_of(tables, "designs.csv")
     for number, (key, table) in enumerate(shown):
         if number < MOST_FIGURES:
-            blocks.append(_figure(key, table))
+            blocks += _figures(key, table)
         blocks += [Heading(config_text(key), only=TEXT), Text(f"{designs_verdict(table)[0]}.", only=TEXT)]
         blocks += [laid_out[number], _front(key, table)]
     blocks += laid_out[len(shown) :]
@@ -91,10 +94,32 @@ def _in_terminal(key: dict, table: pd.DataFrame) -> list[Block]:
     ]
 
 
-def _figure(key: dict, table: pd.DataFrame) -> Drawing:
+def _figures(key: dict, table: pd.DataFrame) -> list[Block]:
+    """A chart for each cost that designs differ in, and one figure on paper with all of them."""
     name = slug(f"{key['model']}-{key['target']}-{key['tokens']}-tokens-designs")
-    text = f"Latency against energy and area: {config_text(key)}"
-    return Drawing(name, text, partial(pareto_figure, key, table), table)
+    draw = partial(pareto_figure, key, table)
+    whole = table[table["infeasible_layers"] == 0]
+    costs = [cost for cost in COSTS if whole[cost].nunique() > 1]
+    if not costs:
+        return [Drawing(name, f"Latency against energy and area: {config_text(key)}", draw, table, only=READ - PAGE)]
+    drawings: list[Block] = []
+    for number, cost in enumerate(costs):
+        shown = chart_designs(table, cost).assign(**_told(key))
+        title = f"Latency against {COSTS[cost]}: {config_text(key)}"
+        drawings.append(
+            Drawing(
+                name if not number else f"{name}-{COSTS[cost]}",
+                spoken_designs(shown, cost),
+                None if number else draw,
+                shown,
+                partial(designs_chart, shown, cost),
+                title,
+                name,
+                COSTS[cost],
+                only=PAGE if number else READ,
+            )
+        )
+    return drawings
 
 
 def designs_verdict(table: pd.DataFrame) -> tuple[str, bool]:

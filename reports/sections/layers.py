@@ -3,13 +3,17 @@
 import pandas as pd
 
 from reports.contents import Contents
-from reports.limits import cut, lines_each
-from reports.section import PAGE, Section, Table, some_of
-from reports.sections.roles import configurations, several_tokens
+from reports.limits import MOST_LAYERS
+from reports.section import PAGE, Section, Table
+from reports.sections.roles import PLACE
 from reports.tables.layers import layer_table, own_columns
-from reports.tables.sums import KERNEL
-from reports.words.naming import config_text
+from reports.tables.sums import KERNEL, by
 from reports.words.units import with_time_unit
+
+MAIN = [
+    *("model", "target", "settings", "tokens", "method", "pattern", "role", "layer", "sparsity", "speedup", "bound"),
+    *("dense_cycles", "cycles", "dense_latency_us", "latency_us", "layers_alike", "reason"),
+]
 
 
 def layers(contents: Contents) -> Section | None:
@@ -17,27 +21,25 @@ def layers(contents: Contents) -> Section | None:
     if table.empty:
         return None
     several, own = table["seed"].nunique(dropna=False) > 1, own_columns(contents.plain)
-    each = configurations(table)
-    most = lines_each(len(cut(each)[0]))
-    tables = [_table(key, lines, own, several, most, contents) for key, lines in each]
-    return Section("Per layer", some_of(tables, "rows.csv"))
+    tables = [_table(key["level"], lines, own, several, contents) for key, lines in by(table, ["level"])]
+    return Section("Per layer", tables)
 
 
-def _table(key: dict, lines: pd.DataFrame, own: list[str], several: bool, most: int, contents: Contents) -> Table:
+def _table(level: str, lines: pd.DataFrame, own: list[str], several: bool, contents: Contents) -> Table:
     """The seed only where there are `several`. Where lines are left out, those of the least speedup come first."""
-    order = ""
-    if len(lines) > most:
-        lines, order = lines.sort_values("speedup", kind="stable"), ", least speedup first"
-    kernels = key["level"] == KERNEL
-    columns = kernel_columns() if kernels else layer_columns(own)
+    caption = f"Every layer, {level or 'no'} level"
+    if len(lines) > MOST_LAYERS:
+        caption += f": the {MOST_LAYERS:,} of {len(lines):,} with the least speedup"
+        lines = lines.sort_values("speedup", kind="stable").head(MOST_LAYERS)
+    columns = kernel_columns() if level == KERNEL else layer_columns(own)
     return Table(
         lines,
-        [column for column in columns if several or column != "seed"],
-        caption=f"{config_text(key)}: per layer{order}",
-        shared=("tokens", "method", "pattern") if kernels else (),
+        [*PLACE, *(name for name in columns if name not in PLACE and (several or name != "seed"))],
+        caption=caption,
         units=with_time_unit,
-        fold=several_tokens(lines) if kernels else None,
         known=contents.known,
+        main=MAIN,
+        paged=True,
         only=PAGE,
     )
 

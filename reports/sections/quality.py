@@ -4,6 +4,7 @@ import pandas as pd
 
 from reports.contents import Contents
 from reports.section import PAPER, READ, TERMINAL, TEXT, Block, Points, Section, Table, Text
+from reports.sections.in_short import qualities
 from reports.tables.quality import CELL, EVALUATION, NOT_PRUNED, off_target, quality_csv
 from reports.tables.sums import groups
 from reports.words.headings import by_name
@@ -20,6 +21,7 @@ def perplexity(contents: Contents) -> Section | None:
     blocks: list[Block] = []
     if sentences := quality_verdict(contents.perplexities):
         blocks.append(Points(sentences))
+    blocks += [] if contents.headline.empty else qualities(contents)
     for key, table in contents.quality_tables:
         said = quality_text(key)
         shown = Table(

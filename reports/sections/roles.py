@@ -4,7 +4,6 @@ import pandas as pd
 
 from reports.contents import Contents
 from reports.section import PAGE, PAPER, TERMINAL, TEXT, Block, Section, Table, some_of
-from reports.sections.verdict import WITHOUT_TOKENS
 from reports.tables.sums import CONFIG, KERNEL, KEYS, by, groups
 from reports.words.naming import config_text
 from reports.words.settings import settings_text
@@ -20,6 +19,12 @@ KERNEL_COLUMNS = [  # where there are latencies and no cycles
     *("latency_error_p90", "time_share", "kernel", "bound", "shapes", "layers", "seeds"),
     *("infeasible_layers", "no_baseline_layers", "extrapolated_layers"),
 ]
+PLACE = ["model", "target", "settings", "tokens", "activation_density", "source"]  # where a line of a page's table ran
+MAIN = [
+    *("model", "target", "settings", "tokens", "method", "pattern", "role", "sparsity", "speedup", "energy_ratio"),
+    *("mean_dense_cycles", "mean_cycles", "mean_dense_latency_us", "mean_latency_us", "time_share", "stall_share"),
+    *("infeasible_layers", "no_baseline_layers"),
+]
 TERMINAL_COLUMNS = [
     *("role", "layers", "shapes", "sparsity", "mean_dense_cycles", "mean_cycles"),
     *("mean_dense_latency_us", "mean_latency_us", "speedup", "published_speedup"),
@@ -30,40 +35,27 @@ def roles(contents: Contents) -> Section | None:
     table = contents.roles
     if table.empty:
         return None
-    on_page = [_on_page(key, lines) for key, lines in configurations(table)]
+    on_page = [_on_page(key["level"], lines) for key, lines in by(table, ["level"])]
     each = [_of_one(key, lines) for key, lines in by(table, CONFIG)]
-    blocks: list[Block] = [*some_of(on_page, "roles.csv"), *some_of(each, "roles.csv")]
+    blocks: list[Block] = [*on_page, *some_of(each, "roles.csv")]
     if not contents.compared:  # in a terminal, of a single method only
         blocks += [_narrow(key, lines) for key, lines in groups(table, KEYS)]
     return Section("Per role", blocks, files={"roles.csv": table}, details=True)
 
 
-def configurations(table: pd.DataFrame) -> list[tuple[dict, pd.DataFrame]]:
-    """The lines of each configuration, those of a GPU's token counts together."""
-    found: list[tuple[dict, pd.DataFrame]] = []
-    for key, lines in by(table, WITHOUT_TOKENS):
-        found += [(key, lines)] if key["level"] == KERNEL else groups(lines, CONFIG)
-    return found
-
-
-def several_tokens(lines: pd.DataFrame) -> bool | None:
-    """Whether a GPU's table starts folded: the section of speedups against tokens says it shorter. Else it does where
-    it is long."""
-    return True if lines["tokens"].nunique() > 1 else None
-
-
-def _on_page(key: dict, lines: pd.DataFrame) -> Table:
-    if key["level"] != KERNEL:
-        caption = f"{config_text(key)}: mean cycles per layer"
-        return Table(lines, COLUMNS, caption=caption, total_in="role", only=PAGE)
+def _on_page(level: str, lines: pd.DataFrame) -> Table:
+    """All configurations of a level as one table."""
+    kernels = level == KERNEL
+    what, columns = ("time", KERNEL_COLUMNS) if kernels else ("cycles", COLUMNS)
     return Table(
         lines,
-        KERNEL_COLUMNS,
-        caption=f"{config_text(key)}: mean time per layer",
-        shared=("tokens", "method", "pattern"),
-        units=with_time_unit,
+        [*PLACE, *(name for name in columns if name not in PLACE)],
+        caption=f"Mean {what} per layer, {level or 'no'} level",
+        units=with_time_unit if kernels else None,
         total_in="role",
-        fold=several_tokens(lines),
+        main=MAIN,
+        paged=True,
+        file="roles.csv",
         only=PAGE,
     )
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from reports.contents import Contents
-from reports.section import PAGE, PAPER, TERMINAL, Block, Section, Table, Verdicts, some_of
+from reports.section import PAGE, PAPER, TERMINAL, Block, Section, Table, some_of
 from reports.tables.serving import (
     GROUPS,
     KNOWN,
@@ -46,7 +46,7 @@ def serving(contents: Contents) -> Section | None:
         return None
     tables = [_table(key, lines) for key, lines in by_target(table)]
     told = [lines[lines["batch"].isin(telling(lines))] for _, lines in places(table)]
-    blocks: list[Block] = [Verdicts(sentences(table))]
+    blocks: list[Block] = []
     if told:
         blocks.append(_headline(pd.concat(told)))
     blocks += [*some_of(tables, FILE), *_papers(table), *_first(table)]

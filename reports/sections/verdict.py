@@ -1,9 +1,9 @@
-"""The sentences on whole models that a reader must not miss: slowdowns and more energy by name, what is left out."""
+"""What a reader must not miss of whole models: slowdowns and more energy by name, what is left out."""
 
 import pandas as pd
 
-from reports.tables.sums import CONFIG, KERNEL, groups
-from reports.words.naming import config_text, tokens_text
+from reports.tables.sums import CONFIG
+from reports.words.naming import tokens_text
 from reports.words.present import times_text
 from workloads.verdicts import UNCLEAR
 
@@ -11,41 +11,20 @@ _NAMED = 6  # slowdowns a sentence names before it only counts them
 WITHOUT_TOKENS = [name for name in CONFIG if name != "tokens"]
 
 
-def verdict(headline: pd.DataFrame) -> list[tuple[str, bool]]:
-    """What a reader must not miss: (sentence, is a warning) per configuration, slowdowns and more energy by name. A GPU
-    at several token counts has one sentence for all of them."""
-    lines = []
-    for key, group in groups(headline, WITHOUT_TOKENS):
-        together = key["level"] == KERNEL and group["tokens"].nunique() > 1
-        for config, part in groups(group, WITHOUT_TOKENS if together else CONFIG):
-            sentence, warns = _sentence(part)
-            lines.append((f"{config_text(config)}: {sentence}.", warns))
-    return lines
+def left_out_parts(group: pd.DataFrame) -> tuple[list[str], bool]:
+    """(what to say of layers that are not in the sums, whether any cannot run or has no baseline)."""
+    out, beyond, bare = (
+        int(group[name].sum()) for name in ("infeasible_layers", "extrapolated_layers", "no_baseline_layers")
+    )
+    counted = int(group["layers"].sum())
+    parts = [f"{out} of {out + counted} layer results cannot run and are left out"] if out else []
+    parts += [f"{beyond} of {counted} layer results are extrapolated"] if beyond else []
+    none = "have no dense baseline, which does not fit: no speedup"
+    parts += [f"{bare} of {counted} layer results {none}"] if bare else []
+    return parts, bool(out or bare)
 
 
-def _sentence(group: pd.DataFrame) -> tuple[str, bool]:
-    known = group[group["speedup"].notna()]
-    if not group["layers"].sum():
-        return "cannot be run, no layer is counted", True
-    slow, parts = _against_dense(known, "speedup", "slower than dense", "speedup")
-    hungry, energy = _against_dense(known, "energy_ratio", "more energy than dense", "energy ratio")
-    parts += energy
-    left_out = int(group["infeasible_layers"].sum())
-    if left_out:
-        parts.append(f"{left_out} of {left_out + int(group['layers'].sum())} layer results cannot run and are left out")
-    beyond = int(group["extrapolated_layers"].sum())
-    if beyond:
-        parts.append(f"{beyond} of {int(group['layers'].sum())} layer results are extrapolated")
-    bare = int(group["no_baseline_layers"].sum())
-    if bare:
-        parts.append(
-            f"{bare} of {int(group['layers'].sum())} layer results have no dense baseline, which does not fit: no "
-            "speedup"
-        )
-    return "; ".join(parts) or "the dense time is not known", bool(slow or hungry or left_out or bare)
-
-
-def _against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
+def against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
     """(how many are worse than dense, what to say of them and of the others); nothing where the ratio is not known."""
     several = lines["tokens"].nunique() > 1
     blurred = (lines["verdict"] == UNCLEAR) & (column == "speedup")

@@ -1,12 +1,10 @@
-"""The whole model: a sentence on each configuration, its speedup and what it is made of; what could not be counted, and
+"""The whole model: the speedup of each configuration and what it is made of; what could not be counted, and
 why."""
 
 import pandas as pd
 
 from reports.contents import Contents
-from reports.limits import MOST_SENTENCES, cut
-from reports.section import PAGE, PAPER, TERMINAL, TEXT, Block, Form, Section, Table, Text, Verdicts
-from reports.sections.verdict import verdict
+from reports.section import PAGE, PAPER, TERMINAL, TEXT, Block, Form, Section, Table, Text
 from reports.tables.layers import infeasible_table
 from reports.tables.sums import by, counted, known, no_baseline
 from reports.words.present import filled
@@ -24,6 +22,10 @@ COLUMNS = [
     *("bound_compute_share", "bound_imbalance_share", "bound_memory_share", "bound_buffer_share"),
     *("bound_tensor_share", "bound_dram_share", "bound_l2_share", "bound_launch_share", "bound_wave_tail_share"),
     *("slowest_role", "slowest_role_share", "level"),
+]
+MAIN = [
+    *("model", "target", "dtype", "tokens", "method", "pattern", "speedup", "latency_us", "dense_latency_us", "source"),
+    *("latency_error_p90", "energy_ratio", "perplexity", "settings", "infeasible_layers", "no_baseline_layers"),
 ]
 # A page of paper is narrow: one table per model, and what decides.
 PAPER_COLUMNS = [
@@ -48,7 +50,7 @@ def whole_model(contents: Contents) -> Section | None:
     if lines.empty:
         return None
     papers = map(_of_one_model, by(lines, ["model"]))
-    blocks = [*_verdicts(lines), typed_table(lines), *papers, narrow(lines), *_left_out(contents, PAGE)]
+    blocks = [typed_table(lines), *papers, narrow(lines), *_left_out(contents, PAGE)]
     return Section("Whole model", blocks, files={"whole-model.csv": lines})
 
 
@@ -69,6 +71,7 @@ def typed_table(lines: pd.DataFrame) -> Table:
         units=with_time_unit,
         file="whole-model.csv",
         fold=False,
+        main=MAIN,
     )
 
 
@@ -91,15 +94,6 @@ def narrow(lines: pd.DataFrame) -> Table:
     if pd.notna(shared.get("dense_perplexity")):
         title.append(f"dense perplexity {shared['dense_perplexity']:.2f}")
     return Table(lines, columns, caption=", ".join(title), units=with_time_unit, only=TERMINAL)
-
-
-def _verdicts(lines: pd.DataFrame) -> list[Block]:
-    sentences = verdict(lines)
-    shown, more = cut(sentences, MOST_SENTENCES)
-    if not more:
-        return [Verdicts(sentences)]
-    rest = [(f"{more:,} more configurations: see whole-model.csv.", False)]
-    return [Verdicts([*shown, *rest], only=PAGE), Verdicts(sentences, only=TEXT)]
 
 
 def _left_out(contents: Contents, only: frozenset[Form]) -> list[Block]:

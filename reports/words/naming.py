@@ -8,6 +8,7 @@ import pandas as pd
 from reports.words.settings import settings_text
 
 _LISTED = 8  # values a line lists before it only counts them
+DECODE_TOKENS = 64  # at most so many: one token of each sequence of a batch
 
 
 def listing(values: Iterable) -> str:
@@ -52,11 +53,34 @@ def config_text(key: dict) -> str:
     return f"{key['model']}, {key['target']}{settings}{level}{source}{tokens}{activations}"
 
 
+def phase_text(tokens: object) -> str:
+    """ "decode" or "prefill"; "" where the tokens are not given."""
+    return "" if pd.isna(tokens) else "decode" if tokens <= DECODE_TOKENS else "prefill"  # type: ignore[operator]
+
+
+def asked_text(key: dict) -> str:
+    """ "2:4", "50 %": what was asked of a method; the pattern where no sparsity was."""
+    asked = key["target_sparsity"]
+    return key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
+
+
+def run_text(key: dict) -> str:
+    """ "wanda 50 %": a method and what was asked of it."""
+    return f"{key['method']} {asked_text(key)}".strip()
+
+
+def place_text(key: dict) -> str:
+    """ "vitcod, 512 tokens": where something ran, in as few words as tell it apart."""
+    settings = f" {settings_text(key['settings'], 30)}" if key["settings"] else ""
+    dense = key["activation_density"]
+    inputs = f", {100 * dense:g} % inputs" if dense < 1 else ""
+    source = f", {key['source']}" if key["source"] in ("measured", "published") else ""
+    return f"{key['target']}{settings}, {tokens_text(key['tokens'])}{inputs}{source}"
+
+
 def masks_text(key: dict) -> str:
     """ "tiny, wanda 2:4", "tiny, wanda 50 %": a model and what made its masks."""
-    asked = key["target_sparsity"]
-    pattern = key["pattern"] if pd.isna(asked) or ":" in key["pattern"] else f"{100 * asked:g} %"
-    return f"{key['model']}, {key['method']} {pattern}".strip()
+    return f"{key['model']}, {run_text(key)}"
 
 
 def evaluation_text(key: dict) -> str:

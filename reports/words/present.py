@@ -54,17 +54,25 @@ def told(printed: Printed, value: Any, spread: float | None = None) -> Cell:
 
 def cells(table: pd.DataFrame, columns: Iterable[str], known: Mapping[str, Column] = KNOWN) -> Iterator[list[Cell]]:
     """Line by line, the cells of the chosen columns."""
-    columns = list(columns)
-    kinds = [heading(column, known).printed for column in columns]
-    spreads = [table.get(f"{column}_spread", pd.Series(None, table.index, dtype=object)) for column in columns]
-    words = [_words(table, column) for column in columns]
-    lines = zip(*(table[column] for column in columns), *spreads, strict=True)
-    for said, values in zip(zip(*words, strict=True), lines, strict=True):
-        parts = zip(kinds, values[: len(columns)], values[len(columns) :], strict=True)
-        line = [told(*part) for part in parts]
-        yield [
-            _worded(made, value, word) if word else made for made, value, word in zip(line, values, said, strict=False)
-        ]
+    found = [distinct(table, column, known) for column in columns]
+    for line in zip(*(codes for _, codes in found), strict=True):
+        yield [made[code] for (made, _), code in zip(found, line, strict=True)]
+
+
+def distinct(table: pd.DataFrame, column: str, known: Mapping[str, Column] = KNOWN) -> tuple[list[Cell], list[int]]:
+    """(the different cells of a column in order of appearance, which of them each line has)."""
+    kind = heading(column, known).printed
+    parts = pd.DataFrame(
+        {"value": table[column], "spread": table.get(f"{column}_spread"), "word": _words(table, column)}
+    )
+    codes = parts.groupby(["value", "spread", "word"], sort=False, dropna=False).ngroup()
+    first = parts[~codes.duplicated()]
+    return [_made(kind, *line) for line in first.itertuples(index=False, name=None)], codes.to_list()
+
+
+def _made(kind: Printed, value: Any, spread: float | None, word: str) -> Cell:
+    made = told(kind, value, spread)
+    return _worded(made, value, word) if word else made
 
 
 def _words(table: pd.DataFrame, column: str) -> list[str]:

@@ -33,6 +33,13 @@ HOW_SUMMED = (
     "all else that is not in the rows take time on top."
 )
 
+HOW_WATERFALL = (
+    "A layer of which a share d of the weights is kept would ideally take d of the dense time. What it takes on top, "
+    "as a speedup after each loss: imbalance (lanes that wait for the fullest, rounding to whole lanes), bytes of the "
+    "mask, waiting for on-chip buffers, and all other waiting for DRAM; DRAM stalls are shared out to the mask by its "
+    "bytes. A loss below zero is a gain. What is no pruned layer is not in it."
+)
+
 HOW_PREDICTED = (
     "Nine of ten predictions of a layer's time are off by at most the stated share, on shapes outside the fit; the "
     "error of a sum of layers, or of a speedup, is another. Kernels of all layers run one after another, nothing in "

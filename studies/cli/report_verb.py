@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 
-def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Speedup report") -> None:
-    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate, measure or run.
+def report(
+    *rows: Path, out: Path, quality: Path | None = None, title: str = "Speedup report", style: Path | None = None
+) -> None:
+    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate, measure or run,
+    or folders of runs and reports, with their perplexities.
 
     Parameters
     ----------
@@ -13,11 +16,15 @@ def report(*rows: Path, out: Path, quality: Path | None = None, title: str = "Sp
         Folder of the report.
     quality
         Perplexities: a .csv or .json made by eval or run.
+    style
+        A matplotlib style file for the figures on paper, on top of prunesim's own.
     """
     from studies.report import read_rows
     from studies.reporting import make_report
+    from studies.results import read_result
     from workloads.columns.quality import QUALITY_COLUMNS
 
-    perplexities = read_rows(quality, QUALITY_COLUMNS) if quality else None
-    files = make_report([read_rows(path) for path in rows], perplexities, out, title)
+    found = [read_result(path) for path in rows]
+    perplexities = [read_rows(quality, QUALITY_COLUMNS)] if quality else [known for _, known in found]
+    files = make_report([frame for frame, _ in found], perplexities, out, title, style)
     sys.stderr.write(f"wrote {files['report.html']}\n")

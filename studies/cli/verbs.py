@@ -14,6 +14,7 @@ VERBS = {
     "inference": "Prefill, decode and memory of a whole model on a GPU, operation by operation, predicted.",
     "measure": "Measured latency of dense, pruned and quantized layers on this machine's GPU or CPU, or from a record.",
     "report": "Tables, figures and a page from result rows.",
+    "compare": "What moved between two results, by how much, and why.",
     "doctor": "What this machine can run, what not, and the remedy for each.",
     "ls": "List accelerators, GPUs, methods, quantizers, allocations or models.",
     "show": "Describe an accelerator, a GPU, a method, a quantizer, an allocation or a model.",

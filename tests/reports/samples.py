@@ -1,7 +1,14 @@
 """Small hand-made result rows: round numbers, so that every expectation can be checked in the head."""
 
-import pandas as pd
+import base64
+import gzip
+import json
+import re
 
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports.figures.drawing import figure_bytes
 from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.rows import to_frame
 
@@ -114,3 +121,15 @@ def dense(perplexity: float, **others) -> dict:
 
 def quality_frame(*rows: dict) -> pd.DataFrame:
     return to_frame(rows, QUALITY_COLUMNS)
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """A figure that is drawn already, as its file."""
+    return figure_bytes(lambda: figure, formats=("svg",))["svg"]
+
+
+def page_data(page: str) -> dict:
+    """What the scripts of a page read: facets, charts, tables."""
+    packed = re.search(r'id="data">([^<]+)<', page)
+    assert packed
+    return json.loads(gzip.decompress(base64.b64decode(packed[1])))

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from reports import headline_table, print_report, write_report
 from reports.contents import gather
+from reports.sections.gains import gains
 from reports.sections.provenance import facts
 from reports.sections.sources import sources
-from reports.sections.verdict import verdict
 from reports.sections.whole_model import typed_table, what_cannot_run
 from reports.tables.compare import compare_columns, compare_tables
 from reports.tables.designs import split
@@ -19,7 +19,7 @@ from reports.tables.layers import infeasible_table, layer_table, role_table
 from reports.tables.quality import perplexity_table
 from reports.tables.sums import checked
 from reports.words.units import with_time_unit
-from tests.reports.samples import frame, kernel, published, row, timed, two_layers
+from tests.reports.samples import frame, kernel, page_data, published, row, timed, two_layers
 from workloads.errors import UserError
 
 UP = {"layer": "layers.0.up", "role": "up"}
@@ -130,11 +130,15 @@ def test_methods_side_by_side_show_times():
 
 def test_many_token_counts_of_a_gpu_are_one_sentence_with_its_slowdowns():
     rows = [kernel(30, us, tokens=t) for t, us in ((1, 40), (16, 30), (64, 20), (256, 15))]
-    assert verdict(headline_table(frame(rows))) == [
-        ("tiny, a100-pcie with dtype=fp16 (kernel level), predicted: slower than dense: wanda 2:4 at 1 token 0.75x; "
-         "the other 3: 1.00x to 2.00x.", True),
-    ]  # fmt: skip
-    assert len(verdict(headline_table(frame([*rows, *two_layers(), *two_layers(tokens=2)])))) == 3
+    (decode, slow), (prefill, fine) = gains(headline_table(frame(rows)))
+    where = "tiny, a100-pcie with dtype=fp16 (kernel level), predicted"
+    assert decode.startswith(
+        f"{where}, decode (1 to 64 tokens): fastest is wanda 2:4 at 64 tokens, 1.50x; slower than dense: wanda 2:4 "
+        "at 1 token 0.75x; the other 2: 1.00x to 1.50x. "
+    )
+    assert prefill.startswith(f"{where}, prefill (256 tokens): wanda 2:4, 2.00x. ")
+    assert (slow, fine) == (True, False)
+    assert len(gains(headline_table(frame([*rows, *two_layers(), *two_layers(tokens=65)])))) == 4
 
 
 def test_the_type_of_a_quantizing_kernel_is_its_own_and_not_told_twice():
@@ -157,8 +161,16 @@ def test_a_report_of_nothing_but_kernels_is_whole(tmp_path):
     rows = [kernel(30, 20), kernel(60, 66, **UP), timed("dense", 31), timed("cutlass24", 21, 31), published(28, 22)]
     written = write_report(frame(rows), None, tmp_path, "t", [])
     page = written["report.html"].read_text()
-    for text in ("Predicted, measured, published", "Dense latency", "none needed in", "0.91x (slower)", "kernel level"):
+    for text in (
+        "Predicted, measured, published",
+        "Dense latency",
+        "none needed in",
+        "slower than dense",
+        "kernel level",
+    ):
         assert text in page
+    layers = page_data(page)["tables"]["t1"]
+    assert "0.91x (slower)" in [text for column in layers["columns"] for text in column["t"]]
     assert not [name for name in written if "cycles" in name]
     assert "sources.csv" in written
     assert "SparseGPT" not in page

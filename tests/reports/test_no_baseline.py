@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from reports.sections.verdict import verdict
+from reports.sections.gains import gains
 from reports.sections.whole_model import coverage
 from reports.tables.by_tokens import curves
 from reports.tables.layers import headline_table, infeasible_table, role_table
@@ -47,7 +47,7 @@ def test_tables_and_sentences_say_so(rows):
     table = infeasible_table(rows)
     assert dict(zip(table["reason"], zip(table["infeasible_layers"], table["no_baseline_layers"], strict=True),
                     strict=True)) == {WHY: (0, 1), "no room": (1, 0)}  # fmt: skip
-    ((sentence, warns),) = verdict(headline_table(rows))
+    ((sentence, warns),) = gains(headline_table(rows))
     assert warns
     assert "1 of 2 layer results have no dense baseline" in sentence
     assert "1 of 3 layer results cannot run" in sentence

@@ -3,10 +3,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from reports.figures.drawing import svg_bytes
 from reports.figures.quality import quality_figure
 from reports.tables.quality import perplexity_table
-from tests.reports.samples import dense, measured, quality_frame
+from tests.reports.samples import dense, measured, quality_frame, svg_bytes
 
 
 def many(methods: int, bits: int | None = None) -> list[dict]:

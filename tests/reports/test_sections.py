@@ -27,7 +27,7 @@ from reports.section import (
     some_of,
 )
 from reports.words.headings import by_name
-from tests.reports.samples import CELL, row, two_layers
+from tests.reports.samples import CELL, page_data, row, two_layers
 from tests.reports.samples import frame as rows_frame
 from workloads.columns.column import Column
 from workloads.rows import to_frame
@@ -69,7 +69,7 @@ def test_a_section_of_one_file_is_in_every_form(tmp_path):
     files = write_report(rows_frame(two_layers()), None, tmp_path, "T", [])
     page, text, paper = (files[f"report.{ending}"].read_text() for ending in ("html", "md", "tex"))
     for part in (
-        "<h2>What leaks</h2>", "<p>Power that flows while nothing "
+        '<h2 id="what-leaks">What leaks</h2>', "<p>Power that flows while nothing "
                                "works.</p>", "buffers leak &amp; more", "<h3>Parts</h3>",
         "<li>of all parts</li>", "<dt>models</dt><dd>1</dd>", '<p class="caption">Leakage by '
                                                               'part</p>', "array &lt;b&gt;",
@@ -87,7 +87,7 @@ def test_a_section_of_one_file_is_in_every_form(tmp_path):
     assert r"\label{tab:leaks}" in paper
     assert r"    Part & Leakage (pJ) \\" in paper
     assert pd.read_csv(files["leaks.csv"])["leak_pj"].tolist() == [1.5, 20.0]
-    assert files["figures/leaks.svg"].read_bytes().startswith(b"<?xml")
+    assert files["figures/leaks.svg"].read_bytes() == b"svg"
 
 
 @pytest.mark.usefixtures("with_leakage")
@@ -122,9 +122,10 @@ def test_a_targets_own_columns_are_shown_per_layer_declared_or_not(tmp_path):
     own = (Column("leak_pj", "float", "what leaks"), Column("bank_swaps", "int"))
     rows = to_frame([{**row(100, 50), "leak_pj": 2.5, "bank_swaps": 3}, {**row(9, 3), "layer": "b"}], extra=own)
     page = write_report(rows, None, tmp_path, "T", [], declared=own[:1])["report.html"].read_text()
-    assert 'title="what leaks">Leak (pJ)</th>' in page
-    assert 'class="n">Bank swaps</th>' in page
-    assert 'data-v="2.5">2.50</td>' in page
+    layers = page_data(page)["tables"]["t1"]
+    assert ["Leak (pJ)", True, "what leaks", False] in layers["heads"]
+    swaps = next(n for n, head in enumerate(layers["heads"]) if head[0] == "Bank swaps")
+    assert [layers["columns"][swaps]["t"][i] for i in layers["columns"][swaps]["i"]] == ["3", "\N{EN DASH}"]
 
 
 def test_what_a_section_needs_is_computed_once_and_only_when_asked_for():

@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 
 from reports import write_report
-from reports.figures.drawing import svg_bytes
 from reports.figures.timeline import timeline_figure, timelines_of
-from tests.reports.samples import frame, trace, two_layers
+from tests.reports.samples import frame, svg_bytes, trace, two_layers
 
 BUSY = [(0.5, 0.75, 0.25), (1.0, 0.5, 0.0)]
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.figures.drawing import svg_bytes
-from reports.figures.tradeoff import on_front, tradeoff_figure, tradeoffs, tradeoffs_of
+from reports.figures.tradeoff import tradeoff_figure, tradeoffs_of
 from reports.tables.layers import headline_table
+from reports.tables.tradeoff import on_front, tradeoffs
 from reports.write import write_report
-from tests.reports.samples import dense, frame, measured, quality_frame, row
+from tests.reports.samples import dense, frame, measured, quality_frame, row, svg_bytes
 
 
 def made(method: str, target: float | str, cycles: int, **others) -> dict:

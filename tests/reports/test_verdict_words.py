@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reports.figures.phases import Bar
-from reports.sections.verdict import verdict
+from reports.sections.gains import gains
 from reports.tables.layers import headline_table, layer_table
 from reports.tables.sums import checked, sums
 from reports.words.present import cells
@@ -29,7 +29,7 @@ def test_inside_the_error_band_nothing_is_called_slower(us, said, worse):
     table = whole(kernel(100.0, us, speedup_error_p90=0.2))
     ((cell,),) = cells(table, ["speedup"])
     assert (cell.text, cell.worse) == (said, worse)
-    ((sentence, warns),) = verdict(table)
+    ((sentence, warns),) = gains(table)
     assert ("not distinguishable" in sentence) == ("not distinguishable" in said)
     assert warns == worse
 
@@ -39,7 +39,7 @@ def test_extrapolated_layers_are_counted_and_named():
         kernel(100.0, 50.0, extrapolated="m 1 below 64"), kernel(100.0, 50.0, layer="layers.0.up", role="up", nnz=10)
     )
     assert table["extrapolated_layers"].tolist() == [1]
-    ((sentence, _),) = verdict(table)
+    ((sentence, _),) = gains(table)
     assert "1 of 2 layer results are extrapolated" in sentence
 
 

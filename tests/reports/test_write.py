@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 
 from reports import headline_table, print_report, write_report
+from reports.render.html import sheet
 from reports.render.terminal import printed
+from reports.section import Table
 from reports.sections.whole_model import narrow
-from tests.reports.samples import barred, dense, frame, measured, quality, quality_frame, row, two_layers
+from tests.reports.samples import barred, dense, frame, measured, page_data, quality, quality_frame, row, two_layers
 from workloads.errors import UserError
 
 EVIL = "<script>alert(1)</script>"
@@ -41,8 +43,8 @@ def test_all_files_are_written_and_named(tmp_path):
     written = write(tmp_path, both_levels(), quality(("dense", "", 10.0), ("wanda", "2:4", 12.5)))
     assert {"report.html", "report.md", "report.tex", "rows.csv", "quality.csv"} <= set(written)
     figures = [name for name in written if name.startswith("figures/")]
-    # Three figures in two formats for three configurations; nothing can be drawn of the fourth.
-    assert len(figures) == 18
+    # Two figures in five formats for three configurations; nothing can be drawn of the fourth, and one block is no map.
+    assert len(figures) == 30
     assert all(path == tmp_path / name and path.stat().st_size > 0 for name, path in written.items())
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(written.values())
 
@@ -71,7 +73,7 @@ def test_names_are_escaped_everywhere(tmp_path):
     rows = [row(100, 50, **evil), barred(**{**evil, "layer": "b", "reason": EVIL})]
     written = write(tmp_path, rows, quality(("dense", "", 1.0), model=EVIL), title=EVIL, notes=[EVIL])
     page = written["report.html"].read_text()
-    assert [tag for tag, _ in Tags(page).seen].count("script") == 1
+    assert [tag for tag, _ in Tags(page).seen].count("script") == 2
     assert "alert(1)" in page
     assert EVIL not in page
     assert EVIL not in written["report.md"].read_text()
@@ -88,7 +90,8 @@ def test_a_title_cannot_leave_the_latex_comment(tmp_path):
 
 def test_the_page_shows_slowdowns_first_and_in_words(tmp_path):
     page = write(tmp_path, [row(87, 100)])["report.html"].read_text()
-    assert '<li class="worse">tiny, vitcod (cycle level), 1 token: slower than dense: wanda 2:4 0.87x.</li>' in page
+    said = "tiny, vitcod (cycle level), decode (1 token): wanda 2:4, 0.87x; slower than dense: wanda 2:4 0.87x. "
+    assert f'<li class="worse">{said}' in page
     assert re.search(r'<td class="n worse" data-v="0\.87">0\.87x \(slower\)</td>', page)
     assert "slower than dense:" not in write(tmp_path, [row(100, 87)])["report.html"].read_text()
 
@@ -106,24 +109,30 @@ def test_notes_levels_and_provenance_are_on_the_page(tmp_path):
         assert part in page
 
 
-def test_long_layer_tables_start_folded(tmp_path):
-    def folded(n: int) -> bool:
-        page = write(tmp_path, [row(10, 5, layer=str(i), block=i) for i in range(n)])["report.html"].read_text()
-        return any(tag == "details" for tag, _ in Tags(page).seen)
+def test_long_tables_start_folded():
+    assert [sheet(Table(pd.DataFrame({"layers": range(n)}), ["layers"])).folded for n in (60, 61)] == [False, True]
 
-    assert not folded(60)
-    assert folded(61)
+
+def test_every_layer_is_in_the_data_of_the_page_once(tmp_path):
+    page = write(tmp_path, [row(10, n + 1, layer=str(n), block=n) for n in range(70)])["report.html"].read_text()
+    layers = page_data(page)["tables"]["t1"]
+    pairs = zip(layers["heads"], layers["columns"], strict=True)
+    speedup = next(column for head, column in pairs if head[0] == "Speedup")
+    assert layers["lines"] == len(speedup["i"]) == 70
+    assert [speedup["t"][speedup["i"][n]] for n in (0, 9, 69)] == ["10.0x", "1.00x", "0.14x (slower)"]
+    assert speedup["t"][0] == "0.14x (slower)"  # in the order they sort in
+    assert len(speedup["w"]) == 60
 
 
 def test_missing_numbers_sort_as_missing(tmp_path):
     paper = row(100, 50, target="p", level="paper", published_dense_cycles=100)
     page = write(tmp_path, [paper, row(100, 50)])["report.html"].read_text()
-    assert '<td class="n" data-v="">\N{EN DASH}</td>' in page
+    assert re.search('<td class="n[^"]*" data-v="">\N{EN DASH}</td>', page)
 
 
 def test_targets_with_alike_names_keep_their_figures_apart(tmp_path):
     written = write(tmp_path, [*two_layers(target="a b"), *two_layers(target="a/b")])
-    assert len([name for name in written if name.endswith(".svg")]) == 6
+    assert len([name for name in written if name.endswith(".svg")]) == 4
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -172,8 +181,8 @@ SEEDS = [measured(m, t, 20.0 + s, s) for m in ("a", "b") for t in (0.5, "2:4") f
 def test_perplexities_alone_make_a_report(tmp_path):
     written = write_report(None, quality_frame(dense(10.0), *SEEDS), tmp_path, "A title", ["a note"])
     assert sorted(written) == [
-        "figures/tiny-perplexity.png", "figures/tiny-perplexity.svg", "quality-table.csv", "quality.csv", "report.html",
-        "report.md", "report.tex",
+        *(f"figures/tiny-perplexity.{ending}" for ending in ("csv", "pdf", "png", "svg", "tex")), "quality-table.csv",
+        "quality.csv", "report.html", "report.md", "report.tex",
     ]  # fmt: skip
     for name in ("report.html", "report.md"):
         text = written[name].read_text()
@@ -227,7 +236,7 @@ def test_every_line_of_a_table_is_as_wide_as_the_others(tmp_path):
     ]
     page = write(tmp_path, rows, quality_frame(dense(10.0), *SEEDS))["report.html"].read_text()
     tables = Widths(page).tables
-    assert len(tables) == 6  # whole model, left out, perplexity, side by side, per role, per layer
+    assert len(tables) == 4  # whole model, left out, perplexity, side by side
     assert all(len(set(table)) == 1 for table in tables)
 
 
