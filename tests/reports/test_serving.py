@@ -7,7 +7,6 @@ import pytest
 
 from reports import write_report
 from reports.contents import gather
-from reports.figures.drawing import svg_bytes
 from reports.section import Drawing, Points, Table
 from reports.sections.serving import sentences, serving
 from reports.sections.serving_batches import serving_batches
@@ -16,6 +15,7 @@ from reports.sections.serving_roofline import serving_roofline
 from reports.sections.serving_shares import serving_shares
 from reports.tables.rooflines import below_slope, rooflines
 from reports.tables.serving import gains_table, overtakings, places, same_times, serving_table
+from tests.reports.samples import svg_bytes
 from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
 from workloads.rows import to_frame
 from workloads.whole_models import WholeModels
