@@ -1,7 +1,8 @@
 """What a page's filters go by: the model, machine, method, pattern and phase of a line, as far as its columns say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from reports.words.naming import asked_text, phase_text
@@ -28,45 +29,41 @@ class Facets:
         columns = [code if code is not None else [-1] * len(frame) for code in codes]
         return [",".join("" if code < 0 else str(code) for code in line) for line in zip(*columns, strict=True)]
 
-    def _coded(self, number: int, texts: Sequence[str] | None) -> list[int] | None:
-        if texts is None:
+    def _coded(self, number: int, found: tuple[np.ndarray, list[str]] | None) -> list[int] | None:
+        """found: (of each line the number of its text or -1, the texts in order of appearance)."""
+        if found is None:
             return None
+        codes, texts = found
         known = {text: place for place, text in enumerate(self.values[number])}
-        for text in dict.fromkeys(texts):
+        for text in texts:
             if text and text not in known:
                 known[text] = len(known)
         self.values[number] = list(known)
-        codes = [known.get(text, -1) for text in texts]
-        return codes if any(code >= 0 for code in codes) else None
+        places = np.array([known.get(text, -1) for text in texts] + [-1], dtype=np.intp)
+        lines = places[codes]
+        return lines.tolist() if (lines >= 0).any() else None
 
 
-def _texts(frame: pd.DataFrame) -> list[Sequence[str] | None]:
-    count = len(frame)
-    methods = _column(frame, "method")
-    patterns = _patterns(frame)
+def _texts(frame: pd.DataFrame) -> list[tuple[np.ndarray, list[str]] | None]:
+    methods, patterns = _column(frame, "method"), _patterns(frame)
     if methods is not None:
-        unpruned = [method in _UNPRUNED for method in methods]
-        methods = ["" if plain else method for plain, method in zip(unpruned, methods, strict=True)]
-        if patterns is not None:
-            patterns = ["" if plain else text for plain, text in zip(unpruned, patterns, strict=True)]
-    phases = None
-    if "tokens" in frame and count:
-        said = {tokens: phase_text(tokens) for tokens in frame["tokens"].dropna().unique()}
-        phases = ["" if pd.isna(tokens) else said[tokens] for tokens in frame["tokens"]]
-    return [_column(frame, "model"), _column(frame, "target"), methods, patterns, phases]
+        codes, names = methods
+        plain = np.array([name in _UNPRUNED for name in names] + [True])[codes]
+        methods = codes, ["" if name in _UNPRUNED else name for name in names]
+        patterns = None if patterns is None else (np.where(plain, -1, patterns[0]), patterns[1])
+    return [_column(frame, "model"), _column(frame, "target"), methods, patterns, _column(frame, "tokens", phase_text)]
 
 
-def _column(frame: pd.DataFrame, name: str) -> list[str] | None:
-    return None if name not in frame else ["" if pd.isna(value) else str(value) for value in frame[name]]
+def _column(frame: pd.DataFrame, name: str, said: Callable[[object], str] = str) -> tuple[np.ndarray, list[str]] | None:
+    if name not in frame:
+        return None
+    codes, values = pd.factorize(frame[name])
+    return codes, [said(value) for value in values]
 
 
-def _patterns(frame: pd.DataFrame) -> list[str] | None:
+def _patterns(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]] | None:
     if not {"pattern", "target_sparsity"} <= set(frame.columns):
         return None
-    pairs = list(zip(frame["pattern"], frame["target_sparsity"], strict=True))
-    said = {
-        (pattern, asked if pd.notna(asked) else None): asked_text({"pattern": pattern, "target_sparsity": asked})
-        for pattern, asked in pairs
-        if pd.notna(pattern)
-    }
-    return ["" if pd.isna(p) else said[p, asked if pd.notna(asked) else None] for p, asked in pairs]
+    codes = frame.groupby(["pattern", "target_sparsity"], sort=False, dropna=False).ngroup().to_numpy()
+    first = frame[["pattern", "target_sparsity"]].iloc[np.unique(codes, return_index=True)[1]]
+    return codes, ["" if pd.isna(key["pattern"]) else asked_text(key) for key in first.to_dict("records")]

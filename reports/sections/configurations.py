@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.contents import Contents
-from reports.limits import MOST_CHARTS, MOST_CONFIGURATIONS
+from reports.limits import MOST_CHARTS, MOST_DRAWN
 from reports.section import PAGE, READ, Block, Drawing, Text
 from reports.tables.sums import CONFIG, KERNEL, by, counted_mask
 from reports.words.naming import config_text, slug
@@ -50,7 +50,8 @@ class Kind:
     def blocks(self, each: Sequence[Configuration]) -> list[Block]:
         charts: list[Block] = []
         said: list[Block] = []
-        for number, (key, rows) in enumerate(each[:MOST_CHARTS]):
+        drawn = 0
+        for key, rows in each[:MOST_CHARTS]:
             lines = self._lines(rows)
             if lines.empty:
                 continue
@@ -58,7 +59,9 @@ class Kind:
             if words := self._words(lines):
                 said.append(Text(f"{where}: {words}", only=PAGE))
                 continue
-            draw = partial(self._draw, rows) if self._draw and number < MOST_CONFIGURATIONS else None
+            on_paper = self._draw is not None and (not drawn or drawn + len(lines) <= MOST_DRAWN)
+            drawn += len(lines)
+            draw = partial(self._draw, rows) if self._draw and on_paper else None
             charts.append(
                 Drawing(
                     f"{stem(key)}-{self.name}",

@@ -16,6 +16,7 @@ from reports.words.settings import settings_text
 from workloads.columns.column import Column, Printed
 from workloads.verdicts import UNCLEAR
 
+_FEW = 400  # lines up to which telling each is quicker than finding those that are alike
 MISSING = "\N{EN DASH}"
 NO_BASELINE = "baseline does not fit"
 WORSE = {"speedup": "slower", "energy_ratio": "more energy", "edp_ratio": "higher EDP"}  # what a ratio below 1 means
@@ -60,11 +61,15 @@ def cells(table: pd.DataFrame, columns: Iterable[str], known: Mapping[str, Colum
 
 
 def distinct(table: pd.DataFrame, column: str, known: Mapping[str, Column] = KNOWN) -> tuple[list[Cell], list[int]]:
-    """(the different cells of a column in order of appearance, which of them each line has)."""
+    """(the cells of a column, which of them each line has): of a long table every different cell once."""
     kind = heading(column, known).printed
-    parts = pd.DataFrame(
-        {"value": table[column], "spread": table.get(f"{column}_spread"), "word": _words(table, column)}
-    )
+    words, spreads = _words(table, column), table.get(f"{column}_spread")
+    if len(table) <= _FEW:
+        each = zip(
+            table[column].tolist(), [None] * len(table) if spreads is None else spreads.tolist(), words, strict=True
+        )
+        return [_made(kind, *line) for line in each], list(range(len(table)))
+    parts = pd.DataFrame({"value": table[column], "spread": spreads, "word": words})
     codes = parts.groupby(["value", "spread", "word"], sort=False, dropna=False).ngroup()
     first = parts[~codes.duplicated()]
     return [_made(kind, *line) for line in first.itertuples(index=False, name=None)], codes.to_list()
