@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from reports.contents import check_any, gather
+from reports.figures.drawing import check_style
 from reports.paper import paper_files
 from reports.render.html import html_report
 from reports.render.latex import latex_report
@@ -50,6 +51,7 @@ def write_report(
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither
     rows nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent."""
     folder = Path(folder)
+    check_style(style)
     check_any(rows, quality, whole)
     written: dict[str, Path] = {}
 

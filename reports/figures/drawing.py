@@ -104,13 +104,20 @@ def figure_bytes(
         for path in (STYLE, style) if style else (STYLE,):
             use_style(path)
         figure = draw()
-        figure.set_dpi(matplotlib.rcParams["figure.dpi"])
         for name in formats:
+            figure.set_dpi(matplotlib.rcParams["figure.dpi"])  # vectors leave it at 72
             stream = io.BytesIO()
             _FORMATS[name](figure, stream)
             figure.set_layout_engine("none")  # laid out: the next file of the figure need not do it again
             made[name] = stream.getvalue()
     return made
+
+
+def check_style(path: Path | None) -> None:
+    """Raises UserError where it is no style file."""
+    if path is not None:
+        with matplotlib.rc_context():
+            use_style(path)
 
 
 def use_style(path: Path) -> None:

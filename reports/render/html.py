@@ -7,11 +7,11 @@ figures without a chart are data URIs in <img>: no script in them can run, and t
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reports.render.bundle import bundle
 from reports.render.data import chart_columns, packed, table_data
 from reports.render.facets import FACETS, Facets
 from reports.render.layout import Grid, lay_out
@@ -19,7 +19,6 @@ from reports.section import Block, Drawing, Form, Report, Table
 from reports.words.headings import heading
 from reports.words.present import cell
 
-_EXPORTS = "window.vegaEmbed = vegaEmbed;"  # what a page's script calls
 _LONG = 60  # lines a table may have before it starts folded
 
 
@@ -103,7 +102,7 @@ def html_report(report: Report, svgs: Mapping[str, bytes], files: Mapping[str, l
         uri=uri,
         choices=choices,
         data=packed(page.data()),
-        library=library() if page.charts else "",
+        library=bundle() if page.charts else "",
     )
 
 
@@ -160,13 +159,3 @@ def sheet(table: Table, facets: Facets | None = None) -> Sheet:
     main = {name for name in table.columns if name in table.main} if table.main else set(grid.columns)
     shown = [name in main or grid.base[name] in main for name in grid.columns]
     return Sheet(caption, grid, folded, grid.heads[-1].wraps, table.file, lines, shown)
-
-
-@cache
-def library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, of the version that Altair writes for."""
-    import altair
-    import vl_convert
-
-    bundle = vl_convert.javascript_bundle(_EXPORTS, ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
-    return bundle.replace("</script", r"<\/script")

@@ -7,7 +7,6 @@ from importlib.resources import files
 import pytest
 
 from reports import write_report
-from tests.reports.conftest import DRAWN
 from tests.reports.samples import dense, frame, measured, quality_frame, row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -35,12 +34,12 @@ def rows() -> list[dict]:
 
 
 @pytest.fixture(scope="session")
-def report(tmp_path_factory):
+def report(tmp_path_factory, with_library):
     folder = tmp_path_factory.mktemp("page")
     known = [measured(m, t, p, 0) for m, t, p in (("magnitude", 0.5, 21.0), ("magnitude", "2:4", 27.0),
                                                   ("wanda", 0.5, 20.0), ("wanda", "2:4", 26.0))]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reports.paper.figure_bytes", lambda draw, style=None: DRAWN)
+        patch.setattr("reports.render.html.bundle", lambda: with_library)
         written = write_report(frame(rows()), quality_frame(dense(18.0), *known), folder, "A report", ["a note"])
     return written["report.html"]
 

@@ -49,6 +49,27 @@ def test_all_files_are_written_and_named(tmp_path):
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(written.values())
 
 
+def test_figures_come_in_every_format_with_their_numbers_in_a_style_of_ones_own(tmp_path, full_report):
+    narrow = tmp_path / "narrow.mplstyle"
+    narrow.write_text("figure.figsize: 3.58, 3\n")
+    sizes = {}
+    for name, style in (("wide", None), ("narrow", narrow)):
+        written = write_report(frame([row(87, 100)]), None, tmp_path / name, "t", [], style=style)
+        made = {
+            path.suffix: path.read_bytes() for key, path in written.items() if key.endswith(("cycles" + path.suffix,))
+        }
+        assert made[".svg"].startswith(b"<?xml")
+        assert made[".png"].startswith(b"\x89PNG")
+        assert b"/FontFile2" in made[".pdf"]
+        sizes[name] = int.from_bytes(made[".png"][16:20], "big")
+        assert made[".csv"].decode().startswith("model,target,")
+        assert r"\begin{tabular}" in made[".tex"].decode()
+    assert sizes == {"wide": 1074, "narrow": 537}  # 7.16 and 3.58 inches
+    with pytest.raises(UserError, match="no matplotlib style file"):
+        write_report(frame([row(87, 100)]), None, tmp_path / "x", "t", [], style=tmp_path / "absent")
+    assert not (tmp_path / "x").exists()
+
+
 def test_the_same_rows_give_the_same_files(tmp_path):
     first, again = write(tmp_path / "a", both_levels()), write(tmp_path / "b", both_levels())
     assert {n: p.read_bytes() for n, p in first.items()} == {n: p.read_bytes() for n, p in again.items()}

@@ -115,7 +115,7 @@ def test_one_bundle_on_an_accelerator_and_a_gpu_is_one_table(study_file, tmp_pat
     study_file.write_text(study_file.read_text() + '[[accelerators]]\nname = "vitcod"\ntokens = [16]\n')
     files = run_study(read_study(study_file), tmp_path / "out")
     page = files["report.html"].read_text()
-    headline = page[page.index("Whole model") : page.index("Speedup against tokens")]
+    headline = page[page.index('id="whole-model"') : page.index('id="how-these-numbers-were-got"')]
     assert ">vitcod<" in headline
     assert ">a100-pcie<" in headline
     assert "Latency (" in headline
