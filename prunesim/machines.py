@@ -25,6 +25,7 @@ from simulator.accelerators.vitcod.paper import VitcodPaper
 from simulator.cycles import Infeasible, LayerCycles, Outcome
 from simulator.machine.devices import Ddr4, Gddr6, Hbm2, Hbm3, Lpddr5
 from simulator.machine.parts import Array, Buffers, Clock, Dram, Machine, Mapping, Number, PositiveInt, Side
+from simulator.machine.whole import Link, Memory, Vector
 from simulator.statistics import Statistics
 from simulator.tiling.granules import Granules, dense_storage, storage_arrays
 from simulator.work import Work
@@ -32,8 +33,8 @@ from validation.twins.twin import TileRun, Twin
 
 __all__ = [
     "Accelerator", "Array", "BitWave", "Buffers", "Clock", "Ddr4", "Dram", "Dstc", "Eie", "Gddr6",
-    "GranularAccelerator", "Granules", "Hbm2", "Hbm3", "Highlight", "Infeasible", "LayerCycles", "Lpddr5", "Machine",
-    "Mapping", "Number", "Outcome", "PositiveInt", "Side", "Sigma", "Sparten", "Statistics", "Stc", "Stripes",
-    "Systolic", "TileRun", "Twin", "Values", "Vegeta", "Vitcod", "VitcodPaper", "Work", "dense_storage",
-    "storage_arrays",
+    "GranularAccelerator", "Granules", "Hbm2", "Hbm3", "Highlight", "Infeasible", "LayerCycles", "Link", "Lpddr5",
+    "Machine", "Mapping", "Memory", "Number", "Outcome", "PositiveInt", "Side", "Sigma", "Sparten", "Statistics", "Stc",
+    "Stripes", "Systolic", "TileRun", "Twin", "Values", "Vector", "Vegeta", "Vitcod", "VitcodPaper", "Work",
+    "dense_storage", "storage_arrays",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from simulator.machine.devices import Ddr4, Gddr6, Hbm2, Hbm3, Lpddr5
 from simulator.machine.parts import Array, Buffers, Clock, Dram, Machine, Mapping, Number
+from simulator.machine.whole import Link, Memory, Vector
 
 __all__ = [
     "Array",
@@ -12,8 +13,11 @@ __all__ = [
     "Gddr6",
     "Hbm2",
     "Hbm3",
+    "Link",
     "Lpddr5",
     "Machine",
     "Mapping",
+    "Memory",
     "Number",
+    "Vector",
 ]

@@ -209,6 +209,12 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
     ]
 
 
+def of_models(spec_type: Any) -> dict[str, Any]:
+    """The keys that layers do not depend on, with their defaults (machine/whole.py)."""
+    sections = [each for each in dataclasses.fields(spec_type) if each.metadata.get("of_models")]
+    return flat({each.name: dataclasses.asdict(cast(Any, each.default)) for each in sections})
+
+
 def spec_sha256(name: str, spec: Any, of_models: bool = False) -> str:
     """Of what a layer depends on; with `of_models` of all that a whole model does (machine/whole.py)."""
     whole = dataclasses.asdict(spec)

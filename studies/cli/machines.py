@@ -11,7 +11,7 @@ from simulator.gpu.layers import NOTES
 from simulator.gpu.named import gpu_values, is_gpu
 from simulator.machine.files import based_on, described_by, is_machine_file, toml_text
 from simulator.machine.parts import unheard
-from simulator.machine.spec import preset_path, without_keys
+from simulator.machine.spec import of_models, preset_path, without_keys
 
 OURS = (*ACCELERATORS, *GPUS, *ATTENTION_MODELS)
 
@@ -36,7 +36,11 @@ def accelerator_text(name: str, model: Design | AttentionModel, verb: str = "sim
     """What it is, what it leaves out, and its keys."""
     level = f"Level: {model.level}. Keys (--set section.key=value) and their values:"
     used = f"Used by `prunesim {verb} --on {name}`. {level}"
-    return "\n".join([model.documentation.strip(), "", *_notes(model.notes), "", used, "", keys_of(name)])
+    text = [model.documentation.strip(), "", *_notes(model.notes), "", used, "", keys_of(name)]
+    keys = ", ".join(f"{key} = {value}" for key, value in of_models(model.spec_type).items())
+    return "\n".join(
+        [*text, *(["", f"Of whole models alone (prunesim inference), where not above: {keys}"] if keys else [])]
+    )
 
 
 def gpu_text(name: str) -> str:

@@ -4,7 +4,9 @@ import pytest
 
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import open_accelerator
-from simulator.machine.spec import parse_override
+from simulator.accelerators.vitcod.cycle import Vitcod
+from simulator.machine import Vector
+from simulator.machine.spec import parse_override, spec_sha256
 from workloads import UserError
 
 
@@ -13,6 +15,15 @@ def test_presets_load_and_hash(name):
     assert open_accelerator(name).sha256 == open_accelerator(name).sha256
     assert open_accelerator(name, ["clock.mhz=16"]).sha256 != open_accelerator(name).sha256
     assert open_accelerator(name, ["clock.mhz=16"]).spec.clock.mhz == 16
+
+
+def test_what_whole_models_alone_depend_on_is_no_part_of_a_layers_hash():
+    plain = open_accelerator("vitcod")
+    for key in ("vector.lanes=7", "vector.mhz=800", "memory.capacity_gib=16", "link.latency_us=3"):
+        other = open_accelerator("vitcod", [key])
+        assert other.sha256 == plain.sha256
+        assert spec_sha256("vitcod", other.spec, of_models=True) != spec_sha256("vitcod", plain.spec, of_models=True)
+    assert Vitcod(vector=Vector(lanes=7)).spec == open_accelerator("vitcod", ["vector.lanes=7"]).spec
 
 
 @pytest.mark.parametrize("name", ACCELERATORS)
@@ -57,6 +68,9 @@ def test_sides_of_the_array_are_whole_numbers(name, value):
         ("number.weight_bits=65", "number.weight_bits"),
         ("mapping.tile_rows=-64", "mapping.tile_rows"),
         ("mapping.order=columns", "mapping.order"),
+        ("vector.lanes=-1", "vector.lanes"),
+        ("link.bandwidth_gbps=0", "link.bandwidth_gbps"),
+        ("memory.capacity_gib=-2", "memory.capacity_gib"),
     ],
 )
 def test_values_of_a_cycle_model_have_ranges(override, said):
