@@ -30,6 +30,10 @@ README_NOT_RUN = {  # by their beginning; README has no marks
 OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
     [
         "--blocks",
+        "--train",
+        "--test",
+        "--work",
+        "--recover",
         "--seed",
         "--parts",
         "--write",
