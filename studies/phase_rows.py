@@ -108,14 +108,14 @@ class Beside:
 
 
 def _sizes(operation: DecoderOperation, phase: Phase) -> tuple[int, int, int]:
-    """Outputs and inputs of a matrix; of attention heads x queries, keys, and pairs that see each other, of a
-    sequence."""
+    """Outputs and inputs of a matrix, and its weights; of attention heads x queries of a sequence, and keys."""
     if isinstance(operation, Gemm):
-        sides = operation.out_features, operation.in_features
-        return *sides, sides[0] * sides[1]
-    assert isinstance(operation, CausalAttention | LatentAttention)
-    causal = operation.as_causal(phase) if isinstance(operation, LatentAttention) else operation
-    return causal.heads * phase.new, causal.keys(phase), causal.heads * causal.pairs(phase) // phase.batch
+        rows, cols = operation.out_features, operation.in_features
+    else:
+        assert isinstance(operation, CausalAttention | LatentAttention)
+        causal = operation.as_causal(phase) if isinstance(operation, LatentAttention) else operation
+        rows, cols = causal.heads * phase.new, causal.keys(phase)
+    return rows, cols, rows * cols
 
 
 def _figures(target: Target, own: Timed | None, before: Timed) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_rows_are_those_of_the_tokens_and_of_inference(masks, on, phase, sizes, 
         assert (ours["speedup"] == 1).all()
     assert frame["tokens"].unique().tolist() == [tokens]
     attention = frame[frame["role"] == "attention"].iloc[0]
-    shape = (4 * 20, 20, 4 * 210) if phase == "prefill" else (4, 50, 4 * 50)
+    shape = (4 * 20, 20, 4 * 20 * 20) if phase == "prefill" else (4, 50, 4 * 50)
     assert (attention["out_features"], attention["in_features"], attention["nnz"]) == shape
 
 
