@@ -162,7 +162,7 @@ class EvaluationConfig:
     )
     tasks: str | None = setting(
         "Tasks, groups or tags of lm_eval, with commas between them (extra `eval`); wanda-7 and besa-6 are the papers' "
-        "sets."
+        "sets. cloze, continuation: questions made of `text`, which need nothing else."
     )
     seq_len: int | None = setting(
         "Of a text, tokens a window (default 2048; of .npy its rows); of tasks, the longest sequence (default: the "
@@ -185,8 +185,30 @@ class EvaluationConfig:
         "off (default): the texts alone, as in the pruning papers; tokenizer: with what it adds, as lm_eval does."
     )
 
+    @property
+    def offline_tasks(self) -> list[str]:
+        """Those of `tasks` that are made of a text."""
+        names = [name.strip() for name in (self.tasks or "").split(",")]
+        return [name for name in names if name in OFFLINE_TASKS]
+
+    def _check_offline(self) -> None:
+        names = [name.strip() for name in (self.tasks or "").split(",") if name.strip()]
+        if other := next((name for name in names if name not in OFFLINE_TASKS), None):
+            raise UserError(
+                f"{other} is none of the tasks made of a text ({', '.join(OFFLINE_TASKS)}); ask for it apart"
+            )
+        if self.text is None:
+            raise UserError(f"`tasks={self.tasks}` makes questions of a text; say of which: `text`")
+        for name in ("windows", "compare", "task_folder", "num_fewshot", "fewshot_seed", "special_tokens"):
+            if getattr(self, name) is not None:
+                raise UserError(f"`{name}` has no meaning with questions made of a text; leave it out")
+
     def check(self) -> None:
-        """Raises UserError unless one of text and tasks is asked for, with settings of its own alone."""
+        """Raises UserError unless one of text and tasks is asked for, or tasks that are made of a text and it, with
+        settings of its own alone."""
+        if self.offline_tasks:
+            self._check_offline()
+            return
         if (self.text is None) == (self.tasks is None):
             raise UserError("give one of `text` (perplexity per token) and `tasks` (lm_eval's tasks)")
         asked, others = ("tasks", ("windows", "compare")) if self.text is None else ("text", OF_TASKS)
@@ -195,6 +217,7 @@ class EvaluationConfig:
                 raise UserError(f"`{name}` has no meaning with `{asked}`; leave it out")
 
 
+OFFLINE_TASKS = ("cloze", "continuation")  # made of a text (pruning/data/questions.py)
 OF_TASKS = ("task_folder", "limit", "num_fewshot", "fewshot_seed", "special_tokens")
 
 

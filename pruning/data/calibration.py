@@ -182,6 +182,15 @@ def windows(source: str | Path, model_folder: Path, seq_len: int | None, count: 
     return torch.from_numpy(ids[: whole * seq_len].reshape(whole, seq_len).astype(np.int64))
 
 
+def evaluation_text(source: str) -> str:
+    """The beginning of a text, COUNTED_BYTES of it; documents joined by spaces. Raises UserError for token ids."""
+    path = file_of(source, "the text")
+    if path is not None and holds_ids(path):
+        raise UserError(f"{source} holds token ids; words are asked for, give a text")
+    with documents_of(source, path, "evaluation", COUNTED_BYTES) as documents:
+        return _joined(documents, COUNTED_BYTES)[0]
+
+
 def _evaluation_ids(source: str, path: Path | None, model_folder: Path, seq_len: int, count: int | None) -> np.ndarray:
     tokenizer = load_tokenizer(model_folder)
     needed = (count or 1) * seq_len

@@ -128,15 +128,16 @@ class InputWatch:
         local.seen, local.latest, local.called, local.order = {}, (None, None), set(), []
         with self._watching_products():
             output = run()
-        sums: Sums = {}
-        shared: dict[tuple[int, ...], Moments] = {}
+        shared: dict[tuple[int, ...], tuple[list[str], list[Any]]] = {}
         for name, parts in local.seen.items():
-            key = tuple(map(id, parts))
-            if key not in shared:
-                shared[key] = self._sum(parts)
-            sums[name] = shared[key]
-        local.seen, local.latest = {}, (None, None)
-        return output, sums
+            shared.setdefault(tuple(map(id, parts)), ([], parts))[0].append(name)
+        order, sums = list(local.seen), {}
+        local.seen, local.latest, parts = {}, (None, None), []
+        while shared:  # inputs go as soon as they are summed
+            names, parts = shared.pop(next(iter(shared)))
+            sums |= dict.fromkeys(names, self._sum(parts))
+            parts = []
+        return output, {name: sums[name] for name in order}
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:

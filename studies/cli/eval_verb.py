@@ -29,7 +29,8 @@ def eval(
     format: str = "table",
     out: Path | None = None,
 ) -> None:
-    """Perplexity of MODEL per token over whole, separate windows of a text (--text), or its scores on tasks (--tasks).
+    """Perplexity of MODEL per token over whole, separate windows of a text (--text), or its scores on tasks
+    (--tasks; cloze and continuation are made of --text).
 
     Parameters
     ----------
@@ -51,7 +52,12 @@ def eval(
 
     bundle = MaskBundle.open(masks) if masks else None
     progress = ProgressLine()
-    if asked.text is not None:
+    if asked.offline_tasks:
+        from studies.offline_tasks import evaluate_offline
+
+        frame = evaluate_offline(open_checkpoint(model, dtype, device), model, bundle, asked, progress)
+        shown = TASK_TABLE
+    elif asked.text is not None:
         from studies.evaluate import evaluate
 
         frame = evaluate(open_checkpoint(model, dtype, device), model, bundle, asked, progress)
