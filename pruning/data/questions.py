@@ -1,7 +1,8 @@
 """Questions made of a held-out text, so that accuracy can be measured where no data set is at hand.
 
-    cloze          the last word of a passage of PASSAGE words, one of four letters or more that the passage held
-                   before; right if every token of it is the likeliest one (as LAMBADA is scored, Paperno et al., 2016)
+    cloze          a word of four letters or more that the passage held before, the last such one of PASSAGE words in
+                   the second half, where the passage is cut; right if every token of it is the likeliest one (as
+                   LAMBADA is scored, Paperno et al., 2016)
     continuation   the last quarter of a passage of tokens among three taken from elsewhere in the text; right if it is
                    the likeliest after the first three quarters (chance: 1 of 4)
 
@@ -63,19 +64,21 @@ def clozes(text: str, tokens_of: Callable[[str], np.ndarray], count: int, seq_le
     """`count` questions, or as many as there are; passages of more than seq_len tokens, and those whose last word
     changes the tokens before it, are left out. Raises UserError where none is left."""
     words = text.split()
-    places = [at for at in range(PASSAGE, len(words) + 1, PASSAGE) if _asks(words[at - PASSAGE : at])]
+    passages = [words[at : at + PASSAGE] for at in range(0, len(words) - PASSAGE + 1, PASSAGE)]
     found: list[tuple[int, np.ndarray, int]] = []
-    for at in np.random.default_rng(seed).permutation(places):
-        passage = words[at - PASSAGE : at]
+    for place in np.random.default_rng(seed).permutation(len(passages)):
+        passage = _cut(passages[place])
+        if not passage:
+            continue
         before, whole = tokens_of(" ".join(passage[:-1])), tokens_of(" ".join(passage))
         if len(before) < len(whole) <= seq_len and np.array_equal(whole[: len(before)], before):
-            found.append((int(at), whole, len(before)))
+            found.append((int(place), whole, len(before)))
         if len(found) == count:
             break
     if not found:
         raise UserError(
-            f"the text has no passage of {PASSAGE} words and at most {seq_len} tokens that ends with a word it held "
-            "before; raise `seq_len`, or give a longer text"
+            f"the text has no passage of {PASSAGE} words, at most {seq_len} tokens up to a word that it held before; "
+            "raise `seq_len`, or give a longer text"
         )
     found.sort(key=lambda passage: passage[0])
     ids = np.zeros((len(found), max(len(whole) for _, whole, _ in found)), np.int64)
@@ -84,7 +87,10 @@ def clozes(text: str, tokens_of: Callable[[str], np.ndarray], count: int, seq_le
     return Questions(torch.from_numpy(ids), [(start, len(whole)) for _, whole, start in found], 1)
 
 
-def _asks(passage: list[str]) -> bool:
-    """Whether a passage ends with a word of letters that it held before."""
-    last = passage[-1]
-    return len(last) >= LETTERS and last.isalpha() and last in passage[:-1]
+def _cut(passage: list[str]) -> list[str]:
+    """Up to the last word of its second half that is of letters alone and was there before; [] without one."""
+    for end in range(len(passage), len(passage) // 2, -1):
+        last = passage[end - 1]
+        if len(last) >= LETTERS and last.isalpha() and last in passage[: end - 1]:
+            return passage[:end]
+    return []

@@ -35,14 +35,14 @@ def test_continuations_share_their_beginning_and_the_right_one_is_the_texts() ->
 
 def test_clozes_end_with_a_word_that_was_there_before() -> None:
     plain = ["ab"] * 59
-    text = " ".join([*plain, "ab", *plain[1:], "house", "house", *plain[2:], "door", "house.", "door"])
+    text = " ".join([*plain, "ab", *plain[1:], "house", "house", *plain[3:], "door", "house.", "door", "end"])
     made = clozes(text, letters, 10, 1000, 0)
     assert len(made) == 2  # the first ends with a short word
     assert [bytes(row[a:b].tolist()).decode() for row, (a, b) in zip(made.ids, made.answers, strict=True)] == [
         " house",
         " door",
     ]
-    with pytest.raises(UserError, match="no passage of 60 words and at most 20 tokens"):
+    with pytest.raises(UserError, match="no passage of 60 words, at most 20 tokens"):
         clozes(text, letters, 10, 20, 0)
 
 
