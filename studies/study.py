@@ -28,6 +28,7 @@ class StudyModel(CalibrationConfig):
     text: str = ""
     eval_seq_len: int | None = None
     eval_windows: int | None = None
+    eval_compare: bool = False
     dtype: str = "float32"
 
     @property

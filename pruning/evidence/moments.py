@@ -131,7 +131,7 @@ class InputWatch:
         shared: dict[tuple[int, ...], tuple[list[str], list[Any]]] = {}
         for name, parts in local.seen.items():
             shared.setdefault(tuple(map(id, parts)), ([], parts))[0].append(name)
-        order, sums = list(local.seen), {}
+        order, sums = list(local.seen), Sums()
         local.seen, local.latest, parts = {}, (None, None), []
         while shared:  # inputs go as soon as they are summed
             names, parts = shared.pop(next(iter(shared)))

@@ -9,6 +9,7 @@ from reports.tables.sums import KERNEL
 from reports.words.naming import config_text
 
 _OPEN = 2  # tables up to which all start open
+APART = 0.0005  # of sparsities that count as one
 
 
 def compared(contents: Contents) -> Section | None:
@@ -22,7 +23,7 @@ def compared(contents: Contents) -> Section | None:
 
 
 def _table(key: dict, table: pd.DataFrame, fold: bool) -> Table:
-    columns, said = compare_columns(table), compared_text(key)
+    columns, said = compare_columns(table), compared_text(key) + apart_text(table)
     below = perplexity_line(table, columns)
     told = {name: key[name] for name in ("model", "target", "tokens", "pattern", "target_sparsity")}
     return Table(
@@ -40,7 +41,8 @@ def _table(key: dict, table: pd.DataFrame, fold: bool) -> Table:
 
 def _narrow(key: dict, table: pd.DataFrame) -> Table:
     columns = [name for name in compare_columns(table) if name != "shapes" and "published" not in name]
-    return Table(table, columns, compared_text(key), below=perplexity_line(table, columns), only=TERMINAL)
+    return Table(table, columns, compared_text(key) + apart_text(table), below=perplexity_line(table, columns),
+                 only=TERMINAL)  # fmt: skip
 
 
 def compared_text(key: dict) -> str:
@@ -51,3 +53,14 @@ def compared_text(key: dict) -> str:
     left = f"; {out} layers that not every method can run here are left out" if out else ""
     what = "time" if key["level"] == KERNEL else "cycles"
     return f"{config_text(key)}, {pattern}: mean {what} per layer{left}"
+
+
+def apart_text(table: pd.DataFrame) -> str:
+    """That the methods of a table of `compare_tables` did not reach one sparsity, so that speedups and perplexities are
+    not for the same number of weights; "" where they did."""
+    whole = table.iloc[-1]
+    reached = {name.removesuffix("@sparsity"): whole[name] for name in table.columns if name.endswith("@sparsity")}
+    known = {method: float(value) for method, value in reached.items() if pd.notna(value)}
+    if not known or max(known.values()) - min(known.values()) <= APART:
+        return ""
+    return "; sparsities differ: " + ", ".join(f"{method} {100 * value:.2f} %" for method, value in known.items())

@@ -5,12 +5,14 @@ import pandas as pd
 from reports.contents import Contents
 from reports.section import PAPER, READ, TERMINAL, TEXT, Block, Points, Section, Table, Text
 from reports.sections.in_short import qualities
-from reports.tables.quality import CELL, EVALUATION, NOT_PRUNED, off_target, quality_csv
+from reports.tables.quality import CELL, EVALUATION, NOT_PRUNED, off_target, predictions_table, quality_csv
 from reports.tables.sums import groups
 from reports.words.headings import by_name
 from reports.words.naming import evaluation_text
 from reports.words.present import cell
 from workloads.columns.quality import QUALITY_COLUMNS
+
+PREDICTIONS = ("sparsity", "perplexity", "kl_divergence", "top1_agreement")
 
 
 def perplexity(contents: Contents) -> Section | None:
@@ -35,6 +37,12 @@ def perplexity(contents: Contents) -> Section | None:
             fold=False,
         )
         blocks += [Text(said, only=TEXT), shown]
+    held = predictions_table(contents.quality)
+    if not held.empty:
+        columns = ["model", "method", "target_name", *PREDICTIONS]
+        said = "Predictions beside the dense model's: 0 nats and 100 % are the same model"
+        blocks.append(Table(held, columns, said, label="predictions-", paper_caption=f"{said}.",
+                            known=by_name(QUALITY_COLUMNS), only=only, fold=False))  # fmt: skip
     return Section("Perplexity", blocks, files={"quality-table.csv": quality_csv(contents.quality_tables)})
 
 

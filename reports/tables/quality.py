@@ -38,6 +38,21 @@ def perplexity_table(quality: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def predictions_table(quality: pd.DataFrame) -> pd.DataFrame:
+    """A line a pruned model that was held against the dense one: model, method, target_name, sparsity, perplexity,
+    kl_divergence, top1_agreement, means over seeds. Empty where none was."""
+    if quality.empty or "kl_divergence" not in quality or quality["kl_divergence"].isna().all():
+        return pd.DataFrame()
+    held = quality[quality["kl_divergence"].notna()]
+    values = ["sparsity", "perplexity", "kl_divergence", "top1_agreement"]
+    return pd.DataFrame(
+        [
+            {**key, "target_name": target_name(key), **{name: float(part[name].mean()) for name in values}}
+            for key, part in groups(held, [*EVALUATION, *LINE, *_TARGET])
+        ]
+    )
+
+
 def target_name(key: dict) -> str:
     """What was asked for, as a column of a table is headed."""
     if key["method"] == DENSE or key["target_sparsity"] == 0:

@@ -3,6 +3,7 @@
 from workloads.columns.column import Column
 
 DERIVED_COLUMNS = (
+    Column("target_name", "text", "sparsity or N:M asked for", heading="Target"),
     Column("target_paper", "text", heading="Paper-level target"),
     Column("target_cycle", "text", heading="Cycle-level target"),
     Column("settings_paper", "text", heading="Its settings", printed="settings"),

@@ -51,6 +51,7 @@ class QualityTask(Task):
     def key(self, inputs: Sequence[Any]) -> str:
         model = self.model
         settings = [model.name, model.eval_seq_len, model.eval_windows, model.dtype, self._named]
+        settings += ["compare"] if model.eval_compare else []
         texts, files = self.place.text_sha256(model.text), model_files_sha256(self.place, model)
         return sha256_of([settings, [masks.sha256 for masks in inputs], texts, files, code_sha256(PRUNING)])
 
@@ -71,7 +72,8 @@ class QualityTask(Task):
 
         def rows() -> pd.DataFrame:
             checkpoint = open_checkpoint(path, model.dtype)
-            asked = EvaluationConfig(text=text, seq_len=model.eval_seq_len, windows=model.eval_windows)
+            compare = model.eval_compare or None
+            asked = EvaluationConfig(text=text, seq_len=model.eval_seq_len, windows=model.eval_windows, compare=compare)
             frame = evaluate(checkpoint, path, bundle, asked, progress)
             return frame.assign(model=model.name, method=self._named)
 

@@ -1,8 +1,9 @@
 import math
 
+import pandas as pd
 import pytest
 
-from reports.sections.compared import compared_text
+from reports.sections.compared import apart_text, compared_text
 from reports.tables.compare import compare_columns, compare_csv, compare_tables, perplexity_line
 from reports.tables.quality import perplexity_table
 from tests.reports.samples import barred, dense, frame, measured, quality_frame, row, two_layers
@@ -94,3 +95,11 @@ def test_the_csv_has_every_table_and_what_its_methods_share():
     made = compare_csv(tables)
     assert made[["tokens", "role"]].values.tolist() == [[t, r] for t in (1, 512) for r in ("q", "up", "all")]
     assert {"target", "level", "pattern", "target_sparsity", "a@speedup", "dense@mean_cycles"} <= set(made.columns)
+
+
+def test_sparsities_that_differ_are_told_beside_a_comparison() -> None:
+    def table(*sparsities: float) -> pd.DataFrame:
+        return pd.DataFrame([{f"m{n}@sparsity": value for n, value in enumerate(sparsities)}])
+
+    assert apart_text(table(0.5, 0.5005, float("nan"))) == ""
+    assert apart_text(table(0.5, 0.4993)) == "; sparsities differ: m0 50.00 %, m1 49.93 %"

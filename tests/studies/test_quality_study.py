@@ -21,6 +21,7 @@ seq_len = 16
 text = "{model}/evaluation.txt"
 eval_seq_len = 16
 eval_windows = 4
+eval_compare = true
 [[models]]
 name = "elsewhere"
 path = "no/such/folder"
@@ -49,6 +50,11 @@ def test_a_study_without_accelerators_reports_perplexities_over_seeds(study_file
     rows = pd.read_csv(files["quality.csv"])
     assert len(rows) == 1 + 2 + 6
     assert "rows.csv" not in files
+    pruned = rows[rows["method"] != "dense"]
+    assert (pruned["kl_divergence"] > 0).all()
+    assert pruned["top1_agreement"].between(0, 1).all()
+    assert set(rows["dtype"]) == {"float32"}
+    assert "KL divergence from the dense model" in files["report.html"].read_text()
     table = pd.read_csv(files["quality-table.csv"]).set_index("method")
     for target, pattern in (("50 %", "unstructured"), ("2:4", "2:4")):
         over = rows[(rows["method"] == "wanda") & (rows["pattern"] == pattern)]["perplexity"]
