@@ -3,10 +3,10 @@
     python benchmarks/besa_speed.py [--hidden 2048] [--ffn 5504] [--tokens 256] [--steps 3]
 
 The reference holds, for every matrix, 64-bit ranks, a soft and a hard mask in float32, and lets autograd differentiate
-through W * (hard - stop(soft) + soft). Ours is methods/besa.py on the same block, inputs, dtype (float32) and first
-logits. Both run every torch operation on one thread. The matrix products of forward and backward pass are the same in
-both: the fewer tokens a step has, the more the masks weigh. --hidden 4096 --ffn 11008 is the block of LLaMA-7B (the
-reference then takes about 12 GB).
+through W * (hard - stop(soft) + soft). Ours is optimizer=prodigy of methods/besa on the same block, inputs, dtype
+(float32) and first logits. Both run every torch operation on one thread. The matrix products of forward and backward
+pass are the same in both: the fewer tokens a step has, the more the masks weigh. --hidden 4096 --ffn 11008 is the block
+of LLaMA-7B (the reference then takes about 12 GB).
 """
 
 import argparse
@@ -76,7 +76,7 @@ def ours(hidden: int, ffn: int, tokens: int, steps: int) -> Callable[[], float]:
     sums_below(draw, draw, ranks_of(scores, 8), torch.arange(9), 8)
 
     def work() -> float:
-        decisions = besa.Besa().decide(job)
+        decisions = besa.Besa(optimizer="prodigy").decide(job)
         return sum(float((~d.keep).sum()) for d in decisions.values()) / sum(d.keep.numel() for d in decisions.values())
 
     return work

@@ -13,7 +13,7 @@ from torch import nn
 from checkpoints.discovery import LinearRef
 from workloads.errors import UserError
 
-Normalisation = Literal["channel", "none"]
+Normalisation = Literal["channel", "token", "none"]
 FIRST_LOSS_SCALE = 2.0**16  # float16 only
 
 
@@ -106,12 +106,17 @@ def output_error(output: torch.Tensor, reference: torch.Tensor, normalisation: N
 
     channel: mean over channels c of sum_bt ((Y - Y_ref)_btc / sigma_c)^2, sigma_c = ||Y_ref[:, :, c]||_2 (released
     BESA), with 1e-6 max(sigma) added to each so that a silent channel cannot divide by zero; none: mean over tokens of
-    ||Y - Y_ref||^2.
+    ||Y - Y_ref||^2; token: mean over tokens t of ||(Y - Y_ref)_t||^2 / ||Y_ref,t||^2, for what reads the output divides
+    each token by its own norm (ours).
     """
     reference = reference.float()
     difference = (output.float() - reference).flatten(0, 1)  # (tokens, hidden)
     if normalisation == "none":
         return difference.square().sum(dim=1).mean()
+    if normalisation == "token":
+        energy = reference.flatten(0, 1).square().sum(dim=1)  # (tokens,)
+        energy = energy + 1e-6 * energy.mean().clamp_min(torch.finfo(torch.float32).tiny)
+        return (difference.square().sum(dim=1) / energy).mean()
     sigma = reference.flatten(0, 1).norm(dim=0)
     sigma = sigma + 1e-6 * sigma.max().clamp_min(torch.finfo(torch.float32).tiny)
     return (difference / sigma).square().sum(dim=0).mean()

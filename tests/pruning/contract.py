@@ -52,15 +52,16 @@ PLAIN = [
     Case("gblm", "row", {"form": "inverse"}),
     Case("sparsegpt", "layer"),
     Case("sparsegpt", "layer", {"blocksize": 16}),
-    Case("besa", "block"),
-    Case("besa", "block", {"granularity": "layer", "reference": "dense"}),
-    Case("besa", "block", {"ranking": "sparsegpt", "normalisation": "none"}),
+    Case("besa", "block", {"optimizer": "prodigy"}),
+    Case("besa", "block", {"granularity": "layer", "reference": "dense", "rounds": 1}),
+    Case("besa", "block", {"ranking": "sparsegpt", "normalisation": "none", "rounds": 1, "update": "obs"}),
+    Case("besa", "block", {"ranking": "gblm", "normalisation": "token", "rounds": 1}),
 ]
 PATTERNS = [
     Case(method, "run", {"pattern": pattern})
     for method in ("magnitude", "wanda", "gblm", "sparsegpt", "besa")
     for pattern in ("2:4", "1:4", "5:8")
-] + [Case("besa", "layer", {"pattern": "2:4", "nm_budget": "row"})]
+] + [Case("besa", "layer", {"pattern": "2:4", "nm_budget": "row", "rounds": 1})]
 QUANTIZED = [
     Case("none", "", {"bits": 3, "quantizer": "rtn"}),
     Case("none", "", {"bits": 4, "quantizer": "gptq", "group_size": 16}),
@@ -75,15 +76,15 @@ QUANTIZED = [
     Case("sparsegpt", "layer", {"bits": 4, "group_size": 8}),
     Case("sparsegpt", "layer", {"bits": 2, "quantizer": "rtn"}),
     Case("sparsegpt", "run", {"pattern": "2:4", "bits": 4, "group_size": 16}),
-    Case("besa", "block", {"bits": 4}),
-    Case("besa", "run", {"pattern": "2:4", "bits": 4, "group_size": 8}),
-    Case("besa", "block", {"bits": 4, "quantizer": "gptq"}),
+    Case("besa", "block", {"bits": 4, "rounds": 1}),
+    Case("besa", "run", {"pattern": "2:4", "bits": 4, "group_size": 8, "rounds": 1}),
+    Case("besa", "block", {"bits": 4, "quantizer": "gptq", "rounds": 1}),
 ]  # fmt: skip
 ALLOCATED = [
     Case("magnitude", "", {"rule": "row", "allocation": "er"}),
     Case("wanda", "", {"allocation": "owl"}),
     Case("sparsegpt", "", {"allocation": "alpha"}),
-    Case("besa", "", {"allocation": "owl"}),
+    Case("besa", "", {"allocation": "owl", "rounds": 1}),
     Case("wanda", "", {"allocation": "owl", "pattern": "4:8"}),
 ]
 CASES = PLAIN + PATTERNS + QUANTIZED + ALLOCATED

@@ -79,7 +79,10 @@ def test_what_cannot_be_is_told_in_one_line(tmp_path, capsys, tiny_model):
 
     half = ("--sparsity", 0.5)
     besa = ("--method", "besa", "--sparsity", 0.7)
-    assert "within [0.376, 0.624]" in said(*besa, "--set", "coefficients=sigmoid", "--calibration", "x.txt")
+    assert "within [0.376, 0.624]" in said(
+        *besa, "--set", "optimizer=prodigy", "--set", "coefficients=sigmoid", "--calibration", "x.txt"
+    )
+    assert "belongs to optimizer=prodigy" in said(*besa, "--set", "coefficients=softmax", "--calibration", "x.txt")
     assert "besa has no parameter 'grains'" in said(*besa, "--set", "grains=row")
     assert "granularity = 'column'" in said(*besa, "--set", "granularity=column")
     assert "besa needs --calibration" in said(*besa)
