@@ -162,14 +162,20 @@ def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
     notes = list(dict.fromkeys(note for target in known for note in target.notes))
     notes += left_dense_notes(rows) + unmasked_notes(rows) + published_notes(rows) + routing_notes(rows)
     notes += multiples_notes(rows, known)
-    timed = (
-        "pruned linear layers and attention under masks"
-        if (rows["role"] == ATTENTION_ROLE).any()
-        else "the pruned linear layers"
-    )
-    rest = "norms" if timed.endswith("masks") else "attention, norms"
-    notes.append(f"Only {timed} are timed: no {rest}, embeddings or output head.")
+    notes.append(of_what(set(rows["role"])))
     return notes
+
+
+def of_what(roles: set[str]) -> str:
+    """What rows of these roles time, and what of a model they leave out."""
+    whole = {"the pruned linear layers": True, "attention": ATTENTION_ROLE in roles, "norms": False,
+             "embeddings": False, "output head": "head" in roles}  # fmt: skip
+    timed, rest = ([name for name, is_timed in whole.items() if is_timed == wanted] for wanted in (True, False))
+    return f"Only {_listed(timed, 'and')} are timed: no {_listed(rest, 'or')}."
+
+
+def _listed(names: list[str], last: str) -> str:
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def routing_notes(rows: pd.DataFrame) -> list[str]:
