@@ -28,10 +28,7 @@ def study_rows(study: Study, wanted: StudyRecord) -> pd.DataFrame:
             return replay(record, wanted.l2, wanted.dtype)
         frames = []
         for model in (each for each in study.models if each.name in wanted.models):
-            place = study.beside(model.path)
-            layers = layers_of_model(str(place) if model.path and place.exists() else model.path or model.shapes, ANY)[
-                1
-            ]
+            _, layers = layers_of_model(study.place_of(model), ANY)
             named = [({**layer, "model": model.name}, wanted.tokens) for layer in layers]
             frames.append(replay_for(record, wanted.l2, named, wanted.dtype))
         return pd.concat(frames, ignore_index=True) if frames else replay(record, wanted.l2).head(0)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -81,13 +81,19 @@ class StudyRecord:
     """A record of `prunesim measure`, beside the study file, or the name of one that ships; `l2` says which of its
     times are meant: cold or warm. `models` are names of those whose layers are looked up in it, at these `tokens` (all
     of the record unless given), instead of all that it has; `dtype` of the dense layer, all unless given. Or a record
-    of `measure` with `end_to_end`, whose whole models stand among those of [[phases]]."""
+    of `measure` with `end_to_end`, whose whole models stand among those of [[phases]].
 
-    record: str
+    With `on` = "cpu" instead of a record: the linears of `models` are measured on this machine as the study runs, by
+    `kernels` (all unless given), masked ones at `density`; what is noisy is shown as that."""
+
+    record: str = ""
     l2: str = "cold"
     models: Several[str] = ()
     tokens: Several[int] = ()
     dtype: str = ""
+    on: Literal["", "cpu"] = ""
+    kernels: str = ""
+    density: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,11 @@ class Study:
     def beside(self, name: str) -> Path:
         return self.path.parent / name
 
+    def place_of(self, model: StudyModel) -> str:
+        """Where its config is: beside the study file, or a name."""
+        name = model.path or model.shapes
+        return str(self.beside(name)) if self.beside(name).exists() else name
+
 
 def read_study(path: Path) -> Study:
     """Raises UserError naming the file and the key for anything that is not as described above."""
@@ -148,6 +159,14 @@ def read_study(path: Path) -> Study:
                 raise UserError(f"{path}: {record.record}: {unknown('model', name, names)}")
         if record.tokens and not record.models:
             raise UserError(f"{path}: {record.record}: `tokens` are those of `models`; give them too")
+        if bool(record.record) == bool(record.on):
+            raise UserError(f"{path}: [[measured]] has either a `record` or `on`, what is measured as the study runs")
+        if record.on and not record.models:
+            raise UserError(f"{path}: [[measured]] on = {record.on!r}: give `models`, whose linears are measured")
+        if not record.on and (record.kernels or record.density):
+            raise UserError(
+                f"{path}: {record.record}: `kernels` and `density` are of what is measured `on` this machine"
+            )
     if content.phases and not content.accelerators:
         raise UserError(f"{path}: [[phases]] need [[accelerators]] to run on")
     for number, method in enumerate(content.methods):

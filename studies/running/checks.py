@@ -6,6 +6,7 @@ from simulator.accelerators.vitcod.attention import AttentionMasks
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.entries import check_method, check_place, needs_calibration, targets_of
 from studies.masks import check_model, model_layers
+from studies.measured_here import check_measured
 from studies.method_entry import GENERATED, StudyMethod
 from studies.names import described
 from studies.phases import configurations_of, runs_whole_models, types_of
@@ -29,7 +30,10 @@ def check_study(plan: Plan) -> None:
                 raise UserError(f"{study.path}: {on.name}: {error}") from None
     for record in study.file.measured:
         path = study.beside(record.record)
-        whole_rows(path) if is_end_to_end(path) else study_rows(study, record)
+        if record.on:
+            check_measured(study, record)
+        else:
+            whole_rows(path) if is_end_to_end(path) else study_rows(study, record)
     _check_phases(plan)
     for method in study.methods:
         try:

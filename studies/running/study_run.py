@@ -7,6 +7,7 @@ import pandas as pd
 
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.gaps import check_any_ran
+from studies.measured_here import measured_here
 from studies.names import absent_text, target_text
 from studies.progress import ProgressLine
 from studies.published import published_rows, spmm_table, unmatched_notes
@@ -79,7 +80,11 @@ class StudyRun:
         records = self.study.file.measured
         whole = [path for record in records if is_end_to_end(path := self.study.beside(record.record))]
         self.whole = whole_models(self.plan, results, [whole_rows(path) for path in whole])
-        rows += [study_rows(self.study, each) for each in records if self.study.beside(each.record) not in whole]
+        for each in records:
+            if each.on:
+                rows.append(measured_here(self.study, each, self.out, ProgressLine()))
+            elif self.study.beside(each.record) not in whole:
+                rows.append(study_rows(self.study, each))
         return joined(rows), joined(quality)
 
     def _leave_out(self, results: Results) -> None:
