@@ -56,7 +56,7 @@ def map_chart(table: pd.DataFrame) -> dict:
     panel = alt.layer(*layers).properties(**size)
     facet = alt.Facet("run:N", sort=runs, title=None, header=alt.Header(labelFontWeight="bold"))
     chart = panel.facet(facet=facet, columns=len(runs), data=alt.NamedData(name="rows"))
-    made = chart.to_dict(validate=False)
+    made = chart.resolve_axis(x="independent").to_dict(validate=False)
     for layer in made["spec"]["layer"]:
         layer.pop("data", None)  # of its panel alone
     made.pop("$schema", None)

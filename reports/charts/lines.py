@@ -106,7 +106,8 @@ def sparsity_chart(lines: pd.DataFrame) -> dict:
     drawn = house.rows().mark_line(strokeWidth=1).encode(x=x, y=y, color=colour, detail=["place:N", "kind:N"])
     marks = house.rows().mark_point(filled=True, size=70, opacity=1).encode(
         x=x, y=y, color=colour, shape=alt.Shape("place:N", scale=house.shapes(places),
-                                                legend=alt.Legend(title="machine") if len(places) > 1 else None),
+                                                legend=alt.Legend(title="machine", symbolFillColor=house.INK)
+                                                if len(places) > 1 else None),
         tooltip=house.told(("run", "run"), ("place", "on"), ("said", "speedup"), ("sparsity_said", "sparsity (%)")),
     )  # fmt: skip
     return house.finished(alt.layer(house.line_at(1.0, "y"), ideal, drawn, marks), HEIGHT)

@@ -59,8 +59,10 @@ def _machines(rows: pd.DataFrame) -> list[tuple[str, str]]:
             (f"Source {source or '(none)'}", f"{targets}: {statements.SOURCES.get(source, 'source not described')}")
         )
     own = rows[rows["level"] != KERNEL]  # a GPU's clock differs from kernel to kernel
-    clocks = [f"{t}: {c:g} MHz" for t, c in zip(own["target"], own["clock_mhz"], strict=True) if not pd.isna(c)]
-    bits = [f"{t}: {b} bits" for t, b in zip(rows["target"], rows["weight_bits"], strict=True) if not pd.isna(b)]
+    timed = own[["target", "clock_mhz"]].drop_duplicates()
+    kept = rows[["target", "weight_bits"]].drop_duplicates()
+    clocks = [f"{t}: {c:g} MHz" for t, c in zip(timed["target"], timed["clock_mhz"], strict=True) if not pd.isna(c)]
+    bits = [f"{t}: {b} bits" for t, b in zip(kept["target"], kept["weight_bits"], strict=True) if not pd.isna(b)]
     clock, stored = few(clocks, "clocks"), few(bits, "widths")
     if len(own) < len(rows):
         clock = "; ".join(part for part in (clock, "GPUs: what each kernel reaches within the power limit") if part)

@@ -14,13 +14,14 @@ def what_was_run(contents: Contents) -> list[tuple[str, str]]:
     rows, perplexities = contents.rows, contents.perplexities
     lines = []
     if not rows.empty:
-        targets = [f"{t} ({level} level)" for t, level in zip(rows["target"], rows["level"], strict=True)]
+        each = rows[["target", "level"]].drop_duplicates()
+        targets = [f"{t} ({level} level)" for t, level in zip(each["target"], each["level"], strict=True)]
         lines = [
             ("Models", listing(rows["model"])),
             ("Methods", listing(rows["method"])),
             ("Patterns", listing(rows["pattern"])),
             ("Targets", listing(targets)),
-            ("Settings", few(map(settings_text, rows["settings"]), "settings") or "as in the presets"),
+            ("Settings", few(map(settings_text, rows["settings"].unique()), "settings") or "as in the presets"),
             ("Tokens", listing(sorted(rows["tokens"].dropna().unique()))),
             *_activations(rows),
             ("Layers", f"{rows[['model', 'layer']].drop_duplicates().shape[0]:,} in {len(rows):,} result rows"),

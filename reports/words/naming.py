@@ -17,6 +17,8 @@ def listing(values: Iterable) -> str:
 
 
 def _different(values: Iterable) -> list[str]:
+    if isinstance(values, pd.Series):
+        values = values.unique()
     return list(dict.fromkeys(str(value) for value in values if not pd.isna(value) and value != ""))
 
 
