@@ -7,10 +7,12 @@ from simulator.accelerators import ACCELERATORS, Accelerator
 from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.attention.target import ATTENTION_MODELS, is_attention, open_attention
 from simulator.gpu.layers import GpuTarget, open_gpu
+from simulator.gpu.masked_layers import asked_kernel
 from simulator.gpu.named import find_gpu, is_gpu
 from simulator.gpu.spec import GPUS
 from simulator.inference.arrays import ArrayRunner
 from simulator.inference.gpus import GpuRunner
+from simulator.inference.masked import masked_by
 from simulator.inference.runner import Numbers, Runner
 from simulator.machine.files import is_machine_file
 from simulator.machine.spec import settings_text
@@ -63,8 +65,9 @@ def find_target(on: str | Accelerator, overrides: Sequence[str] = (), dtype: str
 def find_runner(on: str | Accelerator, overrides: Sequence[str] = ()) -> Runner:
     """What of that name runs whole decoders. Raises UserError as find_target, and for what runs parts of them alone."""
     if isinstance(on, str) and is_gpu(on):
-        name, spec = find_gpu(on, overrides)
-        return GpuRunner(spec, name, settings_text(overrides))
+        kernel, keys = asked_kernel(overrides)
+        name, spec = find_gpu(on, keys)
+        return GpuRunner(spec, name, settings_text(overrides), masked_by(spec, kernel))
     return runner_of(find_target(on, overrides))[0]
 
 
@@ -72,7 +75,7 @@ def runner_of(target: Target) -> tuple[Runner, Numbers]:
     """What runs whole decoders on the same machine, and the numbers that the target has. Raises UserError for targets
     that run parts of them alone."""
     if isinstance(target, GpuTarget):
-        gpu = GpuRunner(target.spec, target.name, target.settings)
+        gpu = GpuRunner(target.spec, target.name, target.settings, masked_by(target.spec, target.kernel))
         return gpu, gpu.numbers(target.dtype)
     if isinstance(target, AcceleratorTarget):
         array = ArrayRunner(target.accelerator)

@@ -7,6 +7,7 @@ import numpy as np
 
 from simulator.gpu.operators.spmv import spmv, spmv_of_mask
 from simulator.gpu.spec import GpuSpec
+from simulator.machine.spec import parse_override
 from workloads.errors import UserError
 from workloads.mask import PackedMask
 from workloads.verdicts import verdict
@@ -17,10 +18,11 @@ DENSE_KERNEL = "cublas"
 
 def asked_kernel(overrides: Sequence[str]) -> tuple[str, list[str]]:
     """(the kernel that settings key=value ask for, "" for none; the other settings). The last one wins."""
-    asked = [each.removeprefix(KERNEL) for each in overrides if each.startswith(KERNEL)]
-    if asked and not asked[-1]:
+    asked = [each for each in overrides if each.startswith(KERNEL)]
+    if asked and not asked[-1].removeprefix(KERNEL):
         raise UserError(f"`{KERNEL}` names no kernel; such as {KERNEL}macko")
-    return (asked[-1] if asked else ""), [each for each in overrides if not each.startswith(KERNEL)]
+    kernel = str(parse_override(asked[-1])[1]) if asked else ""
+    return kernel, [each for each in overrides if not each.startswith(KERNEL)]
 
 
 def check_kernel(gpu: GpuSpec, kernel: str, dtype: str) -> None:

@@ -1,4 +1,5 @@
-"""GPUs as what runs decoders: the kernels of kernels.py, weights as storage.py has them."""
+"""GPUs as what runs decoders: the kernels of kernels.py, weights as storage.py has them; or, where a kernel for masks
+without a pattern is asked for, masked matrices by that one (masked.py)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,14 +10,16 @@ from simulator.gpu.operators.stack import Stack
 from simulator.gpu.spec import GpuSpec
 from simulator.inference import kernels, storage
 from simulator.inference.host import GRAPH, stack_of
+from simulator.inference.masked import MaskedMatrices
 from simulator.inference.runner import Numbers, Timed
 from simulator.machine.spec import spec_sha256
 from workloads.bundle import MaskBundle
-from workloads.decoder.bundled import bundled
+from workloads.decoder.bundled import MASKS, bundled
 from workloads.decoder.dimensions import Decoder
-from workloads.decoder.layout import FUSED
+from workloads.decoder.layout import FUSED, Fusion
 from workloads.decoder.memory import GIB, RESERVE_BYTES
 from workloads.operations import DecoderOperation
+from workloads.operations.gemm import Gemm
 from workloads.phases import Phase
 
 
@@ -25,10 +28,10 @@ class GpuRunner:
     spec: GpuSpec
     name: str = "gpu"
     settings: str = ""
+    masked: MaskedMatrices | None = None
     memo: dict[Any, Timed] = field(default_factory=dict, compare=False, repr=False)
 
     source = "predicted"
-    fusion = FUSED
     samples = 17
     no_capacity = ""
     reserve_gib = RESERVE_BYTES / GIB
@@ -39,11 +42,19 @@ class GpuRunner:
         return spec_sha256(self.name, self.spec)
 
     @property
+    def fusion(self) -> Fusion:
+        """A kernel for masks takes matrices one by one, as its measured model has them."""
+        return FUSED if self.masked is None else replace(FUSED, gemms=False)
+
+    @property
     def capacity_gib(self) -> float | None:
         return self.spec.memory.capacity_gib
 
     def numbers(self, dtype: str = "", kv_bits: int | None = None, routing: str = "uniform") -> Numbers:
-        return kernels.numbers_of(dtype or kernels.FLOAT, kernels.KV_BITS if kv_bits is None else kv_bits, routing)
+        found = kernels.numbers_of(dtype or kernels.FLOAT, kernels.KV_BITS if kv_bits is None else kv_bits, routing)
+        if self.masked is not None:
+            self.masked.check(found.name)
+        return found
 
     def dense_numbers(self, numbers: Numbers) -> Numbers:
         """fp16."""
@@ -53,12 +64,18 @@ class GpuRunner:
         return text or GRAPH, stack_of(text or GRAPH)
 
     def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
-        """No kernel looks at masks: their patterns say it all."""
-        return self, bundled(dense, bundle), dense
+        """The libraries' kernels do not look at masks: their patterns say it all."""
+        if self.masked is None:
+            return self, bundled(dense, bundle), dense
+        return replace(self, masked=self.masked.of(bundle), memo={}), bundled(dense, bundle, MASKS), dense
 
     def time_of(self, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+        if self.masked is not None and isinstance(operation, Gemm):
+            return self.masked.time_of(operation, phases, numbers)
         found = kernels.time_of(self.spec, operation, phases, numbers)
         return replace(found, weight_share=storage.read_share(operation, self.spec, numbers))
 
     def as_stored(self, decoder: Decoder, numbers: Numbers) -> Decoder:
+        if self.masked is not None:
+            return self.masked.as_stored(decoder)
         return storage.as_run(decoder, self.spec, numbers)

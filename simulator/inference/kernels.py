@@ -61,7 +61,7 @@ def time_of(gpu: GpuSpec, operation: DecoderOperation, phases: Sequence[Phase], 
     return kernel(gpu, operation, phases, numbers)
 
 
-def _timed(timing: Timing, assumed: str = "") -> Timed:
+def timed(timing: Timing, assumed: str = "") -> Timed:
     return Timed(timing.latency_us, timing.bound, timing.latency_error_p90, timing.extrapolated, timing.kernel, assumed)
 
 
@@ -85,9 +85,9 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
     dense = operators.linear(gpu, *sizes, dtype, weight_bits=weight_bits, group_size=group)
     if kept_of_four(matrix.stored) is None:
         few = dtype in ("int8", "fp8") and bits < 8
-        return _timed(dense, f"weights of {bits} bits as those of {dtype}" if few else "")
+        return timed(dense, f"weights of {bits} bits as those of {dtype}" if few else "")
     if weight_bits != 16:
-        return _timed(dense, f"no kernel for 2:4 weights of {bits} bits: dense")
+        return timed(dense, f"no kernel for 2:4 weights of {bits} bits: dense")
     found = predict(cold(gpu), *sizes, dtype)
     runs = found.reason == ""
     speedup = np.where(runs, found.speedup, 1.0)
@@ -106,8 +106,8 @@ def _attention(gpu: GpuSpec, one: CausalAttention, phases: Sequence[Phase], numb
     heads = one.heads, one.kv_heads, size
     window, kv_bits = one.window or 0, numbers.elements.kv_bits
     if phases[0].name == "prefill":
-        return _timed(operators.prefill(cold(gpu), batch, new, context, *heads, window=window, kv_bits=kv_bits))
-    return _timed(operators.decode(cold(gpu), batch, context, *heads, window=window, kv_bits=kv_bits))
+        return timed(operators.prefill(cold(gpu), batch, new, context, *heads, window=window, kv_bits=kv_bits))
+    return timed(operators.decode(cold(gpu), batch, context, *heads, window=window, kv_bits=kv_bits))
 
 
 def _latent_attention(gpu: GpuSpec, one: LatentAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:
@@ -131,7 +131,7 @@ def _latent_attention(gpu: GpuSpec, one: LatentAttention, phases: Sequence[Phase
 
 
 def _elementwise(gpu: GpuSpec, kind: str, rows: np.ndarray, cols: int, assumed: str = "") -> Timed:
-    return _timed(operators.elementwise(gpu, kind, rows, cols, host=False), assumed)
+    return timed(operators.elementwise(gpu, kind, rows, cols, host=False), assumed)
 
 
 def _norm(gpu: GpuSpec, one: Norm, phases: Sequence[Phase], numbers: Numbers) -> Timed:
@@ -171,7 +171,7 @@ def _experts(gpu: GpuSpec, one: ExpertFfn, phases: Sequence[Phase], numbers: Num
     alike = all(up.bits(numbers.elements) == bits for up, _, _ in ((kind[0][0], *kind[1:]) for kind in others))
     if not alike:
         raise UserError(f"{one.name}: experts of different bits have no kernel that runs them together")
-    return _timed(
+    return timed(
         operators.moe(
             gpu, _tokens(phases), down.out_features, max(round(one.ffn_size), 1), one.experts.count,
             one.experts.per_token, routing=numbers.elements.routing, weight_bits=bits,
@@ -187,7 +187,7 @@ def _expert_sum(gpu: GpuSpec, one: ExpertSum, phases: Sequence[Phase], numbers: 
 
 def _all_reduce(gpu: GpuSpec, one: AllReduce, phases: Sequence[Phase], numbers: Numbers) -> Timed:
     message = np.array([round(one.counts(phase, numbers.elements).bytes_link) for phase in phases], dtype=np.int64)
-    return _timed(operators.all_reduce(gpu, one.ranks, message))
+    return timed(operators.all_reduce(gpu, one.ranks, message))
 
 
 Kernel = Callable[[GpuSpec, Any, Sequence[Phase], Numbers], Timed]

@@ -55,17 +55,23 @@ def spmv(
     if not ((share >= 0) & (share <= 1)).all():
         raise UserError(f"density = {share[~((share >= 0) & (share <= 1))].flat[0]:g}: the share kept is 0 to 1")
     n, k, share = (np.atleast_1d(each) for each in np.broadcast_arrays(n, k, share))
-    return _timed(gpu, random_shape(n, k, share), kernel, alone)
+    return spmv_of_shape(gpu, random_shape(n, k, share), kernel, alone)
 
 
 def spmv_of_mask(gpu: GpuSpec, mask: PackedMask, kernel: str = "", alone: bool = True) -> Timing:
     """`spmv` of this very mask, arrays of one."""
+    return spmv_of_shape(gpu, shape_of_mask(mask), kernel, alone)
+
+
+def shape_of_mask(mask: PackedMask) -> SpmvShape:
+    """Arrays of one."""
     values, _ = stored("macko", mask, *mask.shape)
     sizes = (mask.rows, mask.cols, mask.nnz, int(values[0, 0]))
-    return _timed(gpu, SpmvShape(*(np.array([float(size)]) for size in sizes)), kernel, alone)
+    return SpmvShape(*(np.array([float(size)]) for size in sizes))
 
 
-def _timed(gpu: GpuSpec, shape: SpmvShape, kernel: str, alone: bool) -> Timing:
+def spmv_of_shape(gpu: GpuSpec, shape: SpmvShape, kernel: str = "", alone: bool = True) -> Timing:
+    """`spmv` of masks in these numbers."""
     name, fitted = chosen(operators_of(gpu).spmv, kernel, "spmv (measured on rtx-4090 alone)")
     parts = spmv_parts(fitted, rates_of(gpu), shape, alone)
     share = shape.kept / (shape.rows * shape.cols)
