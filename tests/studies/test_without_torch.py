@@ -32,7 +32,7 @@ WORKS = {
 NEEDS_TORCH = {
     "prune": "prune model --method wanda --calibration text.txt --out out",
     "eval": "eval model --text text.txt",
-    "measure": "measure --shapes 16,64,64",
+    "measure": "measure --shapes 16,64,64 --out measured",
     "methods": "ls methods",
     "method": "show wanda",
     "config": "simulate --model config.json --on vitcod",
