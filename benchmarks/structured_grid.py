@@ -241,7 +241,7 @@ class Grid:
         print(f"statistics of seed {seed}: {time.process_time() - began:.0f} s of a processor", flush=True)
 
     def trained(self, cell: Cell) -> MaskBundle:
-        """With low-rank adapters, merged; ranks by CFSP's importance of blocks (methods 6.4), which its shares are."""
+        """With low-rank adapters, merged; ranks by CFSP's importance of blocks (methods 19.6), which its shares are."""
         asked, importance = self.asked, {}
         if cell.ranks == "importance":
             self.gather(cell.seed, False)
