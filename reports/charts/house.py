@@ -32,6 +32,11 @@ def finished(chart: Any, height: int | None = None, **size: Any) -> dict:
     made = chart.properties(width="container", **size).to_dict(validate=False)
     made.pop("$schema", None)
     made.pop("config", None)
+    for layer in made.get("layer", [made]):
+        legend = layer["encoding"].get("shape", {}).get("legend") or {}
+        if fill := legend.pop("symbolFillColor", None):
+            # Of shapes alone Vega-Lite would draw nothing: the marks have their colours from elsewhere.
+            legend["encoding"] = {"symbols": {"stroke": {"value": INK}, "fill": {"value": fill}}}
     made["autosize"] = {"type": "fit-x", "contains": "padding"}
     return made
 

@@ -46,7 +46,7 @@ def tradeoff_chart(points: pd.DataFrame) -> dict:
     x = alt.X("speedup:Q", title="speedup over dense, same machine", scale=house.scale(points["speedup"]))
     y = alt.Y("perplexity:Q", title="perplexity (lower is better)", scale=house.scale(points["perplexity"]))
     colour = alt.Color("method:N", scale=drawn, legend=alt.Legend(title="method"))
-    legend = alt.Legend(title="machine", symbolStrokeColor=house.INK, symbolFillColor="transparent")
+    legend = alt.Legend(title="machine", symbolFillColor="transparent")
     shape = alt.Shape("place:N", scale=house.shapes(places), legend=legend if len(places) > 1 else None)
     lines = house.rows().mark_line(color=house.QUIET, interpolate="step-before", strokeWidth=1, opacity=0.7)
     lines = lines.transform_filter("datum.front").encode(x=x, y=y, detail=["place:N", "model:N"],
