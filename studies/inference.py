@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from workloads.bundle import HEADER_FILE, MaskBundle
 from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
 from workloads.decoder.bundled import bundled
 from workloads.decoder.dimensions import Decoder
-from workloads.decoder.memory import GIB, Budget, Memory, largest_batch, memory
+from workloads.decoder.memory import GIB, Budget, Memory, largest_batch, largest_context, memory
 from workloads.decoder.split import split
 from workloads.errors import NothingRan, UserError
 from workloads.phases import Generation, Phase, generate
@@ -37,7 +38,8 @@ from workloads.verdicts import verdict
 
 INFERENCE_TABLE = (
     "method", "target", "dtype", "tensor_parallel", "batch", "prompt", "generate", "prefill_ms", "decode_ms_per_token",
-    "tokens_per_s", "weight_gib", "kv_gib", "fits", "largest_batch", *(f"{group}_share" for group in GROUPS), "bound",
+    "tokens_per_s", "weight_gib", "kv_gib", "fits", "largest_batch", "largest_context",
+    *(f"{group}_share" for group in GROUPS), "bound",
     "latency_error_p90", "speedup", "verdict", "reason",
 )  # fmt: skip
 OPERATION_TABLE = (
@@ -277,14 +279,27 @@ class OnRunner:
             self.stored[key] = self.runner.as_stored(self._share(self.decoder, one.ranks), one.numbers)
         return self.stored[key]
 
-    def memory(self, one: Configuration) -> tuple[Memory, int | None]:
-        """What is needed, and the most sequences that fit, None where that is not known."""
+    def memory(self, one: Configuration) -> tuple[Memory, int | None, int | None]:
+        """What is needed, the most sequences that fit, and of the longest of these sequences the tokens in the cache;
+        None where that is not known, or no sequence is too long."""
         own = self._stored(one)
         work, elements, budget = one.work, one.numbers.elements, one.budget
-        together = work.prompt if isinstance(work, Generation) else work.new
+        together = partial(_together, work)
         of = budget or Budget(math.inf, one.reserve_bytes)
-        needed = memory(own, work.batch, work.context, elements, of, together)
-        return needed, None if budget is None else largest_batch(own, work.context, elements, of, together)
+        needed = memory(own, work.batch, work.context, elements, of, together(work.context))
+        if budget is None:
+            return needed, None, None
+        longest = largest_context(own, work.batch, elements, of, together)
+        most = largest_batch(own, work.context, elements, of, together(work.context))
+        return needed, most, longest if longest <= MOST else None
+
+
+def _together(work: Generation | Phase, context: int) -> int:
+    """Tokens of a sequence that pass at once, were there so many in the cache: the prompt of a generation, the new ones
+    of a prefill, one of a decode step."""
+    if isinstance(work, Phase) and work.name == "decode":
+        return work.new
+    return max(context - (work.past if isinstance(work, Phase) else work.new - 1), 1)
 
 
 def _with_models(asked: Asked, wanted: Sequence[Configuration]) -> Iterator[tuple[Configuration, OnRunner]]:
@@ -310,7 +325,7 @@ def _facts(asked: Asked, one: Configuration) -> dict[str, Any]:
 
 def _figures(model: OnRunner, one: Configuration) -> dict[str, Any]:
     try:
-        needed, most = model.memory(one)
+        needed, most, longest = model.memory(one)
         times = model.times(one)
         before = times if model.is_unpruned(one) else model.unpruned_times(one)
     except UserError as why:
@@ -325,13 +340,14 @@ def _figures(model: OnRunner, one: Configuration) -> dict[str, Any]:
         "memory_gib": needed.total_bytes / GIB,
         "fits": None if one.budget is None else needed.fits(one.budget.capacity_bytes),
         "largest_batch": most,
+        "largest_context": longest,
         **{f"{group}_share": share for group, share in times.shares().items()},
         "bound": times.bound(),
         "speedup": before.us() / times.us(),
         **(_errors(times, before) if model.runner.has_errors else {}),
         "extrapolated": "; ".join(_extrapolated(times)),
         "feasible": True,
-        "reason": model.runner.no_capacity if one.budget is None else "",
+        "reason": "; ".join(filter(None, [model.runner.no_capacity if one.budget is None else "", *times.unused()])),
     }
 
 
@@ -371,7 +387,7 @@ def _operations(times: Times) -> Iterator[dict[str, Any]]:
         yield {
             "phase": row.phase, "operation": row.operation.name, "role": row.operation.role,
             "executions": row.executions, "latency_us": row.us, "share": row.us / whole, "bound": row.bound,
-            "latency_error_p90": row.error_p90, "kernel": row.kernel, "assumed": row.assumed,
+            "latency_error_p90": row.error_p90, "kernel": row.kernel, "assumed": row.assumed or row.unused,
             "extrapolated": row.extrapolated, "flop": row.counts.flop, "weight_bytes": row.counts.bytes_weight,
             "activation_bytes": row.counts.bytes_act, "kv_bytes": row.counts.bytes_kv,
             "link_bytes": row.counts.bytes_link,

@@ -87,15 +87,18 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
         few = dtype in ("int8", "fp8") and bits < 8
         return timed(dense, f"weights of {bits} bits as those of {dtype}" if few else "")
     if weight_bits != 16:
-        return timed(dense, f"no kernel for 2:4 weights of {bits} bits: dense")
+        return replace(timed(dense), unused=f"no kernel for 2:4 weights of {bits} bits: dense")
     found = predict(cold(gpu), *sizes, dtype)
     runs = found.reason == ""
     speedup = np.where(runs, found.speedup, 1.0)
     error = np.hypot(dense.latency_error_p90, np.where(runs, found.speedup_error_p90, 0.0))
     bound = np.where(runs, [OF_GEMM.get(name, name) for name in found.sparse24.bound], dense.bound)
     reason = next(iter(found.reason[~runs]), "")
-    assumed = f"2:4 runs dense: {reason}" if reason else "2:4 by the library's gain over dense"
-    return Timed(dense.latency_us / speedup, bound, error, dense.extrapolated, f"{dense.kernel} sparse24", assumed)
+    unused = f"2:4 runs dense: {reason}" if reason else ""
+    return Timed(
+        dense.latency_us / speedup, bound, error, dense.extrapolated, f"{dense.kernel} sparse24",
+        "" if reason else "2:4 by the library's gain over dense", unused=unused,
+    )  # fmt: skip
 
 
 def _attention(gpu: GpuSpec, one: CausalAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:
@@ -171,13 +174,15 @@ def _experts(gpu: GpuSpec, one: ExpertFfn, phases: Sequence[Phase], numbers: Num
     alike = all(up.bits(numbers.elements) == bits for up, _, _ in ((kind[0][0], *kind[1:]) for kind in others))
     if not alike:
         raise UserError(f"{one.name}: experts of different bits have no kernel that runs them together")
-    return timed(
+    masked = {m.stored for ups, down, _ in one.kinds for m in (*ups, down) if kept_of_four(m.stored)}
+    found = timed(
         operators.moe(
             gpu, _tokens(phases), down.out_features, max(round(one.ffn_size), 1), one.experts.count,
             one.experts.per_token, routing=numbers.elements.routing, weight_bits=bits,
         ),
         "" if bits == 16 else f"weights of {bits} bits at the rate of 16-bit ones",
     )  # fmt: skip
+    return replace(found, unused=f"no kernel for experts of {', '.join(sorted(masked))}: dense" if masked else "")
 
 
 def _expert_sum(gpu: GpuSpec, one: ExpertSum, phases: Sequence[Phase], numbers: Numbers) -> Timed:

@@ -28,8 +28,8 @@ class Numbers:
 class Timed:
     """Arrays (phases,): us of one execution, what bounds it, the error that nine of ten stay within (NaN: none is
     known), what lies outside the data. `kernel`: whose time it is; `assumed`: what of it no data show. `weight_share`:
-    bytes of weights that are read, of those that the operation counts; `counts`: (phases,), where the machine moves
-    others than the operation counts."""
+    bytes of weights that are read, of those that the operation counts; `unused`: why its mask gains nothing; `counts`:
+    (phases,), where the machine moves others than the operation counts."""
 
     us: np.ndarray
     bound: np.ndarray
@@ -38,6 +38,7 @@ class Timed:
     kernel: str
     assumed: str = ""
     weight_share: float = 1.0
+    unused: str = ""
     counts: tuple[Counts, ...] | None = None
 
     def of_each(self, phases: int) -> Self:

@@ -32,8 +32,8 @@ _OF_ROLE = {
 @dataclass(frozen=True)
 class TimedRow:
     """An operation of a phase: `executions` of it in all blocks and steps, `us` of all of these, what they do together;
-    of a decoder on several GPUs those of one. `bound`, `extrapolated` and `assumed` as Timed has them, where most of
-    the time is spent."""
+    of a decoder on several GPUs those of one. `bound`, `extrapolated`, `assumed` and `unused` as Timed has them,
+    where most of the time is spent."""
 
     operation: DecoderOperation
     phase: str
@@ -45,6 +45,7 @@ class TimedRow:
     kernel: str
     assumed: str
     counts: Counts
+    unused: str = ""
 
     @property
     def group(self) -> str:
@@ -81,6 +82,10 @@ class Times:
         for row in self.rows:
             by_group[row.group] = by_group.get(row.group, 0.0) + row.us * row.error_p90
         return math.hypot(*by_group.values()) / self.us() if by_group else 0.0
+
+    def unused(self) -> list[str]:
+        """Why masks gain nothing, each once."""
+        return list(dict.fromkeys(row.unused for row in self.rows if row.unused))
 
     def bound(self) -> str:
         """What most of the time goes to: a row's bound, communication or the host."""
@@ -167,5 +172,5 @@ def _row(
     values: dict[str, Any] = {"error_p90": float(found.error_p90.max()), "bound": str(found.bound[most])}
     return TimedRow(
         operation, phase, executions, float(spent.sum()), extrapolated=extrapolated, kernel=found.kernel,
-        assumed=found.assumed, counts=counts, **values,
+        assumed=found.assumed, counts=counts, unused=found.unused, **values,
     )  # fmt: skip

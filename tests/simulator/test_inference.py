@@ -162,7 +162,7 @@ def test_2_4_gains_what_the_library_gains(h100):
     assert found == pytest.approx(linear(h100, 64, 4096, 4096).latency_us[0] / gain)
     odd = time_of(h100, Gemm("g", "o", 0, (Matrix("o", 4100, 4096, stored="2:4"),)), [decode(64, 9)], FP16)
     assert odd.us[0] == linear(h100, 64, 4100, 4096).latency_us[0]
-    assert "multiples of 16" in odd.assumed
+    assert "multiples of 16" in odd.unused
 
 
 def test_hosts():

@@ -237,6 +237,26 @@ def test_experts_are_those_of_simulate(tmp_path):
     assert found == pytest.approx(experts["latency_us"].sum() + between, rel=1e-3)  # rows have whole cycles
 
 
+@pytest.mark.parametrize("work", [dict(prompt=3000, generate=500), dict(prompt=4000, generate=1)])
+def test_the_longest_just_fits(work):
+    """More tokens of the prompt, as many made."""
+
+    def asked(prompt):
+        return ps.inference("llama-2-7b", on="rtx-4090", batch=4, **work | {"prompt": prompt}).frame.iloc[0]
+
+    longest = int(asked(work["prompt"])["largest_context"]) - work["generate"] + 1
+    assert [asked(longest + more)["fits"] for more in (0, 1)] == [True, False]
+
+
+def test_masks_that_gain_nothing_are_named(tmp_path):
+    path = tmp_path / "experts.json"
+    path.write_text(json.dumps(CONFIG | {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}))
+    rows = ps.inference(path, on="h100-sxm", prompt=64, generate=4, treat=["dense", "2:4", "int4+2:4"]).frame
+    experts = "no kernel for experts of 2:4: dense"
+    assert rows["reason"].tolist() == ["", experts, f"no kernel for 2:4 weights of 4 bits: dense; {experts}"]
+    assert rows["feasible"].all()
+
+
 def test_treatments_have_random_masks(config):
     """Half of the weights, wherever they are: fewer cycles, and of a design that zeros do not help, as many."""
     treated = dict(treat=["dense", "unstructured-50", "structured-50"], prompt=8, generate=3)

@@ -31,6 +31,8 @@ INFERENCE_COLUMNS = (
     Column("memory_gib", "float", "of these and the reserve"),
     Column("fits", "maybe", "whether that is no more than its memory; missing where that is not stated"),
     Column("largest_batch", "int", "sequences of prompt and generate tokens that fit together"),
+    Column("largest_context", "int", "tokens that each of `batch` sequences can have in the cache (prompt + generate - "
+           "1 are needed), prompts prefilled at once; missing too where no number is too many"),
     Column("linears_share", "float", "of the whole time: matrices of blocks", printed="share"),
     Column("attention_share", "float", "attention, writing keys and values", printed="share"),
     Column("head_share", "float", "of the head", printed="share"),
@@ -48,7 +50,8 @@ INFERENCE_COLUMNS = (
     Column("extrapolated", "text", "what of the operations lies outside the data, those that take longest first",
            wraps=True),
     Column("feasible", "bool", "False: something of it has no kernel, or cannot be divided"),
-    Column("reason", "text", "why not, or why it is not known whether it fits", wraps=True),
+    Column("reason", "text", "why not, why it is not known whether it fits, or which masks gain nothing for want of a "
+           "kernel", wraps=True),
     Column("source", "text", "predicted (GPUs) | simulated (accelerators) | measured"),
     Column("spec_sha256", "text", "hash of the machine's full description"),
     Column("tool_version", "text", "prunesim version"),

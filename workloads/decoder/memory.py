@@ -104,16 +104,18 @@ def largest_batch(decoder: Decoder, context: int, elements: Elements, budget: Bu
     return _largest(lambda n: one.total_bytes + (n - 1) * each <= budget.capacity_bytes)
 
 
-def largest_context(decoder: Decoder, batch: int, elements: Elements, budget: Budget) -> int:
-    """Tokens that each of `batch` sequences can have, all of them prefilled at once or in the budget's chunks; 0 if not
-    one fits. Whether the model was trained for as many is not asked."""
+def largest_context(
+    decoder: Decoder, batch: int, elements: Elements, budget: Budget, prompt: Callable[[int], int] = int
+) -> int:
+    """Tokens that each of `batch` sequences can have; 0 if not one fits, MOST where no number is too many. `prompt`: of
+    so many those that are prefilled at once or in the budget's chunks, else all. Whether the model was trained for as
+    many is not asked."""
     weights = weight_bytes(decoder, elements)
 
     def fits(context: int) -> bool:
         kv = batch * kv_bytes(decoder, context, elements, budget.is_ring)
-        return weights + kv + budget.reserve_bytes + _step_bytes(decoder, batch, context, elements, budget) <= (
-            budget.capacity_bytes
-        )
+        step = _step_bytes(decoder, batch, prompt(context), elements, budget)
+        return weights + kv + step + budget.reserve_bytes <= budget.capacity_bytes
 
     return _largest(fits)
 
