@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pruning.allocations import ALLOCATIONS, AllocationJob, LayerSparsities, depth, er, find_allocation, owl
 from pruning.allocations.balance import CAP, balance, spread
+from pruning.run.layer_sparsities import to_the_weight
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.patterns import NofM
@@ -391,3 +392,19 @@ def test_alpha_beyond_the_cap_is_capped_at_the_exact_mean() -> None:
     found = allocate("alpha", job, eps=0.4)
     assert max(found.sparsity.values()) == CAP
     assert mean_of(job, found) == pytest.approx(0.9, rel=1e-9)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000)), min_size=1, max_size=30),
+)
+@settings(max_examples=50, deadline=None)
+def test_shares_become_whole_numbers_that_add_up_to_one_weight(asked: list[tuple[int, int, int]]) -> None:
+    layers = [Layer(str(n), "q", 0, rows, cols) for n, (rows, cols, _) in enumerate(asked)]
+    shares = LayerSparsities({layer.name: s / 1000 for layer, (_, _, s) in zip(layers, asked, strict=True)})
+    made, total, due = to_the_weight(shares, layers).sparsity, 0, Fraction(0)
+    for layer, (rows, cols, s) in zip(layers, asked, strict=True):
+        count = made[layer.name] * layer.n_weights
+        assert count == pytest.approx(round(count), abs=1e-6)
+        total, due = total + round(count), due + Fraction(s, 1000) * rows * cols
+        assert total == math.floor(due)
+        assert abs(round(count) - Fraction(s, 1000) * rows * cols) < 1

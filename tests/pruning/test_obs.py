@@ -274,3 +274,13 @@ def test_fewer_tokens_than_inputs_still_factorise() -> None:
     made = compensate(weight, factor, MaskChoice(sparsity=0.5))
     assert bool(torch.isfinite(made.weight).all())
     assert np.count_nonzero(made.weight.numpy()) == 64
+
+
+def test_released_counts_take_one_more_of_every_slab_and_exact_ones_add_up() -> None:
+    exact, released = MaskChoice(sparsity=0.3), MaskChoice(sparsity=0.3, released=True)
+    assert [exact.count(7, start, start + 3) for start in (0, 3, 6)] == [6, 6, 6]  # of 6.3, 12.6, 18.9
+    assert [released.count(7, start, start + 3) for start in (0, 3, 6)] == [7, 7, 7]
+    weight = torch.randn(7, 9, generator=torch.Generator().manual_seed(0))
+    factor = Factor(torch.eye(9), torch.zeros(9, dtype=torch.bool))
+    for choice, pruned in ((exact, 18), (released, 21)):
+        assert int((~compensate(weight, factor, choice, 3).keep).sum()) == pruned
