@@ -19,10 +19,8 @@ def block_table(rows: pd.DataFrame) -> pd.DataFrame:
         totals(values, group, len(table))
         for values in (used["dense_cycles"], used["cycles"], used["nnz"], unpruned_weights(used))
     )
-    table = table.assign(
-        speedup=ratios(dense, own),
-        sparsity=1 - ratios(kept, weights),
-        run=[run_text(line) for line in table.to_dict("records")],  # type: ignore[arg-type]
-    )
+    of_run, runs = numbered(table, MASKS)
+    names = np.array([run_text(line) for line in runs.to_dict("records")], dtype=object)  # type: ignore[arg-type]
+    table = table.assign(speedup=ratios(dense, own), sparsity=1 - ratios(kept, weights), run=names[of_run])
     table = table[np.isfinite(table["speedup"]) & (table["speedup"] > 0)]
     return table.assign(_rank=table["role"].map(role_rank)).sort_values("_rank", kind="stable").drop(columns="_rank")
