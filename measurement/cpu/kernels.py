@@ -126,6 +126,8 @@ class Int8Weights:
     masks: ClassVar[str] = DENSE
 
     def refuses(self, problem: Problem) -> str:
+        if problem.in_features % 16:  # the kernel reads past the ends of rows (torch 2.13)
+            return f"int8 weights need inputs a multiple of 16, the layer has {problem.in_features}"
         return ""
 
     def prepare(self, problem: Problem, operands: Operands) -> Prepared:

@@ -102,6 +102,7 @@ def test_what_does_not_run_says_why():
     assert "no CPU kernel for 2:4" in sparse24.refuses(Problem(64, 64, 1, "fp32", "2:4", 0.5))
     assert "16 x 16" in k.Bsr().refuses(Problem(40, 64, 1, "fp32"))
     assert "multiple of 16" in k.Int4Weights().refuses(Problem(64, 64, 1, "fp32"))
+    assert "multiple of 16" in k.Int8Weights().refuses(Problem(256, 493, 1, "fp32"))
     assert "bf16 already" in k.Bf16().refuses(Problem(64, 64, 1, "bf16"))
     with pytest.raises(UserError, match="did you mean 'int8-x86'"):
         k.find_kernels(["int8-x68"])

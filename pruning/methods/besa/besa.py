@@ -177,7 +177,7 @@ def make_candidates(settings: Besa, job: BlockJob, ref: LinearRef, score: torch.
 
 
 def updated(settings: Besa, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
-    """The same masks, and survivors that make up for what they take away (methods 2.2, 3.2)."""
+    """The same masks, and survivors that make up for what they take away (methods 2.2)."""
     factors = Factors(job, settings.damping, "its weights stay")
     made = {}
     for ref in job.refs:
