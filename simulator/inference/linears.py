@@ -56,6 +56,8 @@ class Linears:
     def stored_bytes(self, matrix: Matrix) -> float:
         """Of weights, metadata and scales, as the machine stores them: what one token loads; 0 where its model has
         them there already."""
+        if matrix.factors is not None:
+            return sum(blocks * self.stored_bytes(part) for _, blocks, part in matrix.parts)
         return self.cost(matrix, 1).counts.bytes_weight
 
     def _evaluate(self, matrix: Matrix, tokens: int) -> None:

@@ -11,7 +11,7 @@ from workloads.errors import UserError, unknown
 from workloads.experts import expert_of
 from workloads.layers import Layer
 from workloads.operations.gemm import BITMAP, Matrix
-from workloads.patterns import DENSE, FACTORED, GONE, WHOLE
+from workloads.patterns import DENSE, GONE, WHOLE
 
 FORMATS = (DENSE, "packed", BITMAP)
 MASKS, UNPRUNED = "masks", "unpruned"
@@ -27,7 +27,7 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
     weight_format: how masked matrices lie in memory. dense: with their zeros; packed: those of a pattern N:M as N of M
     and their places, others dense; bitmap: as packed, others as what is kept and a bit a place; masks: dense, each with
     what tells its mask apart (`content_of`), for machines that look at masks; unpruned: with the bundle's bits alone.
-    Raises UserError where the bundle is of another model, or holds products of factors."""
+    Raises UserError where the bundle is of another model, or holds experts that are products of factors."""
     if weight_format not in (*FORMATS, MASKS, UNPRUNED):
         raise unknown("weight format", weight_format, FORMATS)
     by_block: dict[int, list[LayerEntry]] = {}
@@ -51,11 +51,6 @@ def bundled(decoder: Decoder, bundle: MaskBundle, weight_format: str = "packed")
 
 
 def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: str) -> Block:
-    if factored := next((entry for entry in entries if entry.pattern == FACTORED), None):
-        raise UserError(
-            f"{where}: {factored.name} is a product of factors, which whole models are not counted with yet; "
-            "prunesim simulate takes its layers"
-        )
     known = {matrix.role for matrix in block.matrices}
     gone = [entry for entry in entries if entry.pattern == GONE]
     if gone and weight_format != UNPRUNED:
@@ -79,6 +74,8 @@ def _block(block: Block, entries: list[LayerEntry], weight_format: str, where: s
             heads, kv_heads = round(attention.heads * share), round(attention.kv_heads * share)
             attention = replace(attention, heads=heads, kv_heads=kv_heads)
     mixture = block.mixture
+    if factored := next((entry for entry in routed if entry.factors is not None), None):
+        raise UserError(f"{where}: {factored.name}: experts that are products of factors are not counted")
     if routed:
         if mixture is None:
             raise UserError(f"{where}: {routed[0].name} is an expert's, and the config has none in that block")
@@ -128,8 +125,6 @@ def _changed(matrix: Matrix, entry: LayerEntry, weight_format: str, where: str) 
             f"{where}: {entry.name} is of {entry.unpruned.out_features} x {entry.unpruned.in_features} weights, by the "
             f"config of {matrix.out_features} x {matrix.in_features}; was it made for another model?"
         )
-    if entry.factors is not None:
-        raise UserError(f"{where}: {entry.name} runs as factors, which are not counted here; `simulate` takes them")
     if weight_format == UNPRUNED:
         group = None if entry.group_size == entry.in_features else entry.group_size
         return replace(matrix, weight_bits=entry.weight_bits, group_size=group)
@@ -144,6 +139,7 @@ def _changed(matrix: Matrix, entry: LayerEntry, weight_format: str, where: str) 
     return replace(
         matrix, out_features=entry.out_features, in_features=entry.in_features, stored=stored, nnz=nnz,
         weight_bits=entry.weight_bits, group_size=entry.group_size, mask=mask,
+        factors=entry.factors,
     )  # fmt: skip
 
 

@@ -152,8 +152,18 @@ def _dense_ffn(place: str, number: int, block: Block, fusion: Fusion, prefix: st
 def _gemms(
     place: str, number: int, block: Block, roles: tuple[str, ...], fusion: Fusion, over: str = "new"
 ) -> Iterator[Gemm]:
-    """One for all matrices that are stored alike, named after them."""
+    """One for all matrices that are stored alike, named after them; each block of a product of factors by itself."""
     found = [matrix for role in roles if (matrix := block.matrix(role)) is not None]
+    products = [matrix for matrix in found if matrix.factors is not None]
+    if products and len(found) > 1:
+        for matrix in found:
+            yield from _gemms(place, number, block, (matrix.role,), fusion, over)
+        return
+    for matrix in products:
+        for name, blocks, part in matrix.parts:
+            one = Gemm(f"{place}.{matrix.role}.{name}", matrix.role, number, (part,), over)  # type: ignore[arg-type]
+            yield from [one] * blocks
+        return
     alike = {(matrix.stored, matrix.weight_bits, matrix.group_size) for matrix in found}
     together = [tuple(found)] if fusion.gemms and len(alike) == 1 else [(matrix,) for matrix in found]
     for matrices in together:

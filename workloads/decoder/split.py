@@ -14,7 +14,7 @@ WHOLE_ON_EACH = ("q_a", "kv_a")  # latents, which all heads need
 def split(decoder: Decoder, ranks: int) -> Decoder:
     """What one of `ranks` GPUs has. Heads and FFN neurons must divide; kv heads that are fewer than the GPUs are kept
     by several, and the vocabulary is filled up. Norms, routers and latents are whole on each. Raises UserError for what
-    does not divide."""
+    does not divide, products of factors among it."""
     if ranks < 1:
         raise UserError(f"tensor parallelism over {ranks} GPUs; at least 1")
     if ranks == 1:
@@ -37,6 +37,8 @@ def split(decoder: Decoder, ranks: int) -> Decoder:
 
 def _block(block: Block, ranks: int, where: str) -> Block:
     attention = block.attention
+    if product := next((matrix for matrix in block.matrices if matrix.factors is not None), None):
+        raise UserError(f"{where}: {product.role} is a product of factors, which is not divided among {ranks} GPUs")
     if attention.heads % ranks:
         raise UserError(f"{where}: {attention.heads} heads cannot be divided among {ranks} GPUs")
     if attention.kv_heads % ranks and ranks % attention.kv_heads:

@@ -1,10 +1,11 @@
 """Matrix products of a decoder: weight matrices as they are stored, and the GEMMs that read them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from workloads.counts import SCALE_BITS, Counts, Elements
+from workloads.factors import Factors
 from workloads.operations.base import DecoderOperation
 from workloads.patterns import DENSE, parse_pattern
 from workloads.phases import Phase
@@ -19,7 +20,7 @@ class Matrix:
     inputs and their places, whatever is zero among them) or bitmap (the `nnz` that are kept, and a bit for each place).
     `weight_bits` None: those of the model (Elements); `is_float`: of a kind that no method quantizes. Where a machine
     looks at masks, `mask` says which (decoder/bundled.py), and where it stores weights in its own way, `own_bytes`
-    without biases."""
+    without biases. `factors`: those that it is the product of, and that lie in memory and run in its place."""
 
     role: str
     out_features: int
@@ -32,10 +33,24 @@ class Matrix:
     is_float: bool = False
     mask: str = ""
     own_bytes: float | None = None
+    factors: Factors | None = None
 
     @property
     def n_weights(self) -> int:
-        return self.out_features * self.in_features
+        return self.out_features * self.in_features if self.factors is None else self.factors.n_weights
+
+    @property
+    def parts(self) -> list[tuple[str, int, "Matrix"]]:
+        """What runs in the place of a product, in order: its name, how many blocks, a block; [] of others. Biases are
+        the last one's."""
+        if self.factors is None:
+            return []
+        return [
+            (name, blocks, replace(self, out_features=rows, in_features=cols, has_bias=has_bias, factors=None))
+            for name, (blocks, rows, cols), has_bias in (
+                ("first", self.factors.first, False), ("second", self.factors.second, self.has_bias),
+            )
+        ]  # fmt: skip
 
     @property
     def parameters(self) -> int:
@@ -54,6 +69,8 @@ class Matrix:
         bits, biases = self.bits(elements), self.out_features * self.has_bias * elements.float_bits
         if self.own_bytes is not None:
             return self.own_bytes + biases / 8
+        if self.factors is not None:
+            return sum(blocks * part.stored_bytes(elements) for _, blocks, part in self.parts)
         if self.stored == DENSE:
             kept, places = float(self.n_weights), 0
         elif self.stored == BITMAP:
