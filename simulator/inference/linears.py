@@ -2,7 +2,10 @@
 
 Of several chips each has a part of a matrix, and so a part of its mask; all wait for the slowest. Outputs or inputs
 are cut in equal parts, in order; rows of kv heads that are fewer than the chips are on several of them. A matrix of
-fused q, k, v or gate, up is cut so too, though each chip has its part of each: which rows meet there differs."""
+fused q, k, v or gate, up is cut so too, though each chip has its part of each: which rows meet there differs.
+
+Many tokens run in 1, 2, 4 ... passes, as many as take the least time: weights are loaded in each, and what would spill
+in one pass over all tokens may stay on chip."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -81,17 +84,38 @@ class Linears:
     def _cost(self, matrix: Matrix, tokens: int, run: Callable[[int], LayerCycles]) -> Cost | UserError:
         """Or why there is none."""
         try:
-            cycles = run(tokens)
+            cycles, passes = in_passes(run, tokens)
         except Infeasible as error:
             return UserError(f"{matrix.role} of {matrix.out_features} x {matrix.in_features}: {error}")
         except UserError as error:
             return error
         moved = Counts(
             2.0 * tokens * matrix.out_features * matrix.in_features,
-            float(cycles.weight_bytes + cycles.metadata_bytes + cycles.scale_bytes),
-            float(cycles.activation_bytes + cycles.output_bytes),
+            float(passes * _loaded(cycles)),
+            float(passes * _moved(cycles)),
         )
-        return Cost(cycles.cycles / self.accelerator.spec.clock.mhz, cycles.bound, moved)
+        return Cost(passes * cycles.cycles / self.accelerator.spec.clock.mhz, cycles.bound, moved)
+
+
+def in_passes(run: Callable[[int], LayerCycles], tokens: int) -> tuple[LayerCycles, int]:
+    """(one pass, how many): the last, where tokens do not divide, counts as a full one. More are tried only where
+    tokens move more bytes than weights, which each pass loads anew: no memory time could be saved elsewhere."""
+    best = found = run(tokens)
+    fewest = passes = 1
+    while 2 * passes <= tokens and _moved(found) > _loaded(found):
+        passes *= 2
+        found = run(-(-tokens // passes))
+        if passes * found.cycles < fewest * best.cycles:
+            best, fewest = found, passes
+    return best, fewest
+
+
+def _loaded(cycles: LayerCycles) -> int:
+    return cycles.weight_bytes + cycles.metadata_bytes + cycles.scale_bytes
+
+
+def _moved(cycles: LayerCycles) -> int:
+    return cycles.activation_bytes + cycles.output_bytes
 
 
 def dense_cycles(

@@ -10,7 +10,7 @@ from simulator.accelerators.named import open_accelerator
 from simulator.cycles import ceil_div
 from simulator.inference.arrays import RUNS, ArrayRunner
 from simulator.inference.attending import attention_of
-from simulator.inference.linears import dense_cycles
+from simulator.inference.linears import dense_cycles, in_passes
 from simulator.inference.steps import GROUPS, times_of
 from simulator.targets import find_runner
 from workloads.counts import Elements
@@ -219,3 +219,13 @@ def test_experts_run_as_often_as_they_are_hit(vitcod):
     vector = 2 * 5 * 512 / vitcod.spec.vector_per_us
     assert row.us == pytest.approx(row.executions * (2 * cycles / mhz + vector))
     assert np.isnan(row.error_p90)
+
+
+def test_many_tokens_run_in_passes_where_one_would_spill():
+    """Of 4096 x 4096 on the TPU: 65,536 tokens take 16 times as long as 4096, whose partial sums fit, not 40 times."""
+    tpu = open_accelerator("tpu-v4")
+    fits, spills = dense_cycles(tpu, 4096, 4096, 4096), dense_cycles(tpu, 4096, 4096, 65536)
+    best, passes = in_passes(lambda n: dense_cycles(tpu, 4096, 4096, n), 65536)
+    every = {2**i: 2**i * dense_cycles(tpu, 4096, 4096, 65536 >> i).cycles for i in range(17)}
+    assert passes * best.cycles == min(every.values()) <= 16 * fits.cycles < spills.cycles
+    assert in_passes(lambda n: dense_cycles(tpu, 4096, 4096, n), 4096) == (fits, 1)
