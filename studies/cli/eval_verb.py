@@ -16,6 +16,7 @@ else:
     Asked = options(EvaluationConfig)
 
 TASK_TABLE = ("model", "method", "pattern", "sparsity", "task", "metric", "value", "stderr", "samples", "num_fewshot")
+COMPARED = ("kl_divergence", "top1_agreement", "block_errors")
 
 
 def eval(
@@ -61,7 +62,7 @@ def eval(
         from studies.evaluate import evaluate
 
         frame = evaluate(open_checkpoint(model, dtype, device), model, bundle, asked, progress)
-        shown = tuple(frame.columns)
+        shown = tuple(name for name in frame.columns if asked.compare or name not in COMPARED)
     else:
         from studies.harness import evaluate_tasks
 

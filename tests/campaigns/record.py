@@ -16,9 +16,9 @@ def write_sample_record(path: Path) -> None:
             samples = {f"{s}_samples_us": f"{time_us} {time_us}" for s in ("cold", "warm")}
             rows.append({
                 "out_features": 64, "in_features": 64, "tokens": tokens, "kernel": kernel, "dtype": "fp16",
-                "pattern": "2:4", "compiled": "",
+                "pattern": "2:4", "density": 1.0 if kernel == "dense" else 0.5, "compiled": "",
                 "feasible": True, "reason": "", "variant": "", "error": 0.0, "warm_how": "", "sm_mhz": 1755.0,
-                "power_w": 300.0,
+                "power_w": 300.0, "load_average": 0.1,
                 "temperature_c": 50.0, **times, **samples,
             })  # fmt: skip
     layer = {
@@ -27,7 +27,7 @@ def write_sample_record(path: Path) -> None:
         "mask_sha256": "ab", "model": "toy", "method": "wanda", "target_sparsity": 0.5, "seed": 7,
     }  # fmt: skip
     environment = {"gpu": "Pretend GPU", "torch": "2.13.0", "cuda": "13.0", "cusparselt": 702}
-    header = {"environment": environment, "model": "toy", "layers": [layer], "conditions": {"runs": 50}}
+    header = {"source": {}, "environment": environment, "model": "toy", "layers": [layer], "conditions": {"runs": 50}}
     write_record(path, Record(header, to_frame([{key: row[key] for key in COLUMNS} for row in rows])))
 
 
