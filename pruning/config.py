@@ -195,7 +195,8 @@ class EvaluationConfig:
         names = [name.strip() for name in (self.tasks or "").split(",") if name.strip()]
         if other := next((name for name in names if name not in OFFLINE_TASKS), None):
             raise UserError(
-                f"{other} is none of the tasks made of a text ({', '.join(OFFLINE_TASKS)}); ask for it apart"
+                f"{other} is none of the tasks made of a text ({', '.join(OFFLINE_TASKS)}); ask for it apart, without "
+                "`text`"
             )
         if self.text is None:
             raise UserError(f"`tasks={self.tasks}` makes questions of a text; say of which: `text`")
@@ -206,10 +207,10 @@ class EvaluationConfig:
     def check(self) -> None:
         """Raises UserError unless one of text and tasks is asked for, or tasks that are made of a text and it, with
         settings of its own alone."""
-        if self.offline_tasks:
+        if self.offline_tasks or (self.text is not None and self.tasks is not None):
             self._check_offline()
             return
-        if (self.text is None) == (self.tasks is None):
+        if self.text is None and self.tasks is None:
             raise UserError("give one of `text` (perplexity per token) and `tasks` (lm_eval's tasks)")
         asked, others = ("tasks", ("windows", "compare")) if self.text is None else ("text", OF_TASKS)
         for name in others:

@@ -248,7 +248,7 @@ def test_wrong_options_are_answered_by_one_line(folder: Path, tiny_model: Path, 
     text = ["--text", tiny_model / "evaluation.txt", "--seq-len", 64]
     for arguments, what in (
         ([], "give one of --text"),
-        ([*tasks, *text], "give one of --text"),
+        ([*tasks, *text], "tiny_choice is none of the tasks made of a text (cloze, continuation); ask for it apart"),
         ([*tasks, "--windows", 3], "--windows has no meaning with --tasks"),
         ([*text, "--limit", 3], "--limit has no meaning with --text"),
         ([*text, "--task-folder", folder], "--task-folder has no meaning"),
