@@ -13,7 +13,7 @@ integer results are not in the time; `variant` says what was padded and which ou
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +50,14 @@ class Prepared:
     alternatives: Sequence[tuple[str, Callable[[], Tensor]]] = ()
 
 
-class Kernel(Protocol):
+class Named(Protocol):
     name: ClassVar[str]
+
+
+AnyKernel = TypeVar("AnyKernel", bound=Named)
+
+
+class Kernel(Named, Protocol):
     sparse: ClassVar[bool]
 
     def refuses(self, problem: Problem, capability: Capability) -> str:
@@ -356,10 +362,15 @@ NAMES = tuple(kernel.name for kernel in KERNELS)
 
 def find_kernels(names: Sequence[str]) -> list[Kernel]:
     """In the order asked for. Raises UserError for an unknown name."""
-    table = {kernel.name: kernel for kernel in KERNELS}
+    return by_name("kernel", KERNELS, names)
+
+
+def by_name(what: str, kernels: Sequence[type[AnyKernel]], names: Sequence[str]) -> list[AnyKernel]:
+    """Each once, in the order asked for. Raises UserError for an unknown name."""
+    table = {kernel.name: kernel for kernel in kernels}
     for name in names:
         if name not in table:
-            raise unknown("kernel", name, table)
+            raise unknown(what, name, table)
     return [table[name]() for name in dict.fromkeys(names)]
 
 

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from measurement.cpu.masks import blocks_kept, kept_by_pattern, rows_kept
-from measurement.kernels import Int4, Prepared, float_tolerance, quantize_int4
+from measurement.kernels import Int4, Named, Prepared, by_name, float_tolerance, quantize_int4
 from measurement.problem import Operands, Problem
-from workloads.errors import unknown
 from workloads.patterns import DENSE, SMALLER, UNSTRUCTURED, kept_of_four
 
 BLOCKS = "16x16 blocks"
@@ -30,10 +29,9 @@ FP32_TOLERANCE = 1e-3
 QUANTIZED_INPUTS = 1e-1  # inputs of 8 bits: steps of 9 / 255 of a standard deviation, at five of them
 
 
-class CpuKernel(Protocol):
+class CpuKernel(Named, Protocol):
     """`masks`: the kind of mask it is for, as a row's pattern has it; DENSE for kernels that multiply every weight."""
 
-    name: ClassVar[str]
     masks: ClassVar[str]
 
     def refuses(self, problem: Problem) -> str:
@@ -252,11 +250,7 @@ NAMES = tuple(kernel.name for kernel in KERNELS)
 
 def find_kernels(names: Sequence[str]) -> list[CpuKernel]:
     """In the order asked for, the dense one first. Raises UserError for an unknown name."""
-    table = {kernel.name: kernel for kernel in KERNELS}
-    for name in names:
-        if name not in table:
-            raise unknown("kernel of the CPU", name, table)
-    return [table[name]() for name in dict.fromkeys(("dense", *names))]
+    return by_name("kernel of the CPU", KERNELS, ("dense", *names))
 
 
 def pattern_of(kernel: CpuKernel, pattern: str) -> str:
