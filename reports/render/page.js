@@ -233,7 +233,11 @@ for (const group of all(".figures")) {
 }
 
 // ---- filters
+const root = document.documentElement;
+let applied = 0;
 const apply = async () => {
+  const mine = ++applied;
+  root.dataset.ready = "no";
   picks.forEach(pick => {
     const number = DATA.facets.findIndex(([name]) => name === pick.dataset.facet);
     chosen[number] = pick.selectedIndex - 1;
@@ -246,14 +250,15 @@ const apply = async () => {
   }
   const hidden = picks.filter(pick => pick.selectedIndex > 0).map(pick => pick.value);
   document.getElementById("said").textContent = hidden.length ? `Shown: ${hidden.join(", ")}` : "";
+  if (mine === applied) root.dataset.ready = "yes";
 };
 if (picks.length) form.hidden = false;
 form.addEventListener("change", apply);
-form.addEventListener("reset", () => setTimeout(apply));
+form.addEventListener("reset", () => { root.dataset.ready = "no"; setTimeout(apply); });  // picks are reset after this
 if (matchMedia("(max-width: 70rem)").matches) document.querySelector("nav details").open = false;
 for (const group of all(".figures")) {
   const node = group.querySelector("figure:not([hidden]) [data-chart]");
   if (node) await draw(node);
 }
-document.documentElement.dataset.ready = "yes";
+root.dataset.ready = "yes";
 })();
