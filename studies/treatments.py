@@ -30,14 +30,22 @@ class Treatment:
 
     def of(self, decoder: Decoder) -> Decoder:
         """Where types are the machine's to choose. Raises NotForThisModel."""
-        return treated(decoder, self.change)
+        return _treated(decoder, self.change)
 
     def in_bits(self, decoder: Decoder, machine: str) -> Decoder:
         """Where a machine multiplies in a type of its own, and reads weights of fewer bits. Raises NotForThisModel."""
         _, bits, group = DTYPES[self.dtype]
         if not self.dtype.startswith("int"):
             raise NotForThisModel(f"{machine} multiplies in its own type, not in {self.dtype}")
-        return treated(decoder, replace(self.change, weight_bits=bits, group_size=group))
+        return _treated(decoder, replace(self.change, weight_bits=bits, group_size=group))
+
+
+def _treated(decoder: Decoder, change: Change) -> Decoder:
+    """Once for all machines, as what its blocks execute is kept with it."""
+    if change not in decoder.memo:
+        decoder.memo[change] = treated(decoder, change)
+    found: Decoder = decoder.memo[change]
+    return found
 
 
 def parse_treatment(text: str) -> Treatment:

@@ -13,6 +13,7 @@ from workloads.files import utf8
 
 SOURCES = ("simulated", "predicted", "measured", "published")
 _DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool", "maybe": "boolean"}
+_MISSING: dict[str, Any] = {"text": "", "float": float("nan"), "bool": True}
 
 
 def to_frame(
@@ -46,7 +47,9 @@ def in_schema(
 
 
 def _in_dtype(frame: pd.DataFrame, column: Column) -> pd.Series:
-    values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype="object")
+    if column.name not in frame:
+        return pd.Series(_MISSING.get(column.kind, pd.NA), index=frame.index, dtype=_DTYPES[column.kind])
+    values = frame[column.name]
     if column.kind == "text" and values.dtype != _DTYPES["text"]:
         values = values.astype("object").where(values.notna(), "")
     elif column.kind == "text":

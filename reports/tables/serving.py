@@ -134,8 +134,12 @@ def _crossing(lines: pd.DataFrame, before: tuple, method: str, batch: int) -> fl
 
 def gains(lines: pd.DataFrame, method: str) -> pd.DataFrame:
     """(contexts, batches): speedup of a method, NaN where it was not run."""
-    of = lines[lines["method"] == method]
-    return of.pivot_table(index="context", columns="batch", values="speedup", aggfunc="first").sort_index()
+    return _grid(lines[(lines["method"] == method) & lines["speedup"].notna()], "speedup")
+
+
+def _grid(lines: pd.DataFrame, column: str) -> pd.DataFrame:
+    """(contexts, batches): of several lines of a place the first."""
+    return lines.drop_duplicates(["context", "batch"]).pivot(index="context", columns="batch", values=column)
 
 
 def gains_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,8 +174,10 @@ def gain_grids(table: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
 
 def grid_of(table: pd.DataFrame, key: dict, method: str, column: str) -> pd.DataFrame:
     """(contexts, batches): a column of what a grid of `gain_grids` is of."""
-    own = table[(table["method"] == method) & (table[list(key)] == pd.Series(key)).all(axis=1)]
-    return own.pivot_table(index="context", columns="batch", values=column, aggfunc="first", dropna=False)
+    own = table["method"] == method
+    for name, value in key.items():
+        own &= table[name] == value
+    return _grid(table[own], column)
 
 
 def fitting(table: pd.DataFrame, key: dict, method: str, grid: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from simulator.accelerators import Accelerator
 from simulator.gpu.operators.stack import Stack
 from simulator.inference.attending import attention_of
 from simulator.inference.host import milliseconds_of
+from simulator.inference.known import random_statistics, shared
 from simulator.inference.linears import Linears
 from simulator.inference.runner import Numbers, Timed
 from simulator.machine.parts import Machine
@@ -53,7 +54,7 @@ class ArrayRunner:
 
     accelerator: Accelerator
     linears: Linears = field(default=None, repr=False)  # type: ignore[assignment]
-    memo: dict[Any, Timed] = field(default_factory=dict, compare=False, repr=False)
+    memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
 
     source = "simulated"
     fusion = Fusion(gemms=False)
@@ -67,8 +68,12 @@ class ArrayRunner:
                 f"{self.name}: whole models need a cycle model of any number of tokens whose spec extends Machine; "
                 f"{self.name} is of level {self.accelerator.level!r}"
             )
+        known = self.sha256 if self.accelerator.source_sha256 is not None else ""
         if self.linears is None:
-            object.__setattr__(self, "linears", Linears(self.accelerator))
+            found = Linears(self.accelerator, store=random_statistics(known), known=shared("costs", known))
+            object.__setattr__(self, "linears", found)
+        if self.memo is None:
+            object.__setattr__(self, "memo", {} if self.linears.masked else shared("times", known))
 
     @property
     def name(self) -> str:

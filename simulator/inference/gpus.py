@@ -10,6 +10,7 @@ from simulator.gpu.operators.stack import Stack
 from simulator.gpu.spec import GpuSpec
 from simulator.inference import kernels, storage
 from simulator.inference.host import GRAPH, stack_of
+from simulator.inference.known import shared
 from simulator.inference.masked import MaskedMatrices
 from simulator.inference.runner import Numbers, Timed
 from simulator.machine.spec import spec_sha256
@@ -29,13 +30,18 @@ class GpuRunner:
     name: str = "gpu"
     settings: str = ""
     masked: MaskedMatrices | None = None
-    memo: dict[Any, Timed] = field(default_factory=dict, compare=False, repr=False)
+    memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
 
     source = "predicted"
     samples = 17
     no_capacity = ""
     reserve_gib = RESERVE_BYTES / GIB
     has_errors = True
+
+    def __post_init__(self) -> None:
+        """Times of a kernel for masks are those of the masks that it has."""
+        if self.memo is None:
+            object.__setattr__(self, "memo", {} if self.masked else shared("times", self.sha256))
 
     @cached_property
     def sha256(self) -> str:

@@ -154,14 +154,13 @@ def _rows(
 
 
 def _timed(runner: Runner, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    """Once for all steps and models of a runner, where it does not see the context."""
-    if operation.sees_context:
-        return runner.time_of(operation, phases, numbers)
+    """Once for all models of a runner; and for all steps, where it does not see the context."""
     first = phases[0]
-    key = operation, first.name, first.batch, first.new, numbers
+    contexts = tuple(phase.context for phase in phases) if operation.sees_context else ()
+    key = operation, first.name, first.batch, first.new, contexts, numbers
     if key not in runner.memo:
-        runner.memo[key] = runner.time_of(operation, [first], numbers)
-    return runner.memo[key].of_each(len(phases))
+        runner.memo[key] = runner.time_of(operation, phases if contexts else [first], numbers)
+    return runner.memo[key] if contexts else runner.memo[key].of_each(len(phases))
 
 
 def _row(
