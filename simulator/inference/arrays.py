@@ -54,7 +54,7 @@ class ArrayRunner:
 
     accelerator: Accelerator
     linears: Linears = field(default=None, repr=False)  # type: ignore[assignment]
-    memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+    memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[arg-type]
 
     source = "simulated"
     fusion = Fusion(gemms=False)

@@ -30,7 +30,7 @@ class GpuRunner:
     name: str = "gpu"
     settings: str = ""
     masked: MaskedMatrices | None = None
-    memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+    memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[arg-type]
 
     source = "predicted"
     samples = 17
