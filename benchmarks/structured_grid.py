@@ -57,7 +57,7 @@ OF_NEURONS: Table = {
     "wanda-sp": ("wanda-sp", FFN),
     "taylor-sp": ("taylor-sp", FFN),
 }
-OF_ALL: Table = {"flap": ("flap", {}), "obs-sp": ("obs-sp", {})}
+OF_ALL: Table = {name: (name, {}) for name in ("flap", "obs-sp", "wanda-sp", "taylor-sp")}
 COARSE: Table = {
     f"cfsp {importance}, {score}": ("cfsp", {"importance": importance, "score": score})
     for score in ("activation", "wanda")
@@ -261,30 +261,27 @@ class Grid:
 
 
 def cells(asked: argparse.Namespace) -> Iterator[Cell]:
-    """What matters most first: a large model takes hours."""
+    """Seed 0 of everything, then the other seeds, training last: a large model takes hours."""
     shares, main, methods = asked.shares, asked.at, list(OF_NEURONS)
     late = [name for name in methods if name == "taylor-sp"]
     first = [name for name in methods if name not in late]
     yield Cell("dense", "dense", 0.0)
-    yield from (Cell("neurons", name, main) for name in first)
-    yield Cell("coarse", "cfsp uniform, activation", main)
-    yield from (Cell("neurons", name, share) for share in shares[:1] for name in first)
-    yield from (Cell("all units", name, main) for name in OF_ALL)
-    if asked.recover:
-        yield Cell("dense", "dense", 0.0, 0, "uniform")
-        yield from (Cell("neurons", name, main, 0, ranks) for ranks in RANKS for name in first)
-    yield from (Cell("neurons", name, share) for name in late for share in (main, *shares))
+    yield from (Cell("neurons", name, share) for share in (main, *shares) for name in first)
+    yield from (Cell("all units", name, share) for share in (main, *asked.of_all) for name in OF_ALL)
     yield from (Cell("coarse", name, share) for share in asked.coarse for name in COARSE)
-    yield from (Cell("neurons", name, share) for share in shares[1:] for name in first)
+    yield from (Cell("neurons", name, share) for name in late for share in (main, *shares))
     for seed in range(1, asked.seeds):
-        yield from (Cell("neurons", name, main, seed) for name in first + late)
-        yield from (Cell("all units", name, main, seed) for name in OF_ALL)
+        yield from (Cell("neurons", name, main, seed) for name in first)
         if asked.every_seed:
-            yield from (Cell("neurons", name, share, seed) for share in shares for name in methods)
+            yield from (Cell("neurons", name, share, seed) for share in shares for name in first)
+        yield from (Cell("all units", name, main, seed) for name in OF_ALL)
+        yield from (Cell("neurons", name, main, seed) for name in late)
+        if asked.every_seed:
+            yield from (Cell("neurons", name, share, seed) for name in late for share in shares)
             yield from (Cell("coarse", name, share, seed) for share in asked.coarse for name in COARSE)
-            if asked.recover:
-                yield Cell("dense", "dense", 0.0, seed, "uniform")
-                yield from (Cell("neurons", name, main, seed, ranks) for name in first for ranks in RANKS)
+    for seed in range(asked.seeds if asked.every_seed else 1) if asked.recover else ():
+        yield Cell("dense", "dense", 0.0, seed, "uniform")
+        yield from (Cell("neurons", name, main, seed, ranks) for ranks in RANKS for name in first)
 
 
 def show(grid: Grid) -> None:
@@ -311,6 +308,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--at", type=float, default=0.2)
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.3, 0.1])
+    parser.add_argument("--of-all", type=float, nargs="*", default=[], help="of all units, beside `--at`")
     parser.add_argument("--coarse", type=float, nargs="*", default=[0.2, 0.5])
     parser.add_argument("--every-seed", action="store_true", help="not the share of `--at` alone")
     parser.add_argument("--show", action="store_true", help="print what there is")

@@ -1,4 +1,4 @@
-"""The spectral exponents of AlphaPruning: closed forms, exact power laws, and the definition tried start by start."""
+"""AlphaPruning: exponents against closed forms, power laws and their definition, start by start; the budgets."""
 
 import math
 
@@ -7,16 +7,14 @@ import pytest
 import torch
 
 from pruning.allocations import alpha
+from pruning.allocations.balance import CAP
+from tests.pruning.allocation_jobs import Matrix, allocate, geometric, job_of, mean_of
 from workloads.layers import Layer
 
 
 def power_law(exponent: float, count: int) -> np.ndarray:
     """The quantiles of density ~ lam^-exponent from 1 upwards."""
     return (1 - (np.arange(count) + 0.5) / count) ** (-1 / (exponent - 1))
-
-
-def geometric(step: float, count: int) -> np.ndarray:
-    return np.exp(step * np.arange(count))
 
 
 @pytest.mark.parametrize("step", [0.01, 0.2])
@@ -103,3 +101,52 @@ def test_eigenvalues_are_those_of_the_gram_matrix(shape: tuple[int, int]) -> Non
     np.testing.assert_allclose(alpha.eigenvalues(Layer("x", "q", 0, *shape), weight), expected, rtol=1e-3)
     weight[:, 5:] = 0  # rank 5: what the SVD returns for the others is rounding
     assert len(alpha.eigenvalues(Layer("x", "q", 0, *shape), weight)) == 5
+
+
+def of_spectrum(eigenvalues: np.ndarray, rows: int, block: int = 0, seed: int = 0) -> Matrix:
+    """A (rows, cols) matrix whose squared singular values are the given ones, its factors random and orthonormal."""
+    cols = len(eigenvalues)
+    draw = torch.Generator().manual_seed(seed)
+    left, _ = torch.linalg.qr(torch.randn(rows, cols, generator=draw, dtype=torch.float64))
+    right, _ = torch.linalg.qr(torch.randn(cols, cols, generator=draw, dtype=torch.float64))
+    weight = left * torch.from_numpy(np.sqrt(eigenvalues)) @ right.T
+    return Layer(f"{block}.{seed}", "q", block, rows, cols), weight.float(), None
+
+
+def test_alpha_allocates_linearly_between_the_bounds() -> None:
+    """Exponents 1 + 2 / (step (n-1)), n = 10 of 20: 3.22, 2.11, 1.56 for steps 0.1, 0.2, 0.4; 40, 20, 30 rows."""
+    steps, rows = (0.1, 0.2, 0.4), (40, 20, 30)
+    matrices = [
+        of_spectrum(geometric(step, 20), r, block) for block, (step, r) in enumerate(zip(steps, rows, strict=True))
+    ]
+    exponents = [1 + 2 / (step * 9) for step in steps]
+    q = [0.8 + (a - min(exponents)) / (max(exponents) - min(exponents)) * 0.4 for a in exponents]
+    assert q[1] == pytest.approx(0.8 + 0.4 / 3)
+    scale = 0.6 * sum(rows) / sum(r * share for r, share in zip(rows, q, strict=True))
+    found = allocate("alpha", job_of(matrices, 0.6), eps=0.2, estimator="alpha_mid").sparsity
+    assert list(found.values()) == pytest.approx([scale * share for share in q], rel=1e-4)
+
+
+def test_alpha_averages_over_a_block_or_takes_every_matrix() -> None:
+    """Blocks {0.1, 0.2}, {0.4, zeros}, {zeros}: means 2.67, 1.56, and the mean of both for the last."""
+    layout = [(0, 0.1), (0, 0.2), (1, 0.4), (1, None), (2, None)]
+    matrices = [
+        of_spectrum(geometric(step, 20) if step else np.zeros(20), 20, block, seed=n)
+        for n, (block, step) in enumerate(layout)
+    ]
+    job = job_of(matrices, 0.5)
+    by_block = list(allocate("alpha", job, eps=0.2, estimator="alpha_mid").sparsity.values())
+    scale = 0.5 * 5 / (1.2 * 2 + 0.8 * 2 + 1.0)
+    assert by_block == pytest.approx([scale * q for q in (1.2, 1.2, 0.8, 0.8, 1.0)], rel=1e-4)
+    by_layer = list(allocate("alpha", job, eps=0.2, estimator="alpha_mid", granularity="layer").sparsity.values())
+    middle = 0.8 + 0.4 * (sum((1 + 2 / 0.9, 1 + 1 / 0.9, 1 + 0.5 / 0.9)) / 3 - 1 - 0.5 / 0.9) / (1.5 / 0.9)
+    q = [1.2, 0.8 + 0.4 / 3, 0.8, middle, middle]
+    assert by_layer == pytest.approx([0.5 * 5 / sum(q) * share for share in q], rel=1e-4)
+
+
+def test_alpha_beyond_the_cap_is_capped_at_the_exact_mean() -> None:
+    matrices = [of_spectrum(geometric(step, 20), 20, block) for block, step in enumerate((0.1, 0.2, 0.4))]
+    job = job_of(matrices, 0.9)
+    found = allocate("alpha", job, eps=0.4)
+    assert max(found.sparsity.values()) == CAP
+    assert mean_of(job, found) == pytest.approx(0.9, rel=1e-9)
