@@ -39,11 +39,11 @@ from pruning.methods.structured.method import UNITS, StructuredMethod
 from pruning.parallel import one_thread_per_operation
 from pruning.run.driver import prune
 from pruning.run.make_recipe import make_recipe
-from pruning.run.structured import PROBE, as_scored
+from pruning.run.structured import PROBE
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.layouts import Layouts
-from pruning.structured.scores import ScoredBlock
+from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup
 from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter

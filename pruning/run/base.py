@@ -17,8 +17,8 @@ from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
-from workloads.patterns import DENSE, UNSTRUCTURED, WHOLE
-from workloads.removal import Removal
+from workloads.patterns import DENSE, SMALLER, UNSTRUCTURED, WHOLE
+from workloads.removal import Cut, Removal
 from workloads.steps import as_step
 
 
@@ -82,6 +82,17 @@ class Base:
             return {}
         return {BIAS: self.masks.values(name)[BIAS]}
 
+    def left_of(self, name: str, cut: Cut | None) -> dict[str, np.ndarray]:
+        """The weights and the bias that are held for the layer, without what `cut` takes of it."""
+        if self.masks is None or self._entry(name) is None:
+            return {}
+        values = self.masks.values(name)
+        if cut is None:
+            return values
+        return {
+            kind: value[cut.rows] if kind == BIAS else value[cut.rows][:, cut.cols] for kind, value in values.items()
+        }
+
     def begin(self, writer: BundleWriter) -> None:
         """Before a run's first entries: what goes is out of its bundle too."""
         if self.masks is not None and self.masks.is_smaller and not writer.written:
@@ -130,13 +141,18 @@ def check_base(base: Base, checkpoint: Checkpoint, method: PruningMethod) -> Non
         raise UserError(f"{masks.folder} lacks {lacking[0]}, which this model has; was it made for another model?")
     if product := next((entry for entry in masks.layers if entry.factors is not None), None):
         raise UserError(
-            f"{masks.folder}: {product.name} is a product of factors, after which no masks or bits come; prune MODEL"
+            f"{masks.folder}: {product.name} is a product of factors, after which nothing comes; prune MODEL"
         )
     quantized = next((entry for entry in masks.layers if entry.weight_bits is not None), None)
     if quantized is not None:
         raise UserError(
             f"{masks.folder}: {quantized.name} has {quantized.weight_bits} bits already; quantize last, `after` a "
             "bundle of floats"
+        )
+    if base.has_zeros and method.leaves == SMALLER:
+        raise UserError(
+            f"{masks.folder} holds masks, and {method.name} takes whole units out; units go first, masks come `after` "
+            "them"
         )
     if base.has_zeros and method.prunes and type(method).decide is not PruningMethod.decide:
         raise UserError(

@@ -7,22 +7,17 @@ pass gives what stays new weights. After every block its scores and the hidden s
 continues there, to identical bytes.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from pruning.block_job import Decision
-from pruning.bundle_values import to_values
 from pruning.evidence.gradients import read_gradients
 from pruning.evidence.needs import GRADIENTS, Need
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
-from pruning.forward.hidden_states import read_tensors
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map
 from pruning.run.context import Run
@@ -30,18 +25,18 @@ from pruning.run.elimination import Elimination, drop_rounds
 from pruning.run.gradients import drop_gradients, gather_gradients
 from pruning.run.over_blocks import Tensors, over_blocks
 from pruning.run.reform import reform_blocks, reformed_file, samples_of, take_out
+from pruning.run.smaller_entries import scores_file, write_blocks
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.held_apart import held_apart
 from pruning.structured.layouts import Layouts
 from pruning.structured.masked_model import MaskedModel, check_has_loss
 from pruning.structured.problem import Kept, UnitProblem
-from pruning.structured.scores import ScoredBlock
+from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel, UserError
-from workloads.mask import PackedMask
-from workloads.patterns import DENSE, SMALLER
 from workloads.removal import WORDS, Removal
+from workloads.removals_in_turn import in_turn, second_of
 
 PROBE = (2, 8)  # sequences and tokens with which blocks are tried out
 
@@ -59,8 +54,8 @@ def prune_structured(run: Run) -> None:
         model = BlockwiseModel(run.checkpoint)
         probe = model.embed(small_batch(run.checkpoint, *PROBE, 0))
         layouts = Layouts(model, method.kinds, probe)
-        removal = run.writer.removal
-        if removal is None:
+        before = run.recipe.base.removal
+        if run.writer.removal is None:
             try:
                 if method.searches or method.tries:
                     check_searchable(run, method, model)
@@ -75,7 +70,9 @@ def prune_structured(run: Run) -> None:
             except UserError:  # nothing of it would help another try
                 run.writer.discard()
                 raise
-            run.writer.remove(removal)
+            run.writer.remove(in_turn(before, removal))
+        assert run.writer.removal is not None
+        removal = second_of(before, run.writer.removal)
         drop_gradients(run)
         drop_rounds(run.writer.folder, len(run.refs))
         if method.reforms:
@@ -91,16 +88,13 @@ def search_file(run: Run) -> Path:
     return run.writer.folder / "search-00000.safetensors"
 
 
-def scores_file(run: Run, number: int) -> Path:
-    return run.writer.folder / f"scores-{number:05d}.safetensors"
-
-
 def score_blocks(
     run: Run, method: StructuredMethod, model: BlockwiseModel, layouts: Layouts
 ) -> tuple[list[ScoredBlock], Kept]:
     """Every block's scores, and what is decided already where the method propagates."""
     blocks: list[ScoredBlock] = []
     kept: Kept = {}
+    absent = run.recipe.base.removal.blocks
     run.writer.begin()
     gather_gradients(run, model)
 
@@ -109,6 +103,8 @@ def score_blocks(
         return kept_units(scored([found]), wanted, run.recipe.multiple_of)
 
     def step(number: int, block: nn.Module, inputs: list[torch.Tensor]) -> tuple[Tensors, list[torch.Tensor]]:
+        if number in absent:
+            return {}, inputs
         groups = layouts.groups(number, block, run.refs[number])
         tensors, after, evidence = score_block(run, method, model, number, block, groups, inputs)
         if method.propagates and inputs:
@@ -117,6 +113,8 @@ def score_blocks(
         return tensors, after
 
     for number, block, tensors in over_blocks(run, model, "scoring units", scores_file, step):
+        if number in absent:
+            continue
         found = as_scored(number, layouts.groups(number, block, run.refs[number]), tensors)
         blocks.append(found)
         if method.propagates:
@@ -167,17 +165,6 @@ def score_block(
         if evidence.misses(group.output.layer.name):
             run.warn(f"{group.output.layer.name}: no calibration token reached it; its units go first")
     return tensors, after, evidence
-
-
-def as_scored(number: int, groups: list[UnitGroup], tensors: dict[str, torch.Tensor]) -> ScoredBlock:
-    found: dict[str, dict[str, torch.Tensor]] = {"score": {}, "mean": {}, "hessian": {}}
-    for key, tensor in tensors.items():
-        what, _, name = key.partition("|")
-        if what in found:
-            found[what][name] = tensor
-    importance = dict(zip(IMPORTANCES, tensors["importance"].tolist(), strict=True))
-    scores, means, hessians = found.values()
-    return ScoredBlock(number, tuple(groups), scores, importance, int(tensors["tokens"]), means, hessians)
 
 
 def split_calibration(run: Run, method: StructuredMethod) -> tuple[Run, torch.Tensor]:
@@ -240,54 +227,3 @@ def removal_of(blocks: list[ScoredBlock], kept: Kept, gone: frozenset[int] = fro
     units = tuple(group.units(kept[group.key]) for group in groups)
     cuts = {name: cut for group in groups if not kept[group.key].all() for name, cut in group.cuts(kept[group.key])}
     return Removal(gone, units, cuts)
-
-
-def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: Removal) -> None:
-    kept = {each.key: each.kept for each in removal.units}
-    for number, refs in enumerate(run.refs):
-        run.progress("writing", number, len(run.refs))
-        if not refs or refs[0].layer.name in run.writer.written:
-            continue
-        biases: dict[str, np.ndarray] = {}
-        weights: Mapping[str, torch.Tensor] = {}
-        if method.changes_weights:
-            weights = read_weights((reformed_file if method.reforms else scores_file)(run, number))
-        if number not in removal.blocks and method.compensates:
-            block = run.checkpoint.load_block(number)
-            groups = layouts.groups(number, block, refs)
-            found = as_scored(number, groups, read_tensors(scores_file(run, number)))
-            for group in groups:
-                if not kept[group.key].all():
-                    biases |= compensation(run, block, group, kept[group.key], found)
-            run.checkpoint.release(block)
-        for ref in refs:
-            left = removal.left(ref.layer)
-            if left is None:
-                run.writer.add_gone(ref.layer)
-                continue
-            values = {"bias": biases[ref.layer.name]} if ref.layer.name in biases else {}
-            if ref.layer.name in weights:
-                weight = weights[ref.layer.name]
-                values |= to_values(Decision(torch.ones_like(weight, dtype=torch.bool), weight), weight.dtype)
-            pattern = DENSE if left.shape == ref.layer.shape else SMALLER
-            run.writer.add(left, PackedMask.dense(*left.shape), pattern, values=values, unpruned=ref.layer)
-        run.writer.commit()
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    found = read_tensors(path)
-    return {key.removeprefix("weight|"): weight for key, weight in found.items() if key.startswith("weight|")}
-
-
-def compensation(
-    run: Run, block: nn.Module, group: UnitGroup, kept: np.ndarray, found: ScoredBlock
-) -> dict[str, np.ndarray]:
-    """The output's bias with what its removed inputs give on average (methods 7.3); none of experts in a stack."""
-    ref = group.output
-    if ref.expert is not None:
-        run.warn(f"{ref.layer.name}: experts in a stack have no bias to take the mean of what goes")
-        return {}
-    columns = torch.from_numpy(~kept[group.columns])
-    added = ref.matrix(block).double()[:, columns] @ found.means[ref.layer.name][columns]
-    bias = getattr(block.get_submodule(ref.module_path), "bias", None)
-    return {ref.layer.name: (added + (bias.double() if bias is not None else 0)).float().numpy()}

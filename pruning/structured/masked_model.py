@@ -95,6 +95,8 @@ class MaskedModel:
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._stacked = [], {}
+        for block in self._checkpoint.blocks:  # each for itself: some may have been cut when they were loaded
+            self._checkpoint.release(block)
         self._checkpoint.release(self._checkpoint.model)
 
     def loss(self, kept: Kept, ids: torch.Tensor) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from pruning.structured.evidence import IMPORTANCES
 from pruning.structured.units import UnitGroup
 
 
@@ -25,3 +26,14 @@ class ScoredBlock:
     def influence(self) -> float:
         """Mean over calibration tokens of 1 - cos(u, v), u its input and v its output (methods 7.5)."""
         return self.importance["cosine"] / self.tokens
+
+
+def as_scored(number: int, groups: list[UnitGroup], tensors: dict[str, torch.Tensor]) -> ScoredBlock:
+    found: dict[str, dict[str, torch.Tensor]] = {"score": {}, "mean": {}, "hessian": {}}
+    for key, tensor in tensors.items():
+        what, _, name = key.partition("|")
+        if what in found:
+            found[what][name] = tensor
+    importance = dict(zip(IMPORTANCES, tensors["importance"].tolist(), strict=True))
+    scores, means, hessians = found.values()
+    return ScoredBlock(number, tuple(groups), scores, importance, int(tensors["tokens"]), means, hessians)
