@@ -17,7 +17,7 @@ from checkpoints.decoders import decoder_of
 from simulator.gpu.operators.stack import Stack
 from simulator.inference.runner import Numbers, Runner
 from simulator.inference.steps import GROUPS, TimedRow, Times, times_of
-from simulator.targets import find_runner
+from simulator.runners import find_runner
 from studies.designs import Named
 from studies.end_to_end import whole_rows
 from studies.once import check_once

@@ -3,11 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from checkpoints.decoders import decoder_of
-from simulator.inference.runner import Numbers, Runner, Timed
-from simulator.targets import runner_of
 from studies.simulate import Source
 from workloads.bundle import MaskBundle
 from workloads.decoder.bundled import bundled
@@ -21,6 +19,9 @@ from workloads.operations.gemm import Gemm
 from workloads.patterns import DENSE
 from workloads.phases import Phase, decode, prefill
 from workloads.targets import Row, Target
+
+if TYPE_CHECKING:
+    from simulator.inference.runner import Numbers, Runner, Timed
 
 INCLUDED = ("attention", "head")
 PROMPT, CONTEXT = 2048, 2048  # where none is given
@@ -76,6 +77,8 @@ class Beside:
     def rows(self, source: Source, targets: Sequence[Target]) -> Iterator[Row]:
         """A row for each operation and target, in order. Raises UserError where the model is not known, and for targets
         that run layers alone."""
+        from simulator.runners import runner_of  # with all that runs whole models, which layers alone do without
+
         if not source.header.model_config:
             raise UserError("`include`: the masks come without the config of their model, so only its layers are known")
         dense = decoder_of(source.header.model_config)
@@ -87,7 +90,9 @@ class Beside:
                 row = {**self._facts(source, target, operation), "spec_sha256": runner.sha256}
                 yield {**row, **_figures(target, own.get(operation.name), before)}
 
-    def _timed(self, runner: Runner, decoder: Decoder, numbers: Numbers) -> Iterator[tuple[DecoderOperation, Timed]]:
+    def _timed(
+        self, runner: "Runner", decoder: Decoder, numbers: "Numbers"
+    ) -> Iterator[tuple[DecoderOperation, "Timed"]]:
         known: dict[DecoderOperation, Timed] = {}
         for operation in layout(decoder, runner.fusion):
             if operation.role in self.roles:
@@ -118,7 +123,7 @@ def _sizes(operation: DecoderOperation, phase: Phase) -> tuple[int, int, int]:
     return rows, cols, rows * cols
 
 
-def _figures(target: Target, own: Timed | None, before: Timed) -> dict[str, Any]:
+def _figures(target: Target, own: "Timed | None", before: "Timed") -> dict[str, Any]:
     """Of what was taken out, nothing but what it took before."""
     us, dense_us = 0.0 if own is None else float(own.us[0]), float(before.us[0])
     found: dict[str, Any] = {

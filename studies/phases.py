@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from simulator.targets import find_runner
+from simulator.runners import find_runner
 from studies.entries import overrides, swept
 from studies.inference import Asked, Configuration, configurations, open_model, treated_as
 from studies.once import check_once

@@ -8,7 +8,7 @@ from simulator.gpu.prediction import precision_of
 from simulator.inference.arrays import ArrayRunner
 from simulator.inference.gpus import GpuRunner
 from simulator.inference.runner import Runner
-from simulator.targets import find_runner
+from simulator.runners import find_runner
 from studies.entries import overrides
 from studies.study import StudyAccelerator
 from workloads.errors import UserError

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
 from checkpoints.expert_defaults import completed
-from simulator.accelerators.vitcod.attention import AttentionMasks
 from simulator.simulate import rows_on
 from simulator.statistics import StatisticsStore
 from simulator.targets import Traceable
@@ -30,6 +29,9 @@ from workloads.operations import Linear, Operation, linears_in_memory, linears_o
 from workloads.patterns import GONE, WHOLE
 from workloads.rows import to_frame
 from workloads.targets import Row, Target, other_kind
+
+if TYPE_CHECKING:
+    from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def mask_source(path: Path) -> Source:
     """A mask of a layer, (out_features, in_features), or of attention, (heads, T, T) or (layers, heads, T, T). Raises
     UserError."""
     if dimensions(path) > 2:
+        from simulator.accelerators.vitcod.attention.masks import AttentionMasks
+
         return attention_source(AttentionMasks.open(path))
     packed = read_mask(path)
     header = BundleHeader(path.stem, "imported-arrays")
@@ -83,7 +87,7 @@ def mask_source(path: Path) -> Source:
     return Source(header, 1, list(linears_in_memory(in_memory(header, [(layer, packed)]))))
 
 
-def attention_source(masks: AttentionMasks) -> Source:
+def attention_source(masks: "AttentionMasks") -> Source:
     return Source(masks.header, masks.layers, list(masks.operations()))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from simulator.accelerators.vitcod.attention import AttentionMasks
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from simulator.inference.runner import Runner
 from simulator.inference.steps import TimedRow, Times
 from simulator.statistics import StatisticsStore

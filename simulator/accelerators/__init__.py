@@ -1,34 +1,26 @@
-"""The table of accelerators: the class of every name; some names are presets of one class."""
+"""The table of accelerators: where the class of every name is, which is imported when it is asked for; some names are
+presets of one class."""
 
 from simulator.accelerators.accelerator import Accelerator
-from simulator.accelerators.bitserial.bitwave import BitWave
-from simulator.accelerators.bitserial.stripes import Stripes
-from simulator.accelerators.dstc.cycle import Dstc
-from simulator.accelerators.eie import Eie
-from simulator.accelerators.nm.highlight import Highlight
-from simulator.accelerators.nm.stc import Stc
-from simulator.accelerators.nm.vegeta import Vegeta
-from simulator.accelerators.sigma.cycle import Sigma
-from simulator.accelerators.sparten.cycle import Sparten
-from simulator.accelerators.systolic.cycle import Systolic
-from simulator.accelerators.vitcod.cycle import Vitcod
-from simulator.accelerators.vitcod.paper import VitcodPaper
+from workloads.lazily import Lazily
 
 __all__ = ["ACCELERATORS", "Accelerator"]
 
-ACCELERATORS: dict[str, type[Accelerator]] = {
-    "vitcod-paper": VitcodPaper,
-    "vitcod": Vitcod,
-    "systolic": Systolic,
-    "tpu-v4": Systolic,
-    "tpu-v5e": Systolic,
-    "stc": Stc,
-    "sparten": Sparten,
-    "eie": Eie,
-    "sigma": Sigma,
-    "dstc": Dstc,
-    "highlight": Highlight,
-    "vegeta": Vegeta,
-    "bitwave": BitWave,
-    "stripes": Stripes,
-}
+ACCELERATORS: Lazily[type[Accelerator]] = Lazily(
+    {
+        "vitcod-paper": "simulator.accelerators.vitcod.paper:VitcodPaper",
+        "vitcod": "simulator.accelerators.vitcod.cycle:Vitcod",
+        "systolic": "simulator.accelerators.systolic.cycle:Systolic",
+        "tpu-v4": "simulator.accelerators.systolic.cycle:Systolic",
+        "tpu-v5e": "simulator.accelerators.systolic.cycle:Systolic",
+        "stc": "simulator.accelerators.nm.stc:Stc",
+        "sparten": "simulator.accelerators.sparten.cycle:Sparten",
+        "eie": "simulator.accelerators.eie:Eie",
+        "sigma": "simulator.accelerators.sigma.cycle:Sigma",
+        "dstc": "simulator.accelerators.dstc.cycle:Dstc",
+        "highlight": "simulator.accelerators.nm.highlight:Highlight",
+        "vegeta": "simulator.accelerators.nm.vegeta:Vegeta",
+        "bitwave": "simulator.accelerators.bitserial.bitwave:BitWave",
+        "stripes": "simulator.accelerators.bitserial.stripes:Stripes",
+    }
+)

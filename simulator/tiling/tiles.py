@@ -48,6 +48,9 @@ def tile_cycles(
     for i in range(len(sides)):
         starts[i + 1] = starts[i] + -(-rows // sides[i, 0]) * -(-n // sides[i, 1])
     cycles = np.empty(starts[-1], dtype=np.int32)
+    if dense_lanes == 0:
+        _additive_cycles(before, sides, lanes, lane_macs, starts, cycles)
+        return cycles, starts
     steps = np.empty(max(lanes - dense_lanes, 1), dtype=np.int32)
     for i in range(len(sides)):
         tile_rows, tile_words = sides[i]
@@ -60,12 +63,48 @@ def tile_cycles(
                 busy = 0
                 if lanes > dense_lanes:
                     busy = _slowest(before[word, start:stop], before[end, start:stop], steps, lane_macs)
-                if dense_lanes > 0:
-                    dense = dense_cols[word:end].sum()
-                    busy = max(busy, -(-(stop - start) // dense_lanes) * -(-dense // lane_macs))
-                cycles[place] = busy
+                dense = dense_cols[word:end].sum()
+                cycles[place] = max(busy, -(-(stop - start) // dense_lanes) * -(-dense // lane_macs))
                 place += 1
     return cycles, starts
+
+
+@njit(cache=True, nogil=True)
+def _additive_cycles(
+    before: np.ndarray, sides: np.ndarray, lanes: int, lane_macs: int, starts: np.ndarray, cycles: np.ndarray
+) -> None:
+    """`tile_cycles` where all lanes are alike and tiles are whole groups of `lanes` rows: a lane then has the same rows
+    of a group in tiles of every height, so that what it does is counted once for all shapes of a width."""
+    n, rows = before.shape[0] - 1, before.shape[1]
+    groups = -(-rows // lanes)
+    done = np.zeros((groups + 1, lanes), dtype=np.int32)  # cycles of each lane before each group of rows
+    share = 1 / lane_macs  # divides exactly, see `_slowest`
+    add = lane_macs - 0.5
+    first = 0
+    while first < len(sides):
+        width, last = sides[first, 1], first
+        while last < len(sides) and sides[last, 1] == width:
+            last += 1
+        col_tiles = -(-n // width)
+        for t in range(col_tiles):
+            start, stop = before[t * width], before[min((t + 1) * width, n)]
+            for g in range(groups):
+                own, other = start[g * lanes : (g + 1) * lanes], stop[g * lanes : (g + 1) * lanes]
+                # the last group may have fewer rows: their lanes do nothing more
+                done[g + 1] = done[g]
+                for k in range(len(own)):
+                    done[g + 1, k] += np.int32((np.int32(other[k] - own[k]) + add) * share)
+            for i in range(first, last):
+                height = sides[i, 0] // lanes
+                place = starts[i] + t
+                for g in range(0, groups, height):
+                    begun, ended = done[g], done[min(g + height, groups)]
+                    slowest = np.int32(0)
+                    for k in range(lanes):
+                        slowest = max(slowest, ended[k] - begun[k])
+                    cycles[place] = slowest
+                    place += col_tiles
+        first = last
 
 
 @njit(cache=True, nogil=True)

@@ -36,7 +36,8 @@ def attention(
         Write to this file instead of stdout.
     """
     check_format(format)
-    from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
+    from simulator.accelerators.vitcod.attention.masks import AttentionMasks
+    from simulator.accelerators.vitcod.attention.target import model_rows, open_attention
     from studies.progress import warn
     from studies.simulate import extra_columns
     from workloads.rows import to_frame

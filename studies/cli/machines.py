@@ -4,7 +4,8 @@ from pathlib import Path
 
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import Design, described
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionModel
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from simulator.accelerators.vitcod.attention.target import AttentionModel
 from simulator.gpu import GPUS
 from simulator.gpu import kernel_times as gemm
 from simulator.gpu.layers import NOTES

@@ -1,5 +1,6 @@
 """The `prunesim` command: one file a verb, imported when it runs."""
 
+import gc
 import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ def check_sets(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    gc.set_threshold(50_000)  # else a fifth of a short command goes to looking through modules for garbage
     with ending(sys.argv[1:] if arguments is None else arguments):
         run(spread_sets(sys.argv[1:] if arguments is None else arguments))
 

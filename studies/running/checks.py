@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from simulator.accelerators.vitcod.attention import AttentionMasks
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.entries import check_method, check_place, needs_calibration, targets_of
 from studies.masks import check_model, model_layers

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simulator.accelerators.vitcod.attention import AttentionMasks
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from studies.masks import Generated, generated, write_bundle
 from studies.method_entry import StudyMethod
 from studies.names import described, given_name, masks_name, slug

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, AttentionMasks, model_rows, open_attention
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.accelerators.vitcod.attention.cycle import dense_layer, simulate
 from simulator.accelerators.vitcod.attention.mapper import AttentionCycles, best_schedule, mappings, run
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from simulator.accelerators.vitcod.attention.positions import Positions
 from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
+from simulator.accelerators.vitcod.attention.target import model_rows, open_attention
 from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
 from simulator.simulate import rows_on

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec, dense_layer, model_cycles, simulate
+from simulator.accelerators.vitcod.attention.target import model_rows, open_attention
 from simulator.cycles import Infeasible
 from simulator.machine.spec import load_spec
 from validation.sources import vitcod_log

@@ -12,7 +12,7 @@ from simulator.inference.arrays import RUNS, ArrayRunner
 from simulator.inference.attending import attention_of
 from simulator.inference.linears import dense_cycles, in_passes
 from simulator.inference.steps import GROUPS, times_of
-from simulator.targets import find_runner
+from simulator.runners import find_runner
 from workloads.counts import Elements
 from workloads.decoder.accounting import account
 from workloads.decoder.memory import weight_bytes

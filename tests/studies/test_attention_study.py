@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
+from simulator.accelerators.vitcod.attention.target import model_rows, open_attention
 from studies.cli.main import main
 from studies.report import read_rows
 from studies.running.study_run import StudyRun, run_study

@@ -4,7 +4,8 @@ import pytest
 
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import open_accelerator
-from simulator.accelerators.vitcod.attention import ATTENTION_MODELS, open_attention
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
+from simulator.accelerators.vitcod.attention.target import open_attention
 from simulator.energy import sources
 from simulator.gpu import GPUS
 from simulator.gpu.named import find_gpu

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from simulator.accelerators.vitcod.attention import AttentionMasks, model_rows, open_attention
+from simulator.accelerators.vitcod.attention.masks import AttentionMasks
+from simulator.accelerators.vitcod.attention.target import model_rows, open_attention
 from workloads.errors import UserError
 
 FOLDER = "deit_tiny_0.95"  # within the folder of what does not ship

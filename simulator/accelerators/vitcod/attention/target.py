@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
 from simulator.accelerators.vitcod.attention import cycle as vitcod
 from simulator.accelerators.vitcod.attention import paper as vitcod_paper
 from simulator.accelerators.vitcod.attention.figures import (
@@ -24,7 +25,7 @@ from simulator.accelerators.vitcod.attention.paper import PaperLayer, PaperSpec,
 from simulator.accelerators.vitcod.attention.spec import VitcodAttentionSpec
 from simulator.cycles import Infeasible
 from simulator.engine import Stream
-from simulator.machine.files import Described, based_on, described_by, is_machine_file
+from simulator.machine.files import Described, described_by, is_machine_file
 from simulator.machine.parts import check_heard
 from simulator.machine.spec import checked, keys_set, preset_values, settings_text, spec_sha256, with_overrides
 from simulator.trace import Timeline, timeline
@@ -54,21 +55,17 @@ class AttentionModel:
     table: tuple[str, ...]
 
 
-ATTENTION_MODELS = {
-    "vitcod-attention-paper": AttentionModel(
-        "paper", PaperSpec, paper_figures, vitcod_paper.__doc__ or "", vitcod_paper.NOTES, PAPER_COLUMNS,
-        ("layer", "global_keys", "dense_preload_cycles", "dense_decoder_cycles", "sparse_preload_cycles",
-         "sparse_decoder_cycles",
-         "dense_sddmm_cycles", "sparse_sddmm_cycles", "dense_value_cycles", "dense_spmm_cycles", "sparse_value_cycles",
-         "sparse_spmm_cycles", "cycles", "dense_cycles", "speedup"),
-    ),
-    "vitcod-attention": AttentionModel(
-        "cycle", VitcodAttentionSpec, cycle_figures, vitcod.__doc__ or "", vitcod.NOTES, CYCLE_COLUMNS,
-        ("layer", "global_keys", "sparsity", "cycles", "sddmm_cycles", "spmm_cycles", "decoder_cycles",
-         "softmax_cycles",
-         "stall_cycles", "ideal_cycles", "dense_cycles", "speedup", "paper_cycles", "paper_ratio"),
-    ),
-}  # fmt: skip
+PAPER = AttentionModel(
+    "paper", PaperSpec, paper_figures, vitcod_paper.__doc__ or "", vitcod_paper.NOTES, PAPER_COLUMNS,
+    ("layer", "global_keys", "dense_preload_cycles", "dense_decoder_cycles", "sparse_preload_cycles",
+     "sparse_decoder_cycles", "dense_sddmm_cycles", "sparse_sddmm_cycles", "dense_value_cycles", "dense_spmm_cycles",
+     "sparse_value_cycles", "sparse_spmm_cycles", "cycles", "dense_cycles", "speedup"),
+)  # fmt: skip
+CYCLE = AttentionModel(
+    "cycle", VitcodAttentionSpec, cycle_figures, vitcod.__doc__ or "", vitcod.NOTES, CYCLE_COLUMNS,
+    ("layer", "global_keys", "sparsity", "cycles", "sddmm_cycles", "spmm_cycles", "decoder_cycles", "softmax_cycles",
+     "stall_cycles", "ideal_cycles", "dense_cycles", "speedup", "paper_cycles", "paper_ratio"),
+)  # fmt: skip
 NOT_SUMMED = ("head_features", "heads", "paper_ratio")  # of the columns that attention adds
 SUMMED = (
     "nnz", "cycles", "compute_cycles", "stall_cycles", "ideal_cycles", "imbalance_cycles", "buffer_stall_cycles",
@@ -229,13 +226,6 @@ ROW_FACTS = (
     "executions", "target",
     "settings", "level", "source", "tokens", "activation_density", "clock_mhz", "spec_sha256", "seed", "tool_version",
 )  # fmt: skip
-
-
-def is_attention(name: str) -> bool:
-    """Whether a name means a machine of attention; a machine file is what it is based on."""
-    if is_machine_file(name):
-        return any(base in ATTENTION_MODELS for base in based_on(Path(name)))
-    return name in ATTENTION_MODELS
 
 
 def open_attention(name: str, overrides: Sequence[str] = ()) -> AttentionTarget:
