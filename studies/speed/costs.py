@@ -18,8 +18,9 @@ from simulator.gpu.operators.stack import Stack
 from simulator.inference.linears import random_linear
 from simulator.inference.runner import Numbers, Runner
 from simulator.inference.steps import times_of
+from simulator.runners import find_runner
 from simulator.simulate import rows_on
-from simulator.targets import find_runner, find_target
+from simulator.targets import find_target
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.choices import Choice
