@@ -31,6 +31,7 @@ from pruning.data.calibration import Calibration, read_calibration, windows
 from pruning.evidence.gradients import gradient_file, read_gradients, write_gradients
 from pruning.evidence.moments import Moments
 from pruning.evidence.needs import GRADIENTS
+from pruning.families.transformer import PROBE
 from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.feeding import small_batch
 from pruning.forward.hidden_states import micro_batches, read_tensors, write_tensors
@@ -39,7 +40,6 @@ from pruning.methods.structured.method import UNITS, StructuredMethod
 from pruning.parallel import one_thread_per_operation
 from pruning.run.driver import prune
 from pruning.run.make_recipe import make_recipe
-from pruning.run.structured import PROBE
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.layouts import Layouts

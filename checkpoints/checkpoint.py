@@ -6,7 +6,7 @@ run.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,18 @@ from transformers.utils import logging as transformers_logging
 
 from checkpoints.compressed import Decompressed, decompressed
 from checkpoints.cutting import Restored, cut_block
-from checkpoints.discovery import BAD_CONFIG, Stack, find_stacks, shared_parameters
+from checkpoints.discovery import (
+    BAD_CONFIG,
+    LinearRef,
+    Stack,
+    block_linears,
+    find_refs,
+    find_stacks,
+    shared_parameters,
+)
 from checkpoints.families import family_of
 from checkpoints.gguf_files import gguf_config, gguf_weights
+from checkpoints.opened import Edit
 from checkpoints.silent import silence
 from checkpoints.skeleton import build_skeleton
 from checkpoints.smaller import read_smaller, shrink
@@ -42,7 +51,6 @@ from workloads.limits import check_config
 from workloads.removal import Removal
 
 Biases = dict[str, torch.Tensor]
-Edit = Callable[[int, nn.Module], None]  # (number of a block, the block)
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types that weights are written back in
 
 
@@ -99,6 +107,19 @@ class Checkpoint:
         self._edit: Edit | None = None
         self._uncut: dict[int, Restored] = {}  # by the block's id
         self._silenced: dict[int, dict[str, nn.Module]] = {}  # by the block's id, what stood in the place of Silents
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.model.dtype
+
+    def found_refs(self) -> list[list[LinearRef]]:
+        """The prunable matrices of every block as it was, shared ones in the first of them alone."""
+        return find_refs(self.model)
+
+    def block_refs(self, number: int) -> list[LinearRef]:
+        """Those of one block, shared ones too."""
+        return block_linears(self.blocks[number], self.block_paths[number], number)
 
     def take_out(self, removal: Removal, biases: "Biases | None" = None, edit: "Edit | None" = None) -> None:
         """From here on blocks are loaded without what `removal` takes out, and with `biases`, by the names of matrices,

@@ -49,6 +49,10 @@ class LinearRef:
         """(out_features, in_features) view of the parameter, cut from autograd: writing into it changes the model."""
         return self.view(getattr(block.get_submodule(self.module_path), self.parameter).detach())
 
+    def inputs(self, given: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) of what its module is called with."""
+        return given
+
     def view(self, tensor: torch.Tensor) -> torch.Tensor:
         """The (out_features, in_features) view of anything shaped like the parameter, its gradient for example."""
         if self.expert is not None:

@@ -5,31 +5,31 @@ from dataclasses import replace
 
 import torch
 
-from checkpoints.checkpoint import Checkpoint
-from checkpoints.discovery import LinearRef, block_linears, find_refs
+from checkpoints.discovery import LinearRef
+from checkpoints.opened import OpenModel
 from workloads.layers import Layer
 from workloads.removal import Removal
 
 
-def all_refs(checkpoint: Checkpoint) -> list[list[LinearRef]]:
+def all_refs(checkpoint: OpenModel) -> list[list[LinearRef]]:
     """The prunable matrices of every block, one that several blocks share only in the first, in the sizes that what was
     taken out leaves; none of blocks that are gone."""
     return refs_left(checkpoint, checkpoint.removal)
 
 
-def refs_left(checkpoint: Checkpoint, removal: Removal) -> list[list[LinearRef]]:
+def refs_left(checkpoint: OpenModel, removal: Removal) -> list[list[LinearRef]]:
     """As `all_refs`, of what `removal` would leave; only before blocks are loaded without it."""
     blocks = []
-    for block in find_refs(checkpoint.model):
+    for block in checkpoint.found_refs():
         left = [(ref, removal.left(ref.layer)) for ref in block]
         blocks.append([replace(ref, layer=layer) for ref, layer in left if layer is not None])
     return blocks
 
 
-def shared_refs(checkpoint: Checkpoint, number: int) -> list[LinearRef]:
+def shared_refs(checkpoint: OpenModel, number: int) -> list[LinearRef]:
     """The matrices of a block that an earlier one owns, under the names they have there."""
     path, found = checkpoint.block_paths[number], []
-    for ref in block_linears(checkpoint.blocks[number], path, number):
+    for ref in checkpoint.block_refs(number):
         owner = checkpoint.shared.get(f"{path}.{ref.module_path}.{ref.parameter}")
         if owner is not None:
             name = owner if ref.expert is not None else owner.rpartition(".")[0]
@@ -38,7 +38,7 @@ def shared_refs(checkpoint: Checkpoint, number: int) -> list[LinearRef]:
     return found
 
 
-def block_weights(checkpoint: Checkpoint, refs: list[LinearRef], number: int) -> Iterator[tuple[Layer, torch.Tensor]]:
+def block_weights(checkpoint: OpenModel, refs: list[LinearRef], number: int) -> Iterator[tuple[Layer, torch.Tensor]]:
     """The (out, in) float32 matrices of one block, loaded and released."""
     block = checkpoint.load_block(number)
     for ref in refs:

@@ -7,7 +7,7 @@
 
 Names are imported when first used: the import itself loads neither torch nor pandas. Every function takes the settings
 of the command line's verb of its name, in Python's words. `prunesim.machines` has what accelerators are made of,
-`prunesim.methods` what pruning methods are.
+`prunesim.methods` what pruning methods are, `prunesim.families` what kinds of models are.
 """
 
 from importlib import import_module
@@ -18,9 +18,10 @@ from prunesim.rooms import check_rooms
 check_rooms()
 
 if TYPE_CHECKING:
-    from prunesim import machines, methods
+    from prunesim import families, machines, methods
     from prunesim.checking import Checked, check
     from prunesim.decoders import inference
+    from prunesim.families import ModelFamily
     from prunesim.machines import Accelerator
     from prunesim.masks import evaluate, finetune, generate, load, prune
     from prunesim.methods import Allocation, PruningMethod, Quantizer
@@ -41,6 +42,7 @@ _PLACES = {
     "Gemms": "prunesim.results",
     "Layer": "workloads",
     "MaskBundle": "workloads",
+    "ModelFamily": "prunesim.families",
     "PackedMask": "workloads",
     "PruneConfig": "pruning.config",
     "PruningMethod": "prunesim.methods",
@@ -52,6 +54,7 @@ _PLACES = {
     "__version__": "workloads",
     "check": "prunesim.checking",
     "evaluate": "prunesim.masks",
+    "families": "prunesim",
     "finetune": "prunesim.masks",
     "generate": "prunesim.masks",
     "inference": "prunesim.decoders",
@@ -78,6 +81,7 @@ __all__ = [
     "Gemms",
     "Layer",
     "MaskBundle",
+    "ModelFamily",
     "PackedMask",
     "PruneConfig",
     "PruningMethod",
@@ -89,6 +93,7 @@ __all__ = [
     "__version__",
     "check",
     "evaluate",
+    "families",
     "finetune",
     "generate",
     "inference",

@@ -36,10 +36,10 @@ def prune(
     samples, seq_len), which say what each means. `set` holds parameters of the method, "quantizer.key" and
     "allocation.key".
     """
-    from studies.prune import open_checkpoint, recipe_for, run_prune
+    from studies.prune import open_model, recipe_for, run_prune
 
     asked, data = split_settings(settings, PruneConfig, CalibrationConfig)
-    checkpoint = open_checkpoint(str(model), dtype, device)
+    checkpoint = open_model(str(model), dtype, device)
     recipe = recipe_for(str(model), checkpoint, asked, data)
     progress = ProgressLine(terminal_only=True)
     saved = Path(save_model) if save_model is not None else None

@@ -4,15 +4,15 @@ masks."""
 import torch
 from torch import nn
 
-from checkpoints.checkpoint import Checkpoint
-from checkpoints.discovery import LinearRef, find_refs
+from checkpoints.discovery import LinearRef
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import parameter_name, refs_left, shared_refs
 from pruning.bundle_values import read_biases, read_weight
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
 
-def apply_bundle(checkpoint: Checkpoint, masks: MaskBundle) -> None:
+def apply_bundle(checkpoint: OpenModel, masks: MaskBundle) -> None:
     """From here on blocks are loaded as the bundle leaves them; once a checkpoint, before its first block is loaded.
     Raises UserError if the bundle is of another model."""
     refs = refs_of(checkpoint, masks)
@@ -24,7 +24,7 @@ def apply_bundle(checkpoint: Checkpoint, masks: MaskBundle) -> None:
     checkpoint.take_out(masks.removal, read_biases(masks), edit)
 
 
-def refs_of(checkpoint: Checkpoint, masks: MaskBundle) -> list[list[LinearRef]]:
+def refs_of(checkpoint: OpenModel, masks: MaskBundle) -> list[list[LinearRef]]:
     """The prunable matrices of every block in the sizes that the bundle leaves. Raises UserError if it is of another
     model."""
     if masks.is_smaller:
@@ -53,9 +53,9 @@ def check_masks(refs: list[list[LinearRef]], masks: MaskBundle) -> None:
             )
 
 
-def check_removal(checkpoint: Checkpoint, masks: MaskBundle) -> None:
+def check_removal(checkpoint: OpenModel, masks: MaskBundle) -> None:
     """Raises UserError unless what the bundle takes out is of this model."""
-    known = {ref.layer.name: ref.layer.shape for block in find_refs(checkpoint.model) for ref in block}
+    known = {ref.layer.name: ref.layer.shape for block in checkpoint.found_refs() for ref in block}
     for entry in masks.entries:
         if known.get(entry.name) != entry.unpruned.shape:
             raise UserError(
@@ -64,7 +64,7 @@ def check_removal(checkpoint: Checkpoint, masks: MaskBundle) -> None:
             )
 
 
-def apply_masks(checkpoint: Checkpoint, block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:
+def apply_masks(checkpoint: OpenModel, block: nn.Module, refs: list[LinearRef], masks: MaskBundle) -> None:
     """Makes a loaded block what the bundle says: its own weights under the masks, or the weights the bundle holds,
     rounded as a checkpoint stores them. Layers the bundle does not hold stay dense."""
     for ref in refs:

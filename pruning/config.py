@@ -204,6 +204,12 @@ class EvaluationConfig:
             if getattr(self, name) is not None:
                 raise UserError(f"`{name}` has no meaning with questions made of a text; leave it out")
 
+    def check_network(self, model: str) -> None:
+        """Raises UserError for what is of language models alone."""
+        given = next((each.name for each in fields(self) if getattr(self, each.name) is not None), None)
+        if given is not None:
+            raise UserError(f"`{given}` is of language models; {model} is measured on samples of its own, leave it out")
+
     def check(self) -> None:
         """Raises UserError unless one of text and tasks is asked for, or tasks that are made of a text and it, with
         settings of its own alone."""

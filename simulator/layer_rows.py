@@ -88,6 +88,7 @@ def layer_row(
         **facts,
         **_figures(target, outcome),
         **_energies(target, outcome),
+        "mapping": layer.use.words(outcome.sparse.mapping),
         "feasible": True,
         "reason": outcome.no_baseline,
     }

@@ -1,42 +1,29 @@
-"""Perplexity as a quality row."""
-
-from pathlib import Path
+"""Perplexity, or a network's own number, as a quality row."""
 
 import pandas as pd
 
-from checkpoints.checkpoint import Checkpoint
+from checkpoints.opened import OpenModel
 from pruning.config import EvaluationConfig
-from pruning.data.calibration import check_ids, ids_sha256, windows
-from pruning.evaluation.against_dense import against_dense
-from pruning.evaluation.perplexity import perplexity
+from pruning.families import family_of
 from pruning.forward.hidden_states import Progress
 from studies.prune import model_name
 from workloads import __version__
 from workloads.bundle import MaskBundle
+from workloads.columns.networks import NETWORK_COLUMNS
 from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.rows import to_frame
 
 
 def evaluate(
-    checkpoint: Checkpoint,
+    checkpoint: OpenModel,
     model: str,
     masks: MaskBundle | None,
     asked: EvaluationConfig,
     progress: Progress,
 ) -> pd.DataFrame:
-    """One row: the perplexity of a model over whole windows of a text, with masks if given, and then what they change
-    where `compare` asks for it."""
-    text = asked.text or ""
-    ids = windows(text, checkpoint.folder, asked.seq_len, asked.windows)
-    check_ids(ids, checkpoint.config, text)
-    beside: dict[str, object] = {}
-    if asked.compare and masks is not None:
-        found = against_dense(checkpoint, ids, masks, progress)
-        errors = " ".join(f"{error:.4g}" for error in found.block_errors)
-        beside = {"kl_divergence": found.kl, "top1_agreement": found.agreement, "block_errors": errors}
-        value = found.perplexity
-    else:
-        value = perplexity(checkpoint, ids, masks, progress)
+    """One row: how good a model is, with masks if given: its perplexity over whole windows of a text and what masks
+    change where `compare` asks for it, or a network's own number."""
+    found = family_of(checkpoint).quality(checkpoint, masks, asked, progress)
     row = {
         "model": model_name(model),
         "method": masks.header.method if masks else "dense",
@@ -44,17 +31,12 @@ def evaluate(
         "target_sparsity": masks.header.target_sparsity if masks else None,
         "sparsity": masks.sparsity if masks else None,
         "weight_bits": mean_bits(masks) if masks else None,
-        "perplexity": value,
-        **beside,
-        "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
-        "windows": len(ids),
-        "seq_len": ids.shape[1],
-        "text": Path(text).name if Path(text).is_file() else text,
-        "text_sha256": ids_sha256(ids),
+        **found.facts,
+        "dtype": str(checkpoint.dtype).removeprefix("torch."),
         "seed": masks.header.seed if masks else None,
         "tool_version": __version__,
     }
-    return to_frame([row], QUALITY_COLUMNS)
+    return to_frame([row], QUALITY_COLUMNS, () if "perplexity" in found.facts else NETWORK_COLUMNS)
 
 
 def mean_bits(masks: MaskBundle) -> float | None:

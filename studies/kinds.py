@@ -35,10 +35,13 @@ def kind_of(name: str) -> str:
         if name in names or name in installed(kind):
             return kind
     from pruning.allocations import ALLOCATIONS
+    from pruning.families import FAMILIES
     from pruning.methods import METHODS
     from pruning.quantizers import QUANTIZERS
 
-    components: dict[str, Collection[str]] = {"methods": METHODS, "quantizers": QUANTIZERS, "allocations": ALLOCATIONS}
+    components: dict[str, Collection[str]] = {
+        "methods": METHODS, "quantizers": QUANTIZERS, "allocations": ALLOCATIONS, "families": FAMILIES,
+    }  # fmt: skip
     for kind, table in components.items():
         if name in table or name in installed(kind):
             return kind
@@ -56,10 +59,12 @@ def kind_of_class(name: str) -> str:
     if not wanted or found is None or issubclass(of, Accelerator):
         return "accelerators"  # whose finder says what is amiss
     from pruning.allocations import Allocation
+    from pruning.families import ModelFamily
     from pruning.methods import PruningMethod
     from pruning.quantizers import Quantizer
 
-    for kind, base in {"methods": PruningMethod, "quantizers": Quantizer, "allocations": Allocation}.items():
+    bases = {"methods": PruningMethod, "quantizers": Quantizer, "allocations": Allocation, "families": ModelFamily}
+    for kind, base in bases.items():
         if issubclass(of, base):
             return kind
-    raise UserError(f"{name} is no Accelerator, PruningMethod, Quantizer or Allocation of prunesim")
+    raise UserError(f"{name} is no Accelerator, PruningMethod, Quantizer, Allocation or ModelFamily of prunesim")

@@ -8,11 +8,11 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
-from checkpoints.model_folder import find_model
+from checkpoints.opened import OpenModel
 from pruning.applied import refs_of
 from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
-from pruning.data.calibration import read_calibration
+from pruning.families import TRANSFORMERS, family_of, find_family
 from pruning.forward.hidden_states import Progress
 from pruning.run.base import Base, check_base
 from pruning.run.driver import prune
@@ -35,9 +35,27 @@ SAVE_FORMATS = ("dense", "padded", "factored", "packed")
 
 
 def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
+    """Raises UserError for what is no model of transformers."""
+    if is_network(model):
+        raise UserError(
+            f"{model} is no model of transformers, which this needs; it can be pruned, evaluated and simulated"
+        )
+    opened = open_model(model, dtype, device)
+    assert isinstance(opened, Checkpoint)
+    return opened
+
+
+def is_network(model: str) -> bool:
+    """Whether what a user calls a model is of a family of its own."""
+    return find_family(model)[0] is not TRANSFORMERS
+
+
+def open_model(model: str, dtype: str, device: str = "cpu") -> OpenModel:
+    """Of any family (docs/networks.md)."""
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    return Checkpoint(find_model(model), DTYPES[dtype], device)
+    family, text = find_family(model)
+    return family.open(text, DTYPES[dtype], device)
 
 
 def model_name(model: str) -> str:
@@ -46,7 +64,7 @@ def model_name(model: str) -> str:
     return path.resolve().name if path.is_dir() else path.stem if path.is_file() else model
 
 
-def recipe_for(model: str, checkpoint: Checkpoint, asked: PruneConfig, data: CalibrationConfig) -> Recipe:
+def recipe_for(model: str, checkpoint: OpenModel, asked: PruneConfig, data: CalibrationConfig) -> Recipe:
     """Checks every setting before anything runs. Raises UserError for the first that cannot be."""
     recipe = make_recipe(asked)
     if asked.after is not None:
@@ -56,11 +74,11 @@ def recipe_for(model: str, checkpoint: Checkpoint, asked: PruneConfig, data: Cal
     recipe.treatment([ref.layer for block in recipe.refs(checkpoint) for ref in block])
     drawn = None
     if recipe.needs_calibration:
-        if data.calibration is None:
+        drawn = family_of(checkpoint).calibration(checkpoint, data, recipe.seed)
+        if drawn is None:
             raise UserError(
                 f"{needy_part(recipe)} needs `calibration`: a text, JSON lines, .npy token ids or a data set name"
             )
-        drawn = read_calibration(data.calibration, checkpoint.folder, data.samples, data.seq_len, recipe.seed)
     return replace(recipe, model_id=model_name(model), calibration=drawn)
 
 
@@ -75,7 +93,7 @@ def needy_part(recipe: Recipe) -> str:
 
 
 def run_prune(
-    checkpoint: Checkpoint,
+    checkpoint: OpenModel,
     recipe: Recipe,
     out: Path,
     save_model: Path | None,
@@ -87,6 +105,10 @@ def run_prune(
     if save_format not in SAVE_FORMATS:
         raise unknown("`save_format`", save_format, SAVE_FORMATS)
     if save_model is not None:
+        if not isinstance(checkpoint, Checkpoint):
+            raise UserError(
+                f"`save_model` writes models of transformers; of {checkpoint.folder} masks alone are written"
+            )
         if save_model.resolve() == out.resolve():
             raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
         check_target(save_model, checkpoint.folder)
@@ -156,8 +178,10 @@ def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progr
         save_pruned(source, bundle, folder, progress)
 
 
-def print_estimate(checkpoint: Checkpoint, recipe: Recipe) -> None:
+def print_estimate(checkpoint: OpenModel, recipe: Recipe) -> None:
     """The dry run: needs in MB (1e6 bytes) on stdout. Raises UserError for a base bundle that the run would refuse."""
+    if not isinstance(checkpoint, Checkpoint):
+        raise UserError(f"{checkpoint.folder} is whole in memory; memory is estimated of models of transformers alone")
     check_base(recipe.base, checkpoint, recipe.method)
     needs = estimate(checkpoint, recipe)
     print(f"{recipe.model_id}: {needs.layers} linears, {needs.weights:,} weights in {len(checkpoint.blocks)} blocks")

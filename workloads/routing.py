@@ -23,7 +23,8 @@ from workloads.bundle import BundleHeader
 from workloads.errors import UserError
 from workloads.experts import ROUTINGS, Experts, binomial, expert_of, experts_of, hit_experts
 from workloads.files import canonical_json, read_json, sha256_of
-from workloads.operations import Operation
+from workloads.operations import Linear, Operation
+from workloads.uses import ONCE
 
 NEAR = 1e-6  # tokens that near a whole number, in share, are that number
 UNKNOWN = "not known: all tokens to every expert"
@@ -31,9 +32,9 @@ UNKNOWN = "not known: all tokens to every expert"
 
 @dataclass(frozen=True)
 class Load:
-    """What a layer gets of a step: it runs `executions` times, 0..1 on average, with `tokens` each time. `rounding` is
-    what is added to expected cycles and bytes before they are cut to whole numbers: spread over the experts of a block,
-    so that these sum right."""
+    """What a layer gets of a step: it runs `executions` times on average (experts 0..1), with `tokens` each time.
+    `rounding` is what is added to expected cycles and bytes before they are cut to whole numbers: spread over the
+    experts of a block, so that these sum right."""
 
     tokens: float
     executions: float = 1.0
@@ -67,7 +68,9 @@ class Routing:
         return f"routing={self.text}" if self.kind != "uniform" and has_experts(header) else ""
 
     def load(self, header: BundleHeader, operation: Operation, tokens: int) -> Load:
-        """Raises UserError for counts that cannot be."""
+        """Of `tokens`, or of as many samples of a network. Raises UserError for counts that cannot be."""
+        if isinstance(operation, Linear) and operation.use != ONCE:
+            return Load(tokens * operation.use.tokens, operation.use.runs)
         number = expert_of(operation.name)
         if number is None:
             return Load(tokens)

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from checkpoints.discovery import LinearRef
-from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import Progress, read_tensors, write_tensors
+from pruning.forward.walk import Walk
 from pruning.parallel import ordered_map
 from workloads.errors import UserError
 
@@ -44,7 +44,7 @@ def upstream_file(folder: Path, number: int) -> Path:
 
 
 def write_gradients(
-    model: BlockwiseModel, refs: list[list[LinearRef]], ids: torch.Tensor, which: Sequence[str], folder: Path,
+    model: Walk, refs: list[list[LinearRef]], ids: torch.Tensor, which: Sequence[str], folder: Path,
     progress: Progress,
 ) -> None:  # fmt: skip
     """Writes one gradient file a block, tensors SUM|LAYER (out, in) float32, unless they are there already.
@@ -99,7 +99,7 @@ def read_gradients(folder: Path, number: int) -> dict[str, dict[str, torch.Tenso
     return found
 
 
-def _forward(model: BlockwiseModel, ids: torch.Tensor, folder: Path, progress: Progress) -> list[torch.Tensor]:
+def _forward(model: Walk, ids: torch.Tensor, folder: Path, progress: Progress) -> list[torch.Tensor]:
     """The last block's outputs, (1, seq, hidden) a sequence; every block's inputs are on disk afterwards."""
     hidden = [model.embed(sequence) for sequence in ids.split(1)]
     for number in range(len(model.blocks)):
@@ -111,11 +111,11 @@ def _forward(model: BlockwiseModel, ids: torch.Tensor, folder: Path, progress: P
     return hidden
 
 
-def _loss_scale(model: BlockwiseModel) -> float:
-    return FLOAT16_LOSS_SCALE if model.model.dtype == torch.float16 else 1.0
+def _loss_scale(model: Walk) -> float:
+    return FLOAT16_LOSS_SCALE if model.checkpoint.dtype == torch.float16 else 1.0
 
 
-def _last_gradients(model: BlockwiseModel, ids: torch.Tensor, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
+def _last_gradients(model: Walk, ids: torch.Tensor, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
     """Gradients of each sequence's (scaled) loss with respect to the last block's outputs."""
     scale = _loss_scale(model)
 
@@ -133,7 +133,7 @@ def _last_gradients(model: BlockwiseModel, ids: torch.Tensor, hidden: list[torch
 
 
 def _differentiate(
-    model: BlockwiseModel,
+    model: Walk,
     block: nn.Module,
     number: int,
     refs: list[LinearRef],
@@ -167,6 +167,6 @@ def _differentiate(
         if not bool(torch.isfinite(total).all()):
             raise UserError(
                 f"{key.partition('|')[2]}: a gradient is NaN or Inf in "
-                f"{str(model.model.dtype).removeprefix('torch.')}; use `dtype=float32` or bfloat16"
+                f"{str(model.checkpoint.dtype).removeprefix('torch.')}; use `dtype=float32` or bfloat16"
             )
     return {key: (total.sqrt() if key.startswith("l2|") else total).cpu() for key, total in sums.items()}, below

@@ -101,7 +101,7 @@ class InputWatch:
         for ref in self.refs:
             if ref.expert is None:
                 module = self.block.get_submodule(ref.module_path)
-                self._handles.append(module.register_forward_pre_hook(self._hook(ref.layer.name)))
+                self._handles.append(module.register_forward_pre_hook(self._hook(ref)))
         if not self._outputs:
             self._handles.append(self.block.register_forward_hook(self._leave_last_out))
         return self
@@ -139,11 +139,13 @@ class InputWatch:
             parts = []
         return output, {name: sums[name] for name in order}
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+    def _hook(self, ref: LinearRef) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        name = ref.layer.name
+
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             self._local.called.add(name)
             self._local.order.append(name)
-            self._add(name, args[0])
+            self._add(name, ref.inputs(args[0]))
 
         return hook
 

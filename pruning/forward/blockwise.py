@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from checkpoints.checkpoint import Checkpoint
-from checkpoints.discovery import LinearRef, block_linears
+from checkpoints.discovery import LinearRef
 from checkpoints.families import Kind
 from pruning.forward.calls import BlockCall, first_output, read_call, same_call
 from pruning.forward.feeding import Batch, arguments
@@ -72,7 +72,7 @@ class BlockwiseModel:
 
     def refs(self, number: int) -> list[LinearRef]:
         """The prunable matrices of a block."""
-        return block_linears(self.blocks[number], self.checkpoint.block_paths[number], number)
+        return self.checkpoint.block_refs(number)
 
     def stack_of(self, number: int) -> int:
         return max(stack for stack, start in enumerate(self.starts) if start <= number)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from checkpoints.checkpoint import Checkpoint
+from checkpoints.opened import OpenModel
 from pruning.forward.hidden_states import read_tensors, write_tensors
 
 FILE = "shared.safetensors"
@@ -16,7 +16,7 @@ class SharedWeights:
     """The parameters that later blocks use too, as the run left them; in memory, and in `folder` while it is
     unfinished."""
 
-    def __init__(self, checkpoint: Checkpoint, folder: Path):
+    def __init__(self, checkpoint: OpenModel, folder: Path):
         """Takes up what an unfinished run has left there."""
         self.checkpoint = checkpoint
         self.file = folder / FILE

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from checkpoints.checkpoint import Checkpoint
+from checkpoints.opened import OpenModel
 from pruning.applied import refs_of
 from pruning.block_job import Decision
 from pruning.bundle_values import BIAS, read_weight
@@ -125,7 +125,7 @@ class Base:
 UNPRUNED = Base()
 
 
-def check_base(base: Base, checkpoint: Checkpoint, method: PruningMethod) -> None:
+def check_base(base: Base, checkpoint: OpenModel, method: PruningMethod) -> None:
     """Reads the whole bundle. Raises UserError if it is damaged, of another model or other weights, or nothing that
     `method` can go on from."""
     masks = base.masks

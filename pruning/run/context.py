@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.opened import OpenModel
 from pruning.allocations import LayerSparsities
 from pruning.block_job import Warn
 from pruning.forward.hidden_states import Progress
@@ -20,7 +20,7 @@ from workloads.treatment import Treatment
 class Run:
     """One pruning run in progress."""
 
-    checkpoint: Checkpoint
+    checkpoint: OpenModel
     recipe: Recipe
     writer: BundleWriter
     progress: Progress

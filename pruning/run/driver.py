@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import all_refs, block_weights, parameter_name
 from pruning.allocations import LayerSparsities
 from pruning.applied import apply_bundle
@@ -22,10 +22,11 @@ from pruning.block_job import BlockJob, Decision, Warn
 from pruning.evidence.gradients import gradient_file, read_gradients
 from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
 from pruning.evidence.needs import ACTIVATIONS, GRADIENTS, Need, gradient_sums
-from pruning.forward.blockwise import BlockwiseModel
-from pruning.forward.feeding import check_data, first_sample
+from pruning.families import family_of
+from pruning.forward.feeding import first_sample
 from pruning.forward.hidden_states import Progress, Streams, hidden_file, micro_batches, read_hidden, write_hidden
 from pruning.forward.shared import SharedWeights
+from pruning.forward.walk import Walk
 from pruning.methods.method import Evidence
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
@@ -52,7 +53,7 @@ from workloads.locking import writing
 from workloads.treatment import Treatment
 
 
-def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
+def prune(checkpoint: OpenModel, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
     """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
 
     Raises UserError for N:M and groups that do not divide, weights or scores that are not finite, a base bundle that
@@ -66,7 +67,8 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
     refs = all_refs(checkpoint)
     recipe.treatment([ref.layer for block in refs for ref in block])
     if recipe.calibration is not None:
-        check_data(checkpoint, recipe.calibration.data, f"calibration {recipe.calibration.source}")
+        what = f"calibration {recipe.calibration.source}"
+        family_of(checkpoint).check_data(checkpoint, recipe.calibration.data, what)
     header = recipe.header(checkpoint)
     with writing(out):
         writer = BundleWriter(out, header)
@@ -84,7 +86,7 @@ def prune(checkpoint: Checkpoint, recipe: Recipe, out: Path, progress: Progress,
 
 
 def start(
-    checkpoint: Checkpoint,
+    checkpoint: OpenModel,
     recipe: Recipe,
     writer: BundleWriter,
     refs: list[list[LinearRef]],
@@ -112,7 +114,7 @@ def start(
         keeper = make_keeper(checkpoint, recipe, treated, treatment, sparsities)
         run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, sparsities, keeper)
         if gathers and not begun:
-            gather_gradients(run, BlockwiseModel(checkpoint))
+            gather_gradients(run, family_of(checkpoint).walk(checkpoint))
             checkpoint.release(checkpoint.model)
     except UserError:
         if not begun:
@@ -127,7 +129,7 @@ def unstructured(recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatme
     return [layer for layer in layers if recipe.pattern is None or layer.name in treatment.loose]
 
 
-def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress) -> None:
+def check_weights(checkpoint: OpenModel, refs: list[list[LinearRef]], progress: Progress) -> None:
     """Raises UserError naming the first matrix with NaN or Inf, before anything is written."""
     for number, block in enumerate(refs):
         progress("checking weights", number, len(refs))
@@ -141,7 +143,7 @@ def check_weights(checkpoint: Checkpoint, refs: list[list[LinearRef]], progress:
 
 
 def make_keeper(
-    checkpoint: Checkpoint,
+    checkpoint: OpenModel,
     recipe: Recipe,
     refs: list[list[LinearRef]],
     treatment: Treatment,
@@ -196,7 +198,7 @@ def prune_weights(run: Run) -> None:
 def prune_with_activations(run: Run) -> None:
     assert run.recipe.calibration is not None
     folder, count = run.writer.folder, len(run.refs)
-    model = BlockwiseModel(run.checkpoint)
+    model = family_of(run.checkpoint).walk(run.checkpoint)
     data = run.recipe.calibration.data
     embedded = [model.embed(batch) for batch in micro_batches(data)]
     model.embed(first_sample(data))  # methods that learn run single sequences
@@ -256,14 +258,14 @@ def through(block: Callable[[torch.Tensor], torch.Tensor], streams: Streams) -> 
     return {name: made[id(batches)] for name, batches in streams.items()}
 
 
-def advance(model: BlockwiseModel, number: int, batches: list[torch.Tensor], streams: Streams) -> Streams:
+def advance(model: Walk, number: int, batches: list[torch.Tensor], streams: Streams) -> Streams:
     """What enters block `number`; streams that are one stay one."""
     made = {id(states): model.advance_all(number, batches, states) for states in streams.values()}
     return {name: made[id(states)] for name, states in streams.items()}
 
 
 def make_job(
-    run: Run, number: int, block: nn.Module, model: BlockwiseModel | None = None, streams: Streams | None = None
+    run: Run, number: int, block: nn.Module, model: Walk | None = None, streams: Streams | None = None
 ) -> BlockJob:
     """The job of one loaded block, with everything gathered that the recipe needs of its treated matrices."""
     recipe, refs = run.recipe, run.treated[number]

@@ -2,11 +2,11 @@
 
 from pruning.evidence.gradients import gradient_file, write_gradients
 from pruning.evidence.needs import GRADIENTS, gradient_sums
-from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.walk import Walk
 from pruning.run.context import Run
 
 
-def gather_gradients(run: Run, model: BlockwiseModel) -> None:
+def gather_gradients(run: Run, model: Walk) -> None:
     """Of the treated matrices; nothing where none are needed, or those of an unfinished run are there."""
     if not run.recipe.needs & GRADIENTS:
         return

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import block_weights
 from pruning.allocations import AllocationJob, LayerSparsities
 from pruning.evidence.moments import InputMoments, InputWatch, Sums, merge
-from pruning.forward.blockwise import BlockwiseModel
+from pruning.families import family_of
 from pruning.forward.hidden_states import Progress, micro_batches
+from pruning.forward.walk import Walk
 from pruning.parallel import ordered_map
 from pruning.rules import pruned_count
 from pruning.run.recipe import Recipe
@@ -23,7 +24,7 @@ from workloads.patterns import parse_pattern
 
 
 def layer_sparsities(
-    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
+    checkpoint: OpenModel, recipe: Recipe, refs: list[list[LinearRef]], out: Path, progress: Progress
 ) -> LayerSparsities:
     """For the matrices `refs` (treated ones, by block): the same for each without an allocation. What it said is kept
     in `out` while the run is unfinished."""
@@ -75,7 +76,7 @@ def read_kept(file: Path) -> LayerSparsities | None:
 
 
 def dense_weights(
-    checkpoint: Checkpoint, refs: list[list[LinearRef]], progress: Progress
+    checkpoint: OpenModel, refs: list[list[LinearRef]], progress: Progress
 ) -> Iterator[tuple[Layer, torch.Tensor]]:
     for number, block in enumerate(refs):
         progress("allocating", number, len(refs))
@@ -83,12 +84,12 @@ def dense_weights(
 
 
 def scored_weights(
-    checkpoint: Checkpoint, recipe: Recipe, refs: list[list[LinearRef]], progress: Progress
+    checkpoint: OpenModel, recipe: Recipe, refs: list[list[LinearRef]], progress: Progress
 ) -> Iterator[tuple[Layer, torch.Tensor, torch.Tensor | None]]:
     """(layer, weight, feature norm) of every matrix while the calibration set runs through the dense model (methods
     0.3)."""
     assert recipe.calibration is not None
-    model = BlockwiseModel(checkpoint)
+    model = family_of(checkpoint).walk(checkpoint)
     batches = micro_batches(recipe.calibration.data)
     hidden = [model.embed(batch) for batch in batches]
     checkpoint.release(checkpoint.model)
@@ -109,8 +110,6 @@ def scored_weights(
         checkpoint.release(block)
 
 
-def watched(
-    watch: InputWatch, model: BlockwiseModel, number: int
-) -> Callable[[torch.Tensor], tuple[torch.Tensor, Sums]]:
+def watched(watch: InputWatch, model: Walk, number: int) -> Callable[[torch.Tensor], tuple[torch.Tensor, Sums]]:
     """Runs a block on a batch: (its output, the sums of its inputs)."""
     return lambda batch: watch.observe(lambda: model.run(number, batch))

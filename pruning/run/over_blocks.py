@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from pruning.evidence.needs import ACTIVATIONS
-from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import (
     Streams,
     hidden_file,
@@ -17,6 +16,7 @@ from pruning.forward.hidden_states import (
     write_hidden,
     write_tensors,
 )
+from pruning.forward.walk import Walk
 from pruning.run.context import Run
 
 Tensors = dict[str, torch.Tensor]
@@ -24,7 +24,7 @@ Step = Callable[[int, nn.Module, list[torch.Tensor]], tuple[Tensors, list[torch.
 
 
 def over_blocks(
-    run: Run, model: BlockwiseModel, what: str, file: Callable[[Run, int], Path], step: Step
+    run: Run, model: Walk, what: str, file: Callable[[Run, int], Path], step: Step
 ) -> Iterator[tuple[int, nn.Module, Tensors]]:
     """(number, the loaded block, its tensors) of every block. `step` gets a block and the hidden states that enter it
     (batch, seq, hidden), and gives tensors to keep and the states that go on. Both are on disk after every block, the

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, fields
 
-from checkpoints.checkpoint import Checkpoint
-from checkpoints.coverage import coverage
 from checkpoints.discovery import LinearRef
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import refs_left
 from pruning.allocations import Allocation
 from pruning.component import Component
 from pruning.config import PruneConfig, is_setting
 from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
+from pruning.families import family_of
 from pruning.methods import PruningMethod
 from pruning.quantizers import Quantization
 from pruning.run.base import UNPRUNED, Base
@@ -94,7 +94,7 @@ class Recipe:
     def needs_calibration(self) -> bool:
         return bool(self.needs) or (self.allocation is not None and self.allocation.needs_calibration)
 
-    def refs(self, checkpoint: Checkpoint) -> list[list[LinearRef]]:
+    def refs(self, checkpoint: OpenModel) -> list[list[LinearRef]]:
         """The prunable matrices of every block in the sizes that the base leaves; before blocks are loaded without
         what it takes out."""
         return refs_left(checkpoint, self.base.removal)
@@ -118,7 +118,7 @@ class Recipe:
                 self.method.check_layer(layer)
         return made
 
-    def header(self, checkpoint: Checkpoint) -> BundleHeader:
+    def header(self, checkpoint: OpenModel) -> BundleHeader:
         settings = {**self.method.facts, "rule": "pattern" if self.pattern else self.rule}
         if self.allocation is not None:
             settings["allocation"] = self.allocation.facts
@@ -151,14 +151,10 @@ class Recipe:
             model_id=self.model_id,
             method=method,
             pattern=pattern,
-            parameters={**settings, "dtype": str(checkpoint.model.dtype).removeprefix("torch.")},
+            parameters={**settings, "dtype": str(checkpoint.dtype).removeprefix("torch.")},
             seed=self.seed,
             target_sparsity=target,
-            model_config={
-                **checkpoint.config.to_dict(),
-                "weights_sha256": checkpoint.sha256(),
-                "matrices": coverage(checkpoint).facts,
-            },
+            model_config=family_of(checkpoint).described(checkpoint),
             calibration=self.calibration.facts if self.calibration else None,
             tool_version=__version__,
         )

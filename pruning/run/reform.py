@@ -8,13 +8,13 @@ from torch import nn
 
 from checkpoints.prunable import parameter_name
 from pruning.evidence.needs import Need
-from pruning.forward.blockwise import BlockwiseModel
+from pruning.families import family_of
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map
 from pruning.run.context import Run
 from pruning.run.over_blocks import Tensors, over_blocks
 from pruning.structured.evidence import BlockEvidence, observe
-from pruning.structured.layouts import Layouts
+from pruning.structured.layouts import Groups
 from pruning.structured.problem import Kept
 from pruning.structured.units import UnitGroup
 from workloads.errors import UserError
@@ -25,9 +25,9 @@ def reformed_file(run: Run, number: int) -> Path:
     return run.writer.folder / f"reformed-{number:05d}.safetensors"
 
 
-def reform_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: Removal) -> None:
+def reform_blocks(run: Run, method: StructuredMethod, layouts: Groups, removal: Removal) -> None:
     """Leaves the new weights of every block on disk, as `take_out` names them; all calibration sequences count."""
-    model = BlockwiseModel(run.checkpoint)
+    model = family_of(run.checkpoint).walk(run.checkpoint)
     kept = {each.key: each.kept for each in removal.units}
 
     def step(number: int, block: nn.Module, inputs: list[torch.Tensor]) -> tuple[Tensors, list[torch.Tensor]]:

@@ -14,7 +14,7 @@ from pruning.forward.hidden_states import read_tensors
 from pruning.methods.structured.method import StructuredMethod
 from pruning.run.context import Run
 from pruning.run.reform import reformed_file
-from pruning.structured.layouts import Layouts
+from pruning.structured.layouts import Groups
 from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup
 from workloads.mask import PackedMask
@@ -26,7 +26,7 @@ def scores_file(run: Run, number: int) -> Path:
     return run.writer.folder / f"scores-{number:05d}.safetensors"
 
 
-def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: Removal) -> None:
+def write_blocks(run: Run, method: StructuredMethod, layouts: Groups, removal: Removal) -> None:
     """`removal`: in the sizes that the bundle which the run goes on from leaves."""
     base = run.recipe.base
     for number, refs in enumerate(run.refs):
@@ -48,7 +48,8 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Layouts, removal: 
                 continue
             values = base.left_of(name, removal.cuts.get(name))
             if name in biases:
-                values[BIAS] = biases[name]
+                cut = removal.cuts.get(name)
+                values[BIAS] = biases[name] if cut is None else biases[name][cut.rows]
             if name in weights:
                 weight = weights[name]
                 made = to_values(Decision(torch.ones_like(weight, dtype=torch.bool), weight), weight.dtype)
@@ -63,7 +64,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {key.removeprefix("weight|"): weight for key, weight in found.items() if key.startswith("weight|")}
 
 
-def compensations(run: Run, number: int, layouts: Layouts, removal: Removal) -> dict[str, np.ndarray]:
+def compensations(run: Run, number: int, layouts: Groups, removal: Removal) -> dict[str, np.ndarray]:
     """By the names of a block's outputs of which something goes, their new biases."""
     kept, made = {each.key: each.kept for each in removal.units}, dict[str, np.ndarray]()
     block = run.checkpoint.load_block(number)

@@ -10,14 +10,17 @@ continues there, to identical bytes.
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
+from checkpoints.checkpoint import Checkpoint
 from pruning.evidence.gradients import read_gradients
 from pruning.evidence.needs import GRADIENTS, Need
+from pruning.families import family_of
 from pruning.forward.blockwise import BlockwiseModel
-from pruning.forward.feeding import small_batch
+from pruning.forward.walk import Walk
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map
 from pruning.run.context import Run
@@ -29,16 +32,14 @@ from pruning.run.smaller_entries import scores_file, write_blocks
 from pruning.structured.choice import kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.held_apart import held_apart
-from pruning.structured.layouts import Layouts
+from pruning.structured.layouts import Groups
 from pruning.structured.masked_model import MaskedModel, check_has_loss
 from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel, UserError
-from workloads.removal import WORDS, Removal
+from workloads.removal import WORDS, Cut, Removal
 from workloads.removals_in_turn import in_turn, second_of
-
-PROBE = (2, 8)  # sequences and tokens with which blocks are tried out
 
 
 def prune_structured(run: Run) -> None:
@@ -51,17 +52,17 @@ def prune_structured(run: Run) -> None:
         )
     method.check_blocks(len(run.refs), run.recipe.sparsity)
     with torch.no_grad():
-        model = BlockwiseModel(run.checkpoint)
-        probe = model.embed(small_batch(run.checkpoint, *PROBE, 0))
-        layouts = Layouts(model, method.kinds, probe)
+        family = family_of(run.checkpoint)
+        model, probe = family.walk(run.checkpoint), family.probe(run.checkpoint)
+        states = model.embed(probe)
+        layouts = family.couplings(model, method.kinds, states)
         before = run.recipe.base.removal
         if run.writer.removal is None:
             try:
-                if method.searches or method.tries:
-                    check_searchable(run, method, model)
-                if method.tries:
+                asked = searchable(run, method, model) if method.searches or method.tries else None
+                if asked is not None and method.tries:
                     run.writer.begin()
-                    removal = Elimination(run, method, model, probe).find()
+                    removal = Elimination(run, method, asked, states).find()
                     run.checkpoint.release(run.checkpoint.model)
                 else:
                     scoring, judging = split_calibration(run, method)
@@ -88,9 +89,7 @@ def search_file(run: Run) -> Path:
     return run.writer.folder / "search-00000.safetensors"
 
 
-def score_blocks(
-    run: Run, method: StructuredMethod, model: BlockwiseModel, layouts: Layouts
-) -> tuple[list[ScoredBlock], Kept]:
+def score_blocks(run: Run, method: StructuredMethod, model: Walk, layouts: Groups) -> tuple[list[ScoredBlock], Kept]:
     """Every block's scores, and what is decided already where the method propagates."""
     blocks: list[ScoredBlock] = []
     kept: Kept = {}
@@ -119,7 +118,7 @@ def score_blocks(
         blocks.append(found)
         if method.propagates:
             kept |= decided(found)
-    missing = method.kinds - {group.kind for block in blocks for group in block.groups}
+    missing = layouts.kinds - {group.kind for block in blocks for group in block.groups}
     if missing:
         words = " and ".join(WORDS[kind] for kind in sorted(missing))
         raise NotForThisModel(f"{run.checkpoint.folder}: its blocks have no {words} that are known; prune with masks")
@@ -129,7 +128,7 @@ def score_blocks(
 def score_block(
     run: Run,
     method: StructuredMethod,
-    model: BlockwiseModel,
+    model: Walk,
     number: int,
     block: nn.Module,
     groups: list[UnitGroup],
@@ -197,10 +196,15 @@ def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: 
     return removal_of([block for block in blocks if block.number not in gone], kept, gone)
 
 
-def check_searchable(run: Run, method: StructuredMethod, model: BlockwiseModel) -> None:
-    """Raises UserError for a model or calibration data without a loss of next tokens."""
+def searchable(run: Run, method: StructuredMethod, model: Walk) -> BlockwiseModel:
+    """The model, where it has a loss of next tokens. Raises UserError for one and for calibration data without."""
     calibration = run.recipe.calibration
     assert calibration is not None
+    if not isinstance(model, BlockwiseModel):
+        raise NotForThisModel(
+            f"{run.checkpoint.folder}: {method.name} goes by the loss of next tokens, which it has not; use another "
+            "structured method"
+        )
     check_has_loss(model)
     if calibration.arrays:
         raise UserError(
@@ -209,11 +213,12 @@ def check_searchable(run: Run, method: StructuredMethod, model: BlockwiseModel) 
         )
     if calibration.ids.shape[1] < 2:
         raise UserError(f"{method.name} needs calibration sequences of at least 2 tokens; raise `seq_len`")
+    return model
 
 
 def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start: Kept, judging: torch.Tensor) -> Kept:
     recipe = run.recipe
-    with MaskedModel(run.checkpoint, [group for block in blocks for group in block.groups]) as masked:
+    with MaskedModel(cast(Checkpoint, run.checkpoint), [group for block in blocks for group in block.groups]) as masked:
         return method.search(
             UnitProblem(
                 blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, judging, masked,
@@ -225,5 +230,9 @@ def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start:
 def removal_of(blocks: list[ScoredBlock], kept: Kept, gone: frozenset[int] = frozenset()) -> Removal:
     groups = [group for block in blocks for group in block.groups]
     units = tuple(group.units(kept[group.key]) for group in groups)
-    cuts = {name: cut for group in groups if not kept[group.key].all() for name, cut in group.cuts(kept[group.key])}
+    cuts: dict[str, Cut] = {}
+    for group in groups:
+        for name, cut in group.cuts(kept[group.key]) if not kept[group.key].all() else ():
+            before = cuts.get(name, cut)  # a matrix between two groups loses rows to one and columns to the other
+            cuts[name] = Cut(before.rows & cut.rows, before.cols & cut.cols)
     return Removal(gone, units, cuts)

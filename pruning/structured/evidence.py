@@ -15,6 +15,7 @@ from pruning.parallel import ordered_map
 from workloads.errors import NotForThisModel
 
 IMPORTANCES = ("angular", "cosine", "mse", "mae")
+UNKNOWN = dict.fromkeys(IMPORTANCES, float("nan"))
 CACHED_TOKENS = 64  # whose float64 states fit the cache
 
 
@@ -108,13 +109,14 @@ def observe(
 
         def one(batch: torch.Tensor):
             output, sums = watch.observe(lambda: run(batch))
-            return output, sums, importance(batch, output), sequences(len(batch))
+            turned = importance(batch, output) if batch.shape == output.shape else UNKNOWN
+            return output, sums, turned, sequences(len(batch))
 
         for batch, (output, sums, turned, streams) in zip(inputs, ordered_map(one, inputs, large=hessian), strict=True):
             merge(found.sums, sums)
             found.tokens += batch.shape[0] * batch.shape[1]
             for name, value in turned.items():
-                found.importance[name] += value
+                found.importance[name] += value  # NaN of a unit that changes the shape of states
             for name, (total, energy, tokens) in streams.items():
                 stream = found.fluctuations.setdefault(name, Fluctuation())
                 for pair in zip(total, energy, strict=True):
@@ -144,13 +146,13 @@ def _by_sequence(block: nn.Module, outputs: list[LinearRef]) -> Iterator[Callabl
     """Within it, a call gives what came into `outputs` since the last one of its thread, sequence by sequence."""
     local = threading.local()
 
-    def hook(name: str):
+    def hook(ref: LinearRef):
         def note(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            vars(local).setdefault("seen", {}).setdefault(name, []).append(args[0].detach())
+            vars(local).setdefault("seen", {}).setdefault(ref.layer.name, []).append(ref.inputs(args[0]).detach())
 
         return note
 
-    handles = [block.get_submodule(ref.module_path).register_forward_pre_hook(hook(ref.layer.name)) for ref in outputs]
+    handles = [block.get_submodule(ref.module_path).register_forward_pre_hook(hook(ref)) for ref in outputs]
 
     def take(sequences: int) -> dict[str, tuple[torch.Tensor, torch.Tensor, int]]:
         seen = vars(local).pop("seen", {})

@@ -3,6 +3,8 @@ the block itself, once for every kind of block. So no table of families is neede
 reach over units is told before anything is taken out.
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import nn
@@ -18,13 +20,23 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}  # of the largest value; 
 EVERY = 3  # of so many units one goes
 
 
+class Groups(Protocol):
+    """Which units the blocks of a model have; `kinds` are those asked for that it can have."""
+
+    kinds: frozenset[str]
+
+    def groups(self, number: int, block: nn.Module, refs: list[LinearRef]) -> list[UnitGroup]:
+        """Of a loaded block, which is left as it was."""
+        ...
+
+
 class Layouts:
     """The units of the blocks of a model, each kind of block tried out the first time it is asked for."""
 
     def __init__(self, model: BlockwiseModel, kinds: frozenset[str], hidden: torch.Tensor):
         """`hidden` (batch, seq, hidden): states that every block is tried out with."""
         self._model = model
-        self._kinds = kinds
+        self.kinds = kinds
         self._hidden = hidden
         self._known: dict[tuple, dict[str, str]] = {}
 
@@ -33,7 +45,7 @@ class Layouts:
         path = self._model.checkpoint.block_paths[number]
         key = (type(block), *((ref.layer.role, ref.layer.shape) for ref in refs))
         if key not in self._known:
-            self._known[key] = {kind: self._layout(number, block, path, refs, kind) for kind in sorted(self._kinds)}
+            self._known[key] = {kind: self._layout(number, block, path, refs, kind) for kind in sorted(self.kinds)}
         found = []
         for kind, layout in self._known[key].items():
             found += [group for group in groups_of(block, path, refs, layout) if group.kind == kind]

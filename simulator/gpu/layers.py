@@ -112,7 +112,7 @@ class GpuTarget:
             "spec_sha256": self.sha256,
             **expected_figures(self.runs(operation, load)),
         }
-        return [row]
+        return [{**row, "mapping": operation.use.words(row["mapping"])}]
 
     def runs(self, operation: Linear, load: Load) -> list[tuple[float, dict[str, Any]]]:
         """(weight, figures) of those that may happen."""

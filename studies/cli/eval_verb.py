@@ -16,6 +16,7 @@ else:
     Asked = options(EvaluationConfig)
 
 TASK_TABLE = ("model", "method", "pattern", "sparsity", "task", "metric", "value", "stderr", "samples", "num_fewshot")
+NETWORK_TABLE = ("model", "method", "pattern", "sparsity", "metric", "value", "better", "samples")
 COMPARED = ("kl_divergence", "top1_agreement", "block_errors")
 
 
@@ -31,7 +32,7 @@ def eval(
     out: Path | None = None,
 ) -> None:
     """Perplexity of MODEL per token over whole, separate windows of a text (--text), or its scores on tasks
-    (--tasks; cloze and continuation are made of --text).
+    (--tasks; cloze and continuation are made of --text); of a network (prunesim ls families) its own number.
 
     Parameters
     ----------
@@ -47,13 +48,23 @@ def eval(
         Write to this file instead of stdout.
     """
     check_format(format)
-    asked.check()
-    from studies.prune import open_checkpoint
+    from studies.prune import is_network, open_checkpoint, open_model
+
+    network = is_network(model)
+    if network:
+        asked.check_network(model)
+    else:
+        asked.check()
     from workloads.bundle import MaskBundle
 
     bundle = MaskBundle.open(masks) if masks else None
     progress = ProgressLine()
-    if asked.offline_tasks:
+    if network:
+        from studies.evaluate import evaluate
+
+        frame = evaluate(open_model(model, dtype, device), model, bundle, asked, progress)
+        shown: tuple[str, ...] = NETWORK_TABLE
+    elif asked.offline_tasks:
         from studies.offline_tasks import evaluate_offline
 
         frame = evaluate_offline(open_checkpoint(model, dtype, device), model, bundle, asked, progress)

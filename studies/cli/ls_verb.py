@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from simulator.gpu import GpuSpec
 
 
-KINDS = ("accelerators", "gpus", "records", "methods", "quantizers", "allocations", "models")
+KINDS = ("accelerators", "gpus", "records", "methods", "quantizers", "allocations", "families", "models")
 
 
 def ls(kind: str = "", /) -> None:
@@ -17,8 +17,8 @@ def ls(kind: str = "", /) -> None:
     Parameters
     ----------
     kind
-        accelerators, gpus, records (measured times that ship), methods, quantizers, allocations or models; all of them
-        unless given.
+        accelerators, gpus, records (measured times that ship), methods, quantizers, allocations, families (of networks
+        that are no language models) or models; all of them unless given.
     """
     for number, name in enumerate([kind] if kind else KINDS):
         if not kind:
@@ -72,6 +72,10 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
         from pruning.allocations import ALLOCATIONS
 
         lines = [(name, first_line(allocation.documentation())) for name, allocation in ALLOCATIONS.items()]
+    elif kind == "families":
+        from pruning.families import FAMILIES
+
+        lines = [(name, first_line(family.documentation())) for name, family in FAMILIES.items()]
     elif kind == "models":
         from checkpoints.catalog import catalog_config, catalog_names
 

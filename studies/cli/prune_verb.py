@@ -30,7 +30,8 @@ def prune(
     device: str = "cpu",
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Prune MODEL (a folder or a hub id) and write its masks to --out. Repeat a killed command to continue it.
+    """Prune MODEL (a folder, a hub id or a network, prunesim ls families) and write its masks to --out. Repeat a killed
+    command to continue it.
 
     Parameters
     ----------
@@ -49,20 +50,23 @@ def prune(
     dry_run
         Only estimate memory and disk.
     """
-    from checkpoints.coverage import coverage
+    from checkpoints.checkpoint import Checkpoint
+    from pruning.families import family_of
     from pruning.saving.sizes import sizes
     from studies.masks import contents_text
-    from studies.prune import open_checkpoint, print_estimate, recipe_for, run_prune
+    from studies.prune import open_checkpoint, open_model, print_estimate, recipe_for, run_prune
 
     progress = ProgressLine()
-    checkpoint = open_checkpoint(model, dtype, device)
+    checkpoint = open_model(model, dtype, device)
     recipe = recipe_for(model, checkpoint, asked, data)
     if dry_run:
         print_estimate(checkpoint, recipe)
         return
-    covered = coverage(checkpoint).line  # before the run takes the model apart: a tied head is then another tensor
+    covered = family_of(checkpoint).covered(
+        checkpoint
+    )  # before the run takes the model apart: a tied head is then another tensor
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")
-    if bundle.is_smaller:
+    if bundle.is_smaller and isinstance(checkpoint, Checkpoint):
         sys.stderr.write(f"{sizes(open_checkpoint(model, dtype), bundle).line}\n")

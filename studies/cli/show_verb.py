@@ -15,9 +15,9 @@ if typing.TYPE_CHECKING:
 
 
 def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a model (its
-    config), a record that ships (who measured what, and how predictions compare), or energy (the constants of energy
-    and area, with their sources). Without a name: what there is, as `ls`.
+    """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a family (what
+    it is), a model (its config), a record that ships (who measured what, and how predictions compare), or energy (the
+    constants of energy and area, with their sources). Without a name: what there is, as `ls`.
 
     Parameters
     ----------
@@ -51,6 +51,10 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
         from checkpoints.catalog import catalog_config
 
         print(json.dumps(catalog_config(name), indent=1))
+    elif kind == "families":
+        from pruning.families import find_family
+
+        print(find_family(name)[0].documentation())
     else:
         show_component(name, kind)
 

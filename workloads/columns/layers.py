@@ -63,18 +63,19 @@ LAYER_COLUMNS = (
     ),
     Column("kernel", "text", "level kernel: the library kernel that ran, or is predicted to be the fastest; else ''"),
     Column("source", "text", "simulated | predicted | measured | published"),
-    Column("tokens", "int", "GEMM m: tokens that pass through the layer together"),
+    Column("tokens", "int", "GEMM m: tokens that pass through the layer together; of a network samples"),
     Column(
         "layer_tokens",
         "float",
-        "tokens that the layer has each time it runs: `tokens`, or an expert's share of them",
+        "tokens that the layer has each time it runs: `tokens`, an expert's share of them, or positions and steps of "
+        "samples",
         heading="Tokens of the layer",
     ),
     Column(
         "executions",
         "float",
-        "how often a step runs it, on average: 1, or the probability that an expert gets a token; in cycles, bytes, "
-        "times, energies",
+        "how often a step runs it, on average: 1, the probability that an expert gets a token, or the steps that a "
+        "recurrent layer takes; in cycles, bytes, times, energies",
         heading="Runs a step",
     ),
     Column("routing", "text", "experts: what is assumed of the router, and how many of them see a token; else ''"),

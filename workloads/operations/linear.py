@@ -16,6 +16,7 @@ from workloads.factors import Factors
 from workloads.mask import PackedMask
 from workloads.operations.base import Operation
 from workloads.patterns import DENSE, FACTORED, GONE
+from workloads.uses import ONCE, Use, uses_of
 
 Values = Callable[[], Mapping[str, np.ndarray]]  # the tensors a bundle keeps for a layer (LayerEntry), {} if none
 
@@ -39,14 +40,16 @@ class Weights:
 
 @dataclass(frozen=True)
 class Linear(Operation):
-    """y = x W^T with W (out_features, in_features). `unpruned` are the sizes before rows or columns were taken out of
-    it, None: the same. `factors`: those that W is the product of, and that run in its place; None: it runs itself."""
+    """y = x W^T with W (out_features, in_features). `use`: how often a sample asks for it. `unpruned` are the sizes
+    before rows or columns were taken out of it, None: the same. `factors`: those that W is the product of, and that run
+    in its place; None: it runs itself."""
 
     out_features: int
     in_features: int
     weights: Weights
     unpruned: tuple[int, int] | None = None
     factors: Factors | None = None
+    use: Use = ONCE
 
     @property
     def sparsity(self) -> float:
@@ -125,7 +128,7 @@ class Convolution(Operation):
         return Linear(self.name, self.role, self.block, self.filters, inputs, self.weights)
 
 
-def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values = dict) -> Linear:
+def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values = dict, use: Use = ONCE) -> Linear:
     """The linear that a bundle describes."""
     weights = Weights(
         entry.pattern,
@@ -139,14 +142,24 @@ def linear_of(entry: LayerEntry, mask: Callable[[], PackedMask], values: Values 
     )
     unpruned = entry.unpruned.shape if entry.unpruned.shape != entry.layer.shape else None
     return Linear(
-        entry.name, entry.role, entry.block, entry.out_features, entry.in_features, weights, unpruned, entry.factors
+        entry.name,
+        entry.role,
+        entry.block,
+        entry.out_features,
+        entry.in_features,
+        weights,
+        unpruned,
+        entry.factors,
+        use,
     )
 
 
 def linears_of(bundle: MaskBundle) -> Iterator[Linear]:
     """The linears of a bundle, in order, nothing read yet; those that were taken out whole too."""
+    uses = uses_of(bundle.header.model_config)
     for entry in bundle.entries:
-        yield linear_of(entry, partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name))
+        mask, values = partial(bundle.__getitem__, entry.name), partial(bundle.values, entry.name)
+        yield linear_of(entry, mask, values, uses.get(entry.name, ONCE))
 
 
 def linears_in_memory(layers: Iterable[tuple[LayerEntry, PackedMask]]) -> Iterator[Linear]:

@@ -26,6 +26,7 @@ from pruning.structured.choice import scored
 from pruning.structured.evidence import BlockEvidence
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
+from workloads.errors import NotForThisModel
 
 LEAST_ABOVE = 1.05  # the released shrinking of deviations leaves so much room
 
@@ -75,6 +76,11 @@ class Cfsp(StructuredMethod):
         if self.importance == "uniform":
             return [1 - sparsity] * len(blocks)
         mean = np.array([block.importance[self.importance] / block.tokens for block in blocks])
+        if np.isnan(mean).any():
+            raise NotForThisModel(
+                f"cfsp: units that change the shape of states have no {self.importance} importance; use "
+                "importance=uniform"
+            )
         weight = 1 / (1 + np.exp(-self.slope * (mean - mean.mean())))
         kept, middle = 1 - sparsity, weight.mean()
         if kept > 0 and weight.max() / middle * kept >= 1 and weight.max() > middle:

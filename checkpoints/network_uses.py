@@ -1,0 +1,67 @@
+"""What one sample asks of every matrix of a network, seen while an example runs through it."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from checkpoints.network_matrices import Convolution, NetworkRef
+from workloads.errors import UserError
+from workloads.uses import Use
+
+
+class Runs(Protocol):
+    folder: Any
+    blocks: Any
+
+    def found_refs(self) -> list[list[NetworkRef]]: ...
+    def run(self, samples: torch.Tensor) -> torch.Tensor: ...
+
+
+def uses_in(network: Runs, example: torch.Tensor) -> dict[str, Use]:
+    """By the names of matrices. A matrix that is called several times waits for itself, as a recurrent one does. Raises
+    UserError for one that the network's path does not come by."""
+    seen: dict[str, list[torch.Size]] = {}
+    refs = [ref for unit in network.found_refs() for ref in unit]
+    handles = [ref.module.register_forward_pre_hook(_noting(seen, ref.layer.name)) for ref in refs]
+    try:
+        network.run(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    made = {}
+    for ref in refs:
+        calls = seen.get(ref.layer.name)
+        if not calls:
+            raise UserError(f"{network.folder}: {ref.layer.name} is not used by the example; nothing is known of it")
+        made[ref.layer.name] = _use(ref, calls, len(example))
+    return made
+
+
+def _noting(seen: dict[str, list[torch.Size]], name: str) -> Any:
+    def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        seen.setdefault(name, []).append(args[0].shape)
+
+    return hook
+
+
+def _use(ref: NetworkRef, calls: list[torch.Size], samples: int) -> Use:
+    if not isinstance(ref.module, Convolution):
+        return Use(max(1, calls[0][:-1].numel() // samples), len(calls))
+    module, shape = ref.module, calls[0]
+    sides = zip(shape[2:], _padding(module), module.kernel_size, module.stride, module.dilation, strict=True)
+    positions = [
+        (side + extra - dilation * (window - 1) - 1) // stride + 1 for side, extra, window, stride, dilation in sides
+    ]
+    tokens = torch.Size(positions).numel()
+    window, stride = "x".join(map(str, module.kernel_size)), "x".join(map(str, module.stride))
+    elements = shape[1] // ref.groups * shape[2:].numel()
+    distinct = min(1.0, elements / (tokens * ref.layer.in_features))
+    places = "x".join(map(str, positions))
+    return Use(tokens, len(calls), f"convolution {window} stride {stride} by im2col, {places} positions", distinct)
+
+
+def _padding(module: Convolution) -> list[int]:
+    """Of both ends together, side by side."""
+    both = module._reversed_padding_repeated_twice
+    return [both[n] + both[n + 1] for n in range(0, len(both), 2)][::-1]

@@ -1,0 +1,55 @@
+"""What a pruning run asks of a model, wherever its weights are: a `Checkpoint` in files, a `Network` in memory."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from checkpoints.discovery import LinearRef
+from workloads.removal import Removal
+
+Edit = Callable[[int, nn.Module], None]  # (number of a unit, the unit)
+
+
+class OpenModel(Protocol):
+    """`folder` is what messages call it. `blocks` are its units in order, at `block_paths`; `shared` maps a parameter
+    of a unit that is also an earlier one's to the name it has there."""
+
+    folder: Path
+    model: Any
+    device: torch.device
+    removal: Removal
+    blocks: Any
+    block_paths: Any
+    shared: Any
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        ...
+
+    def found_refs(self) -> list[list[LinearRef]]:
+        """The prunable matrices of every unit of the unpruned model, shared ones in the first alone."""
+        ...
+
+    def block_refs(self, number: int) -> Sequence[LinearRef]:
+        """Those of one unit, shared ones too."""
+        ...
+
+    def take_out(self, removal: Removal, biases: Any = None, edit: Edit | None = None) -> None:
+        """From here on units are loaded without what `removal` takes out, with `biases` by the names of matrices, and
+        then given to `edit`."""
+        ...
+
+    def as_stored(self) -> AbstractContextManager[None]:
+        """Within it units are loaded whole."""
+        ...
+
+    def load_block(self, number: int) -> nn.Module: ...
+    def load_rest(self) -> None: ...
+    def release(self, module: nn.Module) -> None: ...
+    def stored_dtype(self, parameter: str) -> torch.dtype: ...
+    def sha256(self) -> str: ...

@@ -1,0 +1,82 @@
+"""What a kind of model is to the tool: how one is opened, its units in order, how each is fed, what is coupled in it,
+what a sample is, and how good it is."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from checkpoints.opened import OpenModel
+from pruning.config import CalibrationConfig, EvaluationConfig
+from pruning.data.calibration import Calibration
+from pruning.forward.hidden_states import Progress
+from pruning.forward.walk import Walk
+from pruning.structured.layouts import Groups
+from workloads.bundle import MaskBundle
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One number of a model: `metric` with its unit, whether less or more of it is better, the samples it is of.
+    `facts`: further columns of its row."""
+
+    metric: str
+    value: float
+    better: Better
+    samples: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class ModelFamily:
+    """`name` is what a user gives, alone or as NAME:VARIANT; "" for the family of folders and hub ids. Units and their
+    matrices are those of the opened model (`blocks`, `found_refs`)."""
+
+    name: ClassVar[str] = ""
+
+    @classmethod
+    def documentation(cls) -> str:
+        return (cls.__doc__ or "").strip()
+
+    def open(self, model: str, dtype: torch.dtype, device: str) -> OpenModel:
+        """Raises UserError for a model that is not there or cannot be read."""
+        raise NotImplementedError(f"{type(self).__name__} has no `open`")
+
+    def walk(self, model: OpenModel) -> Walk:
+        """How each unit is fed. Raises UserError for a model that cannot be run unit by unit."""
+        raise NotImplementedError(f"{type(self).__name__} has no `walk`")
+
+    def described(self, model: OpenModel) -> dict[str, Any]:
+        """What a bundle records of the model, what its matrices do in a sample with it (workloads/uses.py)."""
+        raise NotImplementedError(f"{type(self).__name__} has no `described`")
+
+    def covered(self, model: OpenModel) -> str:
+        """One line: how many of its matrices are pruned, and what becomes of the others."""
+        raise NotImplementedError(f"{type(self).__name__} has no `covered`")
+
+    def calibration(self, model: OpenModel, data: CalibrationConfig, seed: int) -> Calibration | None:
+        """Samples to prune with; None where the data has to be given and is not."""
+        raise NotImplementedError(f"{type(self).__name__} has no `calibration`")
+
+    def check_data(self, model: OpenModel, data: Any, what: str) -> None:
+        """Raises UserError for data that the model does not read."""
+
+    def probe(self, model: OpenModel) -> Any:
+        """A small batch to try units out with."""
+        raise NotImplementedError(f"{type(self).__name__} has no `probe`")
+
+    def couplings(self, model: Walk, kinds: frozenset[str], states: torch.Tensor) -> Groups:
+        """Which rows and columns go together where something is taken out. `states` enter unit 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no `couplings`")
+
+    def quality(
+        self, model: OpenModel, masks: MaskBundle | None, asked: EvaluationConfig, progress: Progress
+    ) -> Quality:
+        """How good the model is, with masks if given."""
+        raise NotImplementedError(f"{type(self).__name__} has no `quality`")
+
+    def files(self, model: str) -> list[Path]:
+        """Whose content decides what the model is."""
+        return []

@@ -1,0 +1,130 @@
+"""The base of every family that is a torch module: convolutional, recurrent, or of any other layers that torch.fx can
+follow and that keep their weights in linears and convolutions.
+
+A family of one's own has a `name`, and `build`, `samples` and `measure`.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import nn
+
+from checkpoints.checkpoint import find_device
+from checkpoints.network import Network
+from checkpoints.opened import OpenModel
+from checkpoints.recurrent import with_linears
+from pruning.applied import apply_bundle
+from pruning.config import CalibrationConfig, EvaluationConfig
+from pruning.data.calibration import Calibration, read_inputs
+from pruning.families.channels import ChannelGroups
+from pruning.families.family import Better, ModelFamily, Quality
+from pruning.forward.hidden_states import Progress
+from pruning.forward.network_walk import SAMPLES, NetworkWalk, check_samples
+from pruning.forward.walk import Walk
+from pruning.structured.layouts import Groups
+from workloads.bundle import MaskBundle
+from workloads.errors import UserError
+from workloads.uses import USES
+
+CALIBRATION_SAMPLES = 64
+EXAMPLES = 2
+Run = Callable[[torch.Tensor], torch.Tensor]
+
+
+class NetworkFamily(ModelFamily):
+    """`metric`, with its unit, and `better` are of the quality number; `sample` says in words what one is."""
+
+    metric: ClassVar[str] = "quality"
+    better: ClassVar[Better] = "higher"
+    sample: ClassVar[str] = "sample"
+    split_gates: ClassVar[bool] = False  # of recurrent layers: a matrix a gate
+
+    def build(self, variant: str) -> nn.Module:
+        """The module with its weights, which reads one tensor (samples, ...). Raises UserError for what is not
+        there."""
+        raise NotImplementedError(f"{type(self).__name__} has no `build`")
+
+    def samples(self, count: int, seed: int) -> torch.Tensor:
+        """(count, ...) to prune with, all of one shape; the same for the same seed."""
+        raise NotImplementedError(f"{type(self).__name__} has no `samples`")
+
+    def measure(self, run: Run) -> tuple[float, int]:
+        """(quality of a network that `run`s batches of samples, samples it is of), on data that `samples` never
+        gives."""
+        raise NotImplementedError(f"{type(self).__name__} has no `measure`")
+
+    def open(self, model: str, dtype: torch.dtype, device: str) -> Network:
+        where = find_device(device)
+        name = f"{self.name}:{model}" if model else self.name
+        module = with_linears(self.build(model), self.split_gates)
+        return Network(name, module, self.samples(EXAMPLES, 0), self, dtype, where)
+
+    def walk(self, model: OpenModel) -> NetworkWalk:
+        return NetworkWalk(cast(Network, model))
+
+    def described(self, model: OpenModel) -> dict[str, Any]:
+        network = cast(Network, model)
+        refs = [ref for unit in network.found_refs() for ref in unit]
+        return {
+            "family": self.name,
+            "weights_sha256": network.sha256(),
+            "matrices": {"handled": len(refs), "left": network.left_alone},
+            USES: {name: use.plain() for name, use in network.uses.items()},
+        }
+
+    def covered(self, model: OpenModel) -> str:
+        network = cast(Network, model)
+        refs = [ref for unit in network.found_refs() for ref in unit]
+        left = ", ".join(f"{count} {kind}" for kind, count in network.left_alone.items())
+        alone = f"; left alone: {left}" if left else ""
+        return f"{len(refs)} matrices in {len(network.blocks)} units{alone}"
+
+    def calibration(self, model: OpenModel, data: CalibrationConfig, seed: int) -> Calibration | None:
+        """Samples that the family makes, or those of a .npz with an array `samples`."""
+        if data.seq_len is not None:
+            raise UserError(f"`seq_len` is of texts; a sample of {model.folder} is {self.sample}, leave it out")
+        if data.calibration is not None:
+            if Path(data.calibration).suffix != ".npz":
+                raise UserError(
+                    f"{model.folder} reads {self.sample}s: give a .npz with an array `samples`, or leave `calibration` "
+                    "out, and they are made"
+                )
+            return read_inputs(Path(data.calibration), data.samples)
+        count = CALIBRATION_SAMPLES if data.samples is None else data.samples
+        if count < 1:
+            raise UserError(f"calibration: `samples` must be at least 1, not {count}")
+        made = self.samples(count, seed)
+        return Calibration(made, f"made by {self.name}: {self.sample}, seed {seed}", {SAMPLES: made})
+
+    def check_data(self, model: OpenModel, data: Any, what: str) -> None:
+        check_samples(cast(Network, model), data, what)
+
+    def probe(self, model: OpenModel) -> Any:
+        return {SAMPLES: cast(Network, model).example.cpu()}
+
+    def couplings(self, model: Walk, kinds: frozenset[str], states: torch.Tensor) -> Groups:
+        return ChannelGroups(cast(Network, model.checkpoint), kinds)
+
+    def quality(
+        self, model: OpenModel, masks: MaskBundle | None, asked: EvaluationConfig, progress: Progress
+    ) -> Quality:
+        network = cast(Network, model)
+        if masks is not None:
+            apply_bundle(network, masks)
+        network.load_all()
+        value, count = self.measure(network.run)
+        facts = {"metric": self.metric, "value": value, "better": self.better, "samples": count}
+        return Quality(self.metric, value, self.better, count, facts)
+
+
+def package_folder(name: str, extra: str = "networks") -> Path:
+    """Where an installed package lies; nothing of it is run. Raises UserError where it is not there."""
+    from importlib.util import find_spec
+
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise UserError(f"this needs the package {name}: pip install 'prunesim[{extra}]'")
+    return Path(os.path.dirname(spec.origin))

@@ -1,0 +1,76 @@
+"""Small networks with random weights, and a family of them in a file."""
+
+import torch
+from torch import nn
+
+FAMILY = '''
+import torch
+from torch import nn
+from prunesim.families import NetworkFamily
+from tests.pruning.nets import Net, seeded
+
+
+class Tiny(NetworkFamily):
+    """A residual network."""
+
+    name = "tiny-net"
+    metric = "error"
+    better = "lower"
+    sample = "noise"
+
+    def build(self, variant):
+        return seeded(Net())
+
+    def samples(self, count, seed):
+        return torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+
+    def measure(self, run):
+        data = self.samples(16, 99)
+        return float((run(data) - seeded(Net())(data)).square().mean()), 16
+'''
+
+
+class Net(nn.Module):
+    """A stem, a residual block, a grouped and a depth-wise convolution, a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.first = nn.Conv2d(8, 12, 3, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(12)
+        self.second = nn.Conv2d(12, 8, 3, padding=1)
+        self.grouped = nn.Conv2d(8, 16, 3, stride=2, groups=2)
+        self.depthwise = nn.Conv2d(16, 16, 3, groups=16, padding="same")
+        self.point = nn.Conv2d(16, 10, 1)
+        self.head = nn.Linear(10 * 25, 6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        states = torch.relu(self.norm(self.stem(images)))
+        states = states + self.second(torch.relu(self.first_norm(self.first(states))))
+        states = torch.relu(self.depthwise(self.grouped(states)))
+        return self.head(torch.relu(self.point(states)).flatten(1))
+
+
+class Sounds(nn.Module):
+    """One-dimensional convolutions and a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.hear = nn.Conv1d(1, 6, 5, stride=2, padding=2)
+        self.remember = nn.GRU(6, 7, batch_first=True)
+        self.say = nn.Linear(7, 2)
+
+    def forward(self, sound: torch.Tensor) -> torch.Tensor:
+        states = torch.relu(self.hear(sound[:, None])).transpose(1, 2)
+        return self.say(self.remember(states)[0])
+
+
+def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
+    """With every parameter and statistic drawn anew."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]:
+            drawn = torch.rand(tensor.shape, generator=draw)
+            tensor.copy_(drawn - 0.4 if tensor.ndim > 1 else drawn + 0.5)
+    return module.eval()

@@ -1,0 +1,218 @@
+"""Networks that are no language models: cut into units, their matrices, and runs on a family of a file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from checkpoints.network import Network
+from checkpoints.network_channels import ChannelMap
+from checkpoints.network_matrices import matrices
+from checkpoints.network_units import units_of
+from checkpoints.recurrent import with_linears
+from pruning.config import CalibrationConfig, EvaluationConfig, PruneConfig
+from pruning.families import TRANSFORMERS, family_of, find_family
+from pruning.run.driver import prune
+from studies.prune import open_checkpoint, open_model, recipe_for
+from studies.simulate import bundle_source
+from tests.pruning.nets import FAMILY, Net, Sounds, seeded
+from validation.conformance.tiny_models import quiet
+from workloads.bundle import MaskBundle
+from workloads.conditions import Conditions
+from workloads.errors import UserError
+from workloads.routing import UNIFORM
+from workloads.uses import Use, uses_of
+
+
+def images(count: int = 3) -> torch.Tensor:
+    return torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+def network(module: nn.Module, example: torch.Tensor) -> Network:
+    return Network("net", with_linears(module), example, None, torch.float32, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("family") / "tiny.py"
+    file.write_text(FAMILY)
+    return f"{file}:Tiny"
+
+
+def run(model: str, out: Path, method: str, data: int = 6, **asked) -> MaskBundle:
+    opened = open_model(model, "float32")
+    given = None if asked.get("pattern") else 0.5
+    recipe = recipe_for(model, opened, PruneConfig(method, given, **asked), CalibrationConfig(samples=data))
+    return prune(opened, recipe, out, quiet, quiet)
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "units"), [(Net(), images(), 5), (Sounds(), torch.randn(3, 40), 3)], ids=["conv", "recurrent"]
+)
+def test_units_one_after_the_other_are_the_network(module, example, units):
+    whole = seeded(module)
+    wanted = whole(example)
+    made = network(whole, example)
+    assert len(made.units) == units  # of Net: stem, the residual block, grouped and depth-wise, point, head
+    torch.testing.assert_close(made.run(example), wanted)
+
+
+def test_a_residual_block_is_one_unit():
+    units = units_of(seeded(Net()), images())
+    assert [ref.layer.name for ref in matrices(units[1].module, 1)] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)),
+        nn.Conv2d(4, 6, 3, padding="same", groups=2),
+        nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"),
+        nn.Conv1d(4, 6, 5, stride=3, padding=2, bias=False),
+    ],
+)
+def test_windows_times_the_matrix_are_the_convolution(module):
+    example = torch.randn(2, 4, *((9, 8) if isinstance(module, nn.Conv2d) else (11,)))
+    refs = list(matrices(nn.Sequential(module), 0))
+    made = torch.cat([ref.inputs(example) @ ref.matrix(module).T for ref in refs], dim=1)
+    wanted = module(example)
+    if module.bias is not None:
+        wanted = wanted - module.bias.view(1, -1, *[1] * (example.ndim - 2))
+    torch.testing.assert_close(made, wanted.flatten(2).transpose(1, 2).flatten(0, 1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.LSTM(3, 5, num_layers=2, batch_first=True, bidirectional=True),
+        nn.LSTM(3, 5, bias=False),
+        nn.GRU(3, 5, num_layers=2),
+    ],
+)
+def test_recurrent_layers_of_linears_are_torchs(module, split):
+    example = torch.randn(4, 6, 3)
+    wanted, state = module(example)
+    made, own = with_linears(nn.Sequential(module), split)[0](example)
+    torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(own, state, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell(3, 5), nn.GRUCell(3, 5)])
+def test_cells_of_linears_are_torchs(cell):
+    given, made = torch.randn(4, 3), with_linears(nn.Sequential(cell), True)[0]
+    torch.testing.assert_close(made(given), cell(given), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(made(given, cell(given)), cell(given, cell(given)), atol=1e-6, rtol=1e-5)
+
+
+def test_what_a_sample_asks_of_matrices():
+    uses = network(seeded(Net()), images()).uses
+    assert uses["stem"] == Use(144, 1, "convolution 3x3 stride 1x1 by im2col, 12x12 positions", 3 * 144 / (144 * 27))
+    assert uses["grouped.group1"].tokens == 25
+    assert uses["head"] == Use()
+    sounds = network(seeded(Sounds()), torch.randn(2, 40)).uses
+    assert sounds["remember.layers.0.input.all"] == Use(20, 1)  # all steps at once
+    assert sounds["remember.layers.0.hidden.all"] == Use(1, 20)  # step after step
+
+
+def test_channels_between_two_matrices_are_found():
+    made = network(seeded(Net()), images())
+    found = {(g.source.layer.name, g.target.layer.name, g.norms) for g in made.channels.groups}
+    # the stem's channels go into the residual too, a grouped or depth-wise convolution's to no whole matrix
+    assert found == {("first", "second", ("first_norm",)), ("point", "head", ())}
+    assert isinstance(made.channels, ChannelMap)
+
+
+@pytest.mark.parametrize("method", ["magnitude-sp", "wanda-sp", "flap"])
+def test_a_network_without_channels_gives_what_zeros_in_their_place_give(tiny, tmp_path, method):
+    bundle = run(tiny, tmp_path / "out", method, **({"set": {"bias": False}} if method == "flap" else {}))
+    smaller = open_model(tiny, "float32")
+    family_of(smaller).quality(smaller, bundle, EvaluationConfig(), quiet)  # applies the bundle
+    zeroed = network(seeded(Net()), images())
+    for name, cut in bundle.removal.cuts.items():
+        module = zeroed.model.get_submodule(name)
+        module.weight.data.flatten(1)[:, torch.from_numpy(~cut.cols)] = 0
+    assert bundle.removal.cuts["second"].shape[1] < 12 * 9
+    assert smaller.model.first.weight.shape[0] == bundle.removal.cuts["first"].rows.sum()
+    torch.testing.assert_close(smaller.run(images()), zeroed.run(images()), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "sparsegpt", "besa"])
+def test_half_of_a_network_goes(tiny, tmp_path, method):
+    bundle = run(tiny, tmp_path / "out", method)
+    assert bundle.sparsity == pytest.approx(0.5, abs=1 / 100)
+    assert bundle.header.model_config["family"] == "tiny-net"
+    assert set(uses_of(bundle.header.model_config)) == {entry.name for entry in bundle.layers}
+
+
+def test_wanda_on_a_convolution_ranks_by_its_windows(tiny, tmp_path):
+    bundle = run(tiny, tmp_path / "out", "wanda")
+    samples = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    weight, padded = seeded(Net()).stem.weight, torch.nn.functional.pad(samples, (1, 1, 1, 1))
+    norm = torch.stack(
+        [padded[:, c, y : y + 12, x : x + 12].square().sum() for c in range(3) for y in range(3) for x in range(3)]
+    ).sqrt()
+    score = weight.detach().flatten(1).abs() * norm
+    keep = bundle["stem"].to_dense()
+    for row, kept in zip(score, keep, strict=True):
+        assert row[torch.from_numpy(kept)].min() > row[torch.from_numpy(~kept)].max()
+
+
+def test_two_of_four_in_windows(tiny, tmp_path):
+    bundle = run(tiny, tmp_path / "out", "wanda", pattern="2:4", fallback="skip")
+    assert {entry.name: entry.pattern for entry in bundle.layers}["first"] == "2:4"  # 8 x 9 inputs
+    bundle.validate()
+
+
+def test_a_killed_run_goes_on_to_the_same_bundle(tiny, tmp_path, monkeypatch):
+    whole = run(tiny, tmp_path / "whole", "wanda")
+    from pruning.run import driver
+
+    calls, real = [], driver.add_all
+
+    def dies(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        real(*args)
+
+    monkeypatch.setattr(driver, "add_all", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "killed", "wanda")
+    monkeypatch.setattr(driver, "add_all", real)
+    assert run(tiny, tmp_path / "killed", "wanda").sha256 == whole.sha256
+
+
+def test_rows_have_a_samples_positions_and_steps(tiny, tmp_path):
+    source = bundle_source(run(tiny, tmp_path / "out", "magnitude"))
+    stem = next(linear for linear in source.linears if linear.name == "stem")
+    load = UNIFORM.load(source.header, stem, Conditions(4).tokens)
+    assert (load.tokens, load.executions) == (4 * 144, 1)
+
+
+def test_families_are_found_by_name_file_and_else_are_transformers(tiny):
+    assert find_family("some/model") == (TRANSFORMERS, "some/model")
+    assert find_family("crepe:tiny")[1] == "tiny"
+    assert find_family(tiny)[0].name == "tiny-net"
+    with pytest.raises(UserError, match="it can be pruned, evaluated and simulated"):
+        open_checkpoint(tiny, "float32")
+
+
+def test_samples_of_another_shape_are_refused(tiny, tmp_path):
+    np.savez(tmp_path / "data.npz", samples=np.zeros((4, 3, 8, 8), np.float32))
+    opened = open_model(tiny, "float32")
+    data = CalibrationConfig(calibration=str(tmp_path / "data.npz"))
+    recipe = recipe_for(tiny, opened, PruneConfig("wanda", 0.5), data)
+    with pytest.raises(UserError, match=r"reads samples of \(3, 12, 12\), the data has samples of \(3, 8, 8\)"):
+        prune(opened, recipe, tmp_path / "out", quiet, quiet)
+
+
+def test_a_path_that_depends_on_values_is_refused():
+    class Branches(nn.Linear):
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            return super().forward(given) if given.sum() > 0 else given
+
+    with pytest.raises(UserError, match="cannot be followed by torch"):
+        network(nn.Sequential(nn.Linear(3, 3), Branches(3, 3)), torch.randn(2, 3))
