@@ -13,7 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from studies.inference import configurations, inference_frame, open_model
+from studies.asked import open_model
+from studies.configurations import configurations
+from studies.inference import inference_frame
 from studies.progress import ProgressLine
 
 BATCHES = [1 << i for i in range(10)]

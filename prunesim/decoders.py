@@ -28,7 +28,7 @@ def inference(
     kv_bits: int | None = None,
     tensor_parallel: One = 1,
     host: str | float = "",
-    routing: str = "uniform",
+    routing: str | Path | Sequence[float] | Mapping[int, Sequence[float]] = "uniform",
     reserve_gib: float | None = None,
     attention: str | Path | None = None,
     attention_on: str | Path = "",
@@ -40,8 +40,11 @@ def inference(
     values given; with `operations` one for each operation; behind them
     those of files of whole models that `prunesim measure` wrote. The settings are those of `prunesim inference`."""
     from studies import inference as glue
+    from studies.asked import open_model
+    from studies.configurations import Configuration, configurations
     from studies.sparse_attention import SparseAttention
     from studies.treatments import parse_treatments
+    from workloads.routing_counts import given_routing
 
     beside = SparseAttention.open(None if attention is None else Path(attention), str(attention_on))
     place = str(model.folder) if isinstance(model, MaskBundle) else str(model)
@@ -49,11 +52,14 @@ def inference(
     sizes = (_several(batch), _several(prompt), _several(generate))
     sets = overrides(dict(set or {}))
 
-    def wanted(dtypes: Sequence[str]) -> list[glue.Configuration]:
-        ranks = _several(tensor_parallel)
-        return glue.configurations(targets, *sizes, dtypes, ranks, kv_bits, str(host), routing, reserve_gib, sets)
+    shared = given_routing(routing)
 
-    each = glue.treated_as(glue.open_model(place, beside), parse_treatments(_several(treat)), _dtypes(dtype), wanted)
+    def wanted(dtypes: Sequence[str]) -> list[Configuration]:
+        ranks = _several(tensor_parallel)
+        return configurations(targets, *sizes, dtypes, ranks, kv_bits, str(host), shared, reserve_gib, sets)
+
+    asked = open_model(place, beside, shared)
+    each = glue.treated_as(asked, parse_treatments(_several(treat)), _dtypes(dtype), wanted)
     progress = ProgressLine(terminal_only=True)
     frame = glue.frame_of(each, operations, progress, [Path(file) for file in _several(measured)])
     progress.close()

@@ -35,7 +35,7 @@ def simulate(
     set: Mapping[str, Any] | None = None,
     sweep: Mapping[str, Any] | None = None,
     activation_density: float = 1.0,
-    routing: str | Path = "uniform",
+    routing: str | Path | Sequence[float] | Mapping[int, Sequence[float]] = "uniform",
     dtype: str = "",
     model: str | Path | None = None,
     pattern: str = "unstructured",
@@ -54,11 +54,11 @@ def simulate(
     """
     from studies.phase_rows import Beside, checked_included, phase_of, tokens_of
     from workloads.conditions import Conditions
-    from workloads.routing import parse_routing
+    from workloads.routing_counts import given_routing
 
     asked = phase_of(phase, batch, prompt, context)
     roles = checked_included([include] if isinstance(include, str) else include, asked)
-    conditions = Conditions(tokens_of(asked, tokens), activation_density, parse_routing(str(routing)))
+    conditions = Conditions(tokens_of(asked, tokens), activation_density, given_routing(routing))
     targets = open_targets(on, overrides(set or {}), swept(sweep or {}), dtype)
     for target in targets:
         target.check(conditions)

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from simulator.runners import find_runner
+from studies.asked import Asked, open_model
+from studies.configurations import Configuration, configurations
 from studies.entries import overrides, swept
-from studies.inference import Asked, Configuration, configurations, open_model, treated_as
+from studies.inference import treated_as
 from studies.once import check_once
 from studies.study import StudyAccelerator, StudyPhase
 from studies.treatments import parse_treatment
 from workloads.errors import UserError, unknown
 from workloads.phases import Generation, decode
+from workloads.routing import Routing
 
 NEEDS = {"generate": ("prompt", "generate"), "prefill": ("prompt",), "decode": ("context",)}  # by kind
 USUAL = {"prompt": (2048,), "generate": (256,), "context": (2048,)}
@@ -38,14 +41,16 @@ def sizes_of(phase: StudyPhase) -> dict[str, tuple[int, ...]]:
     return {name: getattr(phase, name) or USUAL[name] for name in NEEDS[phase.kind]}
 
 
-def configurations_of(phase: StudyPhase, on: StudyAccelerator, dtypes: Sequence[str]) -> list[Configuration]:
+def configurations_of(
+    phase: StudyPhase, on: StudyAccelerator, dtypes: Sequence[str], routing: Routing
+) -> list[Configuration]:  # fmt: skip
     """On the target, once for every combination of the values that it sweeps. Raises UserError."""
     sizes = sizes_of(phase)
     before, new = sizes.get("prompt") or sizes["context"], sizes.get("generate", (1,))
     found: list[Configuration] = []
     for chosen in itertools.product(*swept(on.sweep)):
         found += configurations(
-            [on.name], phase.batch, before, new, dtypes, phase.tensor_parallel, phase.kv_bits, phase.host, on.routing,
+            [on.name], phase.batch, before, new, dtypes, phase.tensor_parallel, phase.kv_bits, phase.host, routing,
             phase.reserve_gib, [*overrides(on.set), *chosen],
         )  # fmt: skip
     return [_step(one) for one in found] if phase.kind == "decode" else found
@@ -56,10 +61,15 @@ def types_of(on: StudyAccelerator) -> list[str]:
     return [on.dtype] if on.dtype else []
 
 
-def asked_of(place: str, treatment: str, phase: StudyPhase, on: StudyAccelerator) -> tuple[Asked, list[Configuration]]:
+def asked_of(
+    place: str, treatment: str, phase: StudyPhase, on: StudyAccelerator, routing: Routing
+) -> tuple[Asked, list[Configuration]]:  # fmt: skip
     """A model or a bundle with what it runs, the model under a treatment ("": as it is). Raises UserError."""
     treatments = [parse_treatment(treatment)] if treatment else []
-    [one] = treated_as(open_model(place), treatments, types_of(on), lambda dtypes: configurations_of(phase, on, dtypes))
+    asked = open_model(place).routed(routing)
+    [one] = treated_as(
+        asked, treatments, types_of(on), lambda dtypes: configurations_of(phase, on, dtypes, routing)
+    )  # fmt: skip
     return one
 
 

@@ -42,7 +42,7 @@ class StudyAccelerator:
     to lists of values or to ranges: a design for each combination. `trace` names a layer, or a role (its first layer),
     whose utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets
     published figures of the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced
-    or a .json file of counts. `models` are names of those that run here, all unless given."""
+    or a .json or .csv file of counts. `models` are names of those that run here, all unless given."""
 
     name: str
     tokens: Several[int] = (1,)

@@ -2,9 +2,11 @@
 a step hits."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from workloads.errors import UserError
 
 # The families' words for the same two numbers. Shared experts see every token: they are in neither.
 COUNT = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts", "num_moe_experts")
@@ -14,6 +16,7 @@ PER_TOKEN = (
 )  # fmt: skip
 IDLE = "zero_expert_num"  # experts without weights that the router may choose, too (LongCat)
 ROUTINGS = ("uniform", "balanced")
+ROUNDING = 1e-6  # in share, of counts that were written down with some digits
 _NOT_TEXT = ("vision", "audio", "speech")
 
 
@@ -42,6 +45,20 @@ def binomial(share: float, tokens: int) -> tuple[float, float]:
     `share`."""
     hit = 1.0 if share >= 1 else -math.expm1(tokens * math.log1p(-share))
     return hit, max(tokens * share / hit, 1.0)
+
+
+def of_counts(counts: Sequence[float], number: int, experts: Experts, tokens: int) -> tuple[float, float]:
+    """As `binomial`, of expert `number` by what each was seen to get: exactly that where it adds up to the visits of
+    so many tokens, else its share of the visits, each token alike and independent of others. Raises UserError for more
+    than one visit a token."""
+    whole, own = sum(counts), counts[number]
+    if experts.per_token * own > whole * (1 + ROUNDING):
+        raise UserError(
+            f"`routing`: expert {number} has {own:g} of {whole:g} visits, more than one a token with {experts.text}"
+        )
+    if whole == experts.per_token * tokens:
+        return (1.0, float(own)) if own else (0.0, 1.0)
+    return binomial(experts.per_token * own / whole, tokens) if own else (0.0, 1.0)
 
 
 def expert_of(name: str) -> int | None:

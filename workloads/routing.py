@@ -5,8 +5,7 @@
                hit) tokens
     balanced   as few collisions as can be: min(E, k T) experts are hit, with k T tokens spread over them evenly
     counts     tokens seen by each expert, as measured: exactly those where they add up to k T, else their shares take
-    the place
-               of 1 / E in the first line
+               the place of 1 / E in the first line
 
 A layer's time is an expectation: `executions`, the probability of being hit, times the time with the tokens it then
 has. Between two whole numbers of tokens times are interpolated."""
@@ -16,13 +15,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
-from workloads.experts import ROUTINGS, Experts, binomial, expert_of, experts_of, hit_experts
-from workloads.files import canonical_json, read_json, sha256_of
+from workloads.experts import ROUTINGS, Experts, binomial, expert_of, experts_of, hit_experts, of_counts
+from workloads.files import canonical_json, sha256_of
 from workloads.operations import Linear, Operation
 from workloads.uses import ONCE
 
@@ -60,6 +57,11 @@ class Routing:
     counts: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
 
     @property
+    def assumed(self) -> str:
+        """Of experts without counts: uniform or balanced."""
+        return self.kind if self.kind in ROUTINGS else ROUTINGS[0]
+
+    @property
     def text(self) -> str:
         return f"counts:{sha256_of(self.counts)[:8]}" if self.counts else self.kind
 
@@ -89,21 +91,10 @@ class Routing:
             return distinct / experts.count, visits / distinct
         if not self.counts:
             return binomial(experts.per_token / experts.count, tokens)
-        counts = self._of_block(block, experts)
-        whole = sum(counts)
-        if whole == visits:
-            if counts[number] > tokens:
-                raise UserError(f"`routing`: expert {number} gets {counts[number]:g} of {tokens:,} tokens")
-            return (1.0, float(counts[number])) if counts[number] else (0.0, 1.0)
-        share = experts.per_token * counts[number] / whole
-        if share > 1:
-            raise UserError(
-                f"`routing`: expert {number} has {counts[number]:g} of {whole:g} visits, more than one a token with "
-                f"{experts.text}"
-            )
-        return binomial(share, tokens) if share else (0.0, 1.0)
+        return of_counts(self.of_block(block, experts), number, experts, tokens)
 
-    def _of_block(self, block: int, experts: Experts) -> Sequence[float]:
+    def of_block(self, block: int, experts: Experts) -> Sequence[float]:
+        """Raises UserError where there are none, or not as many as experts."""
         found = self.counts.get(str(block), self.counts.get(""))
         if found is None:
             raise UserError(f"`routing`: no counts for block {block}; there are some for {', '.join(self.counts)}")
@@ -123,29 +114,3 @@ def has_experts(header: BundleHeader) -> bool:
 @lru_cache(maxsize=4096)
 def _experts(config: str, block: int) -> Experts | None:
     return experts_of(json.loads(config), block)
-
-
-def parse_routing(text: str, beside: Path = Path()) -> Routing:
-    """ "uniform", "balanced", or a JSON file of counts: a list with the tokens of each expert, or an object of such
-    lists by block number. Raises UserError for anything else."""
-    if text in ROUTINGS:
-        return Routing(text)
-    if not text.endswith(".json"):
-        raise UserError(f"`routing` {text!r}: uniform, balanced, or a .json file with the tokens of each expert")
-    content = read_json(beside / text, "counts of tokens by expert")
-    lists = {"": content} if isinstance(content, list) else content
-    if not isinstance(lists, dict) or not lists:
-        raise UserError(f"{text}: expected a list with the tokens of each expert, or lists by block number")
-    for block, counts in lists.items():
-        where = f"{text}: block {block}" if block else text
-        if block and not block.isdecimal():
-            raise UserError(f"{text}: {block!r} is no block number")
-        if not isinstance(counts, list) or not counts or not all(map(_is_count, counts)):
-            raise UserError(f"{where}: expected a list of numbers from 0, the tokens of each expert")
-        if not sum(counts):
-            raise UserError(f"{where}: no expert gets a token")
-    return Routing("counts", lists)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15

@@ -34,7 +34,6 @@ from workloads.decoder.dimensions import Decoder
 from workloads.decoder.layout import Fusion
 from workloads.decoder.stored import with_matrices
 from workloads.errors import UserError
-from workloads.experts import hit_experts
 from workloads.files import sha256_of
 from workloads.operations import DecoderOperation, linears_of
 from workloads.operations.causal import CausalAttention, KvWrite, LatentAttention, Rotary
@@ -168,19 +167,18 @@ def _experts(runner: ArrayRunner, one: ExpertFfn, phases: Sequence[Phase], eleme
     unit."""
     runs, activations = [], []
     for phase in phases:
-        hit = hit_experts(one.experts, phase.tokens, elements.routing) / one.experts.count
-        visits = phase.tokens * one.experts.per_token
-        load = Load(max(visits / one.experts.count / hit, 1.0), hit)
+        visited = one.visited(phase.tokens, elements.routing)
         runs.append(
             [
-                (matrix, tokens, weight * number)
-                for ups, down, number in one.kinds
-                for matrix in (*ups, down)
-                for tokens, weight in load.parts
+                (matrix, tokens, weight * each.number)
+                for each in visited
+                for matrix in (*each.ups, each.down)
+                for tokens, weight in Load(each.tokens, each.hit).parts
             ]
         )
         width = Activation("", "", -1, 1, one.activation, one.is_gated).counts(replace(phase, batch=1, new=1), elements)
-        activations.append(width * (visits * one.ffn_size))
+        sizes = sum(each.number * each.visits * each.down.in_features for each in visited)
+        activations.append(width * sizes)
     return _of_runs(runs, runner, activations)
 
 

@@ -175,12 +175,17 @@ def _experts(gpu: GpuSpec, one: ExpertFfn, phases: Sequence[Phase], numbers: Num
     if not alike:
         raise UserError(f"{one.name}: experts of different bits have no kernel that runs them together")
     masked = {m.stored for ups, down, _ in one.kinds for m in (*ups, down) if kept_of_four(m.stored)}
+    routing, distinct = numbers.elements.routing, None
+    said = [] if bits == 16 else [f"weights of {bits} bits at the rate of 16-bit ones"]
+    if one.counts_seen:
+        routing, distinct = "listed", np.array([one.hit(phase, numbers.elements) for phase in phases])
+        said.append("of the counts those that are hit; their products as if spread evenly")
     found = timed(
         operators.moe(
             gpu, _tokens(phases), down.out_features, max(round(one.ffn_size), 1), one.experts.count,
-            one.experts.per_token, routing=numbers.elements.routing, weight_bits=bits,
+            one.experts.per_token, routing=routing, distinct_experts=distinct, weight_bits=bits,
         ),
-        "" if bits == 16 else f"weights of {bits} bits at the rate of 16-bit ones",
+        "; ".join(said),
     )  # fmt: skip
     return replace(found, unused=f"no kernel for experts of {', '.join(sorted(masked))}: dense" if masked else "")
 

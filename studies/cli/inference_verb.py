@@ -70,7 +70,8 @@ def inference(
         On GPUs: graph (one CUDA graph a step), eager (kernels are launched one by one), static-batch, eager-2023; graph
         unless given. Or the milliseconds that it adds to a step and nothing else; on accelerators 0 unless given.
     routing
-        How experts share the tokens: uniform or balanced.
+        How experts share the tokens: uniform, balanced, or the tokens that each was seen to get: a .json or .csv file,
+        or numbers with commas.
     reserve_gib
         Memory of a GPU or chip that is taken by what is not counted; 3.5 of a GPU, 0 of an accelerator unless given.
     attention
@@ -91,18 +92,22 @@ def inference(
     """
     check_format(format)
     from studies import inference as glue
+    from studies.asked import open_model
+    from studies.configurations import Configuration, configurations
     from studies.progress import ProgressLine
     from studies.sparse_attention import SparseAttention
     from studies.treatments import parse_treatments
+    from workloads.routing_counts import parse_routing
 
+    shared = parse_routing(routing)
     sizes = (numbers("batch", batch), numbers("prompt", prompt), numbers("generate", generate))
     ranks = numbers("tensor_parallel", tensor_parallel)
     treatments = parse_treatments(words("treat", treat) if treat else [])
 
-    def wanted(dtypes: Sequence[str]) -> list[glue.Configuration]:
-        return glue.configurations(on, *sizes, dtypes, ranks, kv_bits, host, routing, reserve_gib, set_ or [])
+    def wanted(dtypes: Sequence[str]) -> list[Configuration]:
+        return configurations(on, *sizes, dtypes, ranks, kv_bits, host, shared, reserve_gib, set_ or [])
 
-    asked = glue.open_model(model, SparseAttention.open(attention, attention_on))
+    asked = open_model(model, SparseAttention.open(attention, attention_on), shared)
     each = glue.treated_as(asked, treatments, words("dtype", dtype) if dtype else [], wanted)
     progress = ProgressLine()
     frame = glue.frame_of(each, operations, progress, measured or [])

@@ -75,7 +75,7 @@ def simulate(
         Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
     routing
         How experts share the tokens: uniform (the router's choices are alike and independent), balanced (as few
-        collisions as can be), or a .json file with the tokens each expert saw, a list or lists by block number.
+        collisions as can be), or the tokens each expert saw: a .json or .csv file, or numbers with commas.
     dtype
         On GPUs (prunesim ls gpus): fp16, bf16, int8 or fp8; fp16 unless given.
     trace
@@ -104,7 +104,8 @@ def simulate(
         write_trace,
     )
     from workloads.conditions import Conditions
-    from workloads.routing import has_experts, parse_routing
+    from workloads.routing import has_experts
+    from workloads.routing_counts import parse_routing
 
     asked = phase_of(phase, batch, prompt, context)
     roles = checked_included([each.strip() for each in include.split(",")] if include else [], asked)

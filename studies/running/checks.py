@@ -57,7 +57,7 @@ def _check_phases(plan: Plan) -> None:
     for number, phase in enumerate(study.file.phases):
         try:
             for on in targets or study.file.accelerators:
-                configurations_of(phase, on, types_of(on))
+                configurations_of(phase, on, types_of(on), routing_of(plan.place, on))
         except UserError as error:
             raise UserError(f"{study.path}: phases.{number}: {error}") from None
 

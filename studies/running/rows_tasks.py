@@ -23,7 +23,8 @@ from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.conditions import Conditions
 from workloads.files import sha256_of
 from workloads.plugins import shown
-from workloads.routing import Routing, parse_routing
+from workloads.routing import Routing
+from workloads.routing_counts import parse_routing
 
 
 def routing_of(place: Place, accelerator: StudyAccelerator) -> Routing:

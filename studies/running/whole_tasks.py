@@ -8,15 +8,18 @@ from typing import Any
 import pandas as pd
 
 from checkpoints.catalog import resolve_config
-from studies import inference, phases
+from studies import asked, configurations, inference, phases
+from studies.asked import Asked
+from studies.configurations import Configuration
 from studies.entries import targets_of
-from studies.inference import Asked, Configuration, inference_frame, operations_frame
+from studies.inference import inference_frame, operations_frame
 from studies.method_entry import GENERATED, StudyMethod
 from studies.names import slug
 from studies.phases import asked_of
 from studies.progress import ProgressLine
 from studies.running.code import SIMULATING, code_sha256
 from studies.running.masks_tasks import Masks, MasksTask
+from studies.running.rows_tasks import routing_of
 from studies.running.store import Store
 from studies.running.task import Place, Task, file_sha256
 from studies.shapes import NEEDS_NO_MASK
@@ -25,6 +28,9 @@ from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
 from workloads.errors import NothingRan
 from workloads.files import sha256_of
 from workloads.plugins import shown
+from workloads.routing import Routing
+
+MODULES = (asked, configurations, inference, phases)
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,12 @@ class WholeTask(Task):
         return f"{self.phase.kind} of the whole {self.model.name}, {self.named} on {on}"
 
     def key(self, inputs: Sequence[Any]) -> str:
-        asked = [asdict(self.phase), [target.key for target in targets_of(self.accelerator)], self.accelerator.routing]
+        targets = [target.key for target in targets_of(self.accelerator)]
+        wanted = [asdict(self.phase), targets, self._routing.text]
         named = [self.model.name, self.named, self.method.treat if self.method else ""]
         config = resolve_config(model_place(self.place, self.model))[1]
-        own = [file_sha256(Path(str(module.__file__))) for module in (inference, phases)]
-        return sha256_of([asked, named, [masks.sha256 for masks in inputs], config, own, code_sha256(SIMULATING)])
+        own = [file_sha256(Path(str(module.__file__))) for module in MODULES]
+        return sha256_of([wanted, named, [masks.sha256 for masks in inputs], config, own, code_sha256(SIMULATING)])
 
     @property
     def _name(self) -> str:
@@ -72,25 +79,30 @@ class WholeTask(Task):
         return None if rows is None or operations is None else WholeRows(rows, operations)
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
-        asked, wanted = self._asked(inputs)
+        model, wanted = self._asked(inputs)
 
         def operations() -> pd.DataFrame:
             ends = min(self.phase.batch), max(self.phase.batch)
             try:
-                frame = operations_frame(asked, [one for one in wanted if one.work.batch in ends], progress)
+                frame = operations_frame(model, [one for one in wanted if one.work.batch in ends], progress)
             except NothingRan:  # as its rows say
                 frame = pd.DataFrame(columns=[column.name for column in OPERATION_COLUMNS])
             return self._called(frame)
 
-        store.make_rows(self._name, key, lambda: self._called(inference_frame(asked, wanted, progress)))
+        store.make_rows(self._name, key, lambda: self._called(inference_frame(model, wanted, progress)))
         store.make_rows(f"{self._name}-of-operations", key, operations)
 
     def _asked(self, inputs: Sequence[Masks]) -> tuple[Asked, list[Configuration]]:
         folder = inputs[0].folder if inputs else None
         if folder is not None:
-            return asked_of(str(folder), "", self.phase, self.accelerator)
+            return asked_of(str(folder), "", self.phase, self.accelerator, self._routing)
         treatment = of_shapes(self.method) if self.method is not None else ""
-        return asked_of(model_place(self.place, self.model), treatment, self.phase, self.accelerator)
+        place = model_place(self.place, self.model)
+        return asked_of(place, treatment, self.phase, self.accelerator, self._routing)
+
+    @property
+    def _routing(self) -> Routing:
+        return routing_of(self.place, self.accelerator)
 
     def _called(self, frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(model=self.model.name, method=self.named)

@@ -19,7 +19,8 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.experts import Experts
 from workloads.operations import Linear, linears_in_memory
-from workloads.routing import UNKNOWN, Load, Routing, parse_routing
+from workloads.routing import UNKNOWN, Load, Routing
+from workloads.routing_counts import parse_routing
 
 TOP2OF4 = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
 HEADER = BundleHeader("tiny", "x", model_config=TOP2OF4)
@@ -169,7 +170,7 @@ def test_other_counts_are_shares(tmp_path):
 
 
 MISTAKES = {
-    "another word": ("even", None, r"uniform, balanced, or a \.json file"),
+    "another word": ("even", None, "uniform, balanced, or the tokens of each expert"),
     "no file": ("none.json", None, "no such file"),
     "not JSON": ("counts.json", "{", "counts"),
     "a number": ("counts.json", "3", "expected a list"),
@@ -181,7 +182,7 @@ MISTAKES = {
     "no block": ("counts.json", '{"first": [1, 1, 1, 1]}', "no block number"),
     "another block": ("counts.json", '{"7": [1, 1, 1, 1]}', "no counts for block 0; there are some for 7"),
     "too few": ("counts.json", "[1, 1]", "2 counts for block 0, which has 4 experts"),
-    "too many for one": ("counts.json", "[9, 1, 1, 1]", "expert 0 gets 9 of 6 tokens"),
+    "too many for one": ("counts.json", "[9, 1, 1, 1]", "expert 0 has 9 of 12 visits, more than one a token"),
     "a share above one": ("counts.json", "[90, 1, 1, 1]", "more than one a token with top 2 of 4"),
 }
 

@@ -98,7 +98,7 @@ def role_in_block(layer: Layer | LayerEntry) -> str:
 
 
 def _experts(mixture: Mixture, entries: Iterable[LayerEntry], weight_format: str, where: str) -> Mixture:
-    """Experts that are alike counted together."""
+    """Experts that are alike counted together, but where each has a count of its own."""
     by_number: dict[int, dict[str, LayerEntry]] = {}
     for entry in entries:
         by_number.setdefault(expert_of(entry.name) or 0, {})[entry.role] = entry
@@ -107,7 +107,7 @@ def _experts(mixture: Mixture, entries: Iterable[LayerEntry], weight_format: str
     halves = tuple(
         replace(whole, role=role, out_features=whole.out_features // 2) for role in ("expert_gate", "expert_up")
     )
-    kinds: Counter[tuple[tuple[Matrix, ...], Matrix]] = Counter()
+    every: list[tuple[tuple[Matrix, ...], Matrix]] = []
     for number in range(count):
         found = by_number.get(number, {})
         own = halves if "expert_gate" in found else ups
@@ -115,7 +115,10 @@ def _experts(mixture: Mixture, entries: Iterable[LayerEntry], weight_format: str
             _changed(matrix, found[matrix.role], weight_format, where) if matrix.role in found else matrix
             for matrix in (*own, down)
         ]
-        kinds[tuple(made[:-1]), made[-1]] += 1
+        every.append((tuple(made[:-1]), made[-1]))
+    kinds = Counter(every)
+    if mixture.counts and len(kinds) > 1:
+        return replace(mixture, kinds=tuple((ups, down, 1) for ups, down in every))
     return replace(mixture, kinds=tuple((ups, down, n) for (ups, down), n in kinds.items()))
 
 

@@ -83,12 +83,14 @@ class Ffn:
 @dataclass(frozen=True)
 class Mixture:
     """Experts of a block, `kinds` of them: matrices that read the hidden state, the one that writes it, and how many
-    are alike; the router's matrix, and the one that weighs shared experts, None: they are not weighed."""
+    are alike; the router's matrix, and the one that weighs shared experts, None: they are not weighed. `counts`: tokens
+    that each expert was seen to get, () unknown; several kinds are then one an expert, in order."""
 
     experts: Experts
     kinds: tuple[tuple[tuple[Matrix, ...], Matrix, int], ...]
     router: Matrix
     shared_gate: Matrix | None = None
+    counts: tuple[float, ...] = ()
 
     @property
     def stored(self) -> list[tuple[Matrix, int]]:

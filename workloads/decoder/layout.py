@@ -130,7 +130,9 @@ def _feed_forward(place: str, number: int, block: Block, hidden: int, fusion: Fu
         yield from _dense_ffn(place, number, block, fusion, "")
         return
     yield Gemm(f"{place}.router", "router", number, (mixture.router,))
-    yield ExpertFfn(f"{place}.experts", "experts", number, mixture.experts, mixture.kinds, ffn.kind, ffn.is_gated)
+    yield ExpertFfn(
+        f"{place}.experts", "experts", number, mixture.experts, mixture.kinds, ffn.kind, ffn.is_gated, mixture.counts
+    )  # fmt: skip
     if mixture.experts.per_token > 1:
         yield ExpertSum(f"{place}.experts.sum", "expert_sum", number, hidden, mixture.experts.per_token)
     if block.matrix("shared_down"):

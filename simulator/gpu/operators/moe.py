@@ -34,6 +34,7 @@ from simulator.gpu.operators.timing import (
 from simulator.gpu.sizes import whole_numbers
 from simulator.gpu.spec import GpuSpec
 from workloads.errors import UserError, unknown
+from workloads.experts import ROUNDING
 
 ROUTINGS = ("uniform", "balanced", "power_law", "listed")
 
@@ -42,14 +43,15 @@ def moe(
     gpu: GpuSpec, tokens: ArrayLike, hidden: ArrayLike, expert_ffn: ArrayLike, experts: ArrayLike, top_k: ArrayLike,
     routing: str = "uniform", distinct_experts: ArrayLike | None = None, weight_bits: int = 16, kernel: str = "",
 ) -> Timing:  # fmt: skip
-    """One call on one GPU; integers or integer arrays that broadcast. distinct_experts: with routing "listed" alone.
+    """One call on one GPU; integers or integer arrays that broadcast. distinct_experts: with routing "listed" alone, a
+    mean over steps too, so any numbers.
     Raises UserError for sizes that are none, top_k above experts, and distinct experts that the tokens cannot
     choose."""
     operators = operators_of(gpu)
     name, fitted = chosen(operators.moe, kernel, "moe")
     check_weight_bits(weight_bits)
     sizes = whole_numbers(tokens=tokens, hidden=hidden, expert_ffn=expert_ffn, experts=experts, top_k=top_k)
-    given = [] if distinct_experts is None else whole_numbers(distinct_experts=distinct_experts)
+    given = [] if distinct_experts is None else [np.atleast_1d(np.asarray(distinct_experts, dtype=float))]
     t, h, f, e, k, *listed = np.broadcast_arrays(*sizes, *given)
     distinct = experts_chosen(t, e, k, routing, listed[0] if listed else None)
     parts = moe_parts(fitted, rates_of(gpu), (t, h, f, e, k), distinct, routing == "power_law", weight_bits / 8)
@@ -70,8 +72,10 @@ def experts_chosen(
         raise UserError(f"routing {routing!r}: `distinct_experts` goes with routing listed, and routing listed with it")
     most = np.minimum(experts, tokens * top_k)
     if listed is not None:
-        for i in np.flatnonzero(listed > most)[:1]:
-            raise UserError(f"distinct_experts = {listed[i]}: {tokens[i]} tokens choose at most {most[i]}")
+        for i in np.flatnonzero(~(listed <= most * (1 + ROUNDING)))[:1]:
+            raise UserError(f"distinct_experts = {listed[i]:g}: {tokens[i]} tokens choose at most {most[i]}")
+        for i in np.flatnonzero(listed < top_k * (1 - ROUNDING))[:1]:
+            raise UserError(f"distinct_experts = {listed[i]:g}: a token chooses {top_k[i]}, so they are no fewer")
         return listed.astype(float)
     if routing == "balanced":
         return most.astype(float)
