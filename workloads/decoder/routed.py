@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from workloads.decoder.dimensions import Decoder
+from workloads.decoder.dimensions import Block, Decoder
 from workloads.errors import UserError
 from workloads.experts import of_counts
 from workloads.routing import Routing
@@ -26,7 +26,7 @@ def routed(decoder: Decoder, routing: Routing) -> Decoder:
                 if there
                 else f"`routing`: counts for block {name}, and the model has no experts"
             )
-    blocks = []
+    blocks: list[Block] = []
     for number, block in zip(decoder.numbers, decoder.blocks, strict=True):
         if block.mixture is not None:
             counts = tuple(float(count) for count in routing.of_block(number, block.mixture.experts))
