@@ -120,6 +120,15 @@ class Accelerator(ABC):
         self._text = f"{cls.__name__}.of({spec!r})"
         return self
 
+    @property
+    def arrays(self) -> int:
+        """How many parts of it can each work on something else, as attention's heads are."""
+        return 1
+
+    def share(self, arrays: int) -> Self:
+        """So many of them, a divisor of `arrays`, with their share of buffers and of DRAM."""
+        return self
+
     def changed(self, *overrides: str) -> Self:
         """The same design with further settings. Raises UserError as making one does."""
         if not overrides:

@@ -1,7 +1,7 @@
 """Accelerators as what runs decoders: any `Accelerator` whose spec is a `Machine`.
 
     linears, head, experts   its own cycle model, one matrix after the other (linears.py)
-    attention                products on the array, keys and values from DRAM, softmax on the vector unit (attending.py)
+    attention                products on the arrays, K and V from DRAM, softmax on the vector unit (attending.py)
     everything else          a roofline of the vector unit (machine/whole.py) and DRAM
     between chips            a ring: 2 (n - 1) / n of the message over the link, 2 (n - 1) times its latency
 
@@ -216,10 +216,9 @@ def _attention(
     found = [attention_of(runner.accelerator, one, phase, elements) for phase in phases]
     us, bounds = [], []
     for each in found:
-        memory = each.counts.bytes_moved / runner.bytes_per_us
         softmax = each.softmax_operations / runner.spec.vector_per_us
-        times = {"compute": each.array_us, "memory": memory, "vector": softmax}
-        us.append(max(each.array_us, memory) + softmax)
+        times = {"compute": each.array_us, "memory": each.memory_us, "vector": softmax}
+        us.append(max(each.array_us, each.memory_us) + softmax)
         bounds.append(max(times, key=lambda name: times[name]))
     said = "scores stay on chip; softmax, a roofline, behind the products"
     return _timed(us, bounds, "array, DRAM, vector unit", said, [each.counts for each in found])

@@ -1,4 +1,4 @@
-"""Attention of a decoder on an accelerator's array: operands that are activations.
+"""Attention of a decoder on an accelerator's arrays: operands that are activations.
 
 Of each sequence and kv head, the `group` query heads that share it go through two products, as the machine runs
 unpruned matrices, in the weights' place first keys, then values:
@@ -8,6 +8,10 @@ unpruned matrices, in the weights' place first keys, then values:
 
 where `pairs` are of a query and a key that it sees: a rectangle of as many products as the triangle or the band that
 is computed, whose tiles beyond it are left out. Decode is exactly that: one query a head, all keys.
+
+Heads are independent of each other. Where a machine has several arrays (`Accelerator.arrays`), all work on one head in
+lock step, or half of them each on its own, or a quarter, ... down to one array a head, with their share of the buffers:
+in ceil(heads / at once) rounds, whichever takes the least time.
 
 DRAM: queries and outputs once; keys and values once where those of a kv head fit (half of) the weight buffer, else
 again for every tile of queries, as many as the activation and the output buffer hold of queries and of sums of
@@ -23,6 +27,7 @@ from simulator.accelerators import Accelerator
 from simulator.cycles import Infeasible, ceil_div
 from simulator.inference.linears import dense_cycles
 from simulator.machine.parts import Machine
+from simulator.machine.port import port_of
 from workloads.counts import Counts, Elements
 from workloads.errors import UserError
 from workloads.operations.causal import CausalAttention, LatentAttention, Softmax, seen_keys
@@ -31,31 +36,51 @@ from workloads.phases import Phase
 
 @dataclass(frozen=True)
 class Attended:
-    """Of all sequences and heads: products on the array, what DRAM moves, operations of softmax."""
+    """Of all sequences and heads: products on `at_once` groups of arrays, what DRAM moves and for how long, operations
+    of softmax."""
 
     array_us: float
+    memory_us: float
     counts: Counts
     softmax_operations: float
+    at_once: int = 1
 
 
 def attention_of(
     accelerator: Accelerator, one: CausalAttention | LatentAttention, phase: Phase, elements: Elements
 ) -> Attended:
     """Raises UserError where not even a tile of it fits the machine."""
+    ways = [n for n in range(1, accelerator.arrays + 1) if accelerator.arrays % n == 0]
+    found, refused = [], []
+    for at_once in ways:
+        try:
+            found.append(_attended(accelerator, at_once, one, phase, elements))
+        except Infeasible as error:
+            refused.append(error)
+    if not found:
+        raise UserError(f"{one.name}: {refused[0]}")
+    return min(found, key=lambda each: max(each.array_us, each.memory_us))
+
+
+def _attended(
+    accelerator: Accelerator, at_once: int, one: CausalAttention | LatentAttention, phase: Phase, elements: Elements
+) -> Attended:
+    """With so many heads at a time. Raises Infeasible."""
     causal = one.as_causal(phase) if isinstance(one, LatentAttention) else one
-    spec: Machine = accelerator.spec
+    part = accelerator.share(accelerator.arrays // at_once) if at_once > 1 else accelerator
+    spec: Machine = part.spec
     keys, group = causal.keys(phase), ceil_div(causal.heads, causal.kv_heads)
     tokens = ceil_div(group * seen_keys(phase.new, phase.past, causal.window), keys)
     bits = elements.kv_bits if elements.kv_bits < spec.number.weight_bits else None
-    try:
-        scores = dense_cycles(accelerator, keys, causal.head_size, tokens, bits)
-        outputs = dense_cycles(accelerator, causal.value_size, keys, tokens, bits)
-    except Infeasible as error:
-        raise UserError(f"{one.name}: {error}") from None
+    scores = dense_cycles(part, keys, causal.head_size, tokens, bits)
+    outputs = dense_cycles(part, causal.value_size, keys, tokens, bits)
     busy = sum(each.compute_cycles + each.buffer_cycles for each in (scores, outputs))
-    array_us = busy * phase.batch * causal.kv_heads / spec.clock.mhz
+    array_us = busy * ceil_div(phase.batch * causal.kv_heads, at_once) / spec.clock.mhz
     counts = one.counts(phase, elements) + reloaded(spec, one, causal, phase, elements)
-    return Attended(array_us, counts, Softmax("", "", -1, causal).counts(phase, elements).flop)
+    whole: Machine = accelerator.spec
+    memory_us = counts.bytes_moved / (port_of(whole.dram, whole.clock.mhz).bytes_per_cycle * whole.clock.mhz)
+    operations = Softmax("", "", -1, causal).counts(phase, elements).flop
+    return Attended(array_us, memory_us, counts, operations, at_once)
 
 
 def reloaded(

@@ -61,6 +61,15 @@ class Buffers:
     double: bool = True
     banks: PositiveInt = 1
 
+    def share(self, part: float) -> "Buffers":
+        """What one of several parts of a machine has: of capacities, and of what they deliver."""
+        sizes = {
+            f"{name}{unit}": getattr(self, f"{name}{unit}") * part
+            for name in ("weight", "index", "activation", "output")
+            for unit in ("_kib", "_bytes_per_cycle")
+        }
+        return replace(self, **sizes)
+
     @property
     def capacities(self) -> tuple[float, float, float, float]:
         """Bytes, in the order weight, index, activation, output."""

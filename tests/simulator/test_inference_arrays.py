@@ -125,6 +125,39 @@ def test_products_of_attention_are_those_of_unpruned_matrices(vitcod):
     assert found.array_us == pytest.approx(3 * 2 * busy / vitcod.spec.clock.mhz)
 
 
+@pytest.mark.parametrize(("sequences", "heads"), [(3, 32), (1, 3), (1, 1), (5, 1), (2, 8)])
+@pytest.mark.parametrize("keys", [4096, 100])
+def test_heads_spread_over_the_arrays_of_a_machine(sequences, heads, keys):
+    """Weight stationary: a fold of one token takes 2 rows + cols - 1 cycles, a product ceil(inputs / rows) ceil(outputs
+    / all columns) of them, less one. Eight arrays take one head at a time, two, four or eight."""
+    tpu, fold = open_accelerator("tpu-v4"), 2 * 128 + 128 - 1
+    one = CausalAttention("a", "attention", 0, heads, heads, 128, 128)
+    found = attention_of(tpu, one, decode(sequences, keys), Elements(16, None, 16, 16, 16))
+    expected = []
+    for at_once in (1, 2, 4, 8):
+        scores = ceil_div(keys, 128 * 8 // at_once) * fold - 1
+        outputs = ceil_div(keys, 128) * fold - 1
+        expected.append(ceil_div(sequences * heads, at_once) * (scores + outputs) / 1050)
+    assert found.array_us == pytest.approx(min(expected))
+    assert found.at_once == (1, 2, 4, 8)[expected.index(min(expected))]
+    if sequences * heads == 16:
+        alone = open_accelerator("tpu-v4", ["array.count=1"])
+        single = attention_of(alone, one, decode(sequences, keys), Elements(16, None, 16, 16, 16))
+        assert single.array_us == pytest.approx(8 * found.array_us)
+
+
+def test_a_part_of_the_arrays_has_its_share():
+    """Of buffers and DRAM; and keys of a head that no longer fit it are read again."""
+    tpu = open_accelerator("tpu-v4")
+    part = tpu.share(2)
+    assert part.spec.macs == tpu.spec.macs / 4
+    assert part.spec.buffers.capacities == tuple(each / 4 for each in tpu.spec.buffers.capacities)
+    assert tpu.share(8).spec == tpu.spec
+    one = CausalAttention("a", "attention", 0, 8, 8, 128, 128)
+    long = attention_of(tpu, one, prefill(1, 40_000), Elements(16, None, 16, 16, 16))
+    assert long.memory_us >= (2 * 40_000 * 8 * 128 * 2 * 2) / (1200e3 * 0.9)
+
+
 @pytest.mark.parametrize("name", ["vitcod", "systolic", "tpu-v5e", "sparten"])
 def test_no_phase_is_faster_than_its_products_and_its_bytes(name):
     runner = find_runner(name)

@@ -44,9 +44,9 @@ here than there (M = 128 on 128 x 128: 510 cycles a fold, 128 of them loading). 
 left out; so are bank conflicts. Sparse activations save nothing: they only count fewer useful multiplications.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -111,6 +111,22 @@ class Systolic(Accelerator):
         "to DRAM.",
         "Sparse activations save nothing.",
     )
+
+    @property
+    def arrays(self) -> int:
+        """Of one layer they run in lock step; of several, one or more on each."""
+        return self.spec.array.count
+
+    def share(self, arrays: int) -> Self:
+        part = arrays / self.spec.array.count
+        spec = self.spec
+        shared = replace(
+            spec,
+            array=replace(spec.array, count=arrays),
+            buffers=spec.buffers.share(part),
+            dram=replace(spec.dram, bandwidth_gbps=spec.dram.bandwidth_gbps * part),
+        )
+        return type(self).of(shared, self.name, self._set)
 
     def geometry(self) -> list[str]:
         return [self.spec.array.nm]
