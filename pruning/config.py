@@ -50,6 +50,10 @@ class PruneConfig:
     allocation: str | None = setting(
         "er, erk, owl, alpha, depth: a sparsity of its own for every block or matrix (prunesim ls allocations)."
     )
+    plan: str | Path | None = setting(
+        'A file that says what each matrix gets, {"NAME": "unstructured-48", "OTHER": "2:4+bits:4"}, in place of '
+        "sparsity, pattern and bits; matrices that it does not name stay dense."
+    )
     only: Texts | None = setting(
         "Layers to prune: roles (q or gate,up), blocks:0-15, blocks:2-, names (*.mlp.*). Commas widen, giving it again "
         "narrows. The others stay dense: sparsity, bits and allocation are of the chosen ones."

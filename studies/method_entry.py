@@ -63,7 +63,8 @@ class StudyMethod(PruneConfig):
         name = shown(self.method or "")
         if self.method == GENERATED and self.pattern != UNSTRUCTURED and ":" not in self.pattern:
             name = f"{self.method} {self.pattern}"
-        asked = [self.rule, shown(self.allocation or ""), self.bits_text, self.selection.text]
+        planned = f"plan {Path(self.plan).stem}" if self.plan else ""
+        asked = [self.rule, shown(self.allocation or ""), planned, self.bits_text, self.selection.text]
         said = ", ".join(text for text in asked if text)
         if self.after and self.method == NOT_PRUNED:
             return f"{self.after} + {said}"
@@ -130,6 +131,7 @@ class MethodEntry(PruneConfig):
     def _run(self, beside: Path, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
         asked = {each.name: getattr(self, each.name) for each in fields(PruneConfig)}
         asked |= {name: located(asked[name], beside) for name in CODE if asked[name]}
+        asked |= {"plan": str(beside / asked["plan"])} if asked["plan"] else {}
         asked |= {"pattern": pattern, "sparsity": sparsity, "seed": seed, "fallback": self.fallback or REFUSE}
         return StudyMethod(**asked, label=self.label, models=self.models)
 

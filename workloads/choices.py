@@ -68,11 +68,13 @@ def choices_of(kinds: Sequence[str], levels: int = LEVELS) -> list[Choice]:
         if kind == UNSTRUCTURED:
             steps = (round(HIGHEST * step / (levels - 1), 4) for step in range(1, levels))
             masks += [Choice(zeros) for zeros in steps]
-        elif (one := parse_choice(kind)).bits and not one.is_masked:
-            widths.append(one.bits)
-        elif one.pattern and one.bits is None:
-            masks.append(one)
-        else:
+            continue
+        if "+" in kind or ":" not in kind:
             raise unknown("kind of choice", kind, (UNSTRUCTURED, "2:4", f"{BITS}:4"))
+        one = parse_choice(kind)
+        if one.bits:
+            widths.append(one.bits)
+        else:
+            masks.append(one)
     made = [Choice(mask.zeros, mask.pattern, bits) for bits in widths for mask in masks]
     return list(dict.fromkeys(made))

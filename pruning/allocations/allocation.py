@@ -13,10 +13,12 @@ from workloads.patterns import NofM
 
 @dataclass(frozen=True)
 class LayerSparsities:
-    """What every matrix shall get, by layer name; `patterns` only where the target is an N:M pattern."""
+    """What every matrix shall get, by layer name; `patterns` only of those that follow one of their own; `bits`, None:
+    all get the recipe's, else only those that it names are quantized."""
 
     sparsity: dict[str, float]
     patterns: dict[str, NofM] | None = None
+    bits: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -103,14 +103,14 @@ def start(
         if not begun:
             for text in treatment.words(recipe.pattern, recipe.quantization.group_size if recipe.quantization else 0):
                 warn(text)
-            if recipe.method.prunes and recipe.pattern is None:
+            if recipe.method.prunes and recipe.pattern is None and recipe.plan is None:
                 check_more(recipe.base, treatment.treated, recipe.sparsity)
             check_weights(checkpoint, refs, progress)
             if recipe.allocation is not None or gathers:
                 writer.begin()
         sparsities = layer_sparsities(checkpoint, recipe, treated, writer.folder, progress)
         if not recipe.method.floors and not recipe.method.leaves:
-            sparsities = to_the_weight(sparsities, unstructured(recipe, treated, treatment))
+            sparsities = to_the_weight(sparsities, unstructured(recipe, treated, treatment, sparsities))
         keeper = make_keeper(checkpoint, recipe, treated, treatment, sparsities)
         run = Run(checkpoint, recipe, writer, progress, warn, refs, treated, treatment, sparsities, keeper)
         if gathers and not begun:
@@ -123,9 +123,14 @@ def start(
     return run
 
 
-def unstructured(recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatment) -> list[Layer]:
-    """The treated layers that follow no N:M."""
+def unstructured(
+    recipe: Recipe, refs: list[list[LinearRef]], treatment: Treatment, sparsities: LayerSparsities
+) -> list[Layer]:
+    """The treated layers that follow no N:M, and of which a plan takes something."""
     layers = [ref.layer for block in refs for ref in block]
+    if recipe.plan is not None:
+        patterns, shares = sparsities.patterns or {}, sparsities.sparsity
+        return [layer for layer in layers if layer.name not in patterns and shares[layer.name] > 0]
     return [layer for layer in layers if recipe.pattern is None or layer.name in treatment.loose]
 
 
@@ -265,9 +270,11 @@ def advance(model: Walk, number: int, batches: list[torch.Tensor], streams: Stre
 
 
 def make_job(
-    run: Run, number: int, block: nn.Module, model: Walk | None = None, streams: Streams | None = None
-) -> BlockJob:
-    """The job of one loaded block, with everything gathered that the recipe needs of its treated matrices."""
+    run: Run, number: int, block: nn.Module, model: Walk | None = None, streams: Streams | None = None,
+    needs: frozenset[Need] | None = None,
+) -> BlockJob:  # fmt: skip
+    """The job of one loaded block, with everything gathered that the recipe, or `needs` in its place, asks for of its
+    treated matrices."""
     recipe, refs = run.recipe, run.treated[number]
     names = [ref.layer.name for ref in refs]
     gradients = gradient_file(run.writer.folder, number)
@@ -285,7 +292,7 @@ def make_job(
         gradients=only_sum(run, number) if gradients.exists() else None,
     )
     if streams is not None:
-        observe(job, recipe.needs, streams, with_peers(run.refs[number], refs))
+        observe(job, recipe.needs if needs is None else needs, streams, with_peers(run.refs[number], refs))
     return job
 
 
@@ -326,9 +333,14 @@ def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: li
         job.dense_outputs = job.outputs if same else list(ordered_map(job.run, job.dense_inputs))
 
 
-def grid_of(run: Run, ref: LinearRef) -> QuantizationGrid:
+def grid_of(run: Run, ref: LinearRef) -> QuantizationGrid | None:
+    """None where a plan leaves the matrix as floats."""
     assert run.recipe.quantization is not None
-    grid = run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref)))
+    grid, bits = run.recipe.quantization.grid(run.checkpoint.stored_dtype(parameter_name(ref))), run.sparsities.bits
+    if bits is not None:
+        if ref.layer.name not in bits:
+            return None
+        grid = replace(grid, bits=bits[ref.layer.name])
     return replace(grid, group_size=run.treatment.group_size(ref.layer.name, grid.group_size))
 
 
@@ -339,7 +351,18 @@ def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
     decisions = recipe.base.within(recipe.method.decide(job))
     if quantization is None or recipe.quantizes_jointly:
         return decisions
-    job.grid = partial(grid_of, run)
+    job = replace(job, grid=partial(grid_of, run), refs=[ref for ref in job.refs if grid_of(run, ref) is not None])
+    if not job.refs:
+        return decisions
+    names = {ref.layer.name for ref in job.refs}
+    floats = {name: decision for name, decision in decisions.items() if name not in names}
+    return floats | on_grids(run, job, {name: decision for name, decision in decisions.items() if name in names})
+
+
+def on_grids(run: Run, job: BlockJob, decisions: dict[str, Decision]) -> dict[str, Decision]:
+    """Of the matrices of the job."""
+    recipe, quantization = run.recipe, run.recipe.quantization
+    assert quantization is not None
     if quantization.quantizer.order == "prune-first":
         return quantization.quantizer.apply(job, decisions)
     whole = {name: Decision(torch.ones_like(decision.keep)) for name, decision in decisions.items()}

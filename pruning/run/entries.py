@@ -12,7 +12,7 @@ from pruning.run.context import Run
 from workloads.errors import UserError
 from workloads.layers import Layer
 from workloads.mask import PackedMask
-from workloads.patterns import UNSTRUCTURED
+from workloads.patterns import DENSE, UNSTRUCTURED
 
 
 @torch.no_grad()
@@ -67,6 +67,8 @@ def add(run: Run, ref: LinearRef, decision: Decision, base: Base) -> None:
         return
     promised = run.recipe.method.promises(run.pattern(layer.name))
     pattern = str(promised or UNSTRUCTURED) if run.recipe.method.prunes else base.pattern(layer.name)
+    if run.recipe.plan is not None and not run.recipe.plan.choices[layer.name].is_masked:
+        pattern = base.pattern(layer.name) if base.keep(layer.name) is not None else DENSE
     grid = decision.quantized.grid if decision.quantized is not None else None
     run.writer.add(
         layer,

@@ -1,6 +1,7 @@
 """How much every matrix of a model shall lose: the recipe's allocation, given the dense model block by block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pruning.forward.walk import Walk
 from pruning.parallel import ordered_map
 from pruning.rules import pruned_count
 from pruning.run.recipe import Recipe
+from workloads.choices import Choice
 from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, sha256_of, write_text
 from workloads.layers import Layer
@@ -29,6 +31,8 @@ def layer_sparsities(
     """For the matrices `refs` (treated ones, by block): the same for each without an allocation. What it said is kept
     in `out` while the run is unfinished."""
     layers = [ref.layer for block in refs for ref in block]
+    if recipe.plan is not None:
+        return planned(recipe.plan.choices, layers)
     if recipe.allocation is None:
         return LayerSparsities({layer.name: recipe.sparsity for layer in layers})
     file = out / "allocation.json"
@@ -49,6 +53,16 @@ def layer_sparsities(
     return made
 
 
+def planned(choices: Mapping[str, Choice], layers: list[Layer]) -> LayerSparsities:
+    """As a plan has it, which names every one of `layers`."""
+    own = {layer.name: choices[layer.name] for layer in layers}
+    return LayerSparsities(
+        {name: choice.sparsity for name, choice in own.items()},
+        {name: choice.pattern for name, choice in own.items() if choice.pattern is not None},
+        {name: choice.bits for name, choice in own.items() if choice.bits is not None},
+    )
+
+
 def to_the_weight(asked: LayerSparsities, layers: list[Layer]) -> LayerSparsities:
     """The shares of `layers` as whole numbers of weights over theirs. What one layer is owed beyond a whole number, the
     next one gets: the first so many together lose floor(sum s_l N_l), so that all together lose what was asked for to
@@ -59,7 +73,7 @@ def to_the_weight(asked: LayerSparsities, layers: list[Layer]) -> LayerSparsitie
         count = min(max(pruned_count(1, owed), 0), layer.n_weights)
         shares[layer.name] = count / layer.n_weights
         owed -= count
-    return LayerSparsities(shares, asked.patterns)
+    return replace(asked, sparsity=shares)
 
 
 def read_kept(file: Path) -> LayerSparsities | None:

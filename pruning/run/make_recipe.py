@@ -1,9 +1,13 @@
 """From what was asked to a recipe: names looked up, every setting checked, before a model is opened."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from pruning.allocations import Allocation, find_allocation
 from pruning.config import PruneConfig
 from pruning.methods import METHODS, PruningMethod, choose_rule, find_method
 from pruning.methods.structured.method import StructuredMethod
+from pruning.plan import Plan
 from pruning.quantizers import Quantization, check_bits, find_quantizer
 from pruning.run.recipe import Recipe
 from workloads.errors import UserError
@@ -21,6 +25,9 @@ def make_recipe(asked: PruneConfig) -> Recipe:
         raise UserError(f"`seed` must not be negative, it is {asked.seed}")
     check_structured(method, asked)
     check_factorized(method, asked)
+    plan = plan_of(method, asked)
+    if plan is not None:
+        asked = replace(asked, sparsity=plan.highest, bits=plan.bits)
     pattern, sparsity = target_of(method, asked)
     rule = choose_rule(method, asked.rule)
     fallback = asked.fallback or REFUSE
@@ -30,9 +37,24 @@ def make_recipe(asked: PruneConfig) -> Recipe:
     if pattern is None or loose:
         method.check(sparsity)
     check_fallback(fallback, pattern is not None or bool(asked.group_size))
+    if plan is not None and rule == "global":
+        raise UserError("a plan says what each matrix loses, and the rule global compares all; leave `rule` out")
     return Recipe(
-        asked, method, sparsity, rule, pattern, allocation_of(method, rule, asked), quantization_of(method, asked)
-    )
+        asked, method, sparsity, rule, pattern, allocation_of(method, rule, asked), quantization_of(method, asked),
+        plan=plan,
+    )  # fmt: skip
+
+
+def plan_of(method: PruningMethod, asked: PruneConfig) -> Plan | None:
+    """Raises UserError beside what it takes the place of, and for methods that it cannot tell what to prune."""
+    if asked.plan is None:
+        return None
+    for name in ("sparsity", "pattern", "bits", "allocation", "only", "skip", "fallback"):
+        if getattr(asked, name) not in (None, (), UNSTRUCTURED, REFUSE):
+            raise UserError(f"a `plan` says what each matrix gets; leave `{name}` out")
+    if not method.prunes or method.leaves or method.settles:
+        raise UserError(f"a `plan` is of masks, and {method.name} makes none; choose a method that scores weights")
+    return Plan.read(Path(asked.plan))
 
 
 def check_structured(method: PruningMethod, asked: PruneConfig) -> None:

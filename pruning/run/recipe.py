@@ -12,6 +12,7 @@ from pruning.data.calibration import Calibration
 from pruning.evidence.needs import Need, check_needs
 from pruning.families import family_of
 from pruning.methods import PruningMethod
+from pruning.plan import Plan
 from pruning.quantizers import Quantization
 from pruning.run.base import UNPRUNED, Base
 from workloads import __version__
@@ -19,14 +20,14 @@ from workloads.bundle import BundleHeader
 from workloads.errors import NotForThisModel
 from workloads.layers import Layer
 from workloads.patterns import SMALLER, UNSTRUCTURED, NofM
-from workloads.selectors import what_there_is
+from workloads.selectors import Selection, what_there_is
 from workloads.steps import AFTER
 from workloads.treatment import REFUSE, Treatment, treatment_of
 
 # Settings that a header records looked up, or in fields of its own; any other it records as it was given.
 LOOKED_UP = frozenset(
     {"method", "sparsity", "pattern", "rule", "set", "bits", "group_size", "quantizer", "allocation", "only", "skip",
-     "fallback", "seed", "multiple_of", "after"}
+     "fallback", "seed", "multiple_of", "after", "plan"}
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ class Recipe:
     model_id: str = ""
     calibration: Calibration | None = None
     base: Base = UNPRUNED
+    plan: Plan | None = None
 
     @property
     def parts(self) -> list[Component]:
@@ -106,8 +108,12 @@ class Recipe:
         taken = [layer for layer in layers if self.method.takes(layer)]
         if not taken:
             raise NotForThisModel(f"{self.method.name} is for none of these matrices: {what_there_is(layers)}")
+        selection = self.asked.selection
+        if self.plan is not None:
+            self.plan.check(taken)
+            selection = Selection((",".join(self.plan.choices),))
         try:
-            made = treatment_of(taken, self.asked.selection, self.pattern, size, self.fallback)
+            made = treatment_of(taken, selection, self.pattern, size, self.fallback)
         except NotForThisModel as error:
             masks, multiple = self.base.masks, self.pattern.m if self.pattern is not None else size
             if masks is None or not masks.is_smaller or not multiple:
@@ -125,6 +131,8 @@ class Recipe:
         if self.quantization is not None:
             settings["quantization"] = self.quantization.facts
         selection = self.asked.selection
+        if self.plan is not None:
+            settings["plan"] = self.plan.facts
         if not selection.everything:
             settings["only"], settings["skip"] = selection.only, selection.skip
         if self.fallback != REFUSE:
@@ -139,7 +147,7 @@ class Recipe:
         if self.pattern is not None and promised is None:
             settings["runs"] = str(self.pattern)
         method, pattern = self.method.name, self.method.leaves or str(promised or UNSTRUCTURED)
-        target = None if self.method.settles else self.sparsity
+        target = None if self.method.settles or self.plan is not None else self.sparsity
         if self.base.masks is not None:
             before = self.base.masks.header
             settings[AFTER] = self.base.facts

@@ -1,6 +1,7 @@
 """prunesim prune"""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,14 @@ from cyclopts import Parameter
 from pruning.config import CalibrationConfig, PruneConfig
 from studies.cli.settings import options
 from studies.progress import ProgressLine, warn
+from studies.speed.asked import SpeedConfig
 
 if TYPE_CHECKING:
     from pruning.config import CalibrationConfig as Data
     from pruning.config import PruneConfig as Asked
+    from studies.speed.asked import SpeedConfig as Speed
 else:
-    Asked, Data = options(PruneConfig), options(CalibrationConfig)
+    Asked, Data, Speed = options(PruneConfig), options(CalibrationConfig), options(SpeedConfig)
 
 
 def prune(
@@ -24,6 +27,7 @@ def prune(
     out: Path,
     asked: Annotated[Asked, Parameter(name="*")] = Asked(),  # noqa: B008
     data: Annotated[Data, Parameter(name="*")] = Data(),  # noqa: B008
+    speed: Annotated[Speed, Parameter(name="*")] = Speed(),  # noqa: B008
     save_model: Path | None = None,
     save_format: str = "dense",
     dtype: str = "float32",
@@ -55,8 +59,19 @@ def prune(
     from pruning.saving.sizes import sizes
     from studies.masks import contents_text
     from studies.prune import open_checkpoint, open_model, print_estimate, recipe_for, run_prune
+    from studies.speed.meet import Meeting
+    from workloads.errors import UserError
 
     progress = ProgressLine()
+    speed.check()
+    if speed.speedup is not None:
+        if dry_run or save_model is not None:
+            raise UserError("`speedup` tries masks until one is fast enough; leave `dry_run` and `save_model` out")
+        meeting = Meeting(partial(open_checkpoint, model, dtype, device), model, asked, data, speed, progress, warn)
+        bundle, met = meeting.run(out)
+        progress.close()
+        sys.stderr.write("\n".join([f"wrote {out}: {contents_text(bundle)}", *met.lines, ""]))
+        return
     checkpoint = open_model(model, dtype, device)
     recipe = recipe_for(model, checkpoint, asked, data)
     if dry_run:

@@ -118,6 +118,7 @@ class PrunedMasks(BundleTask):
         drawn = self.place.text_sha256(model.calibration or "")
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(self.method), "label": ""}]
         code = [code_sha256(PRUNING), *foreign_code(self.method)]
+        code += [file_sha256(Path(self.method.plan))] if self.method.plan else []
         before = [masks.sha256 for masks in inputs]
         return sha256_of([settings, drawn, model_files_sha256(self.place, model), *before, *code])
 

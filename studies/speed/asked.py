@@ -1,0 +1,39 @@
+"""What can be asked of a run that prunes for a speed; what it prunes with stands in PruneConfig."""
+
+from dataclasses import dataclass
+
+from pruning.config import setting
+from workloads.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedConfig:
+    """The speed, where and when, and what may be chosen for it."""
+
+    speedup: float | None = setting(
+        "In place of a sparsity: how many times faster than the unpruned model the whole phase shall be on the machine "
+        "`on`, with the final masks. Which matrix gets what follows from what it costs there and the error it makes."
+    )
+    on: str | None = setting("The accelerator or GPU (prunesim ls), machine file or file.py:Name that the speed is on.")
+    phase: str | None = setting("decode (default) or prefill.")
+    batch: int | None = setting("Sequences that run together (default 1).")
+    context: int | None = setting("Of decode: keys that the token sees (default 2048).")
+    prompt: int | None = setting("Of prefill: tokens of each prompt (default 2048).")
+    choices: str | None = setting(
+        "What a matrix may get, with commas: unstructured (a ladder of sparsities), N:M, bits:B (each mask also with B "
+        "bits). Default: unstructured."
+    )
+    levels: int | None = setting("Sparsities of the ladder, from 0 to 0.88 (default 12).")
+    errors: str | None = setting(
+        "What the errors of choices are: probe (default; of each matrix's output, weighed by what one change of it "
+        "does to the predictions), output (not weighed), kl (of the predictions, at every choice)."
+    )
+
+    def check(self) -> None:
+        """Raises UserError for one of them without a speedup, and for a speedup without a machine."""
+        if self.speedup is None:
+            given = [name for name, value in vars(self).items() if value is not None]
+            if given:
+                raise UserError(f"`{given[0]}` is of pruning for a speed; give the `speedup` that is wanted")
+        elif self.on is None:
+            raise UserError(f"`speedup` {self.speedup:g} is on a machine; say which with `on`, vitcod for example")

@@ -1,0 +1,126 @@
+"""Pruning for a speed, from the command line: the speed is met by the final masks, as `inference` sees them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from studies.cli.main import main
+from workloads.bundle import MaskBundle
+from workloads.choices import parse_choice
+from workloads.cost_table import CostTable
+
+CONFIG = LlamaConfig(
+    vocab_size=300, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    torch.manual_seed(0)
+    LlamaForCausalLM(CONFIG).save_pretrained(folder)
+    np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 300, (4, 32)))
+    return folder
+
+
+def prune(model: Path, out: Path, *arguments: object, method: str = "wanda") -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["prune", str(model), "--method", method, "--calibration", str(model / "ids.npy"), "--out", str(out),
+              *map(str, arguments)])  # fmt: skip
+    return int(stop.value.code or 0)
+
+
+DECODE = ("--on", "vitcod", "--phase", "decode", "--context", "16")
+
+
+def simulated_speedup(bundle: Path, capsys) -> float:
+    """Of one token behind a prompt of 15 by `inference`: of its steps the second is such a decode."""
+    table = bundle.parent / "rows.json"
+    with pytest.raises(SystemExit):
+        main(["inference", str(bundle), "--on", "vitcod", "--prompt", "15", "--generate", "2", "--format", "json",
+              "--out", str(table)])  # fmt: skip
+    with pytest.raises(SystemExit):
+        main(["inference", str(bundle), "--on", "vitcod", "--prompt", "15", "--generate", "2", "--operations",
+              "--format", "csv", "--out", str(bundle.parent / "operations.csv")])  # fmt: skip
+    rows = pd.read_csv(bundle.parent / "operations.csv")
+    return float(rows[rows.phase == "decode"].latency_us.sum())
+
+
+@pytest.mark.parametrize("choices", ["unstructured", "unstructured,2:4,bits:4"])
+def test_the_speed_is_met_with_the_final_masks(model: Path, tmp_path: Path, capsys, choices: str) -> None:
+    out = tmp_path / "masks"
+    assert prune(model, out, "--speedup", "1.2", *DECODE, "--choices", choices) == 0
+    said = capsys.readouterr().err
+    kept = json.loads((out / "speed.json").read_text())
+    met, table = kept["met"], CostTable.read(out / "costs.json")
+    assert met["final"] >= 1.2
+    assert f"with the final masks {met['final']:.3f}" in said
+    assert met["dense_us"] == pytest.approx(table.dense)
+    assert simulated_speedup(out, capsys) == pytest.approx(met["final_us"])
+    names = [layer for unit in table.units for layer in unit.layers]
+    at = {name: list(map(str, table.choices)).index(kept["plan"].get(name, "dense")) for name in names}
+    additive = table.fixed + sum(table.costs[n, at[name]] for n, name in enumerate(names))
+    assert table.dense / additive == pytest.approx(met["additive"])
+    bundle = MaskBundle.open(out)
+    for entry in bundle.layers:
+        choice = parse_choice(kept["plan"].get(entry.name, "dense"))
+        assert entry.weight_bits == choice.bits
+        assert entry.sparsity == pytest.approx(choice.sparsity, abs=2 / entry.layer.n_weights)
+    assert not (tmp_path / ".masks.speed").exists()
+    before = bundle.sha256
+    assert prune(model, out, "--speedup", "1.2", *DECODE, "--choices", choices) == 0  # it is there
+    assert MaskBundle.open(out).sha256 == before
+
+
+def test_another_method_prunes_by_the_plan(model: Path, tmp_path: Path) -> None:
+    assert prune(model, tmp_path / "masks", "--speedup", "1.1", *DECODE, "--levels", "4", method="sparsegpt") == 0
+    bundle = MaskBundle.open(tmp_path / "masks")
+    assert bundle.header.method == "sparsegpt"
+    assert bundle.values(bundle.layers[-1].name) or any(entry.values for entry in bundle.layers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--speedup", "9", *DECODE), "with the cheapest choice everywhere it is"),
+        (("--speedup", "1.2"), "say which with --on"),
+        (("--on", "vitcod", "--sparsity", "0.5"), "--on is of pruning for a speed"),
+        (("--speedup", "1.2", *DECODE, "--sparsity", "0.5"), "leave --sparsity out"),
+        (("--speedup", "1.2", *DECODE, "--choices", "heads"), "unknown kind of choice"),
+        (("--speedup", "1.2", *DECODE, "--errors", "l2"), "unknown kind of --errors"),
+        (("--speedup", "1.2", *DECODE, "--prompt", "8"), "decode has no `prompt`"),
+        (("--speedup", "1.1", *DECODE, "--choices", "bits:4,bits:3"), "names two numbers of bits"),
+        (("--speedup", "1.5", "--on", "a100-sxm", "--context", "16", "--choices", "2:4"), "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(model: Path, tmp_path: Path, capsys, arguments, message: str) -> None:
+    assert prune(model, tmp_path / "masks", *arguments) == 2
+    said = capsys.readouterr().err
+    assert message.replace("`prompt`", "--prompt") in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "masks" / "bundle.json").exists()
+
+
+def test_a_run_that_ended_half_way_goes_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.speed import meet
+
+    whole = meet.whole_us
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(meet, "whole_us", killed)
+    assert prune(model, tmp_path / "masks", "--speedup", "1.2", *DECODE) == 130
+    assert (tmp_path / ".masks.speed" / "errors.json").is_file()
+    monkeypatch.setattr(meet, "whole_us", whole)
+    monkeypatch.setattr(meet, "error_table", killed)  # they are there
+    assert prune(model, tmp_path / "masks", "--speedup", "1.2", *DECODE) == 0
+    monkeypatch.undo()
+    assert prune(model, tmp_path / "fresh", "--speedup", "1.2", *DECODE) == 0
+    assert MaskBundle.open(tmp_path / "masks").sha256 == MaskBundle.open(tmp_path / "fresh").sha256
