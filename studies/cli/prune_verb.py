@@ -11,6 +11,7 @@ from pruning.config import CalibrationConfig, PruneConfig
 from studies.cli.settings import options
 from studies.progress import ProgressLine, warn
 from studies.speed.asked import SpeedConfig
+from workloads.errors import UserError
 
 if TYPE_CHECKING:
     from pruning.config import CalibrationConfig as Data
@@ -59,12 +60,12 @@ def prune(
     from pruning.saving.sizes import sizes
     from studies.masks import contents_text
     from studies.prune import open_checkpoint, open_model, print_estimate, recipe_for, run_prune
-    from studies.speed.meet import Meeting
-    from workloads.errors import UserError
 
     progress = ProgressLine()
     speed.check()
     if speed.speedup is not None:
+        from studies.speed.meet import Meeting  # machines, which nothing else here needs
+
         if dry_run or save_model is not None:
             raise UserError("`speedup` tries masks until one is fast enough; leave `dry_run` and `save_model` out")
         meeting = Meeting(partial(open_checkpoint, model, dtype, device), model, asked, data, speed, progress, warn)
