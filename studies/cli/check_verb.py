@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from studies.cli.output import Whole
 from workloads.errors import UserError
 
 BROKEN = 1  # exit code where a law does not hold
@@ -15,8 +16,15 @@ PAGES = Path("docs/validation")
 
 def check(
     what: str = "",
+    bundle: Path | None = None,
     /,
     *,
+    rtl: Annotated[bool, Parameter(negative="")] = False,
+    mask: Path | None = None,
+    layers: Whole | None = None,
+    groups: Whole | None = None,
+    waveform: Path | None = None,
+    group: Whole | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     out: Path | None = None,
     data: Path | None = None,
@@ -31,16 +39,41 @@ def check(
         A mask bundle (every hash, count and pattern), a record of times (a file or one that ships; how the predictions
         of its GPU compare), an accelerator or a pruning method: one of ours (prunesim ls), of
         an installed package, file.py:Name, or a machine file such as my_chip.toml.
+    bundle
+        With --rtl: run the masks of its layers.
+    rtl
+        Instead, run the model's array in RTL (SystemVerilog under Verilator) and compare cycles, multiplications and
+        sums: on random masks, or on those given, cut into blocks that the array holds.
+    mask
+        With --rtl: one .npy mask.
+    layers
+        With --rtl and a bundle: only so many of its layers.
+    groups
+        With --rtl and neither: so many random masks (400).
+    waveform
+        With --rtl: write a VCD of one group.
+    group
+        With --waveform: which (0).
     all_
         Instead, compare every model of prunesim with its twin, closed forms, other programs and published figures, and
         write the validation pages. Takes minutes.
     out
-        Folder of the pages (docs/validation).
+        Folder of the pages (docs/validation). With --rtl: a .csv of every tile.
     data
         With --all: a folder of data that do not ship, for comparisons that say else that they were not run.
     without
         With --all: a comparison to leave out. scalesim is installed from the net on its first run.
     """
+    if rtl:
+        if all_ or data is not None or without:
+            raise UserError("`rtl` checks one model; `all`, `data` and `without` are of the pages")
+        from studies.rtl import Wanted, check_rtl
+
+        if not check_rtl(what, Wanted(bundle, mask, layers, groups, waveform, group, out), print):
+            sys.exit(BROKEN)
+        return
+    if bundle is not None or mask is not None or (layers, groups, waveform, group) != (None,) * 4:
+        raise UserError("a second bundle, `mask`, `layers`, `groups`, `waveform` and `group` are of `rtl`")
     if all_:
         if what:
             raise UserError(f"give either something to check or `all`, not both; it is {what!r}")

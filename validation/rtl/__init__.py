@@ -1,0 +1,1 @@
+"""The designs in RTL that runs, beside their cycle models."""
