@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.checking import check_bundle, check_laws, is_bundle
+from studies.progress import ProgressLine
 from studies.records import check_record, is_record
 from validation.conformance.laws import Result
 
@@ -28,5 +29,5 @@ def check(what: Any) -> Checked:
     if is_record(what):
         return Checked([Result("integrity", "passed", check_record(what))])
     if is_bundle(what):
-        return Checked([Result("integrity", "passed", check_bundle(what))])
+        return Checked([Result("integrity", "passed", check_bundle(what, ProgressLine(terminal_only=True)))])
     return Checked(check_laws(str(what) if isinstance(what, Path) else what))

@@ -1,11 +1,13 @@
 """What can be checked: a bundle's integrity, and the laws of an accelerator or a pruning method, whoever made it."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.machine.files import is_machine_file
 from studies.kinds import kind_of
+from studies.progress import ProgressLine
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 from workloads.plugins import is_file_name
@@ -24,10 +26,11 @@ def is_bundle(what: Any) -> bool:
     return path.is_dir() or path.name == BUNDLE_FILE or (len(path.parts) > 1 and not is_file)
 
 
-def check_bundle(folder: str | Path) -> str:
+def check_bundle(folder: str | Path, progress: ProgressLine) -> str:
     """Reads every mask; what was found, in words. Raises UserError for what is not as the bundle says."""
     opened = MaskBundle.open(Path(folder).parent if Path(folder).name == BUNDLE_FILE else Path(folder))
-    opened.validate()
+    opened.validate(partial(progress, "checking masks"))
+    progress.close()
     return f"{folder}: {len(opened)} layers, sparsity {opened.sparsity:.4f}, all masks are as {BUNDLE_FILE} says"
 
 

@@ -12,6 +12,7 @@ from checkpoints.catalog_layers import linears_of
 from checkpoints.mask_sources import MaskSource, open_masks
 from checkpoints.weight_files import weight_files
 from studies.masks import Grid
+from studies.progress import ProgressLine, counted
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.errors import UserError
@@ -104,7 +105,7 @@ class Reading:
         raise UserError(f"{where} {sides} (outputs x inputs); {way_out}")
 
 
-def imported(path: Path, options: ImportOptions) -> Imported:
+def imported(path: Path, options: ImportOptions, progress: ProgressLine) -> Imported:
     """Reads every mask once to check it. Raises UserError for a source without masks and for masks that are not what is
     said of
     them: of other shapes, names or patterns than the model's or the user's, with 1 = pruned, or with nothing pruned."""
@@ -118,7 +119,8 @@ def imported(path: Path, options: ImportOptions) -> Imported:
     reading = Reading(source, model, rules, bool(options.pruned_is_one), options.transposed)
     survey = Survey(claimed)
     grids: dict[str, Grid] = {}
-    for layer, matrix in reading:
+    count = len(model.layers) if model else 0
+    for layer, matrix in counted(reading, "reading masks", count, progress):
         survey.add(layer, matrix.mask, matrix.told)
         if matrix.grid is not None:
             grids[layer.name] = matrix.grid

@@ -88,6 +88,14 @@ def contents_text(bundle: MaskBundle) -> str:
     return text + (f"; steps: {', then '.join(done)}" if len(done) > 1 else "")
 
 
+def totals_text(bundle: MaskBundle) -> str:
+    """ "3,407,872 weights, 1,703,936 kept; 426,496 B on disk", all files of the folder."""
+    weights = sum(entry.layer.n_weights for entry in bundle.layers)
+    kept = sum(entry.nnz for entry in bundle.layers)
+    size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file())
+    return f"{weights:,} weights, {kept:,} kept; {size:,} B on disk"
+
+
 def model_layers(model: str) -> list[Layer]:
     """Of a catalog name, a config, a folder or a hub id."""
     from checkpoints.model_folder import find_model

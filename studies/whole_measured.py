@@ -1,9 +1,10 @@
 """A whole block or model, timed on this machine's GPU or CPU; what was written."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,9 +12,13 @@ from checkpoints.catalog import resolve_config
 from studies.end_to_end import write_end_to_end
 from studies.measure import names_in
 from studies.measuring import USUAL, shares
+from studies.progress import ProgressLine, counted
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
 from workloads.locking import writing
+
+if TYPE_CHECKING:
+    from measurement.blocks import Scenario
 
 WHAT = ("block", "model")
 
@@ -34,7 +39,7 @@ class WholeWanted:
     density: str
     kernels: str
 
-    def measured(self, out: Path) -> tuple[Path, pd.DataFrame]:
+    def measured(self, out: Path, progress: ProgressLine) -> tuple[Path, pd.DataFrame]:
         """(the file, its rows without samples), prefill and decode. Raises UserError."""
         if self.what not in WHAT:
             raise unknown("`end_to_end`", self.what, WHAT)
@@ -49,9 +54,9 @@ class WholeWanted:
         ]
         path = out / f"end-to-end-{self.what}-{dtype}.json"
         measured = self._on_cpu if self.on == "cpu" else self._on_gpu
-        return path, measured(path, phases, dtype, runs)
+        return path, measured(path, counted(phases, f"measuring the {self.what}", len(phases), progress), dtype, runs)
 
-    def _on_gpu(self, path: Path, phases: Sequence, dtype: str, runs: int) -> pd.DataFrame:  # type: ignore[type-arg]
+    def _on_gpu(self, path: Path, phases: Iterable["Scenario"], dtype: str, runs: int) -> pd.DataFrame:
         from measurement import blocks
         from measurement.environment import check_gpu, describe
         from measurement.measure import Procedure, cuda_device
@@ -67,7 +72,7 @@ class WholeWanted:
         with writing(path.parent):
             return write_end_to_end(path, describe(device.clock), name, rows)
 
-    def _on_cpu(self, path: Path, phases: Sequence, dtype: str, runs: int) -> pd.DataFrame:  # type: ignore[type-arg]
+    def _on_cpu(self, path: Path, phases: Iterable["Scenario"], dtype: str, runs: int) -> pd.DataFrame:
         from measurement.cpu import host
         from measurement.cpu.blocks import VARIANTS, EndToEnd, end_to_end
         from measurement.cpu.clock import HostClock, pinned
@@ -85,7 +90,7 @@ class WholeWanted:
         name, config = resolve_config(self.model)
         check_writable_folder(path.parent)
         clock = HostClock(host.last_cache_bytes())
-        asked = [EndToEnd(each, procedure.rounds, density, procedure.spread, variants) for each in phases]
+        asked = (EndToEnd(each, procedure.rounds, density, procedure.spread, variants) for each in phases)
         with writing(path.parent), pinned(self.threads) as cores:
             rows = itertools.chain.from_iterable(end_to_end(clock, config, each) for each in asked)
             return write_end_to_end(path, host.describe(clock, self.threads, cores), name, rows)

@@ -13,7 +13,7 @@ that have none); `validate` checks every hash."""
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -243,10 +243,11 @@ class MaskBundle:
         """Whether the bundle holds weights of its own, so that masks alone do not make its model."""
         return any(entry.values for entry in self.layers)
 
-    def validate(self) -> None:
+    def validate(self, told: Callable[[int, int], None] = lambda done, of: None) -> None:
         """Reads everything. Raises UserError at the first mask whose hash, count or pattern is not as stated, or values
         whose hash is not."""
-        for entry, mask in self:
+        for number, (entry, mask) in enumerate(self):
+            told(number, len(self))
             try:
                 pattern = None if entry.pattern in WHOLE else parse_pattern(entry.pattern)
             except UserError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from studies.cli.output import Whole
+from studies.progress import ProgressLine
 from workloads.errors import UserError
 
 BROKEN = 1  # exit code where a law does not hold
@@ -89,7 +90,7 @@ def check(
     if is_record(what):
         print(check_record(what))
     elif is_bundle(what):
-        print(check_bundle(what))
+        print(check_bundle(what, ProgressLine()))
     else:
         print_laws(what)
 

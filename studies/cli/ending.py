@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from studies.progress import warnings_spelled
+from studies.progress import close_all
+from studies.telling import warnings_spelled
 from workloads.errors import UserError, library_missing
 from workloads.plugins import culprit
 
@@ -44,7 +45,10 @@ def ending(arguments: Sequence[str]) -> Iterator[None]:
                 if "\0" in argument:
                     raise UserError(f"an argument holds a null byte: {argument!r}")
             with warnings_spelled(lambda text: spelled_for(text, arguments)):
-                yield
+                try:
+                    yield
+                finally:
+                    close_all()
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):

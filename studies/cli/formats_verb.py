@@ -44,6 +44,7 @@ def formats(
     """
     check_format(format)
     from simulator.storage import storage_rows
+    from studies.progress import ProgressLine, counted
     from studies.simulate import open_source
     from workloads.columns.formats import FORMAT_COLUMNS
     from workloads.rows import to_frame
@@ -56,7 +57,8 @@ def formats(
     names = [name.strip() for name in formats.split(",") if name.strip()]
     if not names:
         raise UserError("--formats names no format; such as dense,bitmap")
-    rows = storage_rows(source.header, source.linears, names, parse_block(block), bits)
+    layers = counted(source.linears, "counting bytes", source.count, ProgressLine())
+    rows = storage_rows(source.header, layers, names, parse_block(block), bits)
     emit(to_frame(rows, FORMAT_COLUMNS), format, out, COLUMNS)
 
 

@@ -51,13 +51,13 @@ def import_(
         Take masks that prune nothing.
     """
     from studies.importing import ImportOptions, imported
-    from studies.masks import contents_text, write_bundle
+    from studies.masks import contents_text, totals_text, write_bundle
 
     options = ImportOptions(model, model_id, label, pattern, names, pruned_is_one, transposed, allow_dense)
-    made = imported(source, options)
+    progress = ProgressLine()
+    made = imported(source, options, progress)
     for remark in made.remarks:
         warn(remark)
-    progress = ProgressLine()
     bundle = write_bundle(out, made.header, len(made.patterns), made.masks, progress, made.patterns, made.grids)
     progress.close()
-    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}, {bundle.header.pattern}\n")
+    sys.stderr.write(f"wrote {out}: {contents_text(bundle)}, {bundle.header.pattern}; {totals_text(bundle)}\n")

@@ -127,7 +127,7 @@ def measure(
         if model is None:
             raise UserError("--end-to-end needs --model CONFIG")
         whole = WholeWanted(end_to_end, model, on, dtype, batch, seq, runs, threads, spread, density, kernels)
-        path, frame = whole.measured(out)
+        path, frame = whole.measured(out, ProgressLine())
         sys.stderr.write(f"wrote {path}\n")
         emit(frame.assign(model=model), format, None, TABLE)
         return

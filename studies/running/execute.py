@@ -10,6 +10,7 @@ from studies.progress import ProgressLine, Silent
 from studies.running.backends import Here, finished
 from studies.running.store import Store
 from studies.running.task import Task
+from studies.telling import warnings_spelled
 from workloads.errors import NotForThisModel, UserError
 
 
@@ -34,7 +35,8 @@ def execute(tasks: Sequence[Task], store: Store, executor: Executor, progress: P
 
 def make(task: Task, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
     """What is sent to an executor."""
-    task.make(store, key, inputs, progress)
+    with warnings_spelled():
+        task.make(store, key, inputs, progress)
 
 
 class _Run:
@@ -85,8 +87,7 @@ class _Run:
             self.unchanged += bool(key)
             self.results.found[task] = found
             return
-        self.progress.close()
-        sys.stderr.write(f"[{self.numbers[task]}/{len(self.numbers)}] {task.title}\n")
+        self.progress.step(self.numbers[task], len(self.numbers), task.title)
         shown = self.progress if isinstance(self.executor, Here) else Silent()
         self.made[self.executor.submit(make, task, self.store, key, inputs, shown)] = (task, key)
 
