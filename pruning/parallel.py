@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from pruning.float_products import quick_products
 from workloads.threads import worker_count
 
 PIECE_TOKENS = {"cpu": 512, "cuda": 4096}
@@ -24,7 +25,8 @@ def one_thread_per_operation() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with quick_products():
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -76,14 +76,16 @@ def sums_between(
     ).float()
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def _between(gradient, weight, ranks, low, high):  # pragma: no cover (compiled)
     rows, cols = gradient.shape
-    sums = np.zeros(rows)
+    sums = np.zeros(rows, np.float32)
     for r in range(rows):
+        total, first, last = np.float32(0), low[r], high[r]
         for c in range(cols):
-            if low[r] <= ranks[r, c] < high[r]:
-                sums[r] += np.float64(gradient[r, c]) * np.float64(weight[r, c])
+            inside = (ranks[r, c] >= first) & (ranks[r, c] < last)
+            total += gradient[r, c] * weight[r, c] if inside else np.float32(0)
+        sums[r] = total
     return sums
 
 
