@@ -27,8 +27,8 @@ Settings, with what paper and released program do:
   update          none (BESA's own); obs: survivors make up for what the masks took away, by SparseGPT's walk under the
                   given mask, with `damping` (ours; the bundle holds weights).
  of adam alone:
-  step            the largest step of a budget, in sparsity. rounds: the most rounds of 64 steps; it ends before where
-                  the last one brought less than 2 %.
+  step            the largest step of a budget, in sparsity. rounds: the most rounds of 32 steps; it ends before where
+                  the last one brought less than 3 %.
  of prodigy alone:
   d_coef          how far budgets travel, the knob the authors tuned. 0 = by granularity, coefficients and size of the
                   block: rows as published from 7B models up (5, 10, 50); below 50 M weights 1, or 0.2 with softmax;

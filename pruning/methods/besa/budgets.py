@@ -28,8 +28,8 @@ from pruning.methods.besa.settings import BesaSettings
 from pruning.training import StandIn, output_error
 
 WINDOW = 0.05  # of a row to each side of its threshold
-ROUND = 64  # steps
-ENOUGH = 0.02
+ROUND = 32  # steps
+ENOUGH = 0.03
 HELD_OUT = 8  # one sequence in so many, and at most so many
 MEMORY = 0.9, 0.99  # Adam's, of gradients and of their squares
 STEP_MEMORY = 0.5  # size of the first step of a round against that of the round before

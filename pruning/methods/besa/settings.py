@@ -25,7 +25,7 @@ class BesaSettings(PruningMethod):
     granularity: Literal["row", "layer"] = "row"
     ranking: Literal["wanda", "magnitude", "gblm", "sparsegpt", "sparsegpt-released"] = "wanda"
     optimizer: Literal["adam", "prodigy"] = "adam"
-    step: Annotated[float, Field(gt=0, le=0.5)] = 0.02
+    step: Annotated[float, Field(gt=0, le=0.5)] = 0.04
     rounds: Annotated[int, Field(ge=1)] = 4
     update: Literal["none", "obs"] = "none"
     reference: Literal["local", "dense"] = "local"
