@@ -86,12 +86,12 @@ def ours(optimizer: str, hidden: int, ffn: int, tokens: int, steps: int) -> Call
     sums_below(draw, draw, ranks_of(scores, 8), torch.arange(9), 8)
     sums_between(draw, draw, ranks_of(scores, 8), torch.zeros(8), torch.full((8,), 4))
     budgets.ROUND = steps
-    settings = {"rounds": 1} if optimizer == "adam" else {}
+    settings = besa.Besa(rounds=1) if optimizer == "adam" else besa.Besa(optimizer="prodigy")
 
     def work() -> float:
         began = time.process_time()
         with one_thread_per_operation():
-            besa.Besa(optimizer=optimizer, **settings).decide(job)
+            settings.decide(job)
         return time.process_time() - began
 
     return work

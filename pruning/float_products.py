@@ -33,7 +33,7 @@ def quick_products() -> Iterator[None]:
 @cache
 def as_exact() -> bool:
     """Whether oneDNN's float32 products are as exact as float32 allows, on this processor."""
-    matmul, draw = torch.backends.mkldnn.matmul, torch.Generator().manual_seed(0)
+    matmul, draw = torch.backends.mkldnn.matmul, torch.Generator().manual_seed(0)  # type: ignore[attr-defined]
     left, right = (torch.randn(SIDE, SIDE, generator=draw) for _ in range(2))
     matmul.fp32_precision = "bf16"
     try:
