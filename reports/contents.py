@@ -10,6 +10,7 @@ import pandas as pd
 from reports.tables import layers
 from reports.tables.compare import compare_tables
 from reports.tables.designs import design_tables, split
+from reports.tables.networks import parted
 from reports.tables.quality import perplexity_table, quality_tables
 from reports.tables.serving import serving_table
 from reports.tables.sums import checked, known
@@ -28,7 +29,7 @@ class Contents:
     `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or
     one time alone; all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
     `after`: of methods that go on from others, the one before each. `whole`: of whole models, None where none were
-    asked for.
+    asked for. `networks`: the quality of networks that are no language models.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Contents:
     declared: Sequence[Column] = ()
     after: Mapping[str, str] = field(default_factory=dict)
     whole: WholeModels | None = None
+    networks: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def _split(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -109,12 +111,12 @@ def gather(
 ) -> Contents:
     """Raises UserError as `check_any`, and where two perplexities stand for one thing."""
     check_any(rows, quality, whole)
+    nothing = pd.DataFrame()
+    quality, networks = parted(nothing if quality is None else quality)
     perplexities = perplexity_table(quality)
     evaluated = perplexities, list(quality_tables(perplexities))
-    nothing = pd.DataFrame()
-    quality = nothing if quality is None else quality
     if rows is None or rows.empty:
-        return Contents(title, notes, nothing, quality, *evaluated, whole=whole)
+        return Contents(title, notes, nothing, quality, *evaluated, whole=whole, networks=networks)
     rows = checked(rows)
     powered = constants is not None and rows["energy_pj"].notna().any()
     return Contents(
@@ -129,4 +131,5 @@ def gather(
         declared,
         after or {},
         whole,
+        networks,
     )

@@ -97,9 +97,14 @@ def totals_text(bundle: MaskBundle) -> str:
 
 
 def model_layers(model: str) -> list[Layer]:
-    """Of a catalog name, a config, a folder or a hub id."""
+    """Of a catalog name, a config, a folder, a hub id or a network."""
     from checkpoints.model_folder import find_model
+    from pruning.networks import is_network
 
+    if is_network(model):
+        from studies.prune import open_model
+
+        return [ref.layer for unit in open_model(model, "float32").found_refs() for ref in unit]
     try:
         _, config = resolve_config(model)
     except UserError:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from pruning.networks import package_missing
 from studies.method_entry import StudyMethod
 from studies.study import StudyModel
 from workloads.bundle import MaskBundle
@@ -45,7 +46,8 @@ def target_text(method: StudyMethod) -> str:
 
 
 def absent_text(model: StudyModel) -> str:
-    return f"model {model.name!r}, which is optional: there is no folder {model.path}"
+    missing = f"the package {package_missing(model.path)} is not installed" if model.is_network else ""
+    return f"model {model.name!r}, which is optional: {missing or f'there is no folder {model.path}'}"
 
 
 def slug(*parts: object) -> str:

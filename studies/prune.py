@@ -12,8 +12,9 @@ from checkpoints.opened import OpenModel
 from pruning.applied import refs_of
 from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
-from pruning.families import TRANSFORMERS, family_of, find_family
+from pruning.families import family_of, find_family
 from pruning.forward.hidden_states import Progress
+from pruning.networks import is_network
 from pruning.run.base import Base, check_base
 from pruning.run.driver import prune
 from pruning.run.estimate import estimate, runs_whole
@@ -43,11 +44,6 @@ def open_checkpoint(model: str, dtype: str, device: str = "cpu") -> Checkpoint:
     opened = open_model(model, dtype, device)
     assert isinstance(opened, Checkpoint)
     return opened
-
-
-def is_network(model: str) -> bool:
-    """Whether what a user calls a model is of a family of its own."""
-    return find_family(model)[0] is not TRANSFORMERS
 
 
 def open_model(model: str, dtype: str, device: str = "cpu") -> OpenModel:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pruning.config import CalibrationConfig
+from pruning.networks import is_network, package_missing
 from studies.method_entry import MethodEntry, Several, StudyMethod, base_of, check_titles, of_attention
 from workloads.arguments import in_words, shown
 from workloads.errors import UserError, unknown
@@ -17,9 +18,10 @@ from workloads.plugins import located
 
 @dataclass(frozen=True)
 class StudyModel(CalibrationConfig):
-    """`path` is a model folder (beside the study file) or a hub id; with `shapes` (a catalog name or config) instead
-    there are no weights and only generated masks can be studied. An `optional` model is left out where its folder is
-    absent."""
+    """`path` is a model folder (beside the study file), a hub id or a network (prunesim ls families), which needs
+    neither calibration nor text; with `shapes` (a catalog name or config) instead there are no weights and only
+    generated masks can be studied. An `optional` model is left out where its folder, or the package with its weights,
+    is absent."""
 
     name: str
     path: str = ""
@@ -33,7 +35,19 @@ class StudyModel(CalibrationConfig):
 
     @property
     def evaluated(self) -> bool:
-        return bool(self.text and self.path)
+        return bool(self.path) and (bool(self.text) or self.is_network)
+
+    @property
+    def is_network(self) -> bool:
+        """No language model: it has samples and a quality number of its own."""
+        return is_network(self.path)
+
+    def place(self, beside: Path) -> str:
+        return f"the package {package_missing(self.path)}" if self.is_network else str(beside / self.path)
+
+    def is_there(self, beside: Path) -> bool:
+        """Whether its folder, or the package of a network, is."""
+        return package_missing(self.path) == "" if self.is_network else (beside / self.path).exists()
 
 
 @dataclass(frozen=True)
@@ -175,19 +189,22 @@ def read_study(path: Path) -> Study:
         for name in method.models or ():
             if name not in names:
                 raise UserError(f"{path}: methods.{number}: {unknown('model', name, names)}")
-    absent = tuple(m for m in content.models if m.optional and m.path and not (path.parent / m.path).exists())
+    absent = tuple(m for m in content.models if m.optional and m.path and not m.is_there(path.parent))
     models = tuple(model for model in content.models if model not in absent)
     if not models:
         raise UserError(
-            f"{path}: none of its optional models is there; the first is looked for at {path.parent / absent[0].path}"
+            f"{path}: none of its optional models is there; the first is looked for at {absent[0].place(path.parent)}"
         )
     return Study(content, path, models, absent, _expanded(path, content.methods))
 
 
 def _located(content: StudyFile, beside: Path) -> StudyFile:
-    """With the files of machines where they lie: paths in a study are relative to it."""
+    """With the files of machines and networks where they lie: paths in a study are relative to it."""
     accelerators = tuple(replace(each, name=located(each.name, beside)) for each in content.accelerators)
-    return replace(content, accelerators=accelerators)
+    models = tuple(
+        replace(each, path=located(each.path, beside)) if each.is_network else each for each in content.models
+    )
+    return replace(content, accelerators=accelerators, models=models)
 
 
 def _parsed(path: Path) -> StudyFile:

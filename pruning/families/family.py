@@ -1,6 +1,7 @@
 """What a kind of model is to the tool: how one is opened, its units in order, how each is fed, what is coupled in it,
 what a sample is, and how good it is."""
 
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -78,5 +79,5 @@ class ModelFamily:
         raise NotImplementedError(f"{type(self).__name__} has no `quality`")
 
     def files(self, model: str) -> list[Path]:
-        """Whose content decides what the model is."""
-        return []
+        """Whose content decides what the model is: the file that the class is written in, and those of weights."""
+        return [Path(inspect.getfile(type(self)))]

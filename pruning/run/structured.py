@@ -150,6 +150,11 @@ def score_block(
         weights = {ref.layer.name: ref.matrix(block).float() for ref, _ in group.members}
         weights[group.output.layer.name] = group.output.matrix(block).float()
         score = method.scores(group, weights, evidence)
+        if len(score) != group.count:
+            raise NotForThisModel(
+                f"{group.module}: {method.name} scores neurons of one input each, these have {group.features}; use "
+                "another structured method"
+            )
         if not bool(torch.isfinite(score).all()):
             raise UserError(
                 f"{group.module}: a score is NaN or Inf (weights or calibration activations overflow); use "

@@ -12,6 +12,7 @@ from reports.sections.how_got import how_got
 from reports.sections.in_short import in_short
 from reports.sections.layers import layers
 from reports.sections.levels import levels
+from reports.sections.networks import networks
 from reports.sections.over_time import over_time
 from reports.sections.phases import phases
 from reports.sections.provenance import provenance
@@ -52,6 +53,7 @@ SECTIONS = [
     spmm,
     energy,
     perplexity,
+    networks,
     at_equal_perplexity,
     compared,
     roles,
@@ -64,7 +66,7 @@ SECTIONS = [
     provenance,
 ]
 # What is read first stands last, next to the prompt.
-IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity, serving]
+IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity, networks, serving]
 
 
 def report_of(contents: Contents) -> Report:

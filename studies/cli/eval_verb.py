@@ -48,7 +48,8 @@ def eval(
         Write to this file instead of stdout.
     """
     check_format(format)
-    from studies.prune import is_network, open_checkpoint, open_model
+    from pruning.networks import is_network
+    from studies.prune import open_checkpoint, open_model
 
     network = is_network(model)
     if network:

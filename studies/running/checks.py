@@ -90,7 +90,7 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
             continue
         if method.masks:
             _check_masks(plan, model, method)
-        elif model.path and not model.calibration and needs_calibration(method):
+        elif model.path and not model.is_network and not model.calibration and needs_calibration(method):
             raise UserError(f"{study.path}: model {model.name!r} has no `calibration`; {method.title} needs it")
         elif model.shapes and method.method != GENERATED:
             raise UserError(

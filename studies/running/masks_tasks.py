@@ -123,12 +123,12 @@ class PrunedMasks(BundleTask):
         return sha256_of([settings, drawn, model_files_sha256(self.place, model), *before, *code])
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
-        from studies.prune import open_checkpoint, recipe_for, run_prune
+        from studies.prune import open_model, recipe_for, run_prune
 
         model = self.model
 
         def prune(folder: Path) -> MaskBundle:
-            checkpoint = open_checkpoint(self.place.beside_or_name(model.path), model.dtype)
+            checkpoint = open_model(self.place.beside_or_name(model.path), model.dtype)
             calibration = self.place.beside_or_name(model.calibration) if model.calibration else None
             after = str(inputs[0].folder) if inputs else None
             asked, data = replace(self.method, after=after), replace(model, calibration=calibration)
@@ -146,10 +146,8 @@ def foreign_code(method: StudyMethod) -> list[str]:
 
 
 def model_files_sha256(place: Place, model: StudyModel) -> str:
-    from checkpoints.model_folder import find_model
-    from checkpoints.weight_files import weight_files
+    from pruning.families import find_family
 
-    found = find_model(place.beside_or_name(model.path))
-    settings = [found / "config.json"] if found.is_dir() else []
-    files = [*settings, *weight_files(found)]
+    family, name = find_family(place.beside_or_name(model.path))
+    files = family.files(name)
     return sha256_of([[file.name, file_sha256(file)] for file in files])

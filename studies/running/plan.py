@@ -51,7 +51,7 @@ class Plan:
             if model.evaluated:
                 tasks.append(QualityTask(self.place, model))
             methods = self.methods_of(model)
-            if not any(method.treat == DENSE for method in methods):
+            if not any(method.treat == DENSE for method in methods) and not model.is_network:
                 tasks += self.whole_tasks(model, None, "")
             made: dict[int, MasksTask] = {}  # by a method's id
             for method in methods:
@@ -64,7 +64,7 @@ class Plan:
                 tasks.append(masks)
                 if model.evaluated and not method.of_attention:
                     tasks.append(QualityTask(self.place, model, method, (masks,)))
-                if not method.of_attention:
+                if not method.of_attention and not model.is_network:
                     tasks += self.whole_tasks(model, method, whole_name(method, methods), (masks,))
                 for on, tokens in self.places_of(model, method):
                     run = (self.place, model, method, on, tokens, (masks,))

@@ -43,7 +43,8 @@ class QualityTask(Task):
 
     @property
     def title(self) -> str:
-        return f"perplexity of {self.model.name}, {described(self.method) if self.method else 'dense'}"
+        what = "quality" if self.model.is_network else "perplexity"
+        return f"{what} of {self.model.name}, {described(self.method) if self.method else 'dense'}"
 
     @property
     def _named(self) -> str:
@@ -65,16 +66,18 @@ class QualityTask(Task):
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
         from studies.evaluate import evaluate
-        from studies.prune import open_checkpoint
+        from studies.prune import open_model
 
         model = self.model
         path, text = self.place.beside_or_name(model.path), self.place.beside_or_name(model.text)
         bundle = inputs[0].bundle if inputs else None
 
         def rows() -> pd.DataFrame:
-            checkpoint = open_checkpoint(path, model.dtype)
+            checkpoint = open_model(path, model.dtype)
             compare = model.eval_compare or None
             asked = EvaluationConfig(text=text, seq_len=model.eval_seq_len, windows=model.eval_windows, compare=compare)
+            if model.is_network:
+                asked = EvaluationConfig()
             frame = evaluate(checkpoint, path, bundle, asked, progress)
             return frame.assign(model=model.name, method=self._named)
 

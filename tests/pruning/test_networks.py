@@ -216,3 +216,16 @@ def test_a_path_that_depends_on_values_is_refused():
 
     with pytest.raises(UserError, match="cannot be followed by torch"):
         network(nn.Sequential(nn.Linear(3, 3), Branches(3, 3)), torch.randn(2, 3))
+
+
+def test_obs_takes_channels_out_too(tiny, tmp_path):
+    assert run(tiny, tmp_path / "out", "obs-sp").removal.cuts["first"].shape[0] < 12
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [("cfsp", "neurons of one input"), ("shortgpt", "channels, which count"), ("gblm", "gradients are")],
+)
+def test_what_a_network_cannot_do_is_one_line(tiny, tmp_path, method, why):
+    with pytest.raises(UserError, match=why):
+        run(tiny, tmp_path / "out", method)

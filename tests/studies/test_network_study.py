@@ -1,0 +1,73 @@
+"""A study of a network that is no language model, of a file beside it."""
+
+import pandas as pd
+import pytest
+
+from pruning import networks
+from studies.running.study_run import run_study
+from studies.study import read_study
+from tests.pruning.nets import FAMILY
+from workloads.errors import UserError
+
+STUDY = """
+title = "A network"
+
+[[models]]
+name = "net"
+path = "tiny.py:Tiny"
+samples = 6
+
+[[methods]]
+method = "wanda"
+sparsity = 0.5
+
+[[methods]]
+method = "magnitude-sp"
+sparsity = 0.3
+
+[[accelerators]]
+name = "vitcod"
+tokens = 2
+
+[[accelerators]]
+name = "stc"
+tokens = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.py").write_text(FAMILY)
+    (folder / "study.toml").write_text(STUDY)
+    files = run_study(read_study(folder / "study.toml"), folder / "out")
+    return folder, files
+
+
+def test_quality_and_rows_stand_in_one_report(made):
+    _, files = made
+    quality, rows = pd.read_csv(files["quality.csv"]), pd.read_csv(files["rows.csv"])
+    assert list(quality["method"]) == ["dense", "wanda", "magnitude-sp"]
+    assert quality["value"].iloc[0] == 0  # of the dense network against itself
+    assert (quality["value"].iloc[1:] > 0).all()
+    assert set(quality["metric"]) == {"error"}
+    assert quality["perplexity"].isna().all()
+    assert "net: error, lower is better, over 16 samples" in files["report.md"].read_text()
+    stem = rows[(rows["layer"] == "stem") & (rows["method"] == "wanda")]
+    assert set(stem["layer_tokens"]) == {2 * 144}
+    assert stem["mapping"].str.startswith("convolution 3x3 stride 1x1 by im2col, 12x12 positions; ").all()
+
+
+def test_nothing_is_made_twice(made, capsys):
+    folder, _ = made
+    run_study(read_study(folder / "study.toml"), folder / "out")
+    assert "steps were unchanged" in capsys.readouterr().err
+
+
+def test_a_network_whose_package_is_absent_is_left_out(made, monkeypatch):
+    folder, _ = made
+    monkeypatch.setattr(networks, "find_spec", lambda name: None)
+    text = STUDY.replace("tiny.py:Tiny", "crepe:tiny").replace("samples = 6", "optional = true")
+    (folder / "absent.toml").write_text(text)
+    with pytest.raises(UserError, match="none of its optional models is there"):
+        read_study(folder / "absent.toml")
