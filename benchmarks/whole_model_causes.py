@@ -1,11 +1,10 @@
 """Why whole models on an A100 come out slower than published: what the published times leave for one kind of operation.
 
-    python benchmarks/whole_model_causes.py      two tables, a line a row, and medians
+    python benchmarks/whole_model_causes.py      a line a row, and medians
 
 TensorRT-LLM (static batches, fp16): the rate at which attention in decode must have read keys and values if all else
 took as long as predicted; and, with the one factor on that attention's time that suits GPT-J best, how far the other
-models are off. gpt-fast (one sequence): how far it is off if norms, additions, rotary embedding and activations, which
-torch.compile fuses into what stands beside them, took no time of their own.
+models are off.
 
 Data: ../shared/data/performance (not part of this repository), as benchmarks/whole_models.py. Nothing of it is used by
 the models."""
@@ -18,8 +17,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.whole_models import DTYPES, FOLDER, GRAPH, KV_BITS, STATIC, times
-from workloads.phases import decode, generate
+from benchmarks.whole_models import FOLDER, KV_BITS, STATIC, times
+from workloads.phases import generate
 
 CARD, CHOSEN_ON, LONG = "A100", "GPT-J-6B", 2048
 
@@ -51,20 +50,6 @@ def off(rows: pd.DataFrame, factor: float = 1.0) -> pd.Series:
     return 100 * (rows["published"] / (rows["predicted"] - (1 - factor) * rows["attention"]) - 1)
 
 
-def without_elementwise() -> pd.DataFrame:
-    """One row of gpt-fast each, percent of tokens a second."""
-    found = []
-    for row in pd.read_csv(FOLDER / "whole_model_gptfast_decode.csv").itertuples():
-        if row.weight_dtype not in DTYPES:
-            continue
-        predicted = times(row, row.model, row.weight_dtype, row.tp, decode(1, 105), GRAPH)
-        bare = predicted.us() * (1 - predicted.shares()["elementwise"])
-        rates = {"off": predicted.us(), "off_without": bare}
-        values = {name: 100 * (1e6 / us / row.tokens_per_s - 1) for name, us in rates.items()}
-        found.append({"model": row.model, "dtype": row.weight_dtype, "gpus": row.tp, **values})
-    return pd.DataFrame(found)
-
-
 def main() -> None:
     rows = attention_in_decode()
     chosen = rows[rows["model"] == CHOSEN_ON]
@@ -77,13 +62,6 @@ def main() -> None:
         made = f"{LONG} tokens made" if long else "fewer made"
         print(
             f"  {model}, {made}: {some['off'].median():+.0f} to {some['off_chosen'].median():+.0f} % ({len(some)} rows)"
-        )
-    fast = without_elementwise()
-    print(fast.to_string(index=False, float_format=lambda value: f"{value:+.0f}"))
-    for few, some in fast.groupby(fast["gpus"] <= 2):
-        print(
-            f"  {'1 or 2' if few else '4 or 8'} GPUs: median {some['off'].median():+.0f} to "
-            f"{some['off_without'].median():+.0f} %, of its size {some['off_without'].abs().median():.0f} %"
         )
 
 

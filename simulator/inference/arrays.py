@@ -124,6 +124,9 @@ class ArrayRunner:
     def host(self, text: str = "") -> tuple[str, Stack]:
         return text or "0", milliseconds_of(text or "0")
 
+    def under(self, stack: Stack) -> Self:
+        return self
+
     def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """The unpruned one has the bundle's bits, as in a layer's speedup."""
         store = StatisticsStore(bundle.folder / STATISTICS)

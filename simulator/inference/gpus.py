@@ -30,6 +30,7 @@ class GpuRunner:
     name: str = "gpu"
     settings: str = ""
     masked: MaskedMatrices | None = None
+    fuses: bool = False  # elementwise kernels, by a compiler
     memo: dict[Any, Timed] = field(default=None, compare=False, repr=False)  # type: ignore[arg-type]
 
     source = "predicted"
@@ -41,7 +42,9 @@ class GpuRunner:
     def __post_init__(self) -> None:
         """Times of a kernel for masks are those of the masks that it has."""
         if self.memo is None:
-            object.__setattr__(self, "memo", {} if self.masked else shared("times", self.sha256))
+            object.__setattr__(
+                self, "memo", {} if self.masked else shared("fused" if self.fuses else "times", self.sha256)
+            )
 
     @cached_property
     def sha256(self) -> str:
@@ -69,6 +72,13 @@ class GpuRunner:
     def host(self, text: str = "") -> tuple[str, Stack]:
         return text or GRAPH, stack_of(text or GRAPH)
 
+    def under(self, stack: Stack) -> Self:
+        return self if stack.fuses == self.fuses else self._compiled
+
+    @cached_property
+    def _compiled(self) -> Self:
+        return type(self)(self.spec, self.name, self.settings, self.masked, not self.fuses)
+
     def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """The libraries' kernels do not look at masks: their patterns say it all."""
         if self.masked is None:
@@ -78,7 +88,7 @@ class GpuRunner:
     def time_of(self, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
         if self.masked is not None and isinstance(operation, Gemm):
             return self.masked.time_of(operation, phases, numbers)
-        found = kernels.time_of(self.spec, operation, phases, numbers)
+        found = kernels.time_of(self.spec, operation, phases, numbers, self.fuses)
         return replace(found, weight_share=storage.read_share(operation, self.spec, numbers))
 
     def as_stored(self, decoder: Decoder, numbers: Numbers) -> Decoder:

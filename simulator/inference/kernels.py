@@ -9,7 +9,7 @@ Kernels that no data show are made of those that there are, and say so in `assum
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,14 @@ def numbers_of(dtype: str, kv_bits: int = KV_BITS, routing: str = "uniform") -> 
     return Numbers(dtype, products, Elements(bits, group, kv_bits=kv_bits, routing=routing))
 
 
-def time_of(gpu: GpuSpec, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    """Of phases of one name, (phases,) each. Raises UserError for what the GPU has no kernel for."""
-    kernel = KERNELS.get(type(operation))
+def time_of(
+    gpu: GpuSpec, operation: DecoderOperation, phases: Sequence[Phase], numbers: Numbers, fuses: bool = False
+) -> Timed:
+    """Of phases of one name, (phases,) each; `fuses`: elementwise ones as parts of their neighbours. Raises UserError
+    for what the GPU has no kernel for."""
+    kernel, row_kernel = KERNELS.get(type(operation)), ROW_KERNELS.get(type(operation))
+    if row_kernel is not None:
+        return _elementwise(gpu, row_kernel(operation, phases), fuses)
     if kernel is None:
         raise UserError(f"{operation.name}: no kernel of a GPU is known that runs it")
     return kernel(gpu, operation, phases, numbers)
@@ -133,31 +138,42 @@ def _latent_attention(gpu: GpuSpec, one: LatentAttention, phases: Sequence[Phase
     )
 
 
-def _elementwise(gpu: GpuSpec, kind: str, rows: np.ndarray, cols: int, assumed: str = "") -> Timed:
-    return timed(operators.elementwise(gpu, kind, rows, cols, host=False), assumed)
+@dataclass(frozen=True)
+class Values:
+    """What a kernel goes over: rows (phases,) and columns of its output; `assumed` as Timed has it."""
+
+    kind: str
+    rows: np.ndarray
+    cols: int
+    assumed: str = ""
 
 
-def _norm(gpu: GpuSpec, one: Norm, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+def _elementwise(gpu: GpuSpec, one: Values, fused: bool = False) -> Timed:
+    said = "; ".join(filter(None, [one.assumed, "its bytes alone: compiled into its neighbours" if fused else ""]))
+    return timed(operators.elementwise(gpu, one.kind, one.rows, one.cols, host=False, fused=fused), said)
+
+
+def _norm(one: Norm, phases: Sequence[Phase]) -> Values:
     kind = "rmsnorm" if one.kind == "rms" else "layernorm"
     twice = 2 if one.adds else 1
     assumed = "the addition: twice the columns" if one.adds else ""
-    return _elementwise(gpu, kind, _tokens(phases) * one.groups, one.width * twice, assumed)
+    return Values(kind, _tokens(phases) * one.groups, one.width * twice, assumed)
 
 
-def _rotary(gpu: GpuSpec, one: Rotary, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    return _elementwise(gpu, "rope", _tokens(phases), one.heads * one.size)
+def _rotary(one: Rotary, phases: Sequence[Phase]) -> Values:
+    return Values("rope", _tokens(phases), one.heads * one.size)
 
 
-def _add(gpu: GpuSpec, one: ResidualAdd, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    return _elementwise(gpu, "residual_add", _tokens(phases), one.width)
+def _add(one: ResidualAdd, phases: Sequence[Phase]) -> Values:
+    return Values("residual_add", _tokens(phases), one.width)
 
 
-def _activation(gpu: GpuSpec, one: Activation, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    return _elementwise(gpu, "silu_mul" if one.is_gated else "gelu", _tokens(phases), one.width)
+def _activation(one: Activation, phases: Sequence[Phase]) -> Values:
+    return Values("silu_mul" if one.is_gated else "gelu", _tokens(phases), one.width)
 
 
 def _embedding(gpu: GpuSpec, one: Embedding, phases: Sequence[Phase], numbers: Numbers) -> Timed:
-    return _elementwise(gpu, "embedding", _tokens(phases), one.width)
+    return _elementwise(gpu, Values("embedding", _tokens(phases), one.width))
 
 
 def _kv_write(gpu: GpuSpec, one: KvWrite, phases: Sequence[Phase], numbers: Numbers) -> Timed:
@@ -165,7 +181,7 @@ def _kv_write(gpu: GpuSpec, one: KvWrite, phases: Sequence[Phase], numbers: Numb
         nothing = np.zeros(len(phases))
         empty = np.full(len(phases), "", dtype=object)
         return Timed(nothing, empty, nothing, empty, "in attention", "part of the attention kernel's time")
-    return _elementwise(gpu, "embedding", _tokens(phases), one.width, "a copy of the same bytes")
+    return _elementwise(gpu, Values("embedding", _tokens(phases), one.width, "a copy of the same bytes"))
 
 
 def _experts(gpu: GpuSpec, one: ExpertFfn, phases: Sequence[Phase], numbers: Numbers) -> Timed:
@@ -192,7 +208,7 @@ def _experts(gpu: GpuSpec, one: ExpertFfn, phases: Sequence[Phase], numbers: Num
 
 def _expert_sum(gpu: GpuSpec, one: ExpertSum, phases: Sequence[Phase], numbers: Numbers) -> Timed:
     cols = -(-one.width * (one.per_token + 1) // 3)
-    return _elementwise(gpu, "residual_add", _tokens(phases), cols, "an addition of the same bytes")
+    return _elementwise(gpu, Values("residual_add", _tokens(phases), cols, "an addition of the same bytes"))
 
 
 def _all_reduce(gpu: GpuSpec, one: AllReduce, phases: Sequence[Phase], numbers: Numbers) -> Timed:
@@ -202,7 +218,10 @@ def _all_reduce(gpu: GpuSpec, one: AllReduce, phases: Sequence[Phase], numbers: 
 
 Kernel = Callable[[GpuSpec, Any, Sequence[Phase], Numbers], Timed]
 KERNELS: dict[type[DecoderOperation], Kernel] = {
-    Gemm: _gemm, CausalAttention: _attention, LatentAttention: _latent_attention, Norm: _norm, Rotary: _rotary,
-    ResidualAdd: _add, Activation: _activation, Embedding: _embedding, KvWrite: _kv_write, ExpertFfn: _experts,
-    ExpertSum: _expert_sum, AllReduce: _all_reduce,
+    Gemm: _gemm, CausalAttention: _attention, LatentAttention: _latent_attention, Embedding: _embedding,
+    KvWrite: _kv_write, ExpertFfn: _experts, ExpertSum: _expert_sum, AllReduce: _all_reduce,
+}  # fmt: skip
+RowKernel = Callable[[Any, Sequence[Phase]], Values]  # what a compiler fuses
+ROW_KERNELS: dict[type[DecoderOperation], RowKernel] = {
+    Norm: _norm, Rotary: _rotary, ResidualAdd: _add, Activation: _activation,
 }  # fmt: skip

@@ -95,6 +95,10 @@ class Runner(Protocol):
         UserError."""
         ...
 
+    def under(self, stack: Stack) -> Self:
+        """Itself with the kernels that the stack runs."""
+        ...
+
     def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """Itself with the masks of a bundle of `dense`, what the bundle makes of the decoder here, and the unpruned one
         beside it. `tokens`: of the phases that it will be asked for. Raises UserError."""

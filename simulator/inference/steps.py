@@ -100,6 +100,7 @@ def times_of(
     runner: Runner, decoder: Decoder, work: Phase | Generation, numbers: Numbers, stack: Stack = GRAPH
 ) -> Times:
     """Raises UserError for what the runner cannot run."""
+    runner = runner.under(stack)
     phases = [work] if isinstance(work, Phase) else [work.prefill]
     rows = _rows(runner, decoder, phases, np.ones(1), numbers)
     executions = sum(number for _, number in grouped(decoder, runner.fusion))

@@ -17,8 +17,8 @@ MACS_PER_LANE = 32
 class Vector:
     """What computes norms, softmax, activations and additions: `lanes` operations a cycle at `mhz`.
 
-    lanes 0: one for 32 MAC units, which is TPU v4's proportion: of two cores, each with four arrays of 128 x 128 and 128
-    lanes of 16 units (Jouppi et al., arXiv 2304.01433, section 2). mhz 0: the array's clock."""
+    lanes 0: one for 32 MAC units, which is TPU v4's proportion: of two cores, each with four arrays of 128 x 128 and
+    128 lanes of 16 units (Jouppi et al., arXiv 2304.01433, section 2). mhz 0: the array's clock."""
 
     lanes: Lanes = 0
     mhz: NotNegative = 0.0

@@ -67,8 +67,9 @@ def inference(
     tensor_parallel
         GPUs or chips that share every layer; several with commas.
     host
-        On GPUs: graph (one CUDA graph a step), eager (kernels are launched one by one), static-batch, eager-2023; graph
-        unless given. Or the milliseconds that it adds to a step and nothing else; on accelerators 0 unless given.
+        On GPUs: graph (one CUDA graph a step), compiled (that, and norms, additions, rotary embedding and activations
+        fused into their neighbours), eager (kernels are launched one by one), static-batch, eager-2023; graph unless
+        given. Or the milliseconds that it adds to a step and nothing else; on accelerators 0 unless given.
     routing
         How experts share the tokens: uniform, balanced, or the tokens that each was seen to get: a .json or .csv file,
         or numbers with commas.

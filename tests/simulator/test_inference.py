@@ -15,7 +15,7 @@ from simulator.gpu.operators.stack import STACKS, Stack
 from simulator.gpu.prediction import predict
 from simulator.inference.gpus import GpuRunner
 from simulator.inference.host import added_us, stack_of
-from simulator.inference.kernels import DTYPES, KERNELS, numbers_of, time_of
+from simulator.inference.kernels import DTYPES, KERNELS, ROW_KERNELS, numbers_of, time_of
 from simulator.inference.steps import GROUPS, sampled, times_of
 from workloads.decoder.accounting import account, grouped
 from workloads.decoder.memory import weight_bytes
@@ -60,7 +60,8 @@ def test_every_operation_has_a_kernel():
     def leaves(kind):
         return {kind} | {leaf for child in kind.__subclasses__() for leaf in leaves(child)}
 
-    assert {kind.__name__ for kind in leaves(DecoderOperation) - {DecoderOperation} - set(KERNELS)} == {"Softmax"}
+    known = {DecoderOperation, *KERNELS, *ROW_KERNELS}
+    assert {kind.__name__ for kind in leaves(DecoderOperation) - known} == {"Softmax"}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -175,6 +176,31 @@ def test_hosts():
     for bad in ("fast", "-1", "nan", "inf", "1e9"):
         with pytest.raises(UserError, match=r"graph, .*eager.*, or the milliseconds"):
             stack_of(bad)
+
+
+@pytest.mark.parametrize("work", [decode(1, 105), decode(64, 1000), prefill(2, 300)])
+def test_compiled_kernels_take_the_time_of_their_bytes(h100, work):
+    """Of norms, additions, rotary embedding and activations: never more than apart, never above the bandwidth; all else
+    is as in a CUDA graph."""
+    runner = GpuRunner(h100)
+    found = {
+        name: times_of(runner, catalog("llama-2-7b"), work, FP16, stack_of(name)) for name in ("graph", "compiled")
+    }
+    fused = {"norm", "add_norm", "add", "rotary", "activation"}
+    for graph, compiled in zip(found["graph"].rows, found["compiled"].rows, strict=True):
+        assert graph.operation == compiled.operation
+        if graph.operation.role not in fused:
+            assert graph == compiled
+            continue
+        assert compiled.us <= graph.us
+        assert compiled.us >= compiled.counts.bytes_act / (h100.memory.bandwidth_gbps * 1e3) * 0.99  # without tables
+        assert "compiled into its neighbours" in compiled.assumed
+    saved = sum(a.us - b.us for a, b in zip(found["graph"].rows, found["compiled"].rows, strict=True))
+    assert found["graph"].us() - found["compiled"].us() == pytest.approx(saved)
+    if work.tokens == 1:  # a kernel of one token is nearly all launch
+        assert sum(r.us for r in found["compiled"].rows if r.group == "elementwise") < 0.1 * sum(
+            r.us for r in found["graph"].rows if r.group == "elementwise"
+        )
 
 
 def test_errors_of_groups_add_up_as_independent_ones(h100):

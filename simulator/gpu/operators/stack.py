@@ -15,17 +15,21 @@ from numpy.typing import ArrayLike
 @dataclass(frozen=True)
 class Stack:
     """launch_us: the host's time for one kernel; gap_us: the GPU idle between two; step_us: the host's part of a step
-    that nothing hides (scheduler, sampling)."""
+    that nothing hides (scheduler, sampling). `fuses`: norms, additions, rotary embedding and activations are compiled
+    into the kernels beside them, and take the time of their bytes alone."""
 
     launch_us: float
     gap_us: float
     step_us: float
     source: str
+    fuses: bool = False
 
 
 # Orders of magnitude that studies may set otherwise: hosts differ by more than GPUs do.
 STACKS = {
     "cuda-graph": Stack(0.0, 0.0, 200.0, "assumed: one graph a step, sampling outside it"),
+    "compiled": Stack(0.0, 0.0, 200.0, "torch.compile with CUDA graphs; that elementwise kernels are fused was "
+                      "chosen on gpt-fast's published rates of Llama-3.1-8B", True),
     "static-batch": Stack(0.0, 0.0, 1200.0, "TensorRT-LLM 0.5, static batches: what its published rates have beyond "
                           "kernels at 80 % of the bandwidth and 70 % of the peak"),
     "eager": Stack(7.0, 1.0, 200.0, "PyTorch's eager launch, 5 to 10 us on the host (assumed)"),
