@@ -10,6 +10,7 @@ from checkpoints.discovery import LinearRef
 from checkpoints.factored import Pair, product
 from pruning.evidence.moments import InputMoments
 from pruning.quantization_grid import QuantizationGrid, Quantized
+from workloads.block_record import Fact
 from workloads.errors import UserError
 from workloads.patterns import NofM
 
@@ -44,7 +45,8 @@ class BlockJob:
     calibration. outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs,
     dense_outputs: hidden states of the unpruned model into and out of the block, where it needs "dense". moments: of
     `inputs`, in the dense block. sparsity / patterns: what every matrix shall get, by layer name. gradients: see
-    pruning/evidence/gradients.py.
+    pruning/evidence/gradients.py. facts: what the method says of
+    the block, for the bundle.
     """
 
     number: int
@@ -63,6 +65,7 @@ class BlockJob:
     dense_inputs: list[torch.Tensor] = field(default_factory=list)
     dense_outputs: list[torch.Tensor] = field(default_factory=list)
     gradients: dict[str, torch.Tensor] | None = None
+    facts: dict[str, Fact] = field(default_factory=dict)
 
     def weight(self, ref: LinearRef) -> torch.Tensor:
         """(out, in) float32, contiguous; never write into it."""

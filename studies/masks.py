@@ -9,6 +9,7 @@ from checkpoints.catalog import resolve_config
 from checkpoints.catalog_layers import linears_of
 from studies.progress import ProgressLine
 from workloads import __version__
+from workloads.block_record import ways_taken
 from workloads.bundle import BundleHeader, LayerEntry, MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
@@ -75,7 +76,8 @@ def generated(
 
 def contents_text(bundle: MaskBundle) -> str:
     """ "14 layers, sparsity 0.2500 (0.5000 in the 7 pruned, 7 left dense)"; of structured pruning what went, "14 layers
-    without 2 of 8 kv groups, sparsity 0.2500"; of several steps these too."""
+    without 2 of 8 kv groups, sparsity 0.2500"; what the method says of blocks, and of several steps these
+    too."""
     masked = [entry for entry in bundle.layers if entry.pattern not in (DENSE, SMALLER)]
     left = len(bundle) - len(masked)
     went = bundle.removal.words if bundle.is_smaller else ""
@@ -84,6 +86,7 @@ def contents_text(bundle: MaskBundle) -> str:
     if masked and left:
         share = 1 - sum(entry.nnz for entry in masked) / sum(entry.layer.n_weights for entry in masked)
         text += f" ({share:.4f} in the {len(masked)} chosen, {left} left dense)"
+    text += "".join(f"; {sentence}" for sentence in ways_taken(bundle.records))
     done = steps(bundle.header)
     return text + (f"; steps: {', then '.join(done)}" if len(done) > 1 else "")
 
@@ -94,6 +97,21 @@ def totals_text(bundle: MaskBundle) -> str:
     kept = sum(entry.nnz for entry in bundle.layers)
     size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file())
     return f"{weights:,} weights, {kept:,} kept; {size:,} B on disk"
+
+
+def bundle_text(bundle: MaskBundle) -> str:
+    """Everything that `show` says of a bundle: what it is of, what it holds, and a line a block of what its method says
+    of them."""
+    header = bundle.header
+    lines = [
+        f"masks of {header.model_id}: {header.method}, {header.pattern}, seed {header.seed}",
+        contents_text(bundle),
+        totals_text(bundle),
+        f"parameters: {', '.join(f'{name}={value}' for name, value in header.parameters.items())}",
+    ]
+    for record in bundle.records:
+        lines.append(f"block {record.block}: {', '.join(f'{name} {fact}' for name, fact in record.facts.items())}")
+    return "\n".join(lines)
 
 
 def model_layers(model: str) -> list[Layer]:

@@ -27,6 +27,7 @@ from safetensors.numpy import load_file
 
 from workloads import bits
 from workloads.arguments import hold_fields, typed
+from workloads.block_record import BlockRecord
 from workloads.errors import UserError
 from workloads.files import plain, read_json, sha256_of, utf8
 from workloads.layer_entry import LayerEntry
@@ -40,7 +41,8 @@ VERSION = 3  # 2: values; 3: checksums
 REMOVAL_VERSION = 4  # of bundles with a removal, alone
 SUBLAYER_VERSION = 5  # of bundles whose removal has sub-layers, alone
 FACTORS_VERSION = 6  # of bundles with factors, alone
-READABLE = (1, 2, 3, 4, 5, 6)
+RECORDS_VERSION = 7  # of bundles with records of blocks, alone
+READABLE = (1, 2, 3, 4, 5, 6, 7)
 NO_NUMPY_TYPE = (AttributeError, TypeError)  # what safetensors raises on bfloat16 and 8-bit floats
 HEADER_FILE = "bundle.json"
 REMOVAL_FILE = "removal.safetensors"
@@ -91,6 +93,7 @@ class BundleFile:
     header: BundleHeader
     layers: list[LayerEntry]
     removal_sha256: str = ""  # since version 4
+    blocks: list[BlockRecord] = field(default_factory=list)  # since version 7
     sha256: str = ""  # of everything above; empty means not checked
 
     def content_sha256(self) -> str:
@@ -108,6 +111,8 @@ class BundleFile:
             del content["removal_sha256"]
         if self.version < 6:
             unknown.append("factors")
+        if self.version < RECORDS_VERSION:
+            del content["blocks"]
         for layer in content["layers"]:
             for name in unknown:
                 del layer[name]
@@ -124,6 +129,7 @@ class MaskBundle:
         self.layers = [entry for entry in content.layers if entry.pattern != GONE]
         self.gone = [entry for entry in content.layers if entry.pattern == GONE]
         self.entries = content.layers  # all, in the model's order
+        self.records = content.blocks  # what the method says of blocks
         self._removal_sha256 = content.removal_sha256
         self.sha256 = content.content_sha256()
         self._by_name = {entry.name: entry for entry in self.layers}

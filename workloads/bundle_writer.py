@@ -12,10 +12,12 @@ from safetensors.numpy import save_file
 
 from workloads import bits
 from workloads.arguments import typed
+from workloads.block_record import BlockRecord, Fact, rounded
 from workloads.bundle import (
     FACTORS_VERSION,
     FORMAT,
     HEADER_FILE,
+    RECORDS_VERSION,
     REMOVAL_FILE,
     REMOVAL_VERSION,
     SUBLAYER_VERSION,
@@ -61,6 +63,7 @@ class Progress:
     layers: list[LayerEntry] = field(default_factory=list)
     removal_sha256: str = ""
     version: int = VERSION
+    blocks: list[BlockRecord] = field(default_factory=list)
 
 
 class BundleWriter:
@@ -77,13 +80,14 @@ class BundleWriter:
         self._pending: dict[str, np.ndarray] = {}
         self._pending_values: dict[str, np.ndarray] = {}
         self._pending_entries: list[LayerEntry] = []
+        self._pending_records: list[BlockRecord] = []
         self.finished = False
         self._progress = Progress(header.sha256())
         if (self.folder / HEADER_FILE).exists():
             bundle = MaskBundle.open(self.folder)
             if bundle.header != header:
                 raise UserError(f"{self.folder} already holds another bundle; choose another folder or delete it")
-            self._progress.layers = bundle.entries
+            self._progress.layers, self._progress.blocks = bundle.entries, bundle.records
             self.finished = True
             (self.folder / PROGRESS_FILE).unlink(missing_ok=True)
         elif (self.folder / PROGRESS_FILE).exists():
@@ -173,6 +177,11 @@ class BundleWriter:
                        group_size=group_size)
         )  # fmt: skip
 
+    def record(self, block: int, facts: dict[str, Fact]) -> None:
+        """What the method says of a block, which is committed with its layers."""
+        if facts:
+            self._pending_records.append(BlockRecord(block, rounded(facts)))
+
     def remove(self, removal: Removal) -> None:
         """Writes what is taken out; once, before the first `commit`."""
         arrays = removal.arrays()
@@ -191,8 +200,10 @@ class BundleWriter:
         progress, least = self._progress, REMOVAL_VERSION if self._progress.removal_sha256 else VERSION
         if any(entry.factors is not None for entry in progress.layers):
             least = FACTORS_VERSION
+        if progress.blocks:
+            least = RECORDS_VERSION
         version = max(progress.version, least)
-        return BundleFile(FORMAT, version, self.header, progress.layers, progress.removal_sha256)
+        return BundleFile(FORMAT, version, self.header, progress.layers, progress.removal_sha256, progress.blocks)
 
     def begin(self) -> None:
         """Marks the folder as an unfinished run of this header, before anything but masks is written to it."""
@@ -219,8 +230,9 @@ class BundleWriter:
             with replacing(self.folder / next(entry.shard for entry in self._pending_entries if entry.shard)) as part:
                 save_file(self._pending, part)
         self._progress.layers.extend(self._pending_entries)
+        self._progress.blocks.extend(self._pending_records)
         self._progress.shards += 1
-        self._pending, self._pending_values, self._pending_entries = {}, {}, []
+        self._pending, self._pending_values, self._pending_entries, self._pending_records = {}, {}, [], []
         self._write_progress()
 
     def _write_progress(self) -> None:

@@ -349,6 +349,8 @@ def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
     it (methods 18.6)."""
     recipe, quantization = run.recipe, run.recipe.quantization
     decisions = recipe.base.within(recipe.method.decide(job))
+    if not run.is_written(job.number):
+        run.writer.record(job.number, job.facts)
     if quantization is None or recipe.quantizes_jointly:
         return decisions
     job = replace(job, grid=partial(grid_of, run), refs=[ref for ref in job.refs if grid_of(run, ref) is not None])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import typing
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -17,12 +18,14 @@ if typing.TYPE_CHECKING:
 def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a family (what
     it is), a model (its config), a record that ships (who measured what, and how predictions compare), or energy (the
-    constants of energy and area, with their sources). Without a name: what there is, as `ls`.
+    constants of energy and area, with their sources), or a folder of masks (what it holds, and what its method says of
+    every block). Without a name: what there is, as `ls`.
 
     Parameters
     ----------
     name
-        One of ours (prunesim ls), of an installed package, file.py:Name, or a machine file such as my_chip.toml.
+        One of ours (prunesim ls), of an installed package, file.py:Name, a machine file such as my_chip.toml, or a
+        folder of masks.
     toml
         Print an accelerator or a GPU as a machine file, which --on reads: keep what shall differ.
     """
@@ -33,6 +36,12 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
         return
     if name == ENERGY:
         show_energy()
+        return
+    if (Path(name) / "bundle.json").is_file() and not toml:
+        from studies.masks import bundle_text
+        from workloads.bundle import MaskBundle
+
+        print(bundle_text(MaskBundle.open(name)))
         return
     kind = kind_of(name)
     if toml:

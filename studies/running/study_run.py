@@ -8,7 +8,7 @@ import pandas as pd
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.gaps import check_any_ran
 from studies.measured_here import measured_here
-from studies.names import absent_text, target_text
+from studies.names import absent_text, described, target_text
 from studies.progress import ProgressLine
 from studies.published import published_rows, spmm_table, unmatched_notes
 from studies.records import study_rows
@@ -16,13 +16,14 @@ from studies.report import columns_for, constants_for, notes_for
 from studies.running.backends import opened
 from studies.running.checks import check_study
 from studies.running.execute import Results, execute
-from studies.running.masks_tasks import MasksTask
+from studies.running.masks_tasks import Masks, MasksTask
 from studies.running.plan import Plan
 from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.store import Store
 from studies.running.whole_results import whole_models
 from studies.running.whole_tasks import WholeTask
 from studies.study import Study
+from workloads.block_record import ways_taken
 from workloads.locking import writing
 from workloads.whole_models import WholeModels
 
@@ -53,6 +54,7 @@ class StudyRun:
         self.workers = workers
         self.left_out: list[str] = []
         self.timelines: list[pd.DataFrame] = []
+        self.of_blocks: list[str] = []  # what methods say of the blocks they pruned
         self.whole: WholeModels | None = None
 
     def check(self) -> None:
@@ -67,6 +69,7 @@ class StudyRun:
         with opened(self.workers) as executor:
             results = execute(tasks, Store(self.out), executor, ProgressLine())
         self._leave_out(results)
+        self._of_blocks(results)
         rows, quality = [], []
         for task, frame in ((task, results.found[task]) for task in tasks if task in results.found):
             if isinstance(task, QualityTask):
@@ -97,6 +100,12 @@ class StudyRun:
                     self.left_out.append(text)
                     sys.stderr.write(f"left out: {text}\n")
 
+    def _of_blocks(self, results: Results) -> None:
+        for task, masks in results.found.items():
+            if isinstance(task, MasksTask) and isinstance(masks, Masks) and masks.bundle is not None:
+                said = ways_taken(masks.bundle.records)
+                self.of_blocks += [f"{task.model.name}, {described(task.method)}: {sentence}." for sentence in said]
+
     def report(self, rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> dict[str, Path]:
         from rich.console import Console
 
@@ -104,6 +113,7 @@ class StudyRun:
 
         notes = [f"Left out: {absent_text(model)}." for model in self.study.absent]
         notes += [f"Left out: {text}." for text in self.left_out]
+        notes += self.of_blocks
         asked = [accelerator.name for accelerator in self.study.file.accelerators if accelerator.published]
         targets = [target for some in self.plan.targets.values() for target in some]
         notes += [] if rows is None else unmatched_notes(asked, rows) + notes_for(rows, targets)

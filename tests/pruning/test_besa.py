@@ -1,5 +1,6 @@
 """BESA: its gradient against autograd through dense soft masks, its identities, and what it must not miss silently."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pruning.methods.besa.ranks import keep_above, ranks_of
 from pruning.methods.besa.released import CandidateMatrix, default_d_coef, surrogate
 from pruning.rules import pruned_count
 from pruning.run.driver import prune
+from studies.masks import bundle_text
 from tests.pruning.contract import masks_of
 from tests.pruning.recipes import recipe
 from validation.conformance.tiny_models import quiet, save, token_ids
@@ -272,6 +274,9 @@ def test_even_budgets_are_kept_where_nothing_better_is_learned(llama: Path, tmp_
     wanda = masks_of(prune(Checkpoint(llama), recipe("wanda", 0.5), tmp_path / "wanda", quiet, quiet))
     assert all((mask == wanda[name]).all() for name, mask in masks_of(bundle).items())
     assert any("no better than even ones" in text for text in said)
+    assert [record.facts["budgets"] for record in bundle.records] == ["even"] * len(bundle.records)
+    assert f"budgets: even in {len(bundle.records)} of {len(bundle.records)} blocks" in bundle_text(bundle)
+    assert re.search(r"block 0: budgets even, steps \d+, held_out_error 0\.", bundle_text(bundle))
 
 
 def test_updated_survivors_stand_under_the_same_masks(llama: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Studies of quality alone: no accelerators, several targets and seeds, models that may be absent."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -151,3 +152,10 @@ def test_a_study_that_lacks_calibration_is_told_before_anything_runs(tmp_path, t
     with pytest.raises(UserError, match=r"tiny\.toml: model 'tiny' has no `calibration`; wanda needs it"):
         StudyRun(read_study(path), tmp_path / "out").check()
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_method_says_of_blocks_is_in_the_report(study_file, tmp_path):
+    kept = study_file.read_text().partition('[[models]]\nname = "elsewhere"')[0]
+    study_file.write_text(kept + '[[methods]]\nmethod = "besa"\nsparsity = 0.5\nset.rounds = 1\n')
+    report = run_study(read_study(study_file), tmp_path / "out")["report.html"].read_text()
+    assert re.search(r"tiny, besa 50 %, seed 0: budgets: (learned|even) in \d of \d blocks", report)

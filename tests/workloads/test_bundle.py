@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workloads.block_record import ways_taken
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
@@ -270,3 +271,28 @@ def test_adding_wrongly(tmp_path: Path) -> None:
 def test_impossible_target(sparsity: float) -> None:
     with pytest.raises(UserError, match=r"fraction in \[0, 1\]"):
         BundleHeader("m", "x", target_sparsity=sparsity)
+
+
+def test_what_a_method_says_of_blocks_is_kept(tmp_path: Path) -> None:
+    """Also by a run that was killed after its first block; bundles without such words stay of version 3."""
+    made = []
+    for name, killed in (("whole", False), ("killed", True)):
+        writer = BundleWriter(tmp_path / name, HEADER)
+        for block in range(3):
+            writer.record(block, {"budgets": "even" if block == 1 else "learned", "error": 1 / 3} if block else {})
+            write_blocks(writer, range(block, block + 1))
+            if killed and block == 1:
+                writer.record(2, {"budgets": "lost"})
+                writer = BundleWriter(tmp_path / name, HEADER)
+        writer.finish()
+        bundle = MaskBundle.open(tmp_path / name)
+        check_whole(bundle)
+        assert [record.block for record in bundle.records] == [1, 2]
+        assert bundle.records[0].facts == {"budgets": "even", "error": 0.333333}
+        made.append(contents(tmp_path / name))
+    assert made[0] == made[1]
+    raw = json.loads((tmp_path / "whole" / "bundle.json").read_text())
+    assert (raw["version"], raw["blocks"][1]) == (7, {"block": 2, "facts": {"budgets": "learned", "error": 0.333333}})
+    assert ways_taken(bundle.records) == ["budgets: even in 1 of 2 blocks, learned in 1 of 2 blocks (2)"]
+    raw = json.loads((make(tmp_path / "none").folder / "bundle.json").read_text())
+    assert (raw["version"], "blocks" in raw) == (3, False)

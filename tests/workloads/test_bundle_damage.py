@@ -159,7 +159,7 @@ def test_shards_outside_the_folder_are_never_opened(folder: Path, shard: str) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw.update(version=7), "has format version 7; this prunesim reads 6 and older: upgrade prunesim"),
+        (lambda raw: raw.update(version=8), "has format version 8; this prunesim reads 7 and older: upgrade prunesim"),
         (lambda raw: raw.update(version="1"), "version '1'"), (lambda raw: raw.pop("version"), "version None"),
         (lambda raw: raw.update(format="zip"), "does not describe a mask bundle"),
         (lambda raw: raw.clear(), "describe"),

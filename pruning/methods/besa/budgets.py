@@ -112,7 +112,7 @@ class BudgetTraining:
         job = self._job
         with StandIn(job.block, [matrix.ref for matrix in self._matrices]) as stand_in:
             best, counts = self._error(stand_in, self._even), self._even
-            before = best
+            before = even = best
             for number in range(self._settings.rounds):
                 self._round(stand_in, self._settings.step * STEP_MEMORY**number)
                 found = final_counts(self._matrices)
@@ -128,13 +128,21 @@ class BudgetTraining:
                         f"block {job.number}: its error on held-out sequences still fell by {fell:.1%} in the last of "
                         f"{self._settings.rounds} rounds of {ROUND} steps; more `rounds` would lower it further"
                     )
-            if self._clipper is not None and counts is not self._even and self._error(stand_in, self._even) < best:
-                counts = self._even  # its clipping was not learned when it was looked at first
-        if counts is self._even and self._free:
-            job.warn(
-                f"block {job.number}: learned budgets were no better than even ones on held-out sequences; even ones "
-                "are used"
-            )
+            if self._clipper is not None and counts is not self._even:
+                even = self._error(stand_in, self._even)  # its clipping was not learned when it was looked at first
+                best, counts = (even, self._even) if even < best else (best, counts)
+        if self._free:
+            job.facts |= {
+                "budgets": "even" if counts is self._even else "learned",
+                "steps": self._steps,
+                "held_out_error": best,
+                "held_out_error_of_even_budgets": even,
+            }
+            if counts is self._even:
+                job.warn(
+                    f"block {job.number}: learned budgets were no better than even ones on held-out sequences; even "
+                    "ones are used"
+                )
         return counts
 
     def _round(self, stand_in: StandIn, size: float) -> None:

@@ -92,6 +92,11 @@ def learn_coefficients(
                     optimizer.step()
     if free:
         moved = spread(free)
+        job.facts |= {
+            "budgets": "even" if moved < STUCK else "learned",
+            "steps": settings.epochs * len(inputs),
+            "root_mean_square_of_moves": moved,
+        }
         if moved < STUCK:
             job.warn(
                 f"block {job.number}: budgets hardly moved (by {moved:.5f} in {settings.epochs * len(inputs)} steps): "
