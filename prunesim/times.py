@@ -89,22 +89,34 @@ def _source(
 
 @typed
 def predict(
-    gemms: pd.DataFrame | str | Path | Sequence[tuple[int, int, int]],
+    gemms: pd.DataFrame | str | Path | Sequence[tuple[int, int, int]] | None = None,
     *,
     on: str | Path | Sequence[str | Path],
     dtype: str = "fp16",
+    model: str | Path | None = None,
+    phase: str = "",
+    tokens: int | None = None,
+    batch: int | None = None,
+    prompt: int | None = None,
     set: Mapping[str, Any] | None = None,
 ) -> Gemms:
     """Dense and 2:4 times of GEMMs on a GPU, or on several. `gemms`: (m, n, k) = (tokens, out_features, in_features)
     each, a frame with these columns, or a file: CSV or a SCALE-Sim topology. Or a CSV file of operators, whose times
-    then are returned (docs/gpu.md)."""
+    then are returned (docs/gpu.md). Or the linear layers of `model`, a row for each shape, of a `phase` ("prefill" or
+    "decode", both unless given) with `batch` and `prompt`, or of `tokens`."""
     from studies.gemm_files import SIZES, read_gemms
+    from studies.model_gemms import MODEL_COLUMNS, model_gemms
     from studies.operator_files import is_operators, read_operators
     from studies.predict import PREDICT_TABLE, predict_on
     from studies.predict_operators import OPERATOR_TABLE, predict_operators
 
     gpus = [str(each) for each in ([on] if isinstance(on, str | Path) else on)]
     sets = overrides(set or {})
+    if (gemms is None) == (model is None):
+        raise UserError("predict: give either `gemms` or a `model`")
+    if model is not None:
+        sizes = model_gemms(str(model), phase, batch, prompt, tokens)
+        return Gemms(predict_on(sizes, gpus, dtype, sets), (*MODEL_COLUMNS, *PREDICT_TABLE))
     if isinstance(gemms, str | Path):
         if is_operators(Path(gemms)):
             return Gemms(predict_operators(read_operators(Path(gemms)), gpus, dtype, sets), OPERATOR_TABLE)
@@ -112,7 +124,7 @@ def predict(
     elif isinstance(gemms, pd.DataFrame):
         sizes = gemms
     else:
-        sizes = pd.DataFrame(list(gemms), columns=list(SIZES))
+        sizes = pd.DataFrame(list(gemms or ()), columns=list(SIZES))
     if missing := [name for name in SIZES if name not in sizes]:
         raise UserError(f"predict: the frame lacks the column {missing[0]!r}; it needs m, n and k")
     return Gemms(predict_on(sizes, gpus, dtype, sets), PREDICT_TABLE)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 from workloads.files import sha256_of_file
 
 OURS = __name__.partition(".")[0]
@@ -40,7 +40,8 @@ class Component:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                raise UserError(f"{cls.name} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
+                has = f"{meant(key, known)}it has: {', '.join(known) or 'none'}"
+                raise UserError(f"{cls.name} has no parameter {key!r}; {has}")
         try:
             return TypeAdapter(cls).validate_json(json.dumps(values, default=repr), strict=True)
         except ValidationError as error:

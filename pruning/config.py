@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from workloads.arguments import taken
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError, meant, unknown
 from workloads.selectors import Selection
 
 Texts = str | tuple[str, ...]
@@ -199,8 +199,8 @@ class EvaluationConfig:
         names = [name.strip() for name in (self.tasks or "").split(",") if name.strip()]
         if other := next((name for name in names if name not in OFFLINE_TASKS), None):
             raise UserError(
-                f"{other} is none of the tasks made of a text ({', '.join(OFFLINE_TASKS)}); ask for it apart, without "
-                "`text`"
+                f"{other} is none of the tasks made of a text ({', '.join(OFFLINE_TASKS)}); "
+                f"{meant(other, OFFLINE_TASKS)}ask for it apart, without `text`"
             )
         if self.text is None:
             raise UserError(f"`tasks={self.tasks}` makes questions of a text; say of which: `text`")

@@ -23,7 +23,7 @@ from numba import njit
 from pydantic import AfterValidator
 
 from simulator.cycles import ceil_div
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 from workloads.mask import PackedMask
 from workloads.patterns import parse_pattern
 
@@ -38,7 +38,9 @@ def known_format(name: str) -> str:
             if parse_pattern(name) is None:
                 raise UserError("")
         except UserError:
-            raise ValueError(f"no weight format; known: {', '.join(FORMATS)}, or N:M such as 2:4") from None
+            raise ValueError(
+                f"no weight format; {meant(name, FORMATS)}known: {', '.join(FORMATS)}, or N:M such as 2:4"
+            ) from None
     return name
 
 

@@ -116,18 +116,29 @@ def bundle_text(bundle: MaskBundle) -> str:
 
 def model_layers(model: str) -> list[Layer]:
     """Of a catalog name, a config, a folder, a hub id or a network."""
-    from checkpoints.model_folder import find_model
     from pruning.networks import is_network
 
     if is_network(model):
         from studies.prune import open_model
 
         return [ref.layer for unit in open_model(model, "float32").found_refs() for ref in unit]
+    return linears_of(model_config(model))
+
+
+def model_config(model: str) -> dict[str, Any]:
+    """Of a catalog name, a config, a folder or a hub id. Raises UserError."""
+    from checkpoints.model_folder import find_model
+
     try:
         _, config = resolve_config(model)
-    except UserError:
-        _, config = resolve_config(str(find_model(model)))
-    return linears_of(config)
+    except UserError as strange:
+        try:
+            _, config = resolve_config(str(find_model(model)))
+        except UserError:
+            if "/" in model:  # as ids of the hub have it
+                raise
+            raise strange from None
+    return config
 
 
 def check_model(folder: Path, model: str) -> None:

@@ -20,7 +20,7 @@ from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import STATISTICS
 from workloads.columns.column import Column
 from workloads.conditions import Conditions
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 from workloads.experts import expert_of
 from workloads.files import canonical_json, write_text
 from workloads.importers import read_mask
@@ -123,8 +123,11 @@ def find_layer(source: Source, name: str) -> str:
     for operation in source.operations:
         if name in (operation.name, operation.role):
             return operation.name
-    first = next(iter(source.operations)).name
-    raise UserError(f"no layer or role {name!r} to trace; there are {source.count} layers, the first is {first!r}")
+    names = [operation.name for operation in source.operations]
+    hint = meant(name, [*dict.fromkeys(operation.role for operation in source.operations), *names])
+    raise UserError(
+        f"no layer or role {name!r} to trace; {hint}there are {source.count} layers, the first is {names[0]!r}"
+    )
 
 
 def check_kinds(source: Source, targets: Sequence[Target]) -> None:

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 from workloads import bits
 from workloads.arguments import hold_fields, typed
 from workloads.block_record import BlockRecord
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 from workloads.files import plain, read_json, sha256_of, utf8
 from workloads.layer_entry import LayerEntry
 from workloads.limits import check_seed, shortened
@@ -175,7 +175,8 @@ class MaskBundle:
         """What bundle.json says of a layer. Raises UserError for an unknown name."""
         if name not in self._by_name:
             raise UserError(
-                f"{self.folder}: no layer {name!r}; it has {len(self)}, the first is {self.layers[0].name!r}"
+                f"{self.folder}: no layer {name!r}; {meant(name, self._by_name)}it has {len(self)}, the first is "
+                f"{self.layers[0].name!r}"
             )
         return self._by_name[name]
 

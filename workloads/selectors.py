@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from workloads.errors import NotForThisModel, UserError
+from workloads.errors import NotForThisModel, UserError, meant
 from workloads.layers import Layer, role_rank
 
 RANGE = re.compile(r"blocks:(\d{1,9})(-(\d{1,9})?)?")
@@ -48,7 +48,8 @@ class Term:
             )
         if not any(map(self.matches, layers)):
             what = "name is like" if self.is_glob else "layer is in" if self.first is not None else "layer has the role"
-            raise NotForThisModel(f"{option}: no {what} {self.text!r}; {what_there_is(layers)}")
+            hint = meant(self.text, dict.fromkeys(layer.role for layer in layers)) if what.endswith("role") else ""
+            raise NotForThisModel(f"{option}: no {what} {self.text!r}; {hint}{what_there_is(layers)}")
 
 
 @dataclass(frozen=True)

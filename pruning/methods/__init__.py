@@ -20,7 +20,7 @@ from pruning.methods.structured.shortgpt import ShortGpt
 from pruning.methods.structured.taylor_sp import TaylorSp
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.wanda import Wanda
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 from workloads.plugins import Wanted, find
 
 METHODS: dict[str, type[PruningMethod]] = {
@@ -45,7 +45,8 @@ def choose_rule(method: PruningMethod, rule: str | None) -> str:
     """The rule asked for, or the method's default. Raises UserError for one it cannot use."""
     chosen = rule or method.rules[0]
     if chosen not in method.rules:
-        raise UserError(f"{method.name} cannot use the rule {chosen!r}; it has: {', '.join(method.rules)}")
+        rules = f"{meant(chosen, method.rules)}it has: {', '.join(method.rules)}"
+        raise UserError(f"{method.name} cannot use the rule {chosen!r}; {rules}")
     return chosen
 
 

@@ -16,7 +16,7 @@ from simulator.actions import BUFFERS, Actions
 from simulator.energy import components, constants, scaling
 from simulator.energy.components import NumberType
 from simulator.energy.scaling import Node
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 
 Device = Literal["DDR4-3200", "LPDDR5-6400", "GDDR6", "HBM2", "HBM3", "generic"]
 Bits = tuple[int, int, int]  # weight, activation, accumulator
@@ -87,7 +87,8 @@ def unit_energies(spec: EnergySpec, bits: Bits, buffer_bytes: PerBuffer) -> Unit
     its energy is 0. Raises UserError for an unknown node or DRAM device.
     """
     if spec.dram not in constants.DRAM_PJ_PER_BIT:
-        raise UserError(f"energy.dram = {spec.dram!r}: known are {', '.join(constants.DRAM_PJ_PER_BIT)}")
+        known = f"{meant(spec.dram, constants.DRAM_PJ_PER_BIT)}known are {', '.join(constants.DRAM_PJ_PER_BIT)}"
+        raise UserError(f"energy.dram = {spec.dram!r}: {known}")
     node_nm = spec.node_nm
     mac_pj = components.mac_energy_pj(spec.number_type, *bits, node_nm)
     register_pj = components.register_energy_pj(sum(bits), node_nm)

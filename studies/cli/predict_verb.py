@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from studies.cli.output import check_format, emit
+from studies.cli.output import Whole, check_format, emit
 
 
 def predict(
@@ -15,6 +15,11 @@ def predict(
     on: Annotated[list[str], Parameter(negative="")],
     dtype: str = "fp16",
     shapes: Annotated[list[str] | None, Parameter(negative="")] = None,
+    model: str | None = None,
+    phase: str = "",
+    tokens: Whole | None = None,
+    batch: Whole | None = None,
+    prompt: Whole | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     format: str = "table",
     out: Path | None = None,
@@ -41,6 +46,18 @@ def predict(
         fp16, bf16, int8 or fp8 (no fp8 on A100).
     shapes
         m,n,k instead of a file; may be given several times.
+    model
+        Instead the linear layers of a model: a catalog name (prunesim ls models), a config.json, a model folder or a
+        hub id that is on this machine. A line for each shape: the roles that have it, and how many such GEMMs a step
+        runs (of experts those that are hit, each with its share of the tokens).
+    phase
+        Of --model: prefill (--batch times --prompt tokens) or decode (--batch tokens); both unless given.
+    tokens
+        Of --model: tokens that pass through each layer together, in place of a phase.
+    batch
+        Sequences of --phase that run together, 1 unless given.
+    prompt
+        Tokens of each sequence that a prefill takes, 2048 unless given.
     set_
         key=value of the GPU, e.g. power.limit_w=250, or memory.l2_warm=false for layers that follow each other.
     format
@@ -55,8 +72,17 @@ def predict(
     from studies.predict_operators import OPERATOR_TABLE, predict_operators
     from workloads.errors import UserError
 
-    if (gemms is None) == (not shapes):
-        raise UserError("predict: give either a file of `gemms` or `shapes`, each m,n,k")
+    if sum((gemms is not None, bool(shapes), model is not None)) != 1:
+        raise UserError("predict: give one of a file of `gemms`, `shapes`, each m,n,k, and `model`")
+    if model is not None:
+        from studies.model_gemms import MODEL_COLUMNS, model_gemms
+
+        found = predict_on(model_gemms(model, phase, batch, prompt, tokens), on, dtype, set_ or [])
+        emit(found, format, out, (*MODEL_COLUMNS, *PREDICT_TABLE))
+        return
+    for name, given in (("phase", phase or None), ("tokens", tokens), ("batch", batch), ("prompt", prompt)):
+        if given is not None:
+            raise UserError(f"`{name}` is of the layers of a `model`; the GEMMs given have their own")
     if gemms is not None and is_operators(gemms):
         emit(predict_operators(read_operators(gemms), on, dtype, set_ or []), format, out, OPERATOR_TABLE)
         return

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+import prunesim as ps
 from simulator.gpu import load_gpu, predict
 from studies.cli.main import main
 
@@ -87,7 +88,7 @@ def test_bad_files_get_one_line(text, said, tmp_path, capsys):
     ("arguments", "said"),
     [
         (["missing.csv", "--on", "h200"], "missing.csv"),
-        (["--on", "h200"], "give either"),
+        (["--on", "h200"], "give one of a file of GEMMS, --shapes, each m,n,k, and --model"),
         (["--shapes", "1,2", "--on", "h200"], "m,n,k"),
         (["--shapes", "1,2,x", "--on", "h200"], "k = 'x'"),
         (["--shapes", "1,64,64", "--on", "h300"], "did you mean 'h200'"),
@@ -95,6 +96,13 @@ def test_bad_files_get_one_line(text, said, tmp_path, capsys):
         (["--shapes", "1,64,64", "--on", "h200", "--dtype", "fp32"], "unknown dtype"),
         (["--shapes", "1,64,64", "--on", "h200", "--format", "xml"], "unknown format"),
         (["--shapes", "1,64,64", "--on", "h200", "--set", "chip.sms=0"], "chip.sms"),
+        (["--shapes", "1,64,64", "--model", "llama-7b", "--on", "h200"], "give one of"),
+        (["--shapes", "1,64,64", "--on", "h200", "--batch", "2"], "--batch is of the layers of a --model"),
+        (["--model", "llama7b", "--on", "h200"], "did you mean 'llama-7b'"),
+        (["--model", "llama-7b", "--on", "h200", "--phase", "prefil"], "did you mean 'prefill'"),
+        (["--model", "llama-7b", "--on", "h200", "--tokens", "0"], "--tokens 0: at least 1"),
+        (["--model", "llama-7b", "--on", "h200", "--tokens", "2", "--phase", "decode"], "leave one of both out"),
+        (["--model", "llama-7b", "--on", "h200", "--phase", "decode", "--prompt", "9"], "decode has no --prompt"),
     ],
 )
 def test_bad_arguments_get_one_line(arguments, said, capsys):
@@ -124,3 +132,31 @@ def test_lines_that_do_not_fit_the_header(tmp_path, text, said):
     (tmp_path / "g.csv").write_text(text)
     with pytest.raises(UserError, match=said):
         read_gemms(tmp_path / "g.csv")
+
+
+def test_the_linears_of_a_model_by_phase(capsys):
+    assert run("--model", "llama-7b", "--on", "h100-pcie", "--batch", 4, "--prompt", 512, "--format", "json") == 0
+    rows = pd.DataFrame(json.loads(capsys.readouterr().out))
+    assert rows.groupby("phase")["m"].unique().map(list).to_dict() == {"prefill": [2048], "decode": [4]}
+    weights = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
+    assert (rows["executions"] * rows["n"] * rows["k"]).groupby(rows["phase"]).sum().tolist() == [weights, weights]
+    assert list(rows["roles"]) == ["q k v o", "gate up", "down"] * 2
+    expected = predict(load_gpu("h100-pcie"), 4, 4096, 11008, "fp16")
+    (down,) = rows.loc[(rows["phase"] == "decode") & (rows["roles"] == "down"), "dense_us"]
+    assert down == pytest.approx(expected.dense.time_us[0])
+    again = ps.predict(model="llama-7b", on="h100-pcie", batch=4, prompt=512).frame
+    assert list(again["dense_us"]) == pytest.approx(list(rows["dense_us"]))
+    assert set(ps.predict(model="llama-7b", on="h100-pcie", tokens=16).frame["m"]) == {16}
+
+
+def test_experts_have_their_share_of_the_tokens(tmp_path):
+    config = {
+        "model_type": "mixtral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 64, "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    rows = ps.predict(model=tmp_path, on="h100-pcie", tokens=1).frame
+    experts = rows[rows["roles"].str.contains("expert")]
+    assert set(experts["m"]) == {1}
+    assert (experts["executions"] * experts["n"] * experts["k"]).sum() == pytest.approx(3 * 2 * 3 * 64 * 128)
