@@ -25,14 +25,21 @@ class Network:
     """`family` opened it; `example` is a batch of its samples, of one shape. As `OpenModel` for the rest."""
 
     def __init__(
-        self, name: str, module: nn.Module, example: torch.Tensor, family: Any, dtype: torch.dtype, device: torch.device
+        self,
+        name: str,
+        module: nn.Module,
+        example: torch.Tensor,
+        family: Any,
+        dtype: torch.dtype,
+        device: torch.device,
+        least: int = 1,
     ):
         """Raises UserError for a module that cannot be cut into units, or that uses a matrix in two of them."""
         self.folder, self.family, self.device, self.dtype = Path(name), family, device, dtype
         self.model = module.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.example = example.to(device=device, dtype=dtype)
         with torch.no_grad():
-            self.units = units_of(self.model, self.example)
+            self.units = units_of(self.model, self.example, least)
         self.blocks = [unit.module for unit in self.units]
         self.block_paths = [f"units.{number}" for number in range(len(self.units))]
         self.shared: dict[str, str] = {}

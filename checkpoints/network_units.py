@@ -35,8 +35,9 @@ class _Tracer(fx.Tracer):
         return isinstance(m, Recurrent) or super().is_leaf_module(m, module_qualified_name)
 
 
-def units_of(model: nn.Module, example: torch.Tensor) -> list[Unit]:
-    """Raises UserError for a module that cannot be traced, reads more than one tensor, or has no matrix."""
+def units_of(model: nn.Module, example: torch.Tensor, least: int = 1) -> list[Unit]:
+    """Units of `least` matrices or more, but for the last. Raises UserError for a module that cannot be traced, reads
+    more than one tensor, or has no matrix."""
     graph = traced(model, example)
     nodes = [node for node in graph.graph.nodes if node.op not in ("get_attr", "output")]
     places = [n for n, node in enumerate(nodes) if _has_matrix(graph, node)]
@@ -45,7 +46,12 @@ def units_of(model: nn.Module, example: torch.Tensor) -> list[Unit]:
             f"{type(model).__name__} calls no linear, convolution or recurrent layer; nothing can be pruned"
         )
     found = [_cut(nodes, first, last) for first, last in pairwise(places)]
-    cuts = [cut for cut in found if cut is not None]
+    possible = [(cut, number) for number, cut in enumerate(found, start=1) if cut is not None]
+    cuts, before = [], 0
+    for cut, number in possible:
+        if number - before >= least:
+            cuts.append(cut)
+            before = number
     starts, ends = [1, *(cut + 1 for cut in cuts)], [*cuts, len(nodes) - 1]
     made, entering, first = [], nodes[0], len(nodes[0].meta["tensor_meta"].shape) > 2
     for start, end in zip(starts, ends, strict=True):

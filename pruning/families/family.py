@@ -32,8 +32,8 @@ class Quality:
 
 
 class ModelFamily:
-    """`name` is what a user gives, alone or as NAME:VARIANT; "" for the family of folders and hub ids. Units and their
-    matrices are those of the opened model (`blocks`, `found_refs`)."""
+    """`name` is what a user gives, alone or as NAME:VARIANT (of networks NAME:VARIANT/N); "" for that of folders and
+    hub ids. Units and their matrices are those of the opened model (`blocks`, `found_refs`)."""
 
     name: ClassVar[str] = ""
 

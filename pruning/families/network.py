@@ -57,10 +57,14 @@ class NetworkFamily(ModelFamily):
         raise NotImplementedError(f"{type(self).__name__} has no `measure`")
 
     def open(self, model: str, dtype: torch.dtype, device: str) -> Network:
+        """`model`: VARIANT, or VARIANT/N for units of N matrices or more."""
         where = find_device(device)
         name = f"{self.name}:{model}" if model else self.name
-        module = with_linears(self.build(model), self.split_gates)
-        return Network(name, module, self.samples(EXAMPLES, 0), self, dtype, where)
+        variant, _, least = model.partition("/")
+        if least and not (least.isdecimal() and int(least)):
+            raise UserError(f"{name}: behind the / stands how many matrices a unit has at least, a number from 1")
+        module = with_linears(self.build(variant), self.split_gates)
+        return Network(name, module, self.samples(EXAMPLES, 0), self, dtype, where, int(least or 1))
 
     def walk(self, model: OpenModel) -> NetworkWalk:
         return NetworkWalk(cast(Network, model))

@@ -8,12 +8,14 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
+from checkpoints.families import Kind
 from checkpoints.model_folder import find_model
 from checkpoints.opened import OpenModel
 from checkpoints.weight_files import weight_files
 from pruning.config import CalibrationConfig, EvaluationConfig
-from pruning.data.calibration import Calibration, check_ids, ids_sha256, read_calibration, windows
+from pruning.data.calibration import Calibration, check_ids, ids_sha256, read_calibration, read_inputs, windows
 from pruning.evaluation.against_dense import against_dense
+from pruning.evaluation.agreement import METRIC, agreement
 from pruning.evaluation.perplexity import perplexity
 from pruning.families.family import ModelFamily, Quality
 from pruning.forward.blockwise import BlockwiseModel
@@ -22,6 +24,7 @@ from pruning.forward.hidden_states import Progress
 from pruning.forward.walk import Walk
 from pruning.structured.layouts import Groups, Layouts
 from workloads.bundle import MaskBundle
+from workloads.errors import NotForThisModel
 
 PROBE = (2, 8)  # sequences and tokens with which blocks are tried out
 
@@ -63,8 +66,11 @@ class TransformerFamily(ModelFamily):
     def quality(
         self, model: OpenModel, masks: MaskBundle | None, asked: EvaluationConfig, progress: Progress
     ) -> Quality:
-        """Perplexity over whole windows of a text, and what masks change where `compare` asks for it."""
+        """Perplexity over whole windows of a text, and what masks change where `compare` asks for it; of a model that
+        predicts no next token how far it agrees with the unpruned one."""
         checkpoint, text = cast(Checkpoint, model), asked.text or ""
+        if checkpoint.family.kind is not Kind.CAUSAL:
+            return self._agreement(checkpoint, masks, asked, progress)
         ids = windows(text, checkpoint.folder, asked.seq_len, asked.windows)
         check_ids(ids, checkpoint.config, text)
         beside: dict[str, object] = {}
@@ -84,6 +90,22 @@ class TransformerFamily(ModelFamily):
             "text_sha256": ids_sha256(ids),
         }
         return Quality("perplexity", value, "lower", len(ids), facts)
+
+    def _agreement(
+        self, checkpoint: Checkpoint, masks: MaskBundle | None, asked: EvaluationConfig, progress: Progress
+    ) -> Quality:
+        if asked.compare:
+            raise NotForThisModel(
+                f"{checkpoint.folder} is always compared with the unpruned model; leave `compare` out"
+            )
+        text = asked.text or ""
+        data: Any = read_inputs(Path(text), asked.windows).data if Path(text).suffix == ".npz" else None
+        if data is None:
+            data = windows(text, checkpoint.folder, asked.seq_len, asked.windows)
+        check_data(checkpoint, data, text)
+        value, count = agreement(checkpoint, data, masks, progress)
+        facts = {"metric": METRIC, "value": value, "better": "higher", "samples": count, "text": Path(text).name}
+        return Quality(METRIC, value, "higher", count, facts)
 
     def files(self, model: str) -> list[Path]:
         found = find_model(model)

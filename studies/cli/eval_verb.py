@@ -75,6 +75,7 @@ def eval(
 
         frame = evaluate(open_checkpoint(model, dtype, device), model, bundle, asked, progress)
         shown = tuple(name for name in frame.columns if asked.compare or name not in COMPARED)
+        shown = NETWORK_TABLE if "metric" in frame else shown
     else:
         from studies.harness import evaluate_tasks
 

@@ -59,6 +59,18 @@ def test_units_one_after_the_other_are_the_network(module, example, units):
     torch.testing.assert_close(made.run(example), wanted)
 
 
+def test_units_of_more_matrices():
+    whole = seeded(Net())
+    units = units_of(whole, images(), 3)
+    assert [len(list(matrices(unit.module, 0))) for unit in units] == [3, 4]  # the grouped convolution counts twice
+    assert len(units_of(whole, images(), 99)) == 1
+
+
+def test_a_units_matrices_are_a_number():
+    with pytest.raises(UserError, match="a number from 1"):
+        find_family("silero")[0].open("split/few", torch.float32, "cpu")
+
+
 def test_a_residual_block_is_one_unit():
     units = units_of(seeded(Net()), images())
     assert [ref.layer.name for ref in matrices(units[1].module, 1)] == ["first", "second"]
