@@ -1,6 +1,6 @@
 """What a pruning method sees of one decoder block, and what it answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,7 @@ from checkpoints.factored import Pair, product
 from pruning.evidence.moments import InputMoments
 from pruning.quantization_grid import QuantizationGrid, Quantized
 from workloads.block_record import Fact
+from workloads.cost_curve import CostCurve
 from workloads.errors import UserError
 from workloads.patterns import NofM
 
@@ -45,8 +46,8 @@ class BlockJob:
     calibration. outputs: what the dense block makes of them, where the recipe needs "outputs". dense_inputs,
     dense_outputs: hidden states of the unpruned model into and out of the block, where it needs "dense". moments: of
     `inputs`, in the dense block. sparsity / patterns: what every matrix shall get, by layer name. gradients: see
-    pruning/evidence/gradients.py. facts: what the method says of
-    the block, for the bundle.
+    pruning/evidence/gradients.py. facts: what the method says of the block, for the bundle. curves: what the matrices
+    cost on a machine, where that is what the run goes by.
     """
 
     number: int
@@ -66,6 +67,7 @@ class BlockJob:
     dense_outputs: list[torch.Tensor] = field(default_factory=list)
     gradients: dict[str, torch.Tensor] | None = None
     facts: dict[str, Fact] = field(default_factory=dict)
+    curves: Mapping[str, CostCurve] | None = None
 
     def weight(self, ref: LinearRef) -> torch.Tensor:
         """(out, in) float32, contiguous; never write into it."""

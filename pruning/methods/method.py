@@ -38,6 +38,7 @@ class PruningMethod(Component):
     changes_weights: ClassVar[bool] = False
     prunes: ClassVar[bool] = True
     leaves: ClassVar[str] = ""
+    takes_costs: ClassVar[bool] = False  # whether it goes by what matrices cost on a machine, where a job says it
 
     @property
     def needs(self) -> Set[str]:

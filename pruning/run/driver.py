@@ -290,6 +290,7 @@ def make_job(
         grid=partial(grid_of, run) if recipe.quantizes_jointly else lambda ref: None,
         samples=len(recipe.calibration.ids) if recipe.calibration is not None else 0,
         gradients=only_sum(run, number) if gradients.exists() else None,
+        curves=recipe.costs.curves if recipe.costs is not None else None,
     )
     if streams is not None:
         observe(job, recipe.needs if needs is None else needs, streams, with_peers(run.refs[number], refs))

@@ -17,6 +17,7 @@ from pruning.quantizers import Quantization
 from pruning.run.base import UNPRUNED, Base
 from workloads import __version__
 from workloads.bundle import BundleHeader
+from workloads.cost_curve import Priced
 from workloads.errors import NotForThisModel
 from workloads.layers import Layer
 from workloads.patterns import SMALLER, UNSTRUCTURED, NofM
@@ -47,6 +48,7 @@ class Recipe:
     calibration: Calibration | None = None
     base: Base = UNPRUNED
     plan: Plan | None = None
+    costs: Priced | None = None
 
     @property
     def parts(self) -> list[Component]:
@@ -133,6 +135,8 @@ class Recipe:
         selection = self.asked.selection
         if self.plan is not None:
             settings["plan"] = self.plan.facts
+        if self.costs is not None:
+            settings["costs"] = self.costs.facts
         if not selection.everything:
             settings["only"], settings["skip"] = selection.only, selection.skip
         if self.fallback != REFUSE:

@@ -73,8 +73,14 @@ def prune(
         progress.close()
         sys.stderr.write("\n".join([f"wrote {out}: {contents_text(bundle)}", *met.lines, ""]))
         return
-    checkpoint = open_model(model, dtype, device)
-    recipe = recipe_for(model, checkpoint, asked, data)
+    if speed.cost is not None:
+        from studies.speed.priced import priced_recipe, told
+
+        recipe = priced_recipe(model, open_checkpoint(model, dtype, device), asked, data, speed)
+        checkpoint = open_model(model, dtype, device)
+    else:
+        checkpoint = open_model(model, dtype, device)
+        recipe = recipe_for(model, checkpoint, asked, data)
     if dry_run:
         print_estimate(checkpoint, recipe)
         return
@@ -84,5 +90,7 @@ def prune(
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")
+    if speed.cost is not None:
+        sys.stderr.write(f"{told(recipe, {entry.name: entry.sparsity for entry in bundle.layers})}\n")
     if bundle.is_smaller and isinstance(checkpoint, Checkpoint):
         sys.stderr.write(f"{sizes(open_checkpoint(model, dtype), bundle).line}\n")

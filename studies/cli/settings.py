@@ -21,7 +21,7 @@ def options(kind: type) -> type:
 
     def read_tables(self: Any) -> None:
         for name in tables:
-            if (texts := getattr(self, name)) is not None:
+            if (texts := getattr(self, name)) is not None and not isinstance(texts, dict):  # read, where it is a copy
                 object.__setattr__(self, name, parse_values(list(texts)))
 
     namespace = {"__post_init__": read_tables}

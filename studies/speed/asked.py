@@ -29,8 +29,21 @@ class SpeedConfig:
         "does to the predictions), output (not weighed), kl (of the predictions, at every choice)."
     )
 
+    cost: str | None = setting(
+        "MACHINE:MEASURE, as vitcod:us (us, energy_pj, bytes, flop): budgets that are learned (besa) go to where they "
+        "save cost there. In place of a sparsity, with a `budget`."
+    )
+    budget: float | None = setting("Of `cost`: the share that is left of what the unpruned matrices cost, as 0.6.")
+
     def check(self) -> None:
-        """Raises UserError for one of them without a speedup, and for a speedup without a machine."""
+        """Raises UserError for what has no meaning without another, and for two ways to say how much goes."""
+        if (self.cost is None) != (self.budget is None):
+            raise UserError("`cost` and `budget` go together: what is counted, and the share of it that is left")
+        if self.cost is not None:
+            for name in ("speedup", "on", "choices", "errors"):
+                if getattr(self, name) is not None:
+                    raise UserError(f"`cost` names the machine, and `budget` how much is left; leave `{name}` out")
+            return
         if self.speedup is None:
             given = [name for name, value in vars(self).items() if value is not None]
             if given:

@@ -27,6 +27,7 @@ from studies.speed.asked import SpeedConfig
 from studies.speed.costs import Machine, cached_table, cost_table
 from workloads.bundle import MaskBundle
 from workloads.choices import LEVELS, Choice, choices_of
+from workloads.cost_curve import priced
 from workloads.cost_table import CostTable
 from workloads.decoder.dimensions import Decoder
 from workloads.errors import UserError, unknown
@@ -103,11 +104,11 @@ class Meeting:
         with writing(out), writing(work):
             if (out / FILE).is_file():
                 return MaskBundle.open(out), Met(**read_json(out / FILE, "speed")["met"])
-            machine, phase, decoder = self._machine(), self._phase(), self._decoder()
-            table = self._table(machine, phase, decoder, work / COSTS)
+            machine, phase, decoder = self.machine(), self.phase(), self.decoder()
+            table = self.table(machine, phase, decoder, work / COSTS)
             budget = table.budget(self.speed.speedup)
-            errors = self._errors(table, work)
-            bundle, best, rounds = self._meet(table, errors, budget, machine, phase, decoder, work)
+            errors = self.errors(table, work)
+            bundle, best, rounds = self.meet(table, errors, budget, machine, phase, decoder, work)
             met = Met(
                 self.speed.speedup, best.additive, best.final, best.gap, table.dense, table.dense / best.final,
                 table.fixed, best.error, rounds, table.facts,
@@ -120,7 +121,7 @@ class Meeting:
         shutil.rmtree(work)
         return MaskBundle.open(out), met
 
-    def _meet(
+    def meet(
         self, table: CostTable, errors: list[np.ndarray], budget: float, machine: Machine, phase: Phase,
         decoder: Decoder, work: Path,
     ) -> tuple[MaskBundle, Round, int]:  # fmt: skip
@@ -135,8 +136,11 @@ class Meeting:
             key = sha256_of(plan.facts)[:16]
             if key in tried:
                 break
-            bundle = prune(self.opened(), self._recipe(plan, work / f"plan-{key}.json"), work / f"try-{key}",
-                           self.progress, self.warn)  # fmt: skip
+            recipe = self._recipe(plan, work / f"plan-{key}.json")
+            if recipe.method.takes_costs and any(choice.zeros for choice in table.choices):
+                bits = {name: choice.bits for name, choice in plan.choices.items() if choice.bits}
+                recipe = replace(recipe, costs=priced(table, bits))  # blocks cost what the plan says, in it they learn
+            bundle = prune(self.opened(), recipe, work / f"try-{key}", self.progress, self.warn)
             final_us = whole_us(machine, phase, decoder, bundle)
             one = Round(
                 table.dense / (solution.cost + table.fixed), table.dense / final_us, solution.error, solution.gap,
@@ -178,19 +182,19 @@ class Meeting:
         kinds = [part.strip() for part in (self.speed.choices or "unstructured").split(",")]
         return choices_of(kinds, LEVELS if self.speed.levels is None else self.speed.levels)
 
-    def _machine(self) -> Machine:
+    def machine(self) -> Machine:
         assert self.speed.on is not None
         return Machine.open(self.speed.on)
 
-    def _phase(self) -> Phase:
+    def phase(self) -> Phase:
         phase = phase_of(self.speed.phase or "decode", self.speed.batch, self.speed.prompt, self.speed.context)
         assert phase is not None
         return phase
 
-    def _decoder(self) -> Decoder:
+    def decoder(self) -> Decoder:
         return decoder_of(self.opened().config.to_dict())
 
-    def _table(self, machine: Machine, phase: Phase, decoder: Decoder, file: Path) -> CostTable:
+    def table(self, machine: Machine, phase: Phase, decoder: Decoder, file: Path) -> CostTable:
         refs = all_refs(self.opened())
         layers = [ref.layer for block in refs for ref in block]
         chosen = self.asked.selection.names(layers)
@@ -204,7 +208,7 @@ class Meeting:
             key,
         )
 
-    def _errors(self, table: CostTable, work: Path) -> list[np.ndarray]:
+    def errors(self, table: CostTable, work: Path) -> list[np.ndarray]:
         """Of each unit the sum over its matrices."""
         bits = max((choice.bits for choice in self._choices if choice.bits), default=None)
         rest = replace(self.asked, sparsity=0.5, bits=bits, only=None, skip=None, fallback=None)

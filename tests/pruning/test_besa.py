@@ -11,8 +11,9 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from pruning.methods.besa import besa, budgets
 from pruning.methods.besa.besa import Besa
-from pruning.methods.besa.budgets import BudgetMatrix, BudgetTraining, held_out, shift_to_target
+from pruning.methods.besa.budgets import BudgetMatrix, BudgetTraining, held_out
 from pruning.methods.besa.coefficients import candidates, coefficients
+from pruning.methods.besa.constraint import shift_to_target
 from pruning.methods.besa.matrices import final_counts
 from pruning.methods.besa.ranks import keep_above, ranks_of
 from pruning.methods.besa.released import CandidateMatrix, default_d_coef, surrogate

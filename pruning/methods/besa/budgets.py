@@ -7,7 +7,8 @@ the block's size or the number of sequences.
                   weight costs about -dLoss/dW_hat * W; the mean of it over the ranks within WINDOW of the row's own
                   threshold, as many kept as pruned ones, in which second-order terms cancel
     constraint    the weighted mean over the scope is taken off (a Lagrange multiplier), and budgets are shifted back to
-                  the exact total after every step; no penalty, no beta
+                  the exact total after every step; no penalty, no beta. Where the job has costs, the total is what the
+                  matrices cost on a machine (constraint.py)
     steps         rounds of ROUND sequences, in each of which the step falls from its first size to 0 as a cosine does;
                   each begins at half the size of the one before. Few sequences are taken again and again
     end           when a round lowers the error on sequences held out from training by less than ENOUGH; at most
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 
 from pruning.block_job import BlockJob
+from pruning.methods.besa.constraint import Costs, Weights, tie
 from pruning.methods.besa.matrices import RankedMatrix, final_counts, scopes
 from pruning.methods.besa.settings import BesaSettings
 from pruning.training import StandIn, output_error
@@ -106,6 +108,7 @@ class BudgetTraining:
         self._clipper = torch.optim.AdamW(clipped, lr=settings.clip_lr, weight_decay=0.0) if clipped else None
         self._steps = 0
         self._even = final_counts(matrices, [torch.full((len(b.weight),), b.target) for b in matrices])
+        self._constraint = Weights() if job.curves is None else Costs(job.curves)
 
     def learn(self) -> list[torch.Tensor]:
         """(rows,) ranks pruned of every matrix."""
@@ -115,7 +118,7 @@ class BudgetTraining:
             before = even = best
             for number in range(self._settings.rounds):
                 self._round(stand_in, self._settings.step * STEP_MEMORY**number)
-                found = final_counts(self._matrices)
+                found = self._constraint.counts(self._matrices)
                 error = self._error(stand_in, found)
                 if error < best:
                     best, counts = error, found
@@ -172,15 +175,19 @@ class BudgetTraining:
         fast, slow = MEMORY
         for group in scopes(self._free):
             members = [self._free[i] for i in group]
-            weights = sum(b.n_weights for b in members)
-            level = sum(float(b.cost.double().mean()) * b.n_weights for b in members) / weights
-            for matrix in members:
-                off = torch.where(matrix.cost != 0, matrix.cost - level, 0.0)  # 0: no token reached it
+            prices = self._constraint.prices(members)
+            worth = sum(b.n_weights * p * p for b, p in zip(members, prices, strict=True))
+            level = sum(float(b.cost.double().mean()) * b.n_weights * p for b, p in zip(members, prices, strict=True))
+            level /= worth
+            for matrix, price in zip(members, prices, strict=True):
+                off = torch.where(matrix.cost != 0, matrix.cost - level * price, 0.0)  # 0: no token reached it
                 matrix.mean.lerp_(off, 1 - fast)
                 matrix.square.lerp_(off.square(), 1 - slow)
                 mean, square = matrix.mean / (1 - fast**self._steps), matrix.square / (1 - slow**self._steps)
                 matrix.budgets -= size * mean / square.sqrt().clamp_min(torch.finfo(torch.float32).tiny)
-            shift_to_target(members)
+                if self._settings.lanes > 1:
+                    tie(matrix.budgets, self._settings.lanes)
+            self._constraint.restore(members)
 
     @torch.no_grad()
     def _error(self, stand_in: StandIn, counts: list[torch.Tensor]) -> float:
@@ -194,23 +201,3 @@ def held_out(sequences: int) -> set[int]:
     """Which of so many sequences no step is taken on; none if there is one only."""
     count = min(HELD_OUT, max(1, sequences // HELD_OUT)) if sequences > 1 else 0
     return {(i + 1) * sequences // count - 1 for i in range(count)}
-
-
-def shift_to_target(matrices: list[BudgetMatrix]) -> None:
-    """All budgets move by one constant, within [0, 1], until the matrices prune their targets together."""
-    weights = torch.tensor([b.n_weights for b in matrices], dtype=torch.float64)
-    target = float(sum(b.n_weights * b.target for b in matrices) / weights.sum())
-    flat = torch.cat([b.budgets.double().cpu() for b in matrices])
-    shares = torch.cat(
-        [torch.full((len(b.budgets),), b.n_weights / len(b.budgets), dtype=torch.float64) for b in matrices]
-    )
-    shares /= shares.sum()
-    low, high = -1.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if float((flat + middle).clamp(0, 1) @ shares) < target:
-            low = middle
-        else:
-            high = middle
-    for matrix in matrices:
-        matrix.budgets.add_(low).clamp_(0, 1)
