@@ -30,13 +30,19 @@ def packed(data: dict) -> str:
 def chart_columns(spec: dict, frame: pd.DataFrame) -> dict[str, list]:
     """The columns of the frame that the chart speaks of, as JSON has them."""
     names = fields(spec)
-    return {name: [_plain(value) for value in frame[name]] for name in frame.columns if name in names}
+    return {name: _column_as_json(frame[name]) for name in frame.columns if name in names}
 
 
 def fields(spec: Any) -> set[str]:
     """Every column that a Vega-Lite chart reads."""
     text = json.dumps(spec)
     return set(re.findall(r'"(?:field|sort)": "([^"]+)"', text)) | set(re.findall(r"datum\.(\w+)", text))
+
+
+def _column_as_json(values: pd.Series) -> list:
+    if pd.api.types.is_string_dtype(values.dtype) and values.notna().all():
+        return values.tolist()
+    return [_plain(value) for value in values.tolist()]
 
 
 def _plain(value: Any) -> Any:
@@ -72,8 +78,8 @@ def table_data(table: Table) -> dict:
     return data
 
 
-def _column(cells: list[Cell], codes: list[int]) -> dict:
-    order = sorted(range(len(cells)), key=lambda number: _rank(cells[number]))
+def _column(cells: list[Cell], codes: np.ndarray) -> dict:
+    order = _order(cells)
     place = np.empty(len(cells), dtype=np.intp)
     place[order] = np.arange(len(cells))
     found: dict[str, Any] = {"t": [cells[number].text for number in order], "i": place[codes].tolist()}
@@ -82,6 +88,13 @@ def _column(cells: list[Cell], codes: list[int]) -> dict:
     if missing := [number for number, old in enumerate(order) if cells[old].sort is None]:
         found["m"] = missing
     return found
+
+
+def _order(cells: list[Cell]) -> list[int]:
+    """The numbers of the cells as they sort."""
+    if not any(isinstance(cell.sort, str) for cell in cells):
+        return np.argsort([np.nan if cell.sort is None else cell.sort for cell in cells], kind="stable").tolist()
+    return sorted(range(len(cells)), key=lambda number: _rank(cells[number]))
 
 
 def _rank(cell: Cell) -> tuple:

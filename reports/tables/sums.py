@@ -70,7 +70,15 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
         latency_us=rows["latency_us"].fillna(rows["cycles"].astype("float64") / rows["clock_mhz"]),
         dense_latency_us=rows["dense_latency_us"].fillna(rows["dense_cycles"].astype("float64") / rows["clock_mhz"]),
     )
-    double = rows[rows.duplicated([*KEYS, "seed", "layer"])]
+    texts = ("model", "target", "settings", "level", "source", *MASKS[:2], "role", "layer")
+    codes = {key: pd.factorize(rows[key]) for key in texts}
+    order = pd.DataFrame({key: codes[key][0] for key in ("model", "target", "settings", "level", "source")})
+    order["tokens"] = rows["tokens"].astype("float64").to_numpy()
+    order["activations"] = -rows["activation_density"].astype("float64").to_numpy()
+    for key in MASKS:
+        order[key] = codes[key][0] if key in codes else pd.factorize(rows[key])[0]
+    order["seed"] = rows["seed"].astype("float64").to_numpy()
+    double = rows[order.assign(layer=codes["layer"][0]).duplicated().to_numpy()]
     if not double.empty:
         row = double.iloc[0]
         on = f"{row.target} {row.settings}".strip()
@@ -79,16 +87,9 @@ def checked(rows: pd.DataFrame) -> pd.DataFrame:
             f"layer {row.layer!r} has more than one row for {where}, seed {row.seed} ({len(double)} such rows), and "
             "adding them up would mean nothing; write one report per hardware description, or name them apart"
         )
-    order = pd.DataFrame(
-        {key: pd.factorize(rows[key])[0] for key in ("model", "target", "settings", "level", "source")}
-    )
-    order["tokens"] = rows["tokens"].astype("float64").to_numpy()
-    order["activations"] = -rows["activation_density"].astype("float64").to_numpy()
-    for key in MASKS:
-        order[key] = pd.factorize(rows[key])[0]
-    order["seed"] = rows["seed"].astype("float64").to_numpy()
     order["block"] = rows["block"].astype("float64").to_numpy()
-    order["role"] = [role_rank(role) for role in rows["role"]]
+    place, names = codes["role"]
+    order["role"] = np.array([*map(role_rank, names), role_rank("")])[place]
     return rows.iloc[order.sort_values(list(order.columns), kind="stable").index].reset_index(drop=True)
 
 

@@ -5,6 +5,7 @@ column in another unit (dram_mj) is that of its base unit (dram_pj) with the uni
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from reports.words.derived import DERIVED_COLUMNS
 from reports.words.units import unit_of
@@ -40,6 +41,15 @@ def by_name(columns: Sequence[Column]) -> Mapping[str, Column]:
 
 
 def heading(column: str, known: Mapping[str, Column] = KNOWN) -> Heading:
+    return _usual(column) if known is KNOWN else _heading(column, known)
+
+
+@cache
+def _usual(column: str) -> Heading:
+    return _heading(column, KNOWN)
+
+
+def _heading(column: str, known: Mapping[str, Column]) -> Heading:
     group, _, name = column.rpartition("@")
     found, unit = known.get(name), ""
     if (base := unit_of(name)) and base[0] in known:

@@ -6,9 +6,9 @@ reader."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from reports.words.headings import KNOWN, heading
@@ -22,8 +22,7 @@ NO_BASELINE = "baseline does not fit"
 WORSE = {"speedup": "slower", "energy_ratio": "more energy", "edp_ratio": "higher EDP"}  # what a ratio below 1 means
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """`text` for the eye; `sort` for ordering (None = missing); `worse` marks a ratio below 1: worse than dense."""
 
     text: str
@@ -56,36 +55,56 @@ def told(printed: Printed, value: Any, spread: float | None = None) -> Cell:
 def cells(table: pd.DataFrame, columns: Iterable[str], known: Mapping[str, Column] = KNOWN) -> Iterator[list[Cell]]:
     """Line by line, the cells of the chosen columns."""
     found = [distinct(table, column, known) for column in columns]
-    for line in zip(*(codes for _, codes in found), strict=True):
-        yield [made[code] for (made, _), code in zip(found, line, strict=True)]
+    yield from map(list, zip(*([made[code] for code in codes.tolist()] for made, codes in found), strict=True))
 
 
-def distinct(table: pd.DataFrame, column: str, known: Mapping[str, Column] = KNOWN) -> tuple[list[Cell], list[int]]:
+def distinct(table: pd.DataFrame, column: str, known: Mapping[str, Column] = KNOWN) -> tuple[list[Cell], np.ndarray]:
     """(the cells of a column, which of them each line has): of a long table every different cell once."""
     kind = heading(column, known).printed
     words, spreads = _words(table, column), table.get(f"{column}_spread")
+    nothing = [None] * len(table)
     if len(table) <= _FEW:
-        each = zip(
-            table[column].tolist(), [None] * len(table) if spreads is None else spreads.tolist(), words, strict=True
-        )
-        return [_made(kind, *line) for line in each], list(range(len(table)))
-    parts = pd.DataFrame({"value": table[column], "spread": spreads, "word": words})
-    codes = parts.groupby(["value", "spread", "word"], sort=False, dropna=False).ngroup()
-    first = parts[~codes.duplicated()]
-    return [_made(kind, *line) for line in first.itertuples(index=False, name=None)], codes.to_list()
+        beside = nothing if spreads is None else spreads.tolist()
+        each = zip(table[column].tolist(), beside, words or nothing, strict=True)
+        return [_made(kind, *line) for line in each], np.arange(len(table))
+    if spreads is None and not words:
+        codes, values = pd.factorize(table[column], use_na_sentinel=False)
+        return _told_each(kind, values), codes
+    parts = pd.DataFrame({"value": table[column], "spread": spreads, "word": words or ""})
+    codes = parts.groupby(["value", "spread", "word"], sort=False, dropna=False).ngroup().to_numpy()
+    first = parts.iloc[np.unique(codes, return_index=True)[1]]
+    return [_made(kind, *line) for line in first.itertuples(index=False, name=None)], codes
 
 
-def _made(kind: Printed, value: Any, spread: float | None, word: str) -> Cell:
+def _told_each(kind: Printed, values: Any) -> list[Cell]:
+    """`told` of each, whose time many different numbers would take."""
+    if kind not in _PRINTERS:
+        return [told(kind, value) for value in values]
+    printer, worse = _PRINTERS[kind], WORSE.get(kind)
+    said = f" ({worse})" if worse else ""
+    numbers = pd.Series(values).to_numpy(dtype=np.float64, na_value=np.nan).tolist()
+    return [
+        Cell(MISSING, None)
+        if number != number
+        else Cell(printer(number) + said, number, True)
+        if worse and number < 1
+        else Cell(printer(number), number)
+        for number in numbers
+    ]
+
+
+def _made(kind: Printed, value: Any, spread: float | None, word: str | None) -> Cell:
     made = told(kind, value, spread)
     return _worded(made, value, word) if word else made
 
 
 def _words(table: pd.DataFrame, column: str) -> list[str]:
-    """What is said of each line's speedup in place of slower or faster; "" where the number speaks for itself. A
-    speedup of a part of the line, NAME, has its verdict in NAME_verdict."""
+    """What is said of each line's speedup in place of slower or faster; "" where the number speaks for itself, [] where
+    all do. A speedup of a part of the line, NAME, has its verdict in NAME_verdict."""
     if column != "speedup":
-        verdicts = table.get(f"{column}_verdict", pd.Series("", table.index))
-        return [UNCLEAR if said == UNCLEAR else "" for said in verdicts]
+        verdicts = table.get(f"{column}_verdict")
+        found = [] if verdicts is None else (verdicts == UNCLEAR).tolist()
+        return [UNCLEAR if blurred else "" for blurred in found] if any(found) else []
     empty = pd.Series("", table.index)
     unclear = table.get("verdict", empty) == UNCLEAR
     if "no_baseline_layers" in table:
@@ -93,6 +112,8 @@ def _words(table: pd.DataFrame, column: str) -> list[str]:
     else:
         bare = table.get("feasible", empty).eq(True) & (table.get("reason", empty).fillna("") != "")
     bare &= table["speedup"].isna()
+    if not (bare.any() or unclear.any()):
+        return []
     return [NO_BASELINE if out else UNCLEAR if blurred else "" for out, blurred in zip(bare, unclear, strict=True)]
 
 
