@@ -4,8 +4,11 @@ need, each computed when it is first asked for."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import pandas as pd
+
+from reports.limits import MOST_COMPARED
 
 from reports.tables import layers
 from reports.tables.compare import compare_tables
@@ -72,7 +75,8 @@ class Contents:
 
     @cached_property
     def compared(self) -> list[tuple[dict, pd.DataFrame]]:
-        return [] if self.plain.empty else list(compare_tables(self.plain, self.perplexities))
+        """The first of `compare_tables`; of very many methods nobody reads them all side by side."""
+        return [] if self.plain.empty else list(islice(compare_tables(self.plain, self.perplexities), MOST_COMPARED))
 
     @cached_property
     def roles(self) -> pd.DataFrame:

@@ -110,7 +110,8 @@ class Drawing(Block):
     """A figure. `name`: of its files. `text`: what it shows, with its numbers, for those who cannot see it. `data`:
     what is drawn. `spec`: makes the Vega-Lite chart of the data "rows" that a page shows; a page shows what `draw`
     makes where there is none; `draw` may be missing where there is. `title`: `text` where there is none. Figures of one
-    `group` that follow each other are shown one at a time, chosen by `label`."""
+    `group` that follow each other are shown one at a time, chosen by `label`. `paper`: the name of the one before it
+    whose figure on paper has this one's chart among its panels."""
 
     name: str
     text: str
@@ -120,6 +121,7 @@ class Drawing(Block):
     title: str = ""
     group: str = ""
     label: str = ""
+    paper: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def some_of(tables: Sequence[Table], file: str) -> list[Block]:
 def named_apart(sections: Sequence[Section]) -> list[Section]:
     """The sections with no two drawings of one name."""
     names: set[str] = set()
+    latest: dict[str, str] = {}
 
     def apart(block: Block) -> Block:
         if not isinstance(block, Drawing):
@@ -180,6 +183,7 @@ def named_apart(sections: Sequence[Section]) -> list[Section]:
             number += 1
             candidate = f"{block.name}-{number}"
         names.add(candidate)
-        return replace(block, name=candidate)
+        latest[block.name] = candidate
+        return replace(block, name=candidate, paper=latest.get(block.paper, ""))
 
     return [replace(section, blocks=[apart(block) for block in section.blocks]) for section in sections]

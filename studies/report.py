@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from measurement.rows import CPU_NOTES
@@ -106,6 +107,10 @@ def _typed(texts: pd.Series, kind: str) -> pd.Series:
     neither."""
     if kind == "text":
         return texts
+    codes, each = pd.factorize(texts, use_na_sentinel=False)
+    if len(each) < len(texts):  # of those alike, which most are, one is read
+        made = _typed(pd.Series(each, name=texts.name, index=texts.index[np.unique(codes, return_index=True)[1]]), kind)
+        return made.take(codes).set_axis(texts.index)
     if kind in ("bool", "maybe"):
         lower = texts.str.lower()
         wrong, made = ~lower.isin(("true", "false")) & texts.notna(), lower.map({"true": True, "false": False})
@@ -116,7 +121,8 @@ def _typed(texts: pd.Series, kind: str) -> pd.Series:
             wrong |= made.notna() & ((made % 1 != 0) | (made.abs() > _LARGEST))
     if wrong.any():
         place = int(wrong.to_numpy().argmax())
-        raise UserError(f"row {place + 1}: {texts.name} is {texts.iloc[place]!r}, not {_WORDS[kind]}")
+        row = texts.index[place] + 1
+        raise UserError(f"row {row}: {texts.name} is {texts.iloc[place]!r}, not {_WORDS[kind]}")
     return made if kind != "int" else _whole(texts, made)
 
 
@@ -144,6 +150,7 @@ def targets_in(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[Targe
     others = rows[
         ~rows["target"].isin({target.name for target in known}) & rows["source"].isin(["simulated", "predicted"])
     ]
+    others = others[["target", "settings"]].drop_duplicates()
     pairs = dict.fromkeys(zip(others["target"], others["settings"].map(dtype_of), strict=True))
     found = (known_target(name, dtype) for name, dtype in pairs)
     known += [target for target in found if target is not None]

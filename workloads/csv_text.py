@@ -9,19 +9,45 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from workloads.errors import UserError, one_line
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_QUOTED = re.compile(r'[,"\n]')
 
 
 def csv_text(table: pd.DataFrame) -> str:
     """Every row and column, floats with all their digits, missing values empty; a carriage return, which ends a line of
-    CSV, becomes a newline."""
-    safe = {name: column.map(found) for name, column in table.items() if (found := _changed(column, _neutral))}
-    names = [_neutral(str(name)) for name in table.columns]
-    return table.assign(**safe).to_csv(index=False, header=names, lineterminator="\n")
+    CSV, becomes a newline. As `DataFrame.to_csv` writes it, in half its time."""
+    header = ",".join(_field(str(name)) for name in table.columns)
+    columns = [_fields(table.iloc[:, place]) for place in range(table.shape[1])]
+    if len(columns) == 1:  # an empty line would be no line
+        columns = [[text or '""' for text in columns[0]]]
+    return "\n".join([header, *map(",".join, zip(*columns, strict=True))]) + "\n"
+
+
+def _fields(column: pd.Series) -> list[str]:
+    """The column as fields: of those alike, which most are, one is made."""
+    if column.dtype == object:  # 1, 1.0 and True are alike
+        return ["" if pd.isna(value) else _said(value) for value in column]
+    if column.dtype == np.float64:
+        codes, bits = pd.factorize(column.to_numpy().view(np.int64))  # 0.0 and -0.0 are not
+        texts = ["" if value != value else str(value) for value in bits.view(np.float64).tolist()]
+    else:
+        codes, values = pd.factorize(column)
+        texts = [_said(value) for value in values]
+    return np.array([*texts, ""], dtype=object)[codes].tolist()  # -1, the last: missing
+
+
+def _said(value: object) -> str:
+    return _field(value) if isinstance(value, str) else str(value)
+
+
+def _field(text: str) -> str:
+    text = _neutral(text)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def read_back(table: pd.DataFrame) -> pd.DataFrame:

@@ -38,13 +38,13 @@ def map_chart(table: pd.DataFrame) -> dict:
     roles, runs = list(dict.fromkeys(table["role"])), list(dict.fromkeys(table["run"]))
     blocks = table["block"].nunique()
     numbered = blocks <= _NUMBERED
-    scale, names = _scale(table["speedup"])
+    scale = steps_of(table["speedup"])
     cell = max(30, 4 + 7 * max(map(len, roles))) if numbered else _CELL
     size = {"width": {"step": cell}, "height": {"step": 20 if numbered else _CELL if blocks < 40 else 9}}
     x = alt.X("role:N", sort=roles, title=None, axis=alt.Axis(labelAngle=0 if numbered else -90, ticks=False))
     y = alt.Y("block:O", title="block", axis=alt.Axis(ticks=False, labelOverlap=True))
     cells = house.rows().mark_rect(stroke="var(--page)", strokeWidth=1).encode(
-        x=x, y=y, color=alt.Color("speedup:Q", scale=scale, legend=alt.Legend(title=names, type="symbol",
+        x=x, y=y, color=alt.Color("speedup:Q", scale=scale, legend=alt.Legend(title="speedup", type="symbol",
                                                                               format=".3~g", symbolType="square")),
         tooltip=house.told(("role", "role"), ("block", "block"), ("run", "run"), ("said", "speedup"),
                            ("sparsity_said", "sparsity (%)")),
@@ -64,8 +64,8 @@ def map_chart(table: pd.DataFrame) -> dict:
     return made
 
 
-def _scale(speedups: pd.Series) -> tuple[alt.Scale, str]:
-    """Thresholds at round speedups within the data, blue above 1 and red below; and what the legend is headed."""
+def steps_of(speedups: pd.Series) -> alt.Scale:
+    """Thresholds at round speedups within the data, blue above 1 and red below."""
     known = speedups[np.isfinite(speedups)]
     low, high = float(known.min()), float(known.max())
     above = _thin([step for step in _STEPS if max(low, 1.0) < step < high])
@@ -74,7 +74,7 @@ def _scale(speedups: pd.Series) -> tuple[alt.Scale, str]:
     blues = len(above) + (1 if high >= 1 else 0)
     reds = len(below) + (1 if low < 1 else 0)
     shades = [f"var(--slow{n})" for n in range(reds, 0, -1)] + [f"var(--fast{n})" for n in range(1, blues + 1)]
-    return alt.Scale(type="threshold", domain=sorted([*below, *inside, *above]), range=shades), "speedup"
+    return alt.Scale(type="threshold", domain=sorted([*below, *inside, *above]), range=shades)
 
 
 def _thin(steps: list[float]) -> list[float]:

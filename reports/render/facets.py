@@ -48,10 +48,12 @@ def _texts(frame: pd.DataFrame) -> list[tuple[np.ndarray, list[str]] | None]:
     methods, patterns = _column(frame, "method"), _patterns(frame)
     if methods is not None:
         codes, names = methods
-        plain = np.array([name in _UNPRUNED for name in names] + [True])[codes]
-        methods = codes, ["" if name in _UNPRUNED else name for name in names]
+        names = ["" if name.split(" ")[0] in _UNPRUNED else name for name in names]  # "dense fp16"
+        plain = np.array([name == "" for name in names] + [True])[codes]
+        methods = codes, names
         patterns = None if patterns is None else (np.where(plain, -1, patterns[0]), patterns[1])
-    return [_column(frame, "model"), _column(frame, "target"), methods, patterns, _column(frame, "tokens", phase_text)]
+    phases = _column(frame, "phase") if "phase" in frame else _column(frame, "tokens", phase_text)
+    return [_column(frame, "model"), _column(frame, "target"), methods, patterns, phases]
 
 
 def _column(frame: pd.DataFrame, name: str, said: Callable[[object], str] = str) -> tuple[np.ndarray, list[str]] | None:

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from reports.contents import Contents
-from reports.section import PAPER, READ, TERMINAL, Section, Table, some_of
+from reports.limits import MOST_COMPARED
+from reports.section import PAPER, READ, TERMINAL, Section, Table, Text, some_of
 from reports.tables.compare import compare_columns, compare_csv, perplexity_line
 from reports.tables.sums import KERNEL
 from reports.words.naming import config_text
@@ -17,6 +18,8 @@ def compared(contents: Contents) -> Section | None:
     if not tables:
         return None
     read = some_of([_table(key, table, len(tables) > _OPEN) for key, table in tables], "compared.csv")
+    if len(tables) == MOST_COMPARED:
+        read.append(Text(f"compared.csv ends after {MOST_COMPARED} tables; roles.csv has every method.", quiet=True))
     narrow = [_narrow(key, table) for key, table in tables]
     files = {"compared.csv": compare_csv(tables)}
     return Section("Methods side by side", [*read, *narrow], files=files, details=True)

@@ -46,11 +46,15 @@ def headline_table(rows: pd.DataFrame, quality: pd.DataFrame | None = None) -> p
     `slowest_role_share` its share, 0..1."""
     rows = checked(rows)
     table = sums_by(rows, KEYS)
-    told = [_of_time(counted(group)) for _, group in groups(rows, KEYS)]
+    narrow = rows[[*KEYS, *_TIMES, "bound", "role"]].assign(_fine=counted_mask(rows))
+    told = [_of_time(group[group["_fine"]]) for _, group in groups(narrow, KEYS)]
     perplexities = perplexity_table(quality)
     found = [beside(key, perplexities) for key in table[KEYS].to_dict("records")]
     table.insert(len(KEYS), "dtype", [type_of(settings) for settings in table["settings"]])
     return pd.concat([table, pd.DataFrame(told), pd.DataFrame(found)], axis=1)
+
+
+_TIMES = ("cycles", "dense_cycles", "latency_us", "dense_latency_us")
 
 
 def _of_time(used: pd.DataFrame) -> dict[str, object]:
