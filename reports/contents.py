@@ -9,7 +9,6 @@ from itertools import islice
 import pandas as pd
 
 from reports.limits import MOST_COMPARED
-
 from reports.tables import layers
 from reports.tables.compare import compare_tables
 from reports.tables.designs import design_tables, split

@@ -19,6 +19,7 @@ MOST_CHARTS = 12  # configurations with charts of their own on a page
 MOST_RUNS = 48  # methods and patterns in the charts of one of them
 MOST_COMPARED = 64  # tables of methods side by side, on a page and in its file
 MOST_FIGURES = 4  # of every other kind
+MOST_PANELS = 9  # places in one figure on paper, each a chart of its own on a page
 MOST_LAYERS = 40_000  # lines of a page's table of all layers
 MOST_SERIES = 12  # methods and patterns in one figure
 MOST_ROLES = 24  # in one figure

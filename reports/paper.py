@@ -11,6 +11,7 @@ from reports.section import Drawing, Table
 from workloads.columns.column import Column
 from workloads.csv_text import csv_text
 
+NUMBERS = (".csv", ".tex")
 _MOST = 5000  # lines of a figure's numbers
 _MOST_ON_PAPER = 120
 _DRESSED = ("said", "short", "last", "right", "place", "run", "begin", "x", "y", "unit")  # a chart's own columns

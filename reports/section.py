@@ -159,6 +159,12 @@ class Report:
                 yield section, blocks
 
 
+def together(name: str, charts: Sequence[Drawing], draw: Callable[[], Figure]) -> list[Drawing]:
+    """Charts that are the panels of one figure on paper, called `name`, which stands with the first."""
+    first, *others = charts
+    return [replace(first, name=name, draw=draw), *(replace(one, paper=name, only=PAGE) for one in others)]
+
+
 def some_of(tables: Sequence[Table], file: str) -> list[Block]:
     """As many tables as anyone reads, each with its share of the lines, and how many more there are in `file`."""
     shown, more = cut(tables)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from reports.contents import check_any, gather
 from reports.figures.drawing import check_style
-from reports.paper import paper_files
+from reports.paper import NUMBERS, paper_files
 from reports.render.html import html_report
 from reports.render.latex import latex_report
 from reports.render.markdown import markdown_report
@@ -20,6 +20,8 @@ from workloads.columns.column import Column
 from workloads.csv_text import csv_text
 from workloads.files import write_bytes, write_text
 from workloads.whole_models import WholeModels
+
+_ROOM = 1_000_000  # bytes of a page's files within it, a fifth of which is left of them compressed
 
 
 def write_report(
@@ -72,14 +74,29 @@ def write_report(
         for drawing in section.blocks:
             if isinstance(drawing, Drawing):
                 made = paper_files(drawing, style)
-                files[drawing.name] = list(made)
                 svgs |= {drawing.name: made["svg"]} if "svg" in made and drawing.spec is None else {}
+                shared = [path for path in files.get(drawing.paper, []) if not path.endswith(NUMBERS)]
+                files[drawing.name] = [*shared, *(f"figures/{drawing.name}.{ending}" for ending in made)]
                 for ending, content in made.items():
                     write(f"figures/{drawing.name}.{ending}", content)
-    write("report.html", html_report(report, svgs, files))
+    write("report.html", html_report(report, svgs, files, within(written)))
     write("report.md", markdown_report(report))
     write("report.tex", latex_report(report))
     return written
+
+
+def within(written: Mapping[str, Path]) -> dict[str, str]:
+    """Of the files those that a page holds itself, so that one who has the page alone has them: the smallest tables
+    first, as long as there is room."""
+    texts: dict[str, str] = {}
+    room = _ROOM
+    for name, path in sorted(written.items(), key=lambda item: item[1].stat().st_size):
+        room -= path.stat().st_size
+        if room < 0:
+            break
+        if name.endswith(NUMBERS) and name != "report.tex":
+            texts[name] = path.read_text(encoding="utf-8")
+    return texts
 
 
 def print_report(

@@ -36,7 +36,8 @@ def where_text(key: dict) -> str:
     )
 
 
-def _panels(same: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def panels_of(same: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(name, trace) of what `timelines_of` gives for one layer."""
     known = [name for name in _NAMES if name in same and same.groupby("_trace")[name].first().nunique(dropna=False) > 1]
     known = list(dict.fromkeys(["method", *known]))
     seen: dict[str, int] = {}
@@ -55,7 +56,7 @@ def _named(column: str, value: object) -> str:
 
 def timeline_figure(key: dict, traces: pd.DataFrame) -> Figure:
     """Of what `timelines_of` gives for one layer."""
-    panels = list(_panels(traces))
+    panels = list(panels_of(traces))
     columns = min(_COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     figure = drawing.new_figure(7.2, 1.0 + 1.6 * lines, "Utilisation over time", where_text(key))

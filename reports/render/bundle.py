@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from workloads.errors import UserError
@@ -18,12 +19,12 @@ def bundle() -> str:
     import altair
     import vl_convert
 
-    version = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    grammar = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     kept: Path | None = None
     with suppress(OSError, RuntimeError, UnicodeDecodeError):  # no home, not there yet, not ours
-        kept = _cache() / f"vega-lite-{version}-vl-convert-{vl_convert.__version__}.js"
+        kept = _cache() / f"vega-lite-{grammar}-vl-convert-{version('vl-convert-python')}.js"
         return kept.read_text(encoding="utf-8")
-    made = vl_convert.javascript_bundle(_EXPORTS, version).replace("</script", r"<\/script")
+    made = vl_convert.javascript_bundle(_EXPORTS, grammar).replace("</script", r"<\/script")
     if kept is not None:
         with suppress(OSError, UserError):
             write_text(kept, made)

@@ -51,7 +51,7 @@ class Paged:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures shown one at a time. `each`: (drawing, files of it)."""
+    """Figures shown one at a time. `each`: (drawing, paths of its files)."""
 
     each: list[tuple[Drawing, list[str]]]
 
@@ -67,15 +67,21 @@ class Page:
     facets: Facets = field(default_factory=Facets)
     charts: dict = field(default_factory=dict)
     tables: dict = field(default_factory=dict)
+    files: dict = field(default_factory=dict)
 
     def data(self) -> dict:
         facets = [[name, values] for name, values in zip(FACETS, self.facets.values, strict=True)]
-        return {"facets": facets, "charts": self.charts, "tables": self.tables}
+        return {"facets": facets, "charts": self.charts, "tables": self.tables, "files": self.files}
 
 
-def html_report(report: Report, svgs: Mapping[str, bytes], files: Mapping[str, list[str]] | None = None) -> str:
-    """`svgs`: the drawings that have no chart, by their names. `files`: endings of the files in figures/ of each
-    drawing."""
+def html_report(
+    report: Report,
+    svgs: Mapping[str, bytes],
+    files: Mapping[str, list[str]] | None = None,
+    within: Mapping[str, str] | None = None,
+) -> str:
+    """`svgs`: the drawings that have no chart, by their names. `files`: paths of the files of each drawing. `within`:
+    those that the page holds itself, and their texts."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -89,7 +95,7 @@ def html_report(report: Report, svgs: Mapping[str, bytes], files: Mapping[str, l
 
     # The template asks what kind of block it lays out by the name of its class.
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
-    page = Page()
+    page = Page(files=dict(within or {}))
     sections = [
         (section, [_laid(block, page, files or {}) for block in _grouped(blocks)])
         for section, blocks in report.of(Form.PAGE)

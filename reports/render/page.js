@@ -232,6 +232,19 @@ for (const group of all(".figures")) {
   listeners.push(choose);
 }
 
+// ---- files that the page holds itself: of one who was sent the page alone, the others' links lead nowhere
+for (const link of all("a[href]")) {
+  const path = link.getAttribute("href"), text = DATA.files[path];
+  if (text === undefined) continue;
+  link.download = path.split("/").pop();
+  link.title = `${path}, held by this page`;
+  link.addEventListener("click", () => {
+    const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+    link.href = url;
+    setTimeout(() => { link.setAttribute("href", path); URL.revokeObjectURL(url); }, 1000);
+  });
+}
+
 // ---- filters
 const root = document.documentElement;
 let applied = 0;

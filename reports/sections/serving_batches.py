@@ -4,16 +4,16 @@ from functools import partial
 
 import pandas as pd
 
+from reports.charts.batches import batches_chart, chart_batches, spoken_batches
 from reports.contents import Contents
 from reports.figures.serving_batches import batches_figure
-from reports.limits import MOST_FIGURES
-from reports.section import Drawing, Points, Section
+from reports.limits import MOST_FIGURES, MOST_PANELS
+from reports.section import Drawing, Points, Section, together
 from reports.tables.serving import dense_of, overtakings, places, same_times
 from reports.words import serving as words
 from reports.words.naming import slug
 
 FEWEST = 3  # batches that make a line
-MOST_PANELS = 9
 
 
 def serving_batches(contents: Contents) -> Section | None:
@@ -23,17 +23,34 @@ def serving_batches(contents: Contents) -> Section | None:
     sentences = [text for key, lines in each for text in _sentences(key, lines)]
     twins = same_times(contents.serving)
     sentences += [f"{model}: {method} takes as long as {other} in all of this." for model, method, other in twins]
-    together: dict[str, list[tuple[str, pd.DataFrame]]] = {}
+    places_of: dict[str, list[tuple[str, pd.DataFrame]]] = {}
     for key, lines in each:
-        together.setdefault(f"{key['model']}, {words.sizes_text(key)}", []).append((words.target_name(key), lines))
+        places_of.setdefault(f"{key['model']}, {words.sizes_text(key)}", []).append((words.target_name(key), lines))
     drawings = [
-        Drawing(
-            slug(f"{where}-tokens-by-batch"), f"Tokens a second over sequences: {where}",
-            partial(batches_figure, panels[:MOST_PANELS], where), pd.concat(lines for _, lines in panels),
+        drawn
+        for where, panels in list(places_of.items())[:MOST_FIGURES]
+        for drawn in _drawings(where, panels[:MOST_PANELS])
+    ]
+    return Section("Tokens a second over sequences", [Points(sentences), *drawings], words.HOW_BATCHES)
+
+
+def _drawings(where: str, panels: list[tuple[str, pd.DataFrame]]) -> list[Drawing]:
+    charts = []
+    for target, lines in panels:
+        shown, place = chart_batches(lines), f"{target}, {where}"
+        charts.append(
+            Drawing(
+                slug(f"{place}-tokens-by-batch"),
+                f"{place}. {spoken_batches(shown)}",
+                None,
+                shown,
+                partial(batches_chart, shown),
+                f"Tokens a second over sequences: {place}",
+                "batches",
+                place,
+            )
         )
-        for where, panels in together.items()
-    ]  # fmt: skip
-    return Section("Tokens a second over sequences", [Points(sentences), *drawings[:MOST_FIGURES]], words.HOW_BATCHES)
+    return together(slug(f"{where}-tokens-by-batch"), charts, partial(batches_figure, panels, where))
 
 
 def _sentences(key: dict, lines: pd.DataFrame) -> list[str]:

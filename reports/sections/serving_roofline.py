@@ -4,15 +4,14 @@ from functools import partial
 
 import pandas as pd
 
+from reports.charts.roofline import chart_roofline, roofline_chart, spoken_roofline
 from reports.contents import Contents
 from reports.figures.serving_roofline import roofline_figure
-from reports.limits import MOST_FIGURES
-from reports.section import Drawing, Points, Section
+from reports.limits import MOST_FIGURES, MOST_PANELS
+from reports.section import Drawing, Points, Section, together
 from reports.tables.rooflines import below_slope, rooflines
 from reports.words import serving as words
 from reports.words.naming import slug
-
-MOST_PANELS = 9
 
 
 def serving_roofline(contents: Contents) -> Section | None:
@@ -20,7 +19,7 @@ def serving_roofline(contents: Contents) -> Section | None:
     if not found:
         return None
     sentences: list[str] = []
-    together: dict[str, list[tuple[str, pd.DataFrame, float, float]]] = {}
+    places_of: dict[str, list[tuple[str, pd.DataFrame, float, float]]] = {}
     for key, points, peak, bandwidth in found:
         where = f"{key['model']}, {words.sizes_text(key)}"
         at = f"{words.target_name(key)}, {words.sequences(key['batch'])}"
@@ -29,12 +28,29 @@ def serving_roofline(contents: Contents) -> Section | None:
             f"{where}, on {at}: operations left of the ridge ({1e3 * peak / bandwidth:,.0f} FLOP a byte) take "
             f"{words.percent(memory)} of the time, those right of it {words.percent(compute)}."
         )
-        together.setdefault(where, []).append((at, points, peak, bandwidth))
+        places_of.setdefault(where, []).append((at, points, peak, bandwidth))
     drawings = [
-        Drawing(
-            slug(f"{where}-roofline"), f"Roofline of every operation of the dense model: {where}",
-            partial(roofline_figure, panels[:MOST_PANELS], where), pd.concat(points for _, points, _, _ in panels),
+        drawn
+        for where, panels in list(places_of.items())[:MOST_FIGURES]
+        for drawn in _drawings(where, panels[:MOST_PANELS])
+    ]
+    return Section("Roofline", [Points(sentences), *drawings], words.HOW_ROOFLINE)
+
+
+def _drawings(where: str, panels: list[tuple[str, pd.DataFrame, float, float]]) -> list[Drawing]:
+    charts = []
+    for at, points, peak, bandwidth in panels:
+        shown, place = chart_roofline(points), f"{where}, on {at}"
+        charts.append(
+            Drawing(
+                slug(f"{place}-roofline"),
+                f"{place}. {spoken_roofline(shown, peak, bandwidth)}",
+                None,
+                shown,
+                partial(roofline_chart, shown, peak, bandwidth),
+                f"Roofline of every operation of the dense model: {place}",
+                "roofline",
+                place,
+            )
         )
-        for where, panels in together.items()
-    ]  # fmt: skip
-    return Section("Roofline", [Points(sentences), *drawings[:MOST_FIGURES]], words.HOW_ROOFLINE)
+    return together(slug(f"{where}-roofline"), charts, partial(roofline_figure, panels, where))

@@ -5,10 +5,11 @@ from itertools import islice
 
 import pandas as pd
 
+from reports.charts.shares import chart_shares, shares_chart
 from reports.contents import Contents
 from reports.figures.serving_shares import shares_figure
-from reports.limits import MOST_FIGURES, MOST_SERIES
-from reports.section import PAGE, Block, Drawing, Points, Section, Table, Text
+from reports.limits import MOST_CHARTS, MOST_FIGURES, MOST_SERIES
+from reports.section import PAGE, READ, Block, Drawing, Points, Section, Table, Text
 from reports.sections.serving import FILE
 from reports.tables.serving import GROUPS, KNOWN, alike, dense_of, places, telling
 from reports.words import serving as words
@@ -26,7 +27,9 @@ def serving_shares(contents: Contents) -> Section | None:
     each = [(key, lines) for key, lines in places(contents.serving) if lines["method"].nunique() > 1]
     if not each:
         return None
-    sentences, drawings, dense = [], [], []
+    sentences: list[str] = []
+    drawings: list[Drawing] = []
+    dense: list[pd.DataFrame] = []
     for key, lines in each:
         where = f"{key['model']} on {words.target_name(key)}, {words.sizes_text(key)}"
         panels = [(batch, lines[lines["batch"] == batch].head(MOST_SERIES)) for batch in telling(lines)]
@@ -35,14 +38,18 @@ def serving_shares(contents: Contents) -> Section | None:
             sentences.append(f"{where}: {ALL_RUN}.")
             continue
         name, text = slug(f"{where}-shares"), f"Where the time goes: {where}. {_told(panels)}"
-        data = pd.concat(part for _, part in panels)
-        drawings.append(Drawing(name, text, partial(shares_figure, panels, where), data))
+        shown = chart_shares(pd.concat(part for _, part in panels))
+        draw = partial(shares_figure, panels, where) if len(drawings) < MOST_FIGURES else None
+        spec = partial(shares_chart, shown)
+        only = READ if draw else PAGE
+        title = f"Where the time goes: {where}"
+        drawings.append(Drawing(name, text, draw, shown, spec, title, "shares", where, only=only))
     blocks: list[Block] = [_limits(pd.concat(dense))] if any(map(len, dense)) else []
     blocks += [Points(sentences)] if sentences else []
-    if len(drawings) > MOST_FIGURES:
-        first = f"Drawn are the first {MOST_FIGURES} of {len(drawings)}; serving.csv has the shares of all"
+    if len(drawings) > MOST_CHARTS:
+        first = f"Drawn are the first {MOST_CHARTS} of {len(drawings)}; serving.csv has the shares of all"
         blocks.append(Text(first, FILE, only=PAGE))
-    return Section("Amdahl's law", [*blocks, *islice(drawings, MOST_FIGURES)], words.HOW_SHARES)
+    return Section("Amdahl's law", [*blocks, *islice(drawings, MOST_CHARTS)], words.HOW_SHARES)
 
 
 def _limits(dense: pd.DataFrame) -> Table:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from reports import write_report
 from reports.figures.by_tokens import tokens_figure
-from reports.figures.phases import phase_figure, phases_of
+from reports.figures.phases import phase_figure
 from reports.tables.by_tokens import crossing_text, crossings, curves, token_tables
+from reports.tables.phases import phases_of
 from reports.tables.sums import checked
 from tests.reports.samples import barred, frame, kernel, page_data, row, svg_bytes, timed
 
@@ -124,7 +125,7 @@ def test_phases_hold_every_kernel_against_the_dense_one_of_16_bits():
         kernel(100, 150, tokens=t, layer="b", block=1),
         kernel(60, 20, tokens=t, layer="b", block=1, settings="dtype=int8"),
     )]  # fmt: skip
-    ((key, by_count, _),) = phases_of(checked(frame(rows)))
+    ((key, by_count),) = phases_of(checked(frame(rows)))
     figure = phase_figure(key, by_count)
     ET.fromstring(svg_bytes(figure))
     # dense 200, 2:4 200, dense int8 100, 2:4 int8 40
@@ -137,7 +138,7 @@ def test_phases_hold_every_kernel_against_the_dense_one_of_16_bits():
 def test_measured_kernels_have_a_bar_each_and_say_what_cannot_run():
     rows = [timed(name, us) for name, us in (("dense", 100), ("cutlass24", 125), ("int4", 50))]
     rows.append({**timed("fp8", None), "feasible": False, "reason": "too old"})
-    ((key, by_count, _),) = phases_of(checked(frame(rows)))
+    ((key, by_count),) = phases_of(checked(frame(rows)))
     figure = phase_figure(key, by_count)
     assert bars(figure) == {"decode": [1, 1.25, 0.5]}
     shown = [t.get_text() for t in figure.axes[0].texts]
@@ -157,8 +158,8 @@ def test_pages_show_both_in_sections_of_their_own(tmp_path):
     page = written["report.html"].read_text()
     assert "Speedup against tokens" in page
     assert "Decode and prefill" in page
-    assert page.count("<img") == 1  # phases; the curves are a chart
-    assert list(page_data(page)["charts"]) == ["tiny-wanda-2-4-speedup-by-tokens"]
+    assert page.count("<img") == 0
+    assert list(page_data(page)["charts"]) == ["tiny-wanda-2-4-speedup-by-tokens", "tiny-a100-pcie-predicted-phases"]
     assert "by-tokens.csv" in written
     assert "Speedup against tokens" in written["report.md"].read_text()
     assert not math.isnan(curves(checked(frame(grown())))["speedup"].iloc[0])
