@@ -31,7 +31,7 @@ def spoken_gains(lines: pd.DataFrame) -> str:
 def gains_chart(lines: pd.DataFrame) -> dict:
     """Of what `chart_gains` gives for one target and method."""
     batches, contexts = sorted(lines["batch"].unique()), sorted(lines["context"].unique())
-    brackets = "" if lines["usable"].all() else ", in brackets: does not fit"
+    brackets = "" if lines["usable"].all() else "; in brackets: does not fit"
     x = alt.X("batch:O", title="sequences", axis=alt.Axis(labelAngle=0, ticks=False))
     y = alt.Y("context:O", title="context (tokens)", axis=alt.Axis(ticks=False))
     legend = alt.Legend(title=f"speedup{brackets}", type="symbol", format=".3~g", symbolType="square")

@@ -28,7 +28,7 @@ def chart_shares(lines: pd.DataFrame) -> pd.DataFrame:
             if pd.isna(share) or share <= 0:
                 continue
             end = begin + share * length
-            made.append({**named, "part": name, "begin": begin, "end": end, "whole": length, "said": said,
+            made.append({**named, "part": name, "begin": begin, "end": end, "whole": max(length, 1.0), "said": said,
                          "share_said": percent(share), "last": False})  # fmt: skip
             begin = end
         if made:

@@ -145,14 +145,14 @@ listeners.push(() => {
 });
 
 // ---- charts
-const CONFIG = {
+const configFor = width => ({
   background: null, aria: false, font: "system-ui, sans-serif",
   axis: { labelColor: "var(--ink)", titleColor: "var(--ink)", gridColor: "var(--line)", domainColor: "var(--quiet)",
           tickColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-  legend: { labelColor: "var(--ink)", titleColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, labelLimit: 240,
-            titleFontWeight: "normal", orient: "bottom", symbolLimit: 40, symbolStrokeWidth: 2, padding: 4, symbolBaseStrokeColor: "var(--ink)", symbolBaseFillColor: "transparent" },
+  legend: { labelColor: "var(--ink)", titleColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, labelLimit: Math.max(120, width - 60),
+            titleLimit: Math.max(120, width - 20), titleFontWeight: "normal", orient: "bottom", symbolLimit: 40, symbolStrokeWidth: 2, padding: 4, columns: Math.max(1, Math.floor(width / 230)), symbolBaseStrokeColor: "var(--ink)", symbolBaseFillColor: "transparent" },
   header: { labelColor: "var(--ink)", labelFontSize: 12 }, view: { stroke: null }, text: { font: "system-ui, sans-serif" },
-};
+});
 const linesOf = chart => {
   const names = Object.keys(chart.rows);
   chart.all = chart.all || Array.from({ length: chart.lines }, (_, line) =>
@@ -179,10 +179,9 @@ const draw = async node => {
     const panel = 70 + (spec.spec.width.step || 30) * new Set(chart.rows.role).size;
     spec.columns = Math.max(1, Math.floor(width / panel));
   }
-  const config = structuredClone(CONFIG);
-  config.legend.columns = Math.max(1, Math.floor(width / 230));
+  const config = configFor(width);
   spec.data = { name: "rows" };
-  spec.datasets = { rows: linesOf(chart) };
+  spec.datasets = { ...spec.datasets, rows: linesOf(chart) };
   // One picture with one text: what Vega says of its marks, no reader of that text or of the table of numbers lacks.
   const drawing = made("div");
   drawing.setAttribute("aria-hidden", "true");

@@ -1,20 +1,14 @@
 """The page in a real browser: Debian's chromium, driven by playwright. One browser and one report for all tests."""
 
-import importlib.util
-import shutil
 from importlib.resources import files
 
 import pytest
 
 from reports import write_report
+from tests.reports.browsing import NEEDS, settle
 from tests.reports.samples import dense, frame, measured, quality_frame, row
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MISSING = [name for name in ("playwright", "axe_playwright_python") if importlib.util.find_spec(name) is None]
-pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)} (pip install '.[dev]')"),
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)"),
-]
+pytestmark = NEEDS
 ROLES = ("q", "k", "up", "down")
 
 
@@ -45,16 +39,6 @@ def report(tmp_path_factory, with_library):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="session")
 def opened(report, browser):
     """(page, what the console said, what was requested)."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -73,11 +57,6 @@ def page(opened):
     yield opened[0]
     opened[0].click("#filters button[type=reset]")
     settle(opened[0])
-
-
-def settle(page) -> None:
-    """Figures are drawn and filters applied: the page does both later than the click that asks for them."""
-    page.wait_for_selector("html[data-ready=yes]", state="attached")
 
 
 def shown(page, query: str) -> list[str]:
