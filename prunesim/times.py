@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from measurement.shapes import SPREAD
-from prunesim.results import Gemms, Report, Rows
+from prunesim.results import Gemms, Report, Result, Rows
 from studies.designs import On, open_targets
 from studies.entries import overrides, swept
 from studies.progress import ProgressLine
@@ -178,23 +178,27 @@ def _joined(values: Any) -> str:
 
 @typed
 def report(
-    *rows: Rows | str | Path,
+    *rows: Result | str | Path,
     out: str | Path,
     quality: pd.DataFrame | str | Path | None = None,
     title: str = "Speedup report",
     style: str | Path | None = None,
 ) -> Report:
-    """Writes report.html, tables and figures of result rows (objects or files) and, where given, perplexities into
-    `out`. `style`: a matplotlib style file for the figures on paper."""
+    """Writes report.html, tables and figures of result rows (objects, files or folders; those of `inference` too) and,
+    where given, perplexities into `out`. `style`: a matplotlib style file for the figures on paper."""
     from studies.reporting import make_report
+    from studies.results import Found, found_of, read_result, told_columns
     from workloads.columns.quality import QUALITY_COLUMNS
 
-    frames = [each.frame if isinstance(each, Rows) else read_rows(Path(each)) for each in rows]
+    found = [
+        found_of(each.frame, told_columns(set(each.frame))) if isinstance(each, Result) else read_result(Path(each))
+        for each in rows
+    ]
     if isinstance(quality, str | Path):
-        quality = read_rows(Path(quality), QUALITY_COLUMNS)
+        found.append(Found(quality=read_rows(Path(quality), QUALITY_COLUMNS)))
     elif quality is not None:
-        quality = perplexities_of(quality)
-    return Report(Path(out), make_report(frames, [quality], Path(out), title, None if style is None else Path(style)))
+        found.append(Found(quality=perplexities_of(quality)))
+    return Report(Path(out), make_report(found, Path(out), title, None if style is None else Path(style)))
 
 
 @typed

@@ -13,8 +13,9 @@ def moved_between(before: Path, after: Path) -> pd.DataFrame:
     """`moved_table` of two folders of runs, or files of rows. Raises UserError where one has no rows."""
     found = [read_result(path) for path in (before, after)]
     sides = []
-    for path, (rows, _) in zip((before, after), found, strict=True):
+    for path, one in zip((before, after), found, strict=True):
+        rows = one.rows
         if rows is None or rows.empty:
             raise UserError(f"compare: {path} has no result rows")
         sides.append(rows)
-    return moved_table((sides[0], sides[1]), (found[0][1], found[1][1]))
+    return moved_table((sides[0], sides[1]), (found[0].quality, found[1].quality))

@@ -17,6 +17,7 @@ from studies.left_dense import left_dense_notes
 from studies.multiples import multiples_notes
 from studies.published import dtype_of, published_notes
 from workloads.columns.column import Column
+from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.csv_text import check_fields, read_back
@@ -34,6 +35,8 @@ ROUTED = (
 NEEDED = {
     LAYER_COLUMNS: (("model", "method", "layer", "target", "tokens", "speedup"), "simulate or run"),
     QUALITY_COLUMNS: (("model", "method", "sparsity", "perplexity"), "eval or run"),
+    INFERENCE_COLUMNS: (("model", "method", "target", "batch", "prompt", "generate", "speedup"), "inference or run"),
+    OPERATION_COLUMNS: (("model", "target", "batch", "operation", "role", "share"), "inference or run"),
 }
 _WORDS = {"int": "a whole number that 64 bits hold", "float": "a number", "bool": "True or False",
           "maybe": "True, False or empty"}  # fmt: skip

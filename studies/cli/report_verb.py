@@ -1,6 +1,7 @@
 """prunesim report"""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from studies.telling import tell
@@ -11,8 +12,8 @@ MANY = 300_000  # rows
 def report(
     *rows: Path, out: Path, quality: Path | None = None, title: str = "Speedup report", style: Path | None = None
 ) -> None:
-    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate, measure or run,
-    or folders of runs and reports, with their perplexities.
+    """Write report.html, .csv, .md, .tex and figures from ROWS: .csv or .json files made by simulate, inference,
+    measure or run, or folders of runs and reports, with their perplexities.
 
     Parameters
     ----------
@@ -26,16 +27,18 @@ def report(
     from studies.progress import ProgressLine, counted
     from studies.report import read_rows
     from studies.reporting import make_report
-    from studies.results import read_result
+    from studies.results import Found, read_result
     from workloads.columns.quality import QUALITY_COLUMNS
 
     progress = ProgressLine()
     found = [read_result(path) for path in counted(rows, "reading rows", len(rows), progress)]
-    perplexities = [read_rows(quality, QUALITY_COLUMNS)] if quality else [known for _, known in found]
-    count = sum(len(frame) for frame, _ in found if frame is not None)
+    if quality:
+        own = Found(quality=read_rows(quality, QUALITY_COLUMNS))
+        found = [*(replace(each, quality=None) for each in found), own]
+    count = sum(each.count for each in found)
     if count >= MANY:
         tell(f"a report of {count:,} rows takes minutes")
     progress(f"writing the report of {count:,} rows", 0, 0)
-    files = make_report([frame for frame, _ in found], perplexities, out, title, style)
+    files = make_report(found, out, title, style)
     progress.close()
     sys.stderr.write(f"wrote {files['report.html']}\n")
