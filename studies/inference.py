@@ -75,7 +75,8 @@ def treated_as(
         others = [each for each in wanted if each.runner.source != "predicted"]
         found += [(plain, gpus)] if gpus else []
         if others:
-            found.append((replace(plain, decoder=one.in_bits(asked.dense, others[0].runner.name)), others))
+            runner, own = others[0].runner, others[0].numbers.elements.weight_bits
+            found.append((replace(plain, decoder=one.in_bits(asked.dense, runner.name, own)), others))
     return found
 
 

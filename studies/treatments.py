@@ -32,11 +32,14 @@ class Treatment:
         """Where types are the machine's to choose. Raises NotForThisModel."""
         return _treated(decoder, self.change)
 
-    def in_bits(self, decoder: Decoder, machine: str) -> Decoder:
-        """Where a machine multiplies in a type of its own, and reads weights of fewer bits. Raises NotForThisModel."""
+    def in_bits(self, decoder: Decoder, machine: str, own_bits: int) -> Decoder:
+        """Where a machine multiplies in a type of its own, and reads weights of fewer bits; its own ones stay as they
+        are, without scales. Raises NotForThisModel."""
         _, bits, group = DTYPES[self.dtype]
         if not self.dtype.startswith("int"):
             raise NotForThisModel(f"{machine} multiplies in its own type, not in {self.dtype}")
+        if bits >= own_bits:
+            return _treated(decoder, self.change)
         return _treated(decoder, replace(self.change, weight_bits=bits, group_size=group))
 
 

@@ -56,5 +56,5 @@ def _panel(axes: Axes, target: str, operations: pd.DataFrame, peak_tflops: float
         for group, part in own.groupby("group", sort=False):
             marks = {"s": 14 + 220 * part["share"], "color": COLOURS[str(group)], "marker": marker}
             axes.scatter(part["intensity"], part["tflops"], ec=drawing.INK, lw=0.5, zorder=3, **marks)
-    roofs = f"{peak_tflops:,.0f} TFLOP/s, {bandwidth_gbps:,.0f} GB/s, ridge at {ridge:,.0f} FLOP/B"
-    axes.set_title(f"{safe(target, 40, lines=2)}\n{roofs}", fontsize="small", color=drawing.INK)
+    roofs = f"{peak_tflops:,.0f} TFLOP/s, {bandwidth_gbps:,.0f} GB/s\nridge at {ridge:,.0f} FLOP/B"
+    axes.set_title(f"{safe(target, 32, lines=2)}\n{roofs}", fontsize="small", color=drawing.INK)

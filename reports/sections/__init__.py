@@ -20,6 +20,7 @@ from reports.sections.quality import perplexity
 from reports.sections.roles import roles
 from reports.sections.serving import serving
 from reports.sections.serving_batches import serving_batches
+from reports.sections.serving_contexts import serving_contexts
 from reports.sections.serving_gains import serving_gains
 from reports.sections.serving_roofline import serving_roofline
 from reports.sections.serving_shares import serving_shares
@@ -43,6 +44,7 @@ SECTIONS = [
     phases,
     serving_roofline,
     serving_batches,
+    serving_contexts,
     serving_gains,
     designs,
     over_time,

@@ -101,30 +101,37 @@ def telling(lines: pd.DataFrame) -> list[int]:
     return sorted({int(lines["batch"].min()), int(most)})
 
 
-def fastest(lines: pd.DataFrame) -> pd.DataFrame:
-    """Of each batch the line of the most tokens a second, of those that fit; in the order of batches."""
-    fitting = lines[lines["usable"]].sort_values("batch", kind="stable")
-    return fitting.loc[fitting.groupby("batch", sort=False)["tokens_per_s"].idxmax()] if len(fitting) else fitting
+def steps_over_contexts(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """({TARGET and batch}, lines of decode steps at several contexts) of every target and number of sequences."""
+    used = table[table["feasible"] & table[STEP] & (table["source"] != "measured")] if len(table) else table
+    for key, lines in by(used, [*TARGET, "batch"]):
+        if lines["context"].nunique() > 1:
+            yield key, lines
 
 
-def overtakings(lines: pd.DataFrame) -> list[tuple[str, int, int, float | None]]:
+def fastest(lines: pd.DataFrame, along: str = "batch") -> pd.DataFrame:
+    """Of each batch (or context) the line of the most tokens a second, of those that fit; in their order."""
+    fitting = lines[lines["usable"]].sort_values(along, kind="stable")
+    return fitting.loc[fitting.groupby(along, sort=False)["tokens_per_s"].idxmax()] if len(fitting) else fitting
+
+
+def overtakings(lines: pd.DataFrame, along: str = "batch") -> list[tuple[str, int, int, float | None]]:
     """(method, first batch, last batch at which it is the fastest that fits, batch at which it overtakes the one
-    before: interpolated in the logarithm, None where that one no longer fits)."""
-    best = fastest(lines)
+    before: interpolated in the logarithm, None where that one no longer fits); or `along` contexts."""
+    best = fastest(lines, along)
     found: list[tuple[str, int, int, float | None]] = []
-    for method, batch in zip(best["method"], best["batch"], strict=True):
+    for method, size in zip(best["method"], best[along], strict=True):
         if found and found[-1][0] == method:
-            found[-1] = (*found[-1][:2], int(batch), found[-1][3])
+            found[-1] = (*found[-1][:2], int(size), found[-1][3])
         else:
-            found.append(
-                (method, int(batch), int(batch), _crossing(lines, found[-1], method, batch) if found else None)
-            )
+            crossed = _crossing(lines, found[-1], method, size, along) if found else None
+            found.append((method, int(size), int(size), crossed))
     return found
 
 
-def _crossing(lines: pd.DataFrame, before: tuple, method: str, batch: int) -> float | None:
-    both = lines[lines["batch"].isin((before[2], batch)) & lines["usable"]]
-    rates = both.pivot_table(index="batch", columns="method", values="tokens_per_s", aggfunc="max")
+def _crossing(lines: pd.DataFrame, before: tuple, method: str, size: int, along: str) -> float | None:
+    both = lines[lines[along].isin((before[2], size)) & lines["usable"]]
+    rates = both.pivot_table(index=along, columns="method", values="tokens_per_s", aggfunc="max")
     if method not in rates or before[0] not in rates:
         return None
     ratio = (rates[method] / rates[before[0]]).dropna()

@@ -26,6 +26,10 @@ HOW_BATCHES = (
     "Generated tokens of all sequences a second, over the number of sequences. Hollow marks do not fit into the "
     "memory. Batches at which one method overtakes another are interpolated between those that were run."
 )
+HOW_CONTEXTS = (
+    "New tokens of all sequences a second in one decode step, over the tokens that each sequence sees; at the fewest "
+    "and the most sequences that were run. Hollow marks do not fit into the memory."
+)
 HOW_ROOFLINE = (
     "Every kind of operation of the dense model at its FLOP a byte, as many FLOP/s as it reaches. Bytes count every "
     "operand once. What lies left of the ridge waits for memory, and masks that only save arithmetic cannot help it; "

@@ -10,6 +10,7 @@ from reports.contents import gather
 from reports.section import Drawing, Points, Table
 from reports.sections.serving import sentences, serving
 from reports.sections.serving_batches import serving_batches
+from reports.sections.serving_contexts import serving_contexts
 from reports.sections.serving_gains import serving_gains
 from reports.sections.serving_roofline import serving_roofline
 from reports.sections.serving_shares import serving_shares
@@ -48,6 +49,30 @@ def two(**others) -> list[dict]:
         for batch in rates
         for method, rate in zip(("dense", "2:4", "int4"), rates[batch], strict=True)
     ]
+
+
+def test_who_is_the_fastest_over_the_context():
+    """Steps of 4 and 16 sequences; int4 falls behind where 2:4 goes from 0.5 to 1.5 of its rate: in the middle of the
+    logarithms of 1,000 and 4,000. What does not fit is not the fastest; batches between the ends are left out."""
+    rates = {1000: (100, 200, 400), 4000: (90, 180, 120), 16000: (80, 120, 500)}
+    lines = [
+        line(method, batch, rate, rates[context][0], prefill_ms=None, prompt=context - 1, generate=1,
+             fits=(context, method) != (16000, "int4"))
+        for batch in (4, 8, 16)
+        for context in rates
+        for method, rate in zip(("dense", "2:4", "int4"), rates[context], strict=True)
+    ]  # fmt: skip
+    section = serving_contexts(gather(None, None, whole=whole(*lines)))
+    (points,) = blocks(section, Points)
+    crossed = "the fastest step that fits is int4 at 1,000 tokens, then 2:4 at 4,000 to 16,000 tokens"
+    assert points.sentences == [
+        f"tiny on gpu, {batch} sequences: {crossed} (overtaking near 2,000)." for batch in (4, 16)
+    ]
+    assert [drawing.text for drawing in blocks(section, Drawing)] == [
+        f"Tokens a second over context: tiny, {batch} sequences" for batch in (4, 16)
+    ]
+    assert all(svg_bytes(drawing.draw()) for drawing in blocks(section, Drawing))
+    assert serving_contexts(gather(None, None, whole=whole(*lines[:6]))) is None
 
 
 def blocks(section, kind) -> list:
