@@ -5,6 +5,8 @@ Kernels that no data show are made of those that there are, and say so in `assum
 * the write into the KV cache in decode, and the sum of experts: copies of the same bytes (in prefill the write is part
   of the measured attention kernels);
 * a 2:4 GEMM: the dense one of the framework, made faster by what the fastest library kernels show on the same shape;
+* one token through a whole matrix, where cuBLAS was measured at just that: that measured
+  kernel, with a launch behind another one;
 * attention over latents: an attention kernel that reads the same bytes, no faster than its products at the peak rate.
 """
 
@@ -15,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from simulator.gpu import operators
+from simulator.gpu.masked_layers import DENSE_KERNEL
 from simulator.gpu.operators.heads import checked_kv_bits
 from simulator.gpu.operators.linear import OF_GEMM
+from simulator.gpu.operators.spmv import spmv_of_shape, whole_shape
 from simulator.gpu.operators.timing import Timing, rates_of
 from simulator.gpu.prediction import predict
 from simulator.gpu.spec import GpuSpec, cold
@@ -87,6 +91,10 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
     weight_bits = bits if runs_float_products(matrix, numbers) else 16
     group = (matrix.group_size if matrix.weight_bits else numbers.elements.group_size) or 0
     sizes = tokens, one.out_features, one.in_features
+    if kept_of_four(matrix.stored) is None and weight_bits == 16 and (tokens == 1).all() and _has_gemv(gpu, dtype):
+        shape = whole_shape(one.out_features, one.in_features)
+        found = timed(spmv_of_shape(gpu, shape, DENSE_KERNEL, alone=False), "a launch of 2 us behind another kernel")
+        return found.of_each(len(phases))
     dense = operators.linear(gpu, *sizes, dtype, weight_bits=weight_bits, group_size=group)
     if kept_of_four(matrix.stored) is None:
         few = dtype in ("int8", "fp8") and bits < 8
@@ -104,6 +112,11 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
         dense.latency_us / speedup, bound, error, dense.extrapolated, f"{dense.kernel} sparse24",
         "" if reason else "2:4 by the library's gain over dense", unused=unused,
     )  # fmt: skip
+
+
+def _has_gemv(gpu: GpuSpec, dtype: str) -> bool:
+    """Whether cuBLAS was measured there at one token, where it takes another kernel than for several."""
+    return dtype in ("fp16", "bf16") and gpu.operators is not None and DENSE_KERNEL in gpu.operators.spmv
 
 
 def _attention(gpu: GpuSpec, one: CausalAttention, phases: Sequence[Phase], numbers: Numbers) -> Timed:

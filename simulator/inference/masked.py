@@ -15,7 +15,14 @@ from typing import Self
 import numpy as np
 
 from simulator.gpu.masked_layers import DENSE_KERNEL, KERNEL, check_kernel
-from simulator.gpu.operators.spmv import SpmvShape, random_shape, shape_of_mask, spmv_of_shape, weight_bytes
+from simulator.gpu.operators.spmv import (
+    SpmvShape,
+    random_shape,
+    shape_of_mask,
+    spmv_of_shape,
+    weight_bytes,
+    whole_shape,
+)
 from simulator.gpu.operators.timing import operators_of, rates_of
 from simulator.gpu.spec import GpuSpec
 from simulator.inference import kernels
@@ -56,7 +63,7 @@ class MaskedMatrices:
         tokens = {one.tokens(phase) for phase in phases}
         is_masked = self._is_masked(matrix)
         if matrix.bits(numbers.elements) == BITS and tokens == {1}:
-            shape = self._shape(matrix) if is_masked else whole(matrix)
+            shape = self._shape(matrix) if is_masked else whole_shape(matrix.out_features, matrix.in_features)
             kernel = self.kernel if is_masked else DENSE_KERNEL
             found = spmv_of_shape(self.gpu, shape, kernel, alone=False)
             timed = kernels.timed(found, "a launch of 2 us behind another kernel").of_each(len(phases))
@@ -118,11 +125,6 @@ def masked_by(gpu: GpuSpec, kernel: str) -> MaskedMatrices | None:
         return None
     check_kernel(gpu, kernel, kernels.FLOAT)
     return MaskedMatrices(gpu, kernel)
-
-
-def whole(matrix: Matrix) -> SpmvShape:
-    rows, cols = np.array([float(matrix.out_features)]), np.array([float(matrix.in_features)])
-    return SpmvShape(rows, cols, rows * cols, rows * cols)
 
 
 def _whole(matrix: Matrix) -> Matrix:

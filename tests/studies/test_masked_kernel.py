@@ -73,6 +73,17 @@ def test_memory_and_what_it_gains(folder, masks):
     assert dense["verdict"] == "same kernels" != packed["verdict"]
 
 
+def test_whole_matrices_at_one_token_need_no_key(config):
+    """By cuBLAS as it was measured there; two sequences take its GEMM."""
+    gpu = load_gpu("rtx-4090")
+    for batch, expected in (
+        (1, spmv(gpu, 256, 512, 1.0, "cublas", alone=False)), (2, linear(gpu, 2, 256, 512)),
+    ):  # fmt: skip
+        rows = ps.inference(config, on="rtx-4090", batch=batch, prompt=8, generate=5, operations=True).frame
+        down = rows[(rows["role"] == "down") & (rows["phase"] == "decode")].iloc[0]
+        assert down["latency_us"] == pytest.approx(2 * 4 * expected.latency_us[0])
+
+
 def test_treatments_are_the_expected_bytes(config):
     rows = ps.inference(config, **MACKO, treat=["dense", "unstructured-70"], operations=True).frame
     got = rows[(rows["role"] == "gate") & (rows["phase"] == "decode")].set_index("method")["latency_us"]

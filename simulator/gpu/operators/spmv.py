@@ -43,6 +43,12 @@ class SpmvShape(NamedTuple):
     stored: np.ndarray
 
 
+def whole_shape(rows: float, cols: float) -> SpmvShape:
+    """Of a matrix that keeps all of its weights."""
+    n, k = np.array([float(rows)]), np.array([float(cols)])
+    return SpmvShape(n, k, n * k, n * k)
+
+
 def spmv(
     gpu: GpuSpec, rows: ArrayLike, cols: ArrayLike, density: ArrayLike, kernel: str = "", alone: bool = True
 ) -> Timing:
