@@ -93,8 +93,8 @@ def _gemm(gpu: GpuSpec, one: Gemm, phases: Sequence[Phase], numbers: Numbers) ->
     sizes = tokens, one.out_features, one.in_features
     if kept_of_four(matrix.stored) is None and weight_bits == 16 and (tokens == 1).all() and _has_gemv(gpu, dtype):
         shape = whole_shape(one.out_features, one.in_features)
-        found = timed(spmv_of_shape(gpu, shape, DENSE_KERNEL, alone=False), "a launch of 2 us behind another kernel")
-        return found.of_each(len(phases))
+        timing = spmv_of_shape(gpu, shape, DENSE_KERNEL, alone=False)
+        return timed(timing, "a launch of 2 us behind another kernel").of_each(len(phases))
     dense = operators.linear(gpu, *sizes, dtype, weight_bits=weight_bits, group_size=group)
     if kept_of_four(matrix.stored) is None:
         few = dtype in ("int8", "fp8") and bits < 8
