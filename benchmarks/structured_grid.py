@@ -90,7 +90,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         self.asked.work.mkdir(parents=True, exist_ok=True)
-        self.file = self.asked.work / "perplexities.json"
+        dtype = self.asked.dtype
+        self.file = self.asked.work / ("perplexities.json" if dtype == "float32" else f"perplexities-{dtype}.json")
         if self.file.exists():
             self.found = json.loads(self.file.read_text())
 
@@ -121,22 +122,25 @@ class Grid:
         if cell.key in self.found:
             return
         began = time.process_time()
+        self.tidy()  # a killed run may not have come to it
         asked, bundle = self.asked, self.trained(cell) if cell.ranks else self.pruned(cell)
         text = self.ids_of("test", asked.test, asked.window, asked.windows)
-        rows = ps.evaluate(asked.model, text=text, masks=bundle, seq_len=asked.window).frame
+        rows = ps.evaluate(asked.model, text=text, masks=bundle, seq_len=asked.window, dtype=asked.dtype).frame
         self.found[cell.key] = float(rows["perplexity"][0])
         self.file.write_text(json.dumps(self.found, indent=1))
         seconds = time.process_time() - began
         print(f"{cell.key:<70} {self.found[cell.key]:9.3f}   {seconds:6.0f} s of a processor", flush=True)
-        shutil.rmtree(asked.work / "bundle", ignore_errors=True)
-        shutil.rmtree(asked.work / "trained", ignore_errors=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        for name in ("bundle", "trained"):
+            shutil.rmtree(self.asked.work / name, ignore_errors=True)
 
     def pruned(self, cell: Cell) -> MaskBundle:
         if cell.units == "dense":
             return ps.generate(self.asked.model, out=self.asked.work / "bundle", density=1.0)
         method, settings = TABLES[cell.units][cell.name]
         out = self.asked.work / "bundle"
-        shutil.rmtree(out, ignore_errors=True)
         recipe = make_recipe(PruneConfig(method, cell.share, set=settings, seed=cell.seed))
         calibration = self.calibration(cell.seed)
         recipe = replace(recipe, model_id=self.asked.model.name, calibration=calibration)
@@ -256,7 +260,7 @@ class Grid:
             asked.model, masks=self.pruned(cell), out=asked.work / "trained", mode="lora", rank=asked.rank,
             text=self.ids_of("train", asked.train, asked.train_len, None), steps=asked.recover, batch=asked.batch,
             seq_len=asked.train_len, lr=asked.lr, held_out="0.005", eval_every=LAST_STEP_ALONE,
-            save_every=LAST_STEP_ALONE, seed=cell.seed, **importance,
+            save_every=LAST_STEP_ALONE, seed=cell.seed, dtype=asked.dtype, **importance,
         )  # fmt: skip
 
 
@@ -310,6 +314,9 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.3, 0.1])
     parser.add_argument("--of-all", type=float, nargs="*", default=[], help="of all units, beside `--at`")
     parser.add_argument("--coarse", type=float, nargs="*", default=[0.2, 0.5])
+    parser.add_argument(
+        "--dtype", default="float32", help="of evaluation and training; bfloat16 is several times faster"
+    )
     parser.add_argument("--every-seed", action="store_true", help="not the share of `--at` alone")
     parser.add_argument("--show", action="store_true", help="print what there is")
     asked = parser.parse_args()

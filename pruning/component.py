@@ -4,6 +4,7 @@ fields are its settings, so that an instance says all that it will do."""
 import dataclasses
 import inspect
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ class Component:
             if key not in known:
                 has = f"{meant(key, known)}it has: {', '.join(known) or 'none'}"
                 raise UserError(f"{cls.name} has no parameter {key!r}; {has}")
+            if isinstance(values[key], float) and not math.isfinite(values[key]):
+                raise UserError(f"{cls.name}: {key} = {values[key]}: it must be a finite number")
         try:
             return TypeAdapter(cls).validate_json(json.dumps(values, default=repr), strict=True)
         except ValidationError as error:

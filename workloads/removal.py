@@ -68,6 +68,10 @@ class Removal:
         """Whether a matrix, or another parameter, is in a sub-layer that goes."""
         return any(name.startswith(f"{path}.") for path in self.sublayers)
 
+    @property
+    def takes_nothing(self) -> bool:
+        return not self.blocks and not self.sublayers and all(each.kept.all() for each in self.units)
+
     def left(self, layer: Layer) -> Layer | None:
         """A matrix with the sizes that are left, None if its block or sub-layer goes. Raises UserError if the cut is of
         another shape."""

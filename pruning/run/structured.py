@@ -29,17 +29,19 @@ from pruning.run.gradients import drop_gradients, gather_gradients
 from pruning.run.over_blocks import Tensors, over_blocks
 from pruning.run.reform import reform_blocks, reformed_file, samples_of, take_out
 from pruning.run.smaller_entries import scores_file, write_blocks
-from pruning.structured.choice import kept_units, scored
+from pruning.structured.choice import check_step, kept_units, scored
 from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.held_apart import held_apart
 from pruning.structured.layouts import Groups
 from pruning.structured.masked_model import MaskedModel, check_has_loss
 from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock, as_scored
-from pruning.structured.units import UnitGroup
+from pruning.structured.units import UnitGroup, groups_of
 from workloads.errors import NotForThisModel, UserError
-from workloads.removal import WORDS, Cut, Removal
+from workloads.removal import NEURON, WORDS, Cut, Removal
 from workloads.removals_in_turn import in_turn, second_of
+
+NEAR = 0.05  # of what was asked for: nobody is told
 
 
 def prune_structured(run: Run) -> None:
@@ -51,6 +53,8 @@ def prune_structured(run: Run) -> None:
             f"{run.checkpoint.folder}: blocks share matrices, so none of them can lose units alone; prune with masks"
         )
     method.check_blocks(len(run.refs), run.recipe.sparsity)
+    if isinstance(run.checkpoint, Checkpoint) and NEURON in method.kinds:
+        check_multiples(run, run.checkpoint)
     with torch.no_grad():
         family = family_of(run.checkpoint)
         model, probe = family.walk(run.checkpoint), family.probe(run.checkpoint)
@@ -71,6 +75,11 @@ def prune_structured(run: Run) -> None:
             except UserError:  # nothing of it would help another try
                 run.writer.discard()
                 raise
+            if removal.takes_nothing and run.recipe.sparsity > 0:
+                run.warn(
+                    f"{method.name}: nothing goes: a sparsity of {run.recipe.sparsity:.1%} is nearer to none than to "
+                    "the least that could go"
+                )
             run.writer.remove(in_turn(before, removal))
         assert run.writer.removal is not None
         removal = second_of(before, run.writer.removal)
@@ -83,6 +92,14 @@ def prune_structured(run: Run) -> None:
         scores_file(run, number).unlink(missing_ok=True)
         reformed_file(run, number).unlink(missing_ok=True)
     search_file(run).unlink(missing_ok=True)
+
+
+def check_multiples(run: Run, checkpoint: Checkpoint) -> None:
+    """Before anything is run. Raises NotForThisModel for multiples that do not fit an FFN."""
+    for number, refs in enumerate(run.refs):
+        for group in groups_of(checkpoint.blocks[number], checkpoint.block_paths[number], refs):
+            if group.kind == NEURON:
+                check_step(group, run.recipe.multiple_of)
 
 
 def search_file(run: Run) -> Path:
@@ -195,10 +212,26 @@ def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: 
     if not method.propagates:
         wanted = method.keep(blocks, run.recipe.sparsity, run.recipe.multiple_of)
         kept = kept_units(scored(blocks), wanted, run.recipe.multiple_of)
+    groups = [group for block in blocks for group in block.groups if block.number not in gone]
+    if groups:
+        say_what_is_missed(run, groups, kept)
     if method.searches and not all(some.all() for some in kept.values()):
         kept = search(run, method, blocks, kept, judging)
         gone |= {b.number for b in blocks if b.groups and not any(kept[group.key].any() for group in b.groups)}
     return removal_of([block for block in blocks if block.number not in gone], kept, gone)
+
+
+def say_what_is_missed(run: Run, groups: list[UnitGroup], kept: Kept) -> None:
+    """Warns where units are too few or multiples too large for the sparsity that was asked for."""
+    whole = sum(group.count * group.unit_weights for group in groups)
+    left = sum(int(kept[group.key].sum()) * group.unit_weights for group in groups)
+    asked, found = run.recipe.sparsity, 1 - left / whole
+    if abs(found - asked) > NEAR and found > 0:
+        of = f" in multiples of {run.recipe.multiple_of}" if run.recipe.multiple_of > 1 else ""
+        run.warn(
+            f"asked for {asked:.1%} of the units' weights, {found:.1%} go: they go in whole numbers{of}, and every "
+            "attention and FFN keeps at least one"
+        )
 
 
 def searchable(run: Run, method: StructuredMethod, model: Walk) -> BlockwiseModel:
