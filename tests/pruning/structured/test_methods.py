@@ -1,6 +1,7 @@
 """Every method's scores and counts against slow plain twins, on the real inputs of a tiny model's o and down."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from pruning.methods.structured.cfsp import Cfsp
+from pruning.run import structured
 from pruning.run.driver import prune
 from pruning.structured.evidence import Fluctuation, importance
 from pruning.structured.scores import ScoredBlock
@@ -281,6 +283,8 @@ def test_released_fluctuation():
         ("shortgpt", {"multiple_of": 8}, "`multiple_of` is of FFN neurons, and shortgpt takes whole blocks or sub-la"),
         ("flap", {"units": "heads", "multiple_of": 8}, "of FFN neurons, and flap takes only kv groups out; leave it"),
         ("cfsp", {"slop": 1.0}, "cfsp has no parameter 'slop'"),
+        ("cfsp", {"slope": math.nan}, "cfsp: slope = nan: it must be a finite number"),
+        ("obs-sp", {"damp": math.inf}, "obs-sp: damp = inf: it must be a finite number"),
         ("flap", {"structure": "al-mm", "remove_heads": 2, "units": "ffn"}, "removes heads and neurons"),
     ],
 )
@@ -295,7 +299,28 @@ def test_all_heads(llama, tmp_path):
     assert not (tmp_path / "out" / "bundle.json").exists()
 
 
-def test_a_refused_run_leaves_nothing(llama, tmp_path):
+def test_multiples_are_refused_before_anything_runs(llama, tmp_path, monkeypatch):
+    def never(*_: object) -> None:
+        raise AssertionError("nothing may be scored")
+
+    monkeypatch.setattr(structured, "score_blocks", never)
     with pytest.raises(UserError, match="hold no multiple of"):
         pruned(llama, tmp_path, "cfsp", 0.5, multiple_of=5000)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("method", "sparsity", "settings", "said"),
+    [
+        ("shortgpt", 0.2, {}, "nothing goes: a sparsity of 20.0% is nearer to none than to the least that could go"),
+        ("cfsp", 0.2, {"multiple_of": 32}, "asked for 20.0% of the units' weights, 33.3% go: .* in multiples of 32"),
+        ("cfsp", 0.2, {"multiple_of": 48}, "nothing goes"),
+        ("wanda-sp", 0.97, {}, "asked for 97.0% of the units' weights, .* keeps at least one"),
+        ("cfsp", 0.5, {}, ""),
+    ],
+)
+def test_what_units_miss_is_said(llama, tmp_path, method, sparsity, settings, said):
+    """The tiny model has 2 blocks of 48 neurons."""
+    words: list[str] = []
+    prune(Checkpoint(llama), recipe(method, sparsity, ids=IDS, **settings), tmp_path / "out", quiet, words.append)
+    assert re.search(said, " ".join(words)) if said else not words
