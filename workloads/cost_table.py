@@ -32,7 +32,7 @@ class Unit:
 class CostTable:
     """costs (units, choices) float64 in `measure` (us, flop, bytes ...), NaN where the target cannot run that; the
     first choice leaves a unit as it is. `fixed`: what no choice changes. `facts`: target, its settings and hash,
-    phase."""
+    phase. `unpruned`: of the model before something was taken out of it, 0: nothing was."""
 
     measure: str
     units: tuple[Unit, ...]
@@ -40,6 +40,7 @@ class CostTable:
     costs: np.ndarray
     fixed: float
     facts: dict[str, Any]
+    unpruned: float = 0.0
 
     def __post_init__(self) -> None:
         shape = len(self.units), len(self.choices)
@@ -53,18 +54,23 @@ class CostTable:
         """Of the whole model with every unit as it is."""
         return float(self.costs[:, 0].sum()) + self.fixed
 
+    @property
+    def reference(self) -> float:
+        """What speedups are against."""
+        return self.unpruned or self.dense
+
     def budget(self, speedup: float) -> float:
         """What the units together may cost for a whole model so many times cheaper than dense. Raises UserError where
         what no choice changes takes all of it, and for a speedup that is none."""
         if not speedup >= 1:
             raise UserError(f"`speedup` {speedup:g}: at least 1, as in 1.5 for two thirds of the time")
-        left = self.dense / speedup - self.fixed
+        left = self.reference / speedup - self.fixed
         least = float(np.nanmin(self.costs, axis=1).sum())
         if left < least:
-            where, best = self.facts.get("target", "the target"), self.dense / (self.fixed + least)
+            where, best = self.facts.get("target", "the target"), self.reference / (self.fixed + least)
             raise UserError(
                 f"`speedup` {speedup:g} on {where} cannot be reached: with the cheapest choice everywhere it is "
-                f"{best:.3f}, and {self.fixed / self.dense:.1%} of the dense {self.measure} is fixed; "
+                f"{best:.3f}, and {self.fixed / self.reference:.1%} of the dense {self.measure} is fixed; "
                 "ask for less, or allow more choices"
             )
         return left
@@ -78,6 +84,7 @@ class CostTable:
         costs = [[None if np.isnan(cost) else float(cost) for cost in row] for row in self.costs]
         return {
             "format": FORMAT, "version": VERSION, "measure": self.measure, "fixed": self.fixed,
+            "unpruned": self.unpruned,
             "facts": plain(self.facts), "choices": [str(choice) for choice in self.choices],
             "units": [{"name": u.name, "layers": list(u.layers), "weights": u.weights} for u in self.units],
             "costs": costs,
@@ -106,7 +113,15 @@ class CostTable:
             units = tuple(Unit(u["name"], tuple(u["layers"]), u["weights"]) for u in content["units"])
             choices = tuple(parse_choice(text) for text in content["choices"])
             costs = np.array(content["costs"], dtype=np.float64).reshape(len(units), len(choices))
-            return cls(content["measure"], units, choices, costs, float(content["fixed"]), content["facts"])
+            return cls(
+                content["measure"],
+                units,
+                choices,
+                costs,
+                float(content["fixed"]),
+                content["facts"],
+                content["unpruned"],
+            )
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{path} is no cost table of version {VERSION}; make it again") from None
 

@@ -17,6 +17,7 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs
+from pruning.applied import apply_bundle
 from pruning.block_job import Decision, Warn
 from pruning.evidence.needs import Need
 from pruning.forward.hidden_states import Progress
@@ -53,7 +54,7 @@ def error_table(
     calibration = recipe.calibration
     if calibration is None or isinstance(calibration.data, dict):
         raise UserError("errors of choices are those on calibration sequences of tokens; give `calibration`")
-    checkpoint = opened()
+    checkpoint = left(opened(), recipe)
     refs = all_refs(checkpoint)
     wanted = {"output": [], "probe": [probed(choices)], "kl": list(range(len(choices)))}[kind]
     kept: dict[tuple[str, int], torch.Tensor] = {}
@@ -73,7 +74,7 @@ def error_table(
         writer.discard()
     if kind == "output":
         return found
-    model = opened()
+    model = left(opened(), recipe)
     for place in wanted:
         weights = {name: weight for (name, j), weight in kept.items() if j == place}
         flat = [ref for block in all_refs(model) for ref in block]
@@ -84,6 +85,13 @@ def error_table(
             elif found[name][place] > 0:
                 found[name] = found[name] * (divergence / found[name][place])
     return found
+
+
+def left(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
+    """Without what the recipe's base takes out."""
+    if recipe.base.masks is not None:
+        apply_bundle(checkpoint, recipe.base.masks)
+    return checkpoint
 
 
 def probed(choices: Sequence[Choice]) -> int:

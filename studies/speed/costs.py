@@ -96,9 +96,11 @@ def cost_table(
     measure: str = "us",
     group_size: int = 0,
     done: Done = lambda what, number, of: None,
+    unpruned: float = 0.0,
 ) -> CostTable:
     """Of the matrices `layers` of a dense decoder. `measure`: us of the whole phase; energy_pj and bytes of the linears
-    alone; flop (two a kept weight and token) and parameters, which need no machine. Raises UserError."""
+    alone; flop (two a kept weight and token) and parameters, which need no machine. `unpruned` as CostTable has it.
+    Raises UserError."""
     if measure not in MEASURES:
         raise unknown("measure of cost", measure, MEASURES)
     units = units_of(decoder, layers, machine)
@@ -119,7 +121,7 @@ def cost_table(
     fixed = max(0.0, whole - float(costs[:, 0].sum())) if whole is not None else 0.0
     return CostTable(
         measure, tuple(unit for unit, _ in units), tuple(choices), costs, fixed,
-        {**machine.facts(phase), "group_size": group_size, "tool_version": __version__},
+        {**machine.facts(phase), "group_size": group_size, "tool_version": __version__}, unpruned,
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@ machine, and the budget scaled until the speed that was asked for is met there."
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,76 +12,43 @@ import numpy as np
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.decoders import decoder_of
-from checkpoints.prunable import all_refs
+from checkpoints.prunable import refs_left
 from pruning.block_job import Warn
 from pruning.budget.knapsack import Solution, solve
 from pruning.config import CalibrationConfig, PruneConfig
+from pruning.evaluation.against_dense import against_dense
 from pruning.forward.hidden_states import Progress
 from pruning.plan import Plan
+from pruning.run.base import Base
 from pruning.run.driver import prune
 from pruning.run.error_table import Kind, error_table, learns
 from pruning.run.recipe import Recipe
+from pruning.run.replace_one import SEQUENCES
 from simulator.inference.steps import times_of
 from studies.phase_rows import phase_of
 from studies.prune import recipe_for
 from studies.speed.asked import SpeedConfig
 from studies.speed.costs import Machine, cached_table, cost_table
-from workloads.bundle import MaskBundle
+from studies.speed.result import Met, Round, read_met
+from studies.speed.shapes import KINDS, Found, Shapes
+from workloads.bundle import HEADER_FILE, MaskBundle
 from workloads.choices import LEVELS, Choice, choices_of
 from workloads.cost_curve import priced
 from workloads.cost_table import CostTable
+from workloads.decoder.bundled import bundled
 from workloads.decoder.dimensions import Decoder
 from workloads.errors import UserError, unknown
 from workloads.files import pretty_json, read_json, sha256_of, write_text
 from workloads.locking import writing
+from workloads.patterns import UNSTRUCTURED
 from workloads.phases import Phase
+from workloads.removal import Removal
 
 ROUNDS = 8
 ENOUGH = 0.005  # more speed than this beyond what was asked is worth another round
 SPARE = 0.002  # of a budget, when one more round follows a miss
-FILE, COSTS = "speed.json", "costs.json"
+COSTS, ERRORS = "costs.json", "errors.json"
 STAND_IN = "wanda"  # judges choices where the method trains blocks
-
-
-@dataclass(frozen=True)
-class Round:
-    """A plan: speedups by the table and with the masks it led to, what its errors sum up to, and the share of it that a
-    better plan within the same budget could save at most."""
-
-    additive: float
-    final: float
-    error: float
-    gap: float
-    plan: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Met:
-    """What was asked, `additive` (the sum of the table), `final` (the masks run again); us of the whole phase."""
-
-    asked: float
-    additive: float
-    final: float
-    gap: float
-    dense_us: float
-    final_us: float
-    fixed_us: float
-    error: float
-    rounds: int
-    facts: dict[str, Any]
-
-    @property
-    def lines(self) -> list[str]:
-        where, phase = self.facts["target"], self.facts["phase"]
-        size = f"context {phase['context']}" if phase["name"] == "decode" else f"prompts of {phase['new']}"
-        return [
-            f"{phase['name']} on {where}, batch {phase['batch']}, {size}: {self.dense_us:,.1f} us dense, "
-            f"{self.final_us:,.1f} us pruned",
-            f"speedup: asked {self.asked:g}, by the sum of the table {self.additive:.3f}, with the final masks "
-            f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''})",
-            f"the plan's error is at most {self.gap:.2%} above the least within its budget; {self.fixed_us:,.1f} us "
-            "are of what no choice changes",
-        ]
 
 
 @dataclass(frozen=True)
@@ -99,27 +67,67 @@ class Meeting:
         """Writes the bundle to `out`, with speed.json and costs.json beside its masks. Raises UserError where the speed
         cannot be reached, before or after masks were tried."""
         self._check()
-        assert self.speed.speedup is not None
         work = out.absolute().parent / f".{out.name}.speed"
         with writing(out), writing(work):
-            if (out / FILE).is_file():
-                return MaskBundle.open(out), Met(**read_json(out / FILE, "speed")["met"])
-            machine, phase, decoder = self.machine(), self.phase(), self.decoder()
-            table = self.table(machine, phase, decoder, work / COSTS)
-            budget = table.budget(self.speed.speedup)
-            errors = self.errors(table, work)
-            bundle, best, rounds = self.meet(table, errors, budget, machine, phase, decoder, work)
-            met = Met(
-                self.speed.speedup, best.additive, best.final, best.gap, table.dense, table.dense / best.final,
-                table.fixed, best.error, rounds, table.facts,
-            )  # fmt: skip
+            settings = self.settings
+            if (there := read_met(out, settings)) is not None:
+                return MaskBundle.open(out), there
+            if (out / HEADER_FILE).exists() and not any(work.rglob(ERRORS)):
+                raise UserError(f"{out} already holds another bundle; choose another folder or delete it")
+            bundle, met, plan = self._best(work) if self._structured else self.found(work)
             for file in bundle.folder.iterdir():
                 if file.is_file() and not file.name.startswith("."):
                     shutil.move(file, out / file.name)
-            table.write(out / COSTS)
-            write_text(out / FILE, pretty_json({"met": asdict(met), "plan": best.plan}))
+            shutil.copy(bundle.folder.parent / COSTS, out / COSTS)
+            met.write(out, plan, settings)
         shutil.rmtree(work)
         return MaskBundle.open(out), met
+
+    def found(self, work: Path) -> Found:
+        """The masks, in a folder within `work`, what they came to and their plan."""
+        assert self.speed.speedup is not None
+        machine, phase, decoder = self.machine(), self.phase(), self.decoder()
+        table = self.table(machine, phase, decoder, work / COSTS)
+        budget = table.budget(self.speed.speedup)
+        bundle, best, rounds = self.meet(table, self.errors(table, work), budget, machine, phase, decoder, work)
+        met = Met(
+            self.speed.speedup, best.additive, best.final, best.gap, table.reference, table.reference / best.final,
+            table.fixed, best.error, rounds, table.facts, self.base.removal.words if self.base is not None else "",
+        )  # fmt: skip
+        return bundle, met, best.plan
+
+    def _best(self, work: Path) -> Found:
+        """Of several smaller models, masks on each."""
+        data = self.data
+
+        def take_out(asked: PruneConfig, folder: Path) -> MaskBundle:
+            return prune(self.opened(), self._recipe_of(asked), folder, self.progress, self.warn)
+
+        def found(after: Path | None, folder: Path) -> Found:
+            return replace(self, asked=replace(self.asked, after=after), data=data).found(folder)
+
+        def apart(bundle: MaskBundle) -> float:
+            calibration = self._judge().calibration
+            assert calibration is not None
+            return against_dense(self.opened(), calibration.ids[:SEQUENCES], bundle, self.progress).kl
+
+        return Shapes(take_out, found, apart).best(self._structured, self.asked.seed, work)
+
+    @property
+    def settings(self) -> str:
+        """Hash of all that decides the masks."""
+        made, asked = self._judge().header(self.opened()), vars(self.asked)
+        return sha256_of([made.sha256(), *({name: str(value) for name, value in of.items()} for of in
+                                           (asked, vars(self.speed)))])  # fmt: skip
+
+    @property
+    def _removal(self) -> Removal:
+        return Removal() if self.base is None else self.base.removal
+
+    @cached_property
+    def base(self) -> MaskBundle | None:
+        """What is left of the model after an earlier structured run."""
+        return None if self.asked.after is None else MaskBundle.open(self.asked.after)
 
     def meet(
         self, table: CostTable, errors: list[np.ndarray], budget: float, machine: Machine, phase: Phase,
@@ -132,6 +140,8 @@ class Meeting:
         nearest, scale, tried = 0.0, 1.0, dict[str, Round]()
         while len(tried) < ROUNDS:
             solution = solve(errors, list(table.costs), max(budget * scale, least))
+            if self.base is not None and not solution.choices.any():
+                return self._alone(table, solution, whole_us(machine, phase, decoder, self.base), work)
             plan = plan_of(table, solution)
             key = sha256_of(plan.facts)[:16]
             if key in tried:
@@ -142,10 +152,8 @@ class Meeting:
                 recipe = replace(recipe, costs=priced(table, bits))  # blocks cost what the plan says, in it they learn
             bundle = prune(self.opened(), recipe, work / f"try-{key}", self.progress, self.warn)
             final_us = whole_us(machine, phase, decoder, bundle)
-            one = Round(
-                table.dense / (solution.cost + table.fixed), table.dense / final_us, solution.error, solution.gap,
-                plan.facts,
-            )  # fmt: skip
+            additive, final = (table.reference / us for us in (solution.cost + table.fixed, final_us))
+            one = Round(additive, final, solution.error, solution.gap, plan.facts)
             tried[key], nearest = one, max(nearest, one.final)
             met = one.final >= wanted
             if met and (best is None or one.error < best[1].error):
@@ -163,11 +171,33 @@ class Meeting:
             )
         return *best, len(tried)
 
+    def _alone(
+        self, table: CostTable, solution: Solution, final_us: float, work: Path
+    ) -> tuple[MaskBundle, Round, int]:
+        """What was taken out is enough. Raises UserError where it was so before: there is nothing to do."""
+        assert self.base is not None
+        final = table.reference / final_us
+        if self.base.folder.parent != work:
+            raise UserError(f"{self.base.folder} is {final:.3f} times as fast already; ask for more `speedup`")
+        return self.base, Round(final, final, solution.error, 0.0, {}), 1
+
     def _check(self) -> None:
         self.speed.check()
-        for name in ("sparsity", "pattern", "allocation", "plan", "bits", "after"):
+        for name in ("sparsity", "pattern", "allocation", "plan", "bits"):
             if getattr(self.asked, name) is not None:
                 raise UserError(f"`speedup` says what each matrix gets; leave `{name}` out")
+        if self._structured and self.asked.after is not None:
+            taken = " and ".join(self._structured)
+            raise UserError(f"`choices` takes {taken} out of the unpruned model; leave `after` out")
+        if len(self._choices) < 2:
+            raise UserError(
+                "`choices`: neurons and heads go in steps, so name what meets the rest of the speed beside them: "
+                "unstructured, 2:4 or bits:4"
+            )
+        if self.base is not None and Base(self.base).has_zeros:
+            raise UserError(
+                f"{self.base.folder} holds masks already; go on from what structured pruning left, or MODEL"
+            )
         if self._kind not in get_args(Kind):
             raise unknown("kind of `errors`", self._kind, get_args(Kind))
         if len([choice for choice in {choice.bits for choice in self._choices} if choice]) > 1:
@@ -178,9 +208,17 @@ class Meeting:
         return self.speed.errors or "probe"  # type: ignore[return-value]
 
     @property
+    def _kinds(self) -> list[str]:
+        return [part.strip() for part in (self.speed.choices or UNSTRUCTURED).split(",")]
+
+    @property
+    def _structured(self) -> list[str]:
+        return sorted({kind for kind in self._kinds if kind in KINDS})
+
+    @property
     def _choices(self) -> list[Choice]:
-        kinds = [part.strip() for part in (self.speed.choices or "unstructured").split(",")]
-        return choices_of(kinds, LEVELS if self.speed.levels is None else self.speed.levels)
+        masks = [kind for kind in self._kinds if kind not in KINDS]
+        return choices_of(masks, LEVELS if self.speed.levels is None else self.speed.levels)
 
     def machine(self) -> Machine:
         assert self.speed.on is not None
@@ -192,31 +230,34 @@ class Meeting:
         return phase
 
     def decoder(self) -> Decoder:
+        """Of the unpruned model."""
         return decoder_of(self.opened().config.to_dict())
 
     def table(self, machine: Machine, phase: Phase, decoder: Decoder, file: Path) -> CostTable:
-        refs = all_refs(self.opened())
-        layers = [ref.layer for block in refs for ref in block]
+        layers = [ref.layer for block in refs_left(self.opened(), self._removal) for ref in block]
         chosen = self.asked.selection.names(layers)
         layers = [layer for layer in layers if layer.name in chosen]
         group = self.asked.group_size or 0
+        left, reference = decoder, 0.0
+        if self.base is not None:
+            left = bundled(decoder, self.base)
+            reference = times_of(machine.runner, decoder, phase, machine.numbers, machine.stack).us()
         key = {"facts": machine.facts(phase), "choices": [str(choice) for choice in self._choices], "group": group,
                "layers": [[layer.name, *layer.shape] for layer in layers]}  # fmt: skip
         return cached_table(
             file,
-            lambda: cost_table(decoder, layers, machine, phase, self._choices, group_size=group, done=self.progress),
+            lambda: cost_table(
+                left, layers, machine, phase, self._choices, group_size=group, done=self.progress, unpruned=reference
+            ),
             key,
         )
 
     def errors(self, table: CostTable, work: Path) -> list[np.ndarray]:
         """Of each unit the sum over its matrices."""
-        bits = max((choice.bits for choice in self._choices if choice.bits), default=None)
-        rest = replace(self.asked, sparsity=0.5, bits=bits, only=None, skip=None, fallback=None)
-        rest = rest if bits else replace(rest, quantizer=None, group_size=None)
-        recipe = self._recipe_of(rest)
+        recipe = self._judge()
         if learns(recipe.method):
-            recipe = self._recipe_of(replace(rest, method=STAND_IN, set=None, rule=None))
-        file, key = work / "errors.json", sha256_of(
+            recipe = self._judge(method=STAND_IN, set=None, rule=None)
+        file, key = work / ERRORS, sha256_of(
             [recipe.header(self.opened()).sha256(), [str(choice) for choice in self._choices], self._kind]
         )  # fmt: skip
         kept = read_json(file, "errors") if file.is_file() else {}
@@ -230,6 +271,12 @@ class Meeting:
         by_layer = {name: np.array(row, dtype=np.float64) for name, row in kept["errors"].items()}
         rows = [np.sum([by_layer[name] for name in unit.layers], axis=0) for unit in table.units]
         return [np.where(np.isnan(costs), 0.0, row) for row, costs in zip(rows, table.costs, strict=True)]
+
+    def _judge(self, **others: Any) -> Recipe:
+        """The recipe by which choices are judged."""
+        bits = max((choice.bits for choice in self._choices if choice.bits), default=None)
+        rest = replace(self.asked, sparsity=0.5, bits=bits, only=None, skip=None, fallback=None, **others)
+        return self._recipe_of(rest if bits else replace(rest, quantizer=None, group_size=None))
 
     def _recipe(self, plan: Plan, file: Path) -> Recipe:
         plan.write(file)

@@ -61,7 +61,7 @@ def test_the_speed_is_met_with_the_final_masks(model: Path, tmp_path: Path, caps
     met, table = kept["met"], CostTable.read(out / "costs.json")
     assert met["final"] >= 1.2
     assert f"with the final masks {met['final']:.3f}" in said
-    assert met["dense_us"] == pytest.approx(table.dense)
+    assert met["unpruned_us"] == pytest.approx(table.dense)
     assert simulated_speedup(out, capsys) == pytest.approx(met["final_us"])
     names = [layer for unit in table.units for layer in unit.layers]
     at = {name: list(map(str, table.choices)).index(kept["plan"].get(name, "dense")) for name in names}
@@ -92,7 +92,8 @@ def test_another_method_prunes_by_the_plan(model: Path, tmp_path: Path) -> None:
         (("--speedup", "1.2"), "say which with --on"),
         (("--on", "vitcod", "--sparsity", "0.5"), "--on is of pruning for a speed"),
         (("--speedup", "1.2", *DECODE, "--sparsity", "0.5"), "leave --sparsity out"),
-        (("--speedup", "1.2", *DECODE, "--choices", "heads"), "unknown kind of choice"),
+        (("--speedup", "1.2", *DECODE, "--choices", "half"), "unknown kind of choice"),
+        (("--speedup", "1.2", *DECODE, "--choices", "heads"), "name what meets the rest of the speed"),
         (("--speedup", "1.2", *DECODE, "--errors", "l2"), "unknown kind of --errors"),
         (("--speedup", "1.2", *DECODE, "--prompt", "8"), "decode has no `prompt`"),
         (("--speedup", "1.1", *DECODE, "--choices", "bits:4,bits:3"), "names two numbers of bits"),
@@ -124,3 +125,43 @@ def test_a_run_that_ended_half_way_goes_on(model: Path, tmp_path: Path, monkeypa
     monkeypatch.undo()
     assert prune(model, tmp_path / "fresh", "--speedup", "1.2", *DECODE) == 0
     assert MaskBundle.open(tmp_path / "masks").sha256 == MaskBundle.open(tmp_path / "fresh").sha256
+
+
+def test_what_was_taken_out_before_counts(model: Path, tmp_path: Path, capsys) -> None:
+    """Neurons first, then masks until the whole is as fast as asked, against the unpruned model."""
+    small = tmp_path / "small"
+    assert prune(model, small, "--sparsity", "0.25", "--set", "units=ffn", method="obs-sp") == 0
+    out, flat = tmp_path / "masks", tmp_path / "flat"
+    assert prune(model, out, "--speedup", "1.2", *DECODE, "--after", str(small)) == 0
+    assert prune(model, flat, "--speedup", "1.2", *DECODE) == 0
+    kept = json.loads((out / "speed.json").read_text())["met"]
+    other = json.loads((flat / "speed.json").read_text())["met"]
+    assert kept["final"] >= 1.2
+    assert kept["unpruned_us"] == pytest.approx(other["unpruned_us"])
+    assert simulated_speedup(out, capsys) == pytest.approx(kept["final_us"])
+    bundle = MaskBundle.open(out)
+    assert bundle.is_smaller
+    masked = [entry for entry in bundle.layers if entry.pattern == "unstructured"]
+    plain = [entry for entry in MaskBundle.open(flat).layers if entry.pattern == "unstructured"]
+    assert sum(e.layer.n_weights - e.nnz for e in masked) < sum(e.layer.n_weights - e.nnz for e in plain)
+    capsys.readouterr()
+    assert prune(model, out, "--speedup", "1.3", *DECODE, "--after", str(small)) == 2
+    assert "already holds masks of another speed" in capsys.readouterr().err
+    assert prune(model, tmp_path / "x", "--speedup", "1.3", *DECODE, "--after", str(flat)) == 2
+    assert "holds masks already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_shares_of_neurons_and_heads_are_tried_first(model: Path, tmp_path: Path, capsys) -> None:
+    """The one with the nearest predictions is taken; each alone is as its own run with what was taken out."""
+    out = tmp_path / "masks"
+    kinds = "unstructured,neurons,heads"
+    assert prune(model, out, "--speedup", "1.25", *DECODE, "--choices", kinds, "--errors", "output", "--levels", 6) == 0
+    said = capsys.readouterr().err
+    met = json.loads((out / "speed.json").read_text())["met"]
+    assert met["final"] >= 1.25
+    assert met["shapes"] == 4
+    assert "the nearest to the unpruned model of 4 shapes" in said
+    assert simulated_speedup(out, capsys) == pytest.approx(met["final_us"])
+    assert CostTable.read(out / "costs.json").reference == pytest.approx(met["unpruned_us"])
+    assert not (tmp_path / ".masks.speed").exists()
