@@ -48,15 +48,15 @@ def binomial(share: float, tokens: int) -> tuple[float, float]:
 
 
 def of_counts(counts: Sequence[float], number: int, experts: Experts, tokens: int) -> tuple[float, float]:
-    """As `binomial`, of expert `number` by what each was seen to get: exactly that where it adds up to the visits of
-    so many tokens, else its share of the visits, each token alike and independent of others. Raises UserError for more
-    than one visit a token."""
+    """As `binomial`, of expert `number` by what each was seen to get: exactly that where whole numbers add up to the
+    visits of so many tokens, else its share of the visits, each token alike and independent of others. Raises UserError
+    for more than one visit a token."""
     whole, own = sum(counts), counts[number]
     if experts.per_token * own > whole * (1 + ROUNDING):
         raise UserError(
             f"`routing`: expert {number} has {own:g} of {whole:g} visits, more than one a token with {experts.text}"
         )
-    if whole == experts.per_token * tokens:
+    if whole == experts.per_token * tokens and all(float(each).is_integer() for each in counts):
         return (1.0, float(own)) if own else (0.0, 1.0)
     return binomial(experts.per_token * own / whole, tokens) if own else (0.0, 1.0)
 

@@ -6,14 +6,13 @@ import pandas as pd
 
 from reports.contents import Contents
 from reports.figures.serving_batches import WHAT, batches_figure
-from reports.limits import MOST_FIGURES
+from reports.limits import MOST_FIGURES, MOST_PANELS
 from reports.section import Drawing, Points, Section
 from reports.tables.serving import overtakings, steps_over_contexts
 from reports.words import serving as words
 from reports.words.naming import slug
 
 FEWEST = 3  # contexts that make a line
-MOST_PANELS = 9
 
 
 def serving_contexts(contents: Contents) -> Section | None:

@@ -62,6 +62,13 @@ def test_every_choice_of_two_tokens_by_share():
     assert found.bytes_weight == pytest.approx(2 * hit * 3 * 256 * 512 * 2)
 
 
+def test_shares_are_not_taken_for_a_step():
+    """Of 2 visits a token, as shares that add up to 2: with one token the same as with any other number's shares."""
+    shares, counts = (routed(DECODER, given_routing(each)) for each in ([0.9, 0.5, 0.4, 0.2], [9, 5, 4, 2]))
+    moved = [experts_of(decoder, decode(1, 9))[0].bytes_weight for decoder in (shares, counts)]
+    assert moved[0] == pytest.approx(moved[1])
+
+
 def test_blocks_of_their_own_counts():
     two = routed(DECODER, given_routing({0: [1, 1, 0, 0], 1: [1, 0.5, 0.5, 0]}))
     assert experts_of(two, decode(1, 9))[1] == 2
