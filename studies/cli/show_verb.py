@@ -39,9 +39,13 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
         return
     if (Path(name) / "bundle.json").is_file() and not toml:
         from studies.masks import bundle_text
+        from studies.speed.result import read_met
         from workloads.bundle import MaskBundle
 
         print(bundle_text(MaskBundle.open(name)))
+        met = read_met(Path(name))
+        if met is not None:
+            print("\n".join(met.lines))
         return
     kind = kind_of(name)
     if toml:

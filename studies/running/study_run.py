@@ -22,6 +22,7 @@ from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.store import Store
 from studies.running.whole_results import whole_models
 from studies.running.whole_tasks import WholeTask
+from studies.speed.result import read_met
 from studies.study import Study
 from workloads.block_record import ways_taken
 from workloads.locking import writing
@@ -105,6 +106,8 @@ class StudyRun:
             if isinstance(task, MasksTask) and isinstance(masks, Masks) and masks.bundle is not None:
                 said = ways_taken(masks.bundle.records)
                 self.of_blocks += [f"{task.model.name}, {described(task.method)}: {sentence}." for sentence in said]
+                if (met := read_met(masks.bundle.folder)) is not None:
+                    self.of_blocks.append(f"{task.model.name}, {described(task.method)}: {'; '.join(met.lines)}.")
 
     def report(self, rows: pd.DataFrame | None, quality: pd.DataFrame | None) -> dict[str, Path]:
         from rich.console import Console

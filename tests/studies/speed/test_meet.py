@@ -78,6 +78,35 @@ def test_the_speed_is_met_with_the_final_masks(model: Path, tmp_path: Path, caps
     assert MaskBundle.open(out).sha256 == before
 
 
+STUDY = """
+title = "Speed"
+[[models]]
+name = "small"
+path = "{model}"
+[[methods]]
+masks = "{masks}"
+label = "fast"
+[[accelerators]]
+name = "vitcod"
+tokens = [1]
+"""
+
+
+def test_show_and_reports_tell_the_speed(model: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "masks"
+    assert prune(model, out, "--speedup", "1.1", *DECODE, "--errors", "output", "--levels", 4) == 0
+    met = json.loads((out / "speed.json").read_text())["met"]
+    line = f"speedup: asked 1.1, by the sum of the table {met['additive']:.3f}, with the final masks {met['final']:.3f}"
+    with pytest.raises(SystemExit):
+        main(["show", str(out)])
+    assert line in capsys.readouterr().out
+    (tmp_path / "study.toml").write_text(STUDY.format(model=model, masks=out))
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(tmp_path / "study.toml"), "--out", str(tmp_path / "report")])
+    assert not stop.value.code
+    assert line in (tmp_path / "report" / "report.md").read_text()
+
+
 def test_another_method_prunes_by_the_plan(model: Path, tmp_path: Path) -> None:
     assert prune(model, tmp_path / "masks", "--speedup", "1.1", *DECODE, "--levels", "4", method="sparsegpt") == 0
     bundle = MaskBundle.open(tmp_path / "masks")
