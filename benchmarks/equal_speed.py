@@ -23,12 +23,13 @@ from studies.prune import open_checkpoint, recipe_for
 from studies.speed.asked import SpeedConfig
 from studies.speed.meet import Meeting, whole_us
 from workloads.bundle import MaskBundle
+from workloads.cost_curve import priced
 from workloads.errors import UserError
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo-model"
 SPEEDS = (1.25, 1.5, 1.75)
 NEAR = 0.005  # of the speed asked for
-TRIES = 7
+TRIES = 4
 UNIFORM: dict[str, dict[str, Any]] = {
     "uniform": {"method": "wanda"},
     "owl": {"method": "wanda", "allocation": "owl"},
@@ -74,23 +75,24 @@ class Setting:
 
 
 def tuned(setting: Setting, meeting: Meeting, asked: PruneConfig, work: Path) -> tuple[MaskBundle, float]:
-    """(masks, speedup) at the sparsity whose whole model is as fast as asked; the fastest try at or above it."""
+    """(masks, speedup) at the least sparsity found whose whole model is as fast as asked: the even one by the cost table,
+    then corrected by how far that was off."""
     machine, phase, decoder = meeting.machine(), meeting.phase(), meeting.decoder()
     table = meeting.table(machine, phase, decoder, work / "costs.json")
     wanted = meeting.speed.speedup or 1.0
-    low, high = 0.0, 0.94
-    best: tuple[MaskBundle, float] | None = None
+    budget, curves = table.budget(wanted), priced(table)
+    share, best = budget / curves.dense, None
     for number in range(TRIES):
-        sparsity = round((low + high) / 2, 5)
+        sparsity = round(curves.even(min(share, 1.0)), 5)
         recipe = recipe_for(setting.model, meeting.opened(), replace(asked, sparsity=sparsity), setting.data())
         masks = prune(meeting.opened(), recipe, work / f"try-{number}", Silent(), lambda text: None)
-        found = table.dense / whole_us(machine, phase, decoder, masks)
-        if found >= wanted:
-            high, best = sparsity, (masks, found)
-            if found <= wanted * (1 + NEAR):
-                break
-        else:
-            low = sparsity
+        us = whole_us(machine, phase, decoder, masks)
+        found = table.dense / us
+        if found >= wanted and (best is None or found < best[1]):
+            best = masks, found
+        if wanted <= found <= wanted * (1 + NEAR):
+            break
+        share *= budget / (us - table.fixed) * (1 if found > wanted else 1 - NEAR / 2)
     if best is None:
         raise UserError(f"not reached: {found:.3f} at {sparsity:g}")
     return best
