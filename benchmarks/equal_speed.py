@@ -75,7 +75,7 @@ class Setting:
 
 
 def tuned(setting: Setting, meeting: Meeting, asked: PruneConfig, work: Path) -> tuple[MaskBundle, float]:
-    """(masks, speedup) at the least sparsity found whose whole model is as fast as asked: the even one by the cost table,
+    """(masks, speedup) at the least sparsity found whose model is as fast as asked: the even one by the cost table,
     then corrected by how far that was off."""
     machine, phase, decoder = meeting.machine(), meeting.phase(), meeting.decoder()
     table = meeting.table(machine, phase, decoder, work / "costs.json")
