@@ -1,4 +1,4 @@
-"""Seconds of one core that the cost table of LLaMA-7B takes on a machine (224 matrices, 12 levels each), and a plan by it.
+"""Seconds that the cost table of LLaMA-7B takes on a machine (224 matrices, 12 levels each), and a plan by it.
 
     python benchmarks/cost_table_7b.py [--on vitcod,stc,sparten,a100-sxm]
 
@@ -29,17 +29,17 @@ def main() -> None:
     for name in arguments.on.split(","):
         machine = Machine.open(name)
         for phase in (decode(1, 1024), prefill(1, 2048)):
-            begin = time.process_time()
+            begin = time.perf_counter()
             table = cost_table(decoder, layers, machine, phase, choices)
-            made = time.process_time() - begin
+            made = time.perf_counter() - begin
             weights = draw.lognormal(0, 1, (len(table.units), 1))
             errors = weights * np.array([choice.zeros for choice in choices]) ** 3
             solve(list(errors[:2]), list(table.costs[:2]), float(table.costs[:2, 0].sum()))  # compiled
-            begin = time.process_time()
+            begin = time.perf_counter()
             found = solve(list(errors), list(table.costs), 0.7 * float(table.costs[:, 0].sum())) if (
                 np.nanmin(table.costs, axis=1).sum() < 0.7 * table.costs[:, 0].sum()
             ) else None  # fmt: skip
-            spent = time.process_time() - begin
+            spent = time.perf_counter() - begin
             plan = "no choice saves enough" if found is None else f"plan {spent:.2f} s, gap {found.gap:.3%}"
             print(f"{name} {phase.name}: {len(table.units)} units, table {made:.1f} s, {plan}", flush=True)
 
