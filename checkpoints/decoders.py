@@ -7,11 +7,18 @@ from typing import Any
 
 from workloads.decoder.dimensions import Decoder
 from workloads.decoder.read import knows, read_decoder
+from workloads.errors import NotForThisModel
 from workloads.files import canonical_json
+from workloads.uses import USES
 
 
 def decoder_of(config: dict[str, Any]) -> Decoder:
     """Raises UserError where blocks compute something whose FLOP are not known, and for what a config leaves open."""
+    if USES in config:
+        raise NotForThisModel(
+            f"the masks are of a network ({config.get('family')}), which has no prefill and no decode; `simulate` has "
+            "its layers"
+        )
     if knows(config):
         try:
             text = canonical_json(config)

@@ -118,24 +118,32 @@ def rows_at(path: Path) -> Rows:
 def evaluate(
     model: str | Path,
     *,
-    text: str | Path,
+    text: str | Path | None = None,
     masks: MaskBundle | str | Path | None = None,
     seq_len: int | None = None,
     windows: int | None = None,
     dtype: str = "float32",
     device: str = "cpu",
 ) -> Result:
-    """Perplexity of a model per token over whole, separate windows of a text, with masks where they are given."""
+    """Perplexity of a model per token over whole, separate windows of a text, with masks where they are given; of a
+    network (docs/networks.md), which needs no text, its own number."""
+    from pruning.networks import is_network
     from studies.evaluate import evaluate as quality
-    from studies.prune import open_checkpoint
+    from studies.prune import open_model
 
     bundle = masks if masks is None or isinstance(masks, MaskBundle) else MaskBundle.open(masks)
     progress = ProgressLine(terminal_only=True)
-    checkpoint = open_checkpoint(str(model), dtype, device)
-    asked = EvaluationConfig(text=str(text), seq_len=seq_len, windows=windows)
-    frame = quality(checkpoint, str(model), bundle, asked, progress)
+    asked = EvaluationConfig(text=None if text is None else str(text), seq_len=seq_len, windows=windows)
+    if is_network(str(model)):
+        asked.check_network(str(model))
+    else:
+        asked.check()
+    frame = quality(open_model(str(model), dtype, device), str(model), bundle, asked, progress)
     progress.close()
-    return Result(frame, ("model", "method", "pattern", "sparsity", "perplexity", "windows", "seq_len", "text"))
+    own = (
+        ("metric", "value", "better", "samples") if "metric" in frame else ("perplexity", "windows", "seq_len", "text")
+    )
+    return Result(frame, ("model", "method", "pattern", "sparsity", *own))
 
 
 def _texts(value: Texts) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
-"""CHGNet (Deng et al., Nature Machine Intelligence 5, 2023): a graph network that gives the energy of a crystal from
-its atoms, bonds and angles. Weights are those of version 0.3.0 in the package chgnet; none of its code is run.
+"""CHGNet: a graph network that gives the energy of a crystal from its atoms, bonds and angles.
+
+Deng et al., "CHGNet as a pretrained universal neural network potential for charge-informed atomistic modelling", Nature
+Machine Intelligence 5, 2023. Weights are those of version 0.3.0 in the package chgnet; none of its code is run.
 
 A sample is a crystal of 8 atoms, 224 bonds and 240 angles, and quality the mean difference of the energy from that of
 the unpruned network, in meV an atom, over crystals that pruning never sees: there are no labels, so that dense is 0.

