@@ -46,6 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
                   "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936},
 }  # fmt: skip
 GRAPH, STATIC, EAGER, COMPILED = (STACKS[name] for name in ("cuda-graph", "static-batch", "eager-2023", "compiled"))
+LONG = 8192  # tokens of a prefill from which those of Splitwise no longer grow with tokens
 CHOSEN_ON = "Llama-3.1-8B"  # that elementwise kernels are fused in "compiled"
 KV_BITS = {"fp16": 16, "fp8": 8}  # TensorRT-LLM keeps keys and values in fp8 where the model is
 DTYPES = {"bf16": "bf16", "fp16": "fp16", "fp8": "fp8", "int8": "int8-weight", "int4-g32": "int4"}
@@ -104,7 +105,9 @@ def eager_serving() -> Iterator[tuple[str, str, float, float]]:
         first = times(row, row.model, "fp16", row.tensor_parallel, prefill(row.batch_size, row.prompt_size), EAGER)
         step = decode(row.batch_size, row.prompt_size + max(row.token_size // 2, 1))
         then = times(row, row.model, "fp16", row.tensor_parallel, step, EAGER)
-        yield f"Splitwise, prefill ms, {card}", what, first.us() / 1e3, row.prefill_ms
+        far = row.batch_size * row.prompt_size >= LONG and row.tensor_parallel >= 4
+        for name in ("", f", {LONG:,} tokens or more on 4 or 8 GPUs" if far else ", others"):
+            yield f"Splitwise, prefill ms, {card}{name}", what, first.us() / 1e3, row.prefill_ms
         yield f"Splitwise, decode ms, {card}", what, then.us() / 1e3, row.decode_ms_per_token
 
 
