@@ -9,6 +9,7 @@ and the kept values. Unpruned, every lane takes all inputs of the window.
 from dataclasses import dataclass
 
 import numpy as np
+from lane_skip_rtl import LaneSkipRtl
 from lane_skip_twin import TWIN
 
 from prunesim import PackedMask
@@ -48,6 +49,7 @@ class LaneSkip(GranularAccelerator):
     spec: LaneSkipSpec
     notes = ("Lanes find the next kept weight in no time; the inputs of a window reach all lanes without conflicts.",)
     twin = TWIN
+    rtl = (LaneSkipRtl,)
 
     def geometry(self) -> list[int]:
         """What `gather` depends on: designs that differ in tokens, buffers or DRAM share what was gathered."""

@@ -33,7 +33,7 @@ def harnesses():
 
     def of(design):
         if str(design) not in running:
-            running[str(design)] = Harness(toolchain.build(design.file, design.name, design.parameters))
+            running[str(design)] = Harness(design.program())
         return running[str(design)]
 
     yield of
@@ -153,11 +153,13 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(toolchain, "which", lambda name: None)
     monkeypatch.setattr(toolchain, "verilator_root", lambda: None)
     with pytest.raises(UserError, match="g\\+\\+, verilator not found"):
-        toolchain.build(Lanes().file, "lanes", {})
+        Lanes().program()
 
 
 def test_a_model_without_rtl_is_refused(capsys):
-    with pytest.raises(UserError, match="known: vitcod"):
+    with pytest.raises(UserError, match="has no design in RTL; vitcod"):
+        list(check_model("dstc", []))
+    with pytest.raises(UserError, match="unknown"):
         list(check_model("tpu-v9", []))
     with pytest.raises(SystemExit):
         main(["check", "vitcod", "--layers", "2"])

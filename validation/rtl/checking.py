@@ -12,8 +12,7 @@ from validation.rtl.designs.design import Design
 from validation.rtl.designs.known import DESIGNS, designs_of
 from validation.rtl.groups import Group, blocks, random_groups
 from validation.rtl.job import Harness
-from validation.rtl.toolchain import build
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError
 from workloads.mask import PackedMask
 
 GROUPS = 400
@@ -60,10 +59,10 @@ def check_model(model: str, layers: Iterable[Layer], groups: int = GROUPS) -> It
     """Every design of the model on every layer. Raises UserError for a model without one, and without Verilator."""
     found = designs_of(model)
     if not found:
-        raise unknown("model with a design in RTL", model, DESIGNS)
+        raise UserError(f"{model} has no design in RTL; {', '.join(DESIGNS)} have one, and classes that state `rtl`")
     layers = list(layers)
     for design in found:
-        with Harness(build(design.file, design.name, design.parameters)) as harness:
+        with Harness(design.program()) as harness:
             for layer in layers:
                 tally, tiles = Tally(), []
                 pairs = compared(design, groups_of(layer, design, groups), harness, tally)
@@ -84,8 +83,7 @@ def write_waveform(model: str, layer: Layer, number: int, path: Path) -> np.ndar
         raise UserError(
             f"{layer.name} has no group {number}: it is cut into blocks of {design.block[0]} x {design.block[1]}"
         )
-    program = build(design.file, design.name, design.parameters, waveform=True)
-    with Harness(program, path) as harness:
+    with Harness(design.program(waveform=True), path) as harness:
         (run,) = harness.run([design.walk(group)], traced=0)
     return (run.actives[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)).astype(bool)
 

@@ -10,7 +10,6 @@ import numpy as np
 from validation.rtl.designs.design import Design
 from validation.rtl.groups import Group
 from validation.rtl.job import Harness
-from validation.rtl.toolchain import build
 
 JOB = 64  # groups a job
 
@@ -81,7 +80,7 @@ class Tally:
 def compare(design: Design, groups: Iterable[Group]) -> Tally:
     """Builds where needed. Raises UserError without Verilator."""
     tally = Tally()
-    with Harness(build(design.file, design.name, design.parameters)) as harness:
+    with Harness(design.program()) as harness:
         for _ in compared(design, groups, harness, tally):
             pass
     return tally
@@ -89,7 +88,7 @@ def compare(design: Design, groups: Iterable[Group]) -> Tally:
 
 def compared(design: Design, groups: Iterable[Group], harness: Harness, tally: Tally) -> Iterator[list[Pair]]:
     """The pairs of one group after the other, added up in `tally`."""
-    groups = iter(groups)
+    groups = iter(group for group in groups if design.takes(group))
     while some := list(islice(groups, JOB)):
         runs = harness.run([design.walk(group) for group in some])
         for group, run in zip(some, runs, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 
 from validation.rtl.groups import Group
 from validation.rtl.job import Tile, WalkRun
-from validation.rtl.toolchain import RTL
+from validation.rtl.toolchain import RTL, build
 
 
 class Design(ABC):
@@ -25,6 +25,7 @@ class Design(ABC):
     parameters: Mapping[str, int]
     most: tuple[int, int, int]
     block: tuple[int, int]
+    rolled = False  # see toolchain.ROLLED
     constants: ClassVar[Mapping[str, str]] = {}
     events = "from the first edge at which operands enter to the last, both counted"
 
@@ -34,6 +35,14 @@ class Design(ABC):
     @property
     def file(self) -> Path:
         return RTL / f"{self.name}.sv"
+
+    def takes(self, group: Group) -> bool:
+        """Whether the array runs it at all; others are left out."""
+        return True
+
+    def program(self, waveform: bool = False) -> Path:
+        """Built where it is not yet."""
+        return build(self.file, self.name, self.parameters, self.rolled, waveform)
 
     @abstractmethod
     def walk(self, group: Group) -> list[Tile]:

@@ -18,6 +18,7 @@ class Lanes(Design):
 
     name = "lanes"
     model = "vitcod"
+    rolled = True
     constants: ClassVar = {"EMPTY_TILE": "a tile without any work has the array for one cycle; the model counts none"}
 
     def __init__(

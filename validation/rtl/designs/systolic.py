@@ -55,6 +55,13 @@ class Systolic(Grid):
         self.block = (min(2 * cols, items), 4 * rows * self.choices)
         self.most = (3 * cols + 1, 5 * rows * self.choices, 9) if dataflow == "ws" else (items, 5 * rows, 9)
 
+    def takes(self, group: Group) -> bool:
+        if not self.choose:
+            return True
+        n, m = self.choose
+        padded = np.pad(group.kept, ((0, 0), (0, -group.mask.cols % m)))
+        return bool(padded.reshape(len(padded), -1, m).sum(axis=2).max() <= n)
+
     def walk(self, group: Group) -> list[Tile]:
         stays, streams = (group.weights, group.inputs) if self.dataflow == "ws" else (group.inputs, group.weights)
         stays, indices, streams = self.chosen(stays, streams)

@@ -55,10 +55,10 @@ module systolic #(
   logic signed [7:0] weight[CELLS];
   logic [7:0] index[CELLS];
   logic [WIDTH-1:0] passing[CELLS];
-  logic [CELLS-1:0] valid;
+  logic valid[CELLS];
   logic signed [31:0] partial[CELLS];
   logic [WIDTH-1:0] skew[ROWS*ROWS];  // row r uses r of them
-  logic [ROWS*ROWS-1:0] skew_valid;
+  logic skew_valid[ROWS*ROWS];
   logic [WIDTH-1:0] row_in[ROWS];
   logic [ROWS-1:0] row_valid;
 
@@ -120,7 +120,8 @@ module systolic #(
     for (int unsigned r = 0; r < ROWS; r++)
       for (int unsigned c = 0; c < COLS; c++)
         ev_macs = ev_macs + 16'(c == 0 ? row_valid[r] : valid[r*COLS+c-1]);
-    ev_out = valid[CELLS-1:(ROWS-1)*COLS] != 0;
+    ev_out = 0;
+    for (int unsigned c = 0; c < COLS; c++) ev_out = ev_out || valid[(ROWS-1)*COLS+c];
     ev_active = '0;
     for (int unsigned r = 0; r < ROWS && r < 64; r++) ev_active[r] = row_valid[r];
   end
