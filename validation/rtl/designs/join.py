@@ -25,8 +25,11 @@ class Join(Design):
         words: int = 1,
         chunks: int = 2,
         tokens: int = 4,
+        *,
+        skip_zero_inputs: bool = False,
     ) -> None:
         self.balancing, self.clusters, self.units, self.chunks = balancing, clusters, units, chunks
+        self.skip_zero_inputs = skip_zero_inputs
         self.share = 1 if balancing == "none" else 2
         self.chunk, self.tokens = WORD * words, tokens if clusters == 1 else 1
         self.parameters = {
@@ -104,12 +107,15 @@ class Join(Design):
         return Tile(descriptor | group.tokens << 8 | chunks << 16, beats, sums)
 
     def compressed(self, inputs: np.ndarray, left: int, chunks: int) -> tuple[np.ndarray, np.ndarray]:
-        """Masks and values of the tokens' chunks; every input is there, zero or not."""
+        """Masks and values of the tokens' chunks; every input is there, zero or not, unless zeros are skipped."""
         shape = len(inputs), self.chunks, self.chunk
         values = np.zeros((shape[0], shape[1] * shape[2]), np.int8)
         there = np.zeros_like(values, bool)
         part = inputs[:, left : left + chunks * self.chunk]
-        values[:, : part.shape[1]], there[:, : part.shape[1]] = part, True
+        values[:, : part.shape[1]], there[:, : part.shape[1]] = part, not self.skip_zero_inputs
+        there |= values != 0
+        front = np.argsort(~there.reshape(shape), axis=2, kind="stable")  # those that are there, in order
+        values = np.take_along_axis(values.reshape(shape), front, axis=2)
         return np.packbits(there, bitorder="little").view(np.uint64), packed(values)
 
     def sums(self, group: Group, run: WalkRun) -> np.ndarray:
