@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from checkpoints.checkpoint import Checkpoint
 from pruning.config import PruneConfig
 from pruning.data.calibration import read_calibration, windows
 from pruning.evaluation.perplexity import perplexity
-from pruning.methods.besa import budgets
+from pruning.methods.besa import constraint
 from pruning.run.driver import prune
 from pruning.run.make_recipe import make_recipe
 
@@ -54,9 +54,9 @@ WAYS: dict[str, dict[str, Any]] = {
 @contextmanager
 def limited(most: float) -> Iterator[None]:
     """No row's budget is above `most`."""
-    plain = budgets.shift_to_target
+    plain = constraint.shift_to_target
 
-    def shift(matrices: list[budgets.BudgetMatrix]) -> None:
+    def shift(matrices: Sequence[constraint.Budgeted]) -> None:
         plain(matrices)
         for _ in range(20):  # what the limit cuts off is shared out again
             for matrix in matrices:
@@ -65,11 +65,11 @@ def limited(most: float) -> Iterator[None]:
         for matrix in matrices:
             matrix.budgets.clamp_(max=most)
 
-    budgets.shift_to_target = shift
+    constraint.shift_to_target = shift
     try:
         yield
     finally:
-        budgets.shift_to_target = plain
+        constraint.shift_to_target = plain
 
 
 def parts(calibration: Path, folder: Path) -> tuple[Path, Path]:
