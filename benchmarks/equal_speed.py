@@ -81,7 +81,7 @@ def tuned(setting: Setting, meeting: Meeting, asked: PruneConfig, work: Path) ->
     machine, phase, decoder = meeting.machine(), meeting.phase(), meeting.decoder()
     table = meeting.table(machine, phase, decoder, work / "costs.json")
     wanted = meeting.speed.speedup or 1.0
-    budget, curves = table.budget(wanted), priced(table)
+    budget, curves = table.budget(wanted), priced(table)  # of even rows, as all of UNIFORM make
     sparsity, step, best = curves.even(budget / curves.dense), STEP, None
     low, high = 0.0, 0.94
     for number in range(TRIES):

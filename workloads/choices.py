@@ -8,8 +8,8 @@ from workloads.errors import UserError, unknown
 from workloads.patterns import DENSE, UNSTRUCTURED, NofM, parse_pattern
 
 BITS = "bits"
-HIGHEST = 0.88  # share of zeros at the top of the ladder
-LEVELS = 12
+HIGHEST = 0.875  # share of zeros at the top of the ladder
+LEVELS = 15  # steps of 1/16: where rows of power-of-two lengths fill lanes evenly, machines have their steps
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class SpeedConfig:
         "What a matrix may get, with commas: unstructured (a ladder of sparsities), N:M, bits:B (each mask also with B "
         "bits); neurons, heads: shares of them are taken out first. Default: unstructured."
     )
-    levels: int | None = setting("Sparsities of the ladder, from 0 to 0.88 (default 12).")
+    levels: int | None = setting("Sparsities of the ladder, from 0 to 0.875 (default 15).")
     errors: str | None = setting(
         "What the errors of choices are: probe (default; of each matrix's output, weighed by what one change of it "
         "does to the predictions), output (not weighed), kl (of the predictions, at every choice)."

@@ -242,12 +242,23 @@ class Meeting:
         if self.base is not None:
             left = bundled(decoder, self.base)
             reference = times_of(machine.runner, decoder, phase, machine.numbers, machine.stack).us()
-        key = {"facts": machine.facts(phase), "choices": [str(choice) for choice in self._choices], "group": group,
-               "layers": [[layer.name, *layer.shape] for layer in layers]}  # fmt: skip
+        even = self._judge().rule == "row"
+        key = {
+            "even": even, "facts": machine.facts(phase), "choices": [str(choice) for choice in self._choices],
+            "group": group, "layers": [[layer.name, *layer.shape] for layer in layers],
+        }  # fmt: skip
         return cached_table(
             file,
             lambda: cost_table(
-                left, layers, machine, phase, self._choices, group_size=group, done=self.progress, unpruned=reference
+                left,
+                layers,
+                machine,
+                phase,
+                self._choices,
+                group_size=group,
+                done=self.progress,
+                unpruned=reference,
+                even=even,
             ),
             key,
         )

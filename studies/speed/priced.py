@@ -54,7 +54,7 @@ def curves_of(checkpoint: Checkpoint, layers: Sequence[Layer], speed: SpeedConfi
     phase = phase_of(speed.phase or "decode", speed.batch, speed.prompt, speed.context)
     assert phase is not None
     decoder, choices = decoder_of(checkpoint.config.to_dict()), choices_of([UNSTRUCTURED], speed.levels or LEVELS)
-    return priced(cost_table(decoder, layers, Machine.open(on), phase, choices, measure))
+    return priced(cost_table(decoder, layers, Machine.open(on), phase, choices, measure, even=True))
 
 
 def told(recipe: Recipe, sparsities: dict[str, float]) -> str:

@@ -31,10 +31,10 @@ def test_choices_are_said_as_they_are_read(text: str) -> None:
 def test_kinds_stand_for_every_combination() -> None:
     made = choices_of(["unstructured", "2:4", "bits:4"], levels=3)
     assert [str(choice) for choice in made] == [
-        "dense", "unstructured-44", "unstructured-88", "2:4",
-        "bits:4", "unstructured-44+bits:4", "unstructured-88+bits:4", "2:4+bits:4",
+        "dense", "unstructured-43.75", "unstructured-87.5", "2:4",
+        "bits:4", "unstructured-43.75+bits:4", "unstructured-87.5+bits:4", "2:4+bits:4",
     ]  # fmt: skip
-    assert len(choices_of(["unstructured"])) == 12
+    assert [choice.zeros for choice in choices_of(["unstructured"])] == [i / 16 for i in range(15)]
 
 
 @pytest.mark.parametrize("kinds", [["structured"], ["unstructured-50"], ["2:4+bits:4"], ["4:2"], ["bits:9"]])

@@ -7,11 +7,18 @@ import pytest
 
 from checkpoints.catalog_layers import linears_of
 from checkpoints.decoders import decoder_of
+from simulator.accelerators.named import open_accelerator
 from simulator.inference.steps import times_of
+from simulator.simulate import simulate_layers
+from studies.masks import in_memory
 from studies.speed.costs import Machine, cached_table, cost_table, units_of
+from workloads.bundle import BundleHeader
 from workloads.choices import Choice, choices_of, parse_choice
+from workloads.conditions import Conditions
 from workloads.decoder.treated import Change, treated
 from workloads.errors import UserError
+from workloads.even_rows import even_rows
+from workloads.operations import linears_in_memory
 from workloads.patterns import NofM
 from workloads.phases import decode, prefill
 
@@ -96,3 +103,36 @@ def test_a_table_is_made_once(model, tmp_path: Path) -> None:
     assert len(made) == 1
     cached_table(tmp_path / "costs.json", make, {"a": 2})
     assert len(made) == 2
+
+
+def test_even_masks_keep_as_many_of_every_row() -> None:
+    mask = even_rows(3, 10, 70, 203)
+    counts = mask.row_counts()
+    assert mask.nnz == 203
+    assert counts.tolist() == [21] * 3 + [20] * 7
+    assert 1 < (mask.to_dense().sum(0)).max() < 10  # columns are drawn
+    assert (even_rows(3, 10, 70, 203).words == mask.words).all()
+    assert even_rows(0, 4, 65, 4 * 65).nnz == 4 * 65
+    assert even_rows(0, 4, 65, 0).nnz == 0
+
+
+def test_even_rows_cost_what_such_a_mask_costs(model) -> None:
+    """At half of 128 inputs every row fills whole steps of 8 weights: a quarter and more below uneven ones."""
+    decoder, layers = model
+    choices, phase = [Choice(), Choice(0.5), Choice(0.5, bits=4)], prefill(1, 64)
+    even = cost_table(decoder, layers[:7], Machine.open("vitcod"), phase, choices, even=True)
+    anywhere = cost_table(decoder, layers[:7], Machine.open("vitcod"), phase, choices)
+    assert even.facts["masks"] == "even rows"
+    assert (even.costs[:, 0] == anywhere.costs[:, 0]).all()
+    assert (even.costs[:, 1] < 0.9 * anywhere.costs[:, 1]).all()
+    layer = layers[0]
+    mask = even_rows(0, layer.out_features, layer.in_features, layer.n_weights // 2)
+    header = BundleHeader("m", "x")
+    [row] = simulate_layers(
+        [open_accelerator("vitcod", [])], header, linears_in_memory(in_memory(header, [(layer, mask)])), Conditions(64)
+    )
+    assert even.costs[0, 1] == pytest.approx(row["latency_us"])
+    energy = cost_table(decoder, layers[:1], Machine.open("vitcod"), phase, choices, "energy_pj", even=True)
+    assert energy.costs[0, 1] == pytest.approx(row["energy_pj"])
+    flop = cost_table(decoder, layers[:1], Machine.open("vitcod"), phase, choices, "flop", even=True)
+    assert flop.costs[0, 1] == flop.costs[0, 0] / 2

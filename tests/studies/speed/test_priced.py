@@ -21,7 +21,7 @@ def test_what_the_masks_cost_is_the_budget(model: Path, tmp_path: Path, capsys) 
     bundle = MaskBundle.open(tmp_path / "masks")
     layers = [entry.layer for entry in bundle.layers]
     decoder = decoder_of(CONFIG.to_dict())
-    table = cost_table(decoder, layers, Machine.open("vitcod"), prefill(1, 16), choices_of(["unstructured"]))
+    table = cost_table(decoder, layers, Machine.open("vitcod"), prefill(1, 16), choices_of(["unstructured"]), even=True)
     curves = priced(table).curves
     spent = sum(curves[entry.name].at(entry.sparsity) for entry in bundle.layers)
     share = spent / table.costs[:, 0].sum()
