@@ -49,7 +49,11 @@ class ChannelMap:
     def found(cls, units: Units, refs: list[NetworkRef], example: torch.Tensor) -> "ChannelMap":
         """Of loaded units; grouped convolutions and recurrent layers keep their channels."""
         plain = [ref for ref in refs if ref.groups == 1 and not _recurs(ref)]
-        groups = [group for ref in plain if (group := _group(units, refs, ref, example[:1])) is not None]
+        entering = [example[:1]]
+        with torch.no_grad():
+            for unit in units:
+                entering.append(unit(entering[-1]))
+        groups = [group for ref in plain if (group := _group(units, refs, ref, entering)) is not None]
         targets = {group.target.layer.name for group in groups}
         norms = {path: group.source.layer.name for group in groups for path in group.norms}
         return cls([group for group in groups if group.target.layer.name in targets], norms)
@@ -92,13 +96,13 @@ def _recurs(ref: NetworkRef) -> bool:
     return ".hidden." in ref.layer.name or ".input." in ref.layer.name
 
 
-def _group(units: Units, refs: list[NetworkRef], source: NetworkRef, example: torch.Tensor) -> Channels | None:
+def _group(units: Units, refs: list[NetworkRef], source: NetworkRef, entering: list[torch.Tensor]) -> Channels | None:
     """None where the channels do not go to one matrix alone, or come out at the end."""
     count = source.layer.out_features
     seen: dict[str, np.ndarray] = {}  # (channels, inputs) of matrices, (channels, features) of norms
     for first in range(0, count, CHUNK):
         chunk = range(first, min(first + CHUNK, count))
-        found, ended = _trace(units, refs, source, chunk, example)
+        found, ended = _trace(units, refs, source, chunk, entering)
         if ended:
             return None
         for name, dirty in found.items():
@@ -126,10 +130,11 @@ def _dirty_inputs(ref: NetworkRef, dirty: torch.Tensor) -> torch.Tensor:
 
 
 def _trace(
-    units: Units, refs: list[NetworkRef], source: NetworkRef, chunk: range, example: torch.Tensor
+    units: Units, refs: list[NetworkRef], source: NetworkRef, chunk: range, entering: list[torch.Tensor]
 ) -> tuple[Mapping[str, np.ndarray], bool]:
-    """(where NaN came in, whether it came out at the end), sample n having channel chunk[n] of the source's NaN."""
-    samples = example.expand(len(chunk), *example.shape[1:])
+    """(where NaN came in, whether it came out at the end), sample n having channel chunk[n] of the source's NaN.
+    `entering` each unit: states of one sample."""
+    first = source.layer.block
     found: dict[str, np.ndarray] = {}
     handles = []
 
@@ -159,11 +164,13 @@ def _trace(
             if isinstance(module, NORMS):
                 handles.append(module.register_forward_pre_hook(norm(path)))
     handles += [ref.module.register_forward_hook(matrix(ref)) for ref in refs if ref.group == 0]
-    states = samples
+    states = entering[first].expand(len(chunk), *entering[first].shape[1:])
     try:
         with torch.no_grad():
-            for unit in units:
+            for unit in units[first:]:
                 states = unit(states)
+                if not states.isnan().any():
+                    break
     finally:
         for handle in handles:
             handle.remove()
