@@ -1,6 +1,6 @@
 """The sentences that a report is read for: one or two for every machine and phase."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from reports.tables.sums import KERNEL, groups
 from reports.words.naming import config_text, phase_text, run_text, tokens_text
 from reports.words.present import cell, times_text
 
+SAMPLES = "samples"  # in the place of a phase
 _BINDS = {
     "compute": "the array's compute",
     "imbalance": "imbalance of its lanes",
@@ -23,13 +24,14 @@ _BINDS = {
 }
 
 
-def gains(headline: pd.DataFrame) -> list[tuple[str, bool]]:
-    """(sentences, is a warning) for each machine and phase of a `headline_table`."""
-    return [_said(key, phase, lines) for key, phase, lines in _each(headline)]
+def gains(headline: pd.DataFrame, networks: Collection[str] = ()) -> list[tuple[str, bool]]:
+    """(sentences, is a warning) for each machine and phase of a `headline_table`. `networks`: models that have samples
+    and no phases."""
+    return [_said(key, phase, lines) for key, phase, lines in _each(headline, networks)]
 
 
-def _each(headline: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
-    phases = headline["tokens"].map(phase_text)
+def _each(headline: pd.DataFrame, networks: Collection[str]) -> Iterator[tuple[dict, str, pd.DataFrame]]:
+    phases = headline["tokens"].map(phase_text).mask(headline["model"].isin(networks), SAMPLES)
     for key, lines in groups(headline.assign(_phase=phases), WITHOUT_TOKENS):
         for phase, part in groups(lines, ["_phase"]):
             yield key, phase["_phase"], part.drop(columns="_phase")
@@ -39,6 +41,8 @@ def _said(key: dict, phase: str, lines: pd.DataFrame) -> tuple[str, bool]:
     counts = sorted(lines["tokens"].dropna().unique())
     tokens = tokens_text(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} tokens" if counts else ""
     when = f", {phase} ({tokens})" if phase else ""
+    if phase == SAMPLES:
+        when = f", {tokens.replace('token', 'sample')}"
     known = lines[lines["speedup"].notna()]
     left_out, barred = left_out_parts(lines)
     where = f"{config_text(key)}{when}"

@@ -22,10 +22,15 @@ from reports.tables.tradeoff import tradeoffs
 from reports.words.naming import slug
 
 
+def of_networks(contents: Contents) -> set[str]:
+    """Names of the models that are no language models, as far as their quality says so."""
+    return set(contents.networks["model"]) if len(contents.networks) else set()
+
+
 def in_short(contents: Contents) -> Section | None:
     blocks: list[Block] = []
     whole = [] if contents.serving.empty else whole_models(contents.serving)
-    sentences = [*whole, *([] if contents.headline.empty else gains(contents.headline))]
+    sentences = [*whole, *([] if contents.headline.empty else gains(contents.headline, of_networks(contents)))]
     if sentences:
         shown, more = cut(sentences, MOST_SENTENCES)
         rest = [(f"{more:,} more configurations: see whole-model.csv.", False)] if more else []

@@ -53,6 +53,8 @@ def test_quality_and_rows_stand_in_one_report(made):
     assert set(quality["metric"]) == {"error"}
     assert quality["perplexity"].isna().all()
     assert "net: error, lower is better, over 16 samples" in files["report.md"].read_text()
+    assert "net, vitcod (cycle level), 2 samples: " in files["report.md"].read_text()
+    assert "decode" not in files["report.md"].read_text().split("##")[1]
     stem = rows[(rows["layer"] == "stem") & (rows["method"] == "wanda")]
     assert set(stem["layer_tokens"]) == {2 * 144}
     assert stem["mapping"].str.startswith("convolution 3x3 stride 1x1 by im2col, 12x12 positions; ").all()
