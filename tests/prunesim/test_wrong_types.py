@@ -57,7 +57,7 @@ def test_every_argument(name, argument, wrong):
         (lambda: ps.prune("m", out="o", set=["a=1"]), "`set` takes dict[str, anything], not ['a=1']"),
         (lambda: ps.prune("m", out="o", samples="4"), "`samples` takes int, not '4'"),
         (lambda: ps.finetune("m", masks="b", out="o", mode=5), "`mode` takes 'full' | 'lora', not 5"),
-        (lambda: ps.report(5, out="o"), "`rows` takes Rows | str | Path, not 5"),
+        (lambda: ps.report(5, out="o"), "`rows` takes Result | str | Path, not 5"),
         (lambda: ps.report(out="o", quality=pd.DataFrame({"a": [1]})), "`quality`: it lacks the column 'model'"),
         (lambda: ps.predict([(1.5, 2, 3)], on="h200"), "`gemms` takes DataFrame"),
         (lambda: ps.predict(pd.DataFrame({"m": [1.5], "n": [2], "k": [3]}), on="h200"), "row 1: m = "),
