@@ -14,7 +14,7 @@ from workloads.mask import PackedMask
 @dataclass(frozen=True)
 class Wanted:
     """bundle or mask: what is run in place of random groups. layers: of the bundle, from the first. group: the one of
-    the waveform. out: a CSV of every tile."""
+    the waveform and the figure. out: a CSV of every tile."""
 
     bundle: Path | None = None
     mask: Path | None = None
@@ -23,12 +23,14 @@ class Wanted:
     waveform: Path | None = None
     group: int | None = None
     out: Path | None = None
+    figure: Path | None = None
 
 
 def check_rtl(model: str, wanted: Wanted, say: Callable[[str], None]) -> bool:
     """Whether all that was run agrees but for named constants; a line for each design and layer. Raises UserError for a
     model without RTL, for what does not go together, and where Verilator is missing."""
-    from validation.rtl.checking import GROUPS, check_model, numbered, write_waveform
+    from validation.rtl.checking import GROUPS, check_model, numbered
+    from validation.rtl.figure import traced, write_figure
     from validation.rtl.toolchain import why_not
 
     refuse(wanted)
@@ -38,7 +40,7 @@ def check_rtl(model: str, wanted: Wanted, say: Callable[[str], None]) -> bool:
     agrees, table, used = True, ["layer,design,block,tile,rtl_cycles,model_cycles,explained_by"], set()
     for checked in check_model(model, layers, wanted.groups or GROUPS):
         say(str(checked))
-        agrees = agrees and checked.tally.agrees
+        agrees = agrees and checked.agrees
         used |= {(name, checked.design.constants[name]) for name in checked.tally.named}
         where = f'{checked.layer.name},"{checked.design}"'
         table += [f"{where},{','.join(map(str, tile))}" for tile in checked.tiles]
@@ -48,8 +50,11 @@ def check_rtl(model: str, wanted: Wanted, say: Callable[[str], None]) -> bool:
     if wanted.out:
         write_text(wanted.out, "\n".join(table) + "\n")
     if wanted.waveform:
-        write_waveform(model, layers[0], wanted.group or 0, wanted.waveform)
+        traced(model, layers[0], wanted.group or 0, wanted.waveform)
         say(str(wanted.waveform))
+    if wanted.figure:
+        write_figure(model, layers[0], wanted.group or 0, wanted.figure)
+        say(str(wanted.figure))
     return agrees
 
 
@@ -60,8 +65,8 @@ def refuse(wanted: Wanted) -> None:
         raise UserError("`layers` counts those of a bundle: give one")
     if wanted.groups is not None and (wanted.bundle or wanted.mask):
         raise UserError("`groups` counts random masks; a bundle and `mask` have blocks of their own")
-    if wanted.group is not None and wanted.waveform is None:
-        raise UserError("`group` says which one `waveform` is of: give that")
+    if wanted.group is not None and wanted.waveform is None and wanted.figure is None:
+        raise UserError("`group` says which one `waveform` or `figure` is of: give that")
     for name in ("layers", "groups"):
         if getattr(wanted, name) is not None and getattr(wanted, name) < 1:
             raise UserError(f"`{name}` is a number from 1 on, not {getattr(wanted, name)}")

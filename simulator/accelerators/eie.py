@@ -22,15 +22,16 @@ and no speedup. Fewer kept weights never add cycles: dropping one removes an ent
 
 Deviations and approximations: the weights are taken as 4-bit indices of EIE's codebook of 16 shared values, whatever
 the bundle holds, or as narrower codes where it holds such; clustering them, and what that does to accuracy, is not
-modelled, and the codebook's own bits are not counted. Scales of quantized bundles take weight SRAM, no cycles.
-Pipeline depth (four stages) and the tree that finds nonzero inputs cost nothing. EIE cuts vectors of more than 4096
-inputs into batches; here queues run through. Pointers take more than 16 bits where a PE holds 65,536 entries or more
-(a full 128 KiB SRAM has 131,072). Multiplications are counted at the stored weight width, where EIE's multiplier takes
-the looked-up 16-bit value. Sparse inputs: exactly round(activation density x inputs) nonzeros at seeded random places,
+modelled, and the codebook's own bits are not counted. Scales of quantized bundles take weight SRAM, no cycles. Pipeline
+depth (four stages) and the tree that finds nonzero inputs cost nothing. EIE cuts vectors of more than 4096 inputs into
+batches; here queues run through. Pointers take more than 16 bits where a PE holds 65,536 entries or more (a full 128
+KiB SRAM has 131,072). Multiplications are counted at the stored weight width, where EIE's multiplier takes the
+looked-up 16-bit value. Sparse inputs: exactly round(activation density x inputs) nonzeros at seeded random places,
 SAMPLES draws in turn for all tokens; the same draws for every layer of a width, and transferred dense, as EIE stores
 them. On random masks with the densities of its nine benchmark layers, EIE's published times (Table IV) are between 5 %
 below and 39 % above this model's: trained masks are less even than random ones, and densities are published as whole
-percents.
+percents. In RTL (docs/validation/rtl.md) the first input of a token reaches the queues a cycle after it is sent: a
+cycle a token more than here.
 """
 
 from dataclasses import dataclass

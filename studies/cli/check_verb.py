@@ -25,6 +25,7 @@ def check(
     layers: Whole | None = None,
     groups: Whole | None = None,
     waveform: Path | None = None,
+    figure: Path | None = None,
     group: Whole | None = None,
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     out: Path | None = None,
@@ -53,8 +54,10 @@ def check(
         With --rtl and neither: so many random masks (400).
     waveform
         With --rtl: write a VCD of one group.
+    figure
+        With --rtl: draw the lanes at work in one group above the model's tiles (.svg, .png, .pdf).
     group
-        With --waveform: which (0).
+        With --waveform or --figure: which (0).
     all_
         Instead, compare every model of prunesim with its twin, closed forms, other programs and published figures, and
         write the validation pages. Takes minutes.
@@ -70,11 +73,11 @@ def check(
             raise UserError("`rtl` checks one model; `all`, `data` and `without` are of the pages")
         from studies.rtl import Wanted, check_rtl
 
-        if not check_rtl(what, Wanted(bundle, mask, layers, groups, waveform, group, out), print):
+        if not check_rtl(what, Wanted(bundle, mask, layers, groups, waveform, group, out, figure), print):
             sys.exit(BROKEN)
         return
-    if bundle is not None or mask is not None or (layers, groups, waveform, group) != (None,) * 4:
-        raise UserError("a second bundle, `mask`, `layers`, `groups`, `waveform` and `group` are of `rtl`")
+    if bundle is not None or mask is not None or (layers, groups, waveform, group, figure) != (None,) * 5:
+        raise UserError("a second bundle, `mask`, `layers`, `groups`, `waveform`, `figure` and `group` are of `rtl`")
     if all_:
         if what:
             raise UserError(f"give either something to check or `all`, not both; it is {what!r}")

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from studies.cli.main import main
 from validation.rtl import toolchain
-from validation.rtl.checking import check_model
+from validation.rtl.checking import Layer, check_model
 from validation.rtl.compare import Pair, Tally, compare, compared
 from validation.rtl.designs.join import Join
 from validation.rtl.designs.known import DESIGNS, designs_of
 from validation.rtl.designs.lanes import Lanes
 from validation.rtl.designs.sigma import Sigma
 from validation.rtl.designs.systolic import Systolic
+from validation.rtl.figure import lanes_at_work, traced, write_figure
 from validation.rtl.groups import KINDS, group_of, kept_of, random_groups
 from validation.rtl.job import Harness
 from validation.rtl.walking import walked, with_pipeline
@@ -237,14 +238,24 @@ def test_the_verb_checks_a_mask_and_writes_its_tiles(tmp_path, capsys):
     assert len(lines) == 1 + sum(int(n) for n in re.findall(r"groups, (\d+) compared", said))
 
 
+@needs_verilator
+def test_the_figure_has_the_lanes_and_the_tiles(tmp_path):
+    mask = PackedMask.from_dense(np.random.default_rng(0).random((64, 256)) < 0.4)
+    design, group, ran = traced("vitcod", Layer("m", mask), 0)
+    assert lanes_at_work(ran).sum() == sum(tile.active for tile in ran.tiles)
+    assert [tile.busy for tile in ran.tiles] == design.model_cycles(group)
+    write_figure("vitcod", Layer("m", mask), 0, tmp_path / "lanes.svg")
+    assert "lanes at work" in (tmp_path / "lanes.svg").read_text()
+    with pytest.raises(UserError, match="no group 1: it is cut into parts of 64 x 256"):
+        traced("vitcod", Layer("m", mask), 1)
+
+
 @pytest.mark.slow
 @needs_verilator
 def test_a_waveform_has_every_edge(tmp_path):
-    from validation.rtl.checking import Layer, write_waveform
-
     mask = PackedMask.from_dense(np.random.default_rng(0).random((32, 128)) < 0.4)
-    actives = write_waveform("vitcod", Layer("m", mask), 0, tmp_path / "w.vcd")
+    actives = lanes_at_work(traced("vitcod", Layer("m", mask), 0, tmp_path / "w.vcd")[2])
     text = (tmp_path / "w.vcd").read_text()
     assert "ev_active" in text
-    assert actives[:, :8].any()
+    assert actives.shape[1] == 8
     assert len(re.findall(r"^#", text, re.M)) == 2 * len(actives)

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import count, islice
-from pathlib import Path
+from itertools import count
 
 import numpy as np
 
@@ -30,12 +29,18 @@ class Layer:
 
 @dataclass
 class Checked:
-    """One design on one layer. tiles: (block, tile, RTL cycles, model cycles, what explains the difference)."""
+    """One design on one layer. whole: cycles of the model for the layer as one, where its blocks add up to it. tiles:
+    (block, tile, RTL cycles, model cycles, what explains the difference)."""
 
     design: Design
     layer: Layer
     tally: Tally
     tiles: list[tuple[int, int, int, int, str]] = field(default_factory=list)
+    whole: int | None = None
+
+    @property
+    def agrees(self) -> bool:
+        return self.tally.agrees and self.whole in (None, self.tally.model_cycles)
 
     def __str__(self) -> str:
         t = self.tally
@@ -46,13 +51,16 @@ class Checked:
             f"{t.model_cycles:,} of the model; differences {{{differences}}}{named}; unexplained {t.unexplained}; "
             f"{t.macs:,} multiplications, {t.wrong_macs} wrong; sums of {t.wrong_sums} wrong, checksum {t.checksum:08x}"
         ]
+        if self.whole is not None:
+            lines[0] += f"; the layer as one {self.whole:,} of the model"
         return "\n".join(lines + ([f"  first that differs: {t.first_wrong}"] if t.first_wrong else []))
 
 
-def groups_of(layer: Layer, design: Design, groups: int) -> Iterable[Group]:
+def groups_of(layer: Layer, design: Design, groups: int, size: tuple[int, int] | None = None) -> Iterable[Group]:
+    """size: of the blocks of a real layer, where not the design's."""
     if layer.mask is None:
         return random_groups(groups, *design.most, seed=SEED)
-    return blocks(layer.mask, *design.block, min(TOKENS, design.most[2]), SEED)
+    return blocks(layer.mask, *(size or design.block), min(TOKENS, design.most[2]), SEED)
 
 
 def check_model(model: str, layers: Iterable[Layer], groups: int = GROUPS) -> Iterator[Checked]:
@@ -70,22 +78,15 @@ def check_model(model: str, layers: Iterable[Layer], groups: int = GROUPS) -> It
                     for tile, pair in enumerate(some):
                         why = " ".join(f"{name}={cycles}" for name, cycles in pair.named.items() if cycles)
                         tiles.append((block, tile, pair.rtl, pair.model, why))
-                yield Checked(design, layer, tally, tiles)
+                yield Checked(design, layer, tally, tiles, whole_layer(design, layer))
 
 
-def write_waveform(model: str, layer: Layer, number: int, path: Path) -> np.ndarray:
-    """Of one group (a block of the layer, or a random group) under the model's first design, as VCD. The lanes at work
-    of every edge, (edges, 64) bool. Raises UserError where there are fewer groups."""
-    (design, *_) = designs_of(model)
-    groups = groups_of(layer, design, number + 1)
-    group = next(islice(iter(groups), number, None), None)
-    if group is None:
-        raise UserError(
-            f"{layer.name} has no group {number}: it is cut into blocks of {design.block[0]} x {design.block[1]}"
-        )
-    with Harness(design.program(waveform=True), path) as harness:
-        (run,) = harness.run([design.walk(group)], traced=0)
-    return (run.actives[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)).astype(bool)
+def whole_layer(design: Design, layer: Layer) -> int | None:
+    if layer.mask is None or not design.adds_up:
+        return None
+    tokens = min(TOKENS, design.most[2])
+    nothing = np.zeros((0, 0), np.int8)  # the model looks at the mask alone
+    return sum(design.model_cycles(Group(layer.mask, nothing, np.zeros((tokens, layer.mask.cols), np.int8))))
 
 
 def numbered(layers: Iterable[tuple[str, PackedMask | None]], most: int | None) -> list[Layer]:

@@ -28,14 +28,15 @@ kept weights matches Hypergeometric(n, c, a) of them; the CUs are taken as indep
 for random masks), a is Binomial(n, density) and the expectation over it is taken at NODES values of a with linear
 interpolation between them (at every value where a is small).
 
-Deviations and approximations: the paper runs convolutions, and spreads its clusters over the input map; the division
-of a linear layer over clusters, the wait every sync_chunks, pointer width and all buffers are ours. With sparse
-inputs, two filters on a CU are taken as equally dense, which spreads a little more than their own densities; waiting
-of clusters for each other counts expected times, not the slowest draw. Inputs and outputs are transferred dense even
-where they are sparse. Prefix sums, priority encoders, the permutation network and its limited width, and filling the
-CUs with filters (hidden behind the chunk before) take no cycles. Fewer weights are never slower without balancing;
-with it, they can change the order of filters and so the groups. More CUs or clusters regroup filters and are not
-always faster.
+Deviations and approximations: the paper runs convolutions, and spreads its clusters over the input map; the division of
+a linear layer over clusters, the wait every sync_chunks, pointer width and all buffers are ours. With sparse inputs,
+two filters on a CU are taken as equally dense, which spreads a little more than their own densities; waiting of
+clusters for each other counts expected times, not the slowest draw. Inputs and outputs are transferred dense even where
+they are sparse. Prefix sums, priority encoders, the permutation network and its limited width, and filling the CUs with
+filters (hidden behind the chunk before) take no cycles. Fewer weights are never slower without balancing; with it, they
+can change the order of filters and so the groups. More CUs or clusters regroup filters and are not always faster. In
+RTL (docs/validation/rtl.md) a unit must be told how many filters it has: an absent one that is joined all the same
+takes a cycle a chunk.
 """
 
 from collections.abc import Iterator

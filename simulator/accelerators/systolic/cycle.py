@@ -41,7 +41,9 @@ data: v5e is charged as 7 nm, which overstates its energy.
 Deviations and approximations: filling and draining are never hidden behind the neighbouring fold, as SCALE-Sim has it;
 a TPU keeps a second set of weights in the array and hides at least the `rows` cycles of loading, so small M looks worse
 here than there (M = 128 on 128 x 128: 510 cycles a fold, 128 of them loading). Vector units, transposes and host are
-left out; so are bank conflicts. Sparse activations save nothing: they only count fewer useful multiplications.
+left out; so are bank conflicts. Sparse activations save nothing: they only count fewer useful multiplications. In RTL
+(docs/validation/rtl.md) the sums of os leave up the columns behind the next fold, `rows` cycles after a layer's last
+multiplication, which no formula here counts.
 """
 
 from dataclasses import dataclass, replace

@@ -25,7 +25,11 @@ skipped. Adder-tree latency and drain once a layer are left out, bank conflicts 
 DRAM row effects (`dram.efficiency` stands for them). Each engine's sums are counted for all rows of a tile, also where
 a row keeps nothing. A pruned weight moved from the denser to the sparser side can cost cycles, so fewer weights are not
 guaranteed to be faster. More bandwidth or larger buffers never cost more than 1/64: every tiling they allow gets no
-slower, only the choice among near-equals may change.
+slower, only the choice among near-equals may change. In RTL (docs/validation/rtl.md) a tile without any work has the
+array for a cycle, counted as none here, and the store of an output group can wait for the pipeline, 2 + ceil(log2
+height) cycles. A lane sees its whole row of the tile at once: one that sees 64 columns a cycle takes a cycle for each
+64 in which anything is kept, so that 64 MACs a lane then gain nothing from half-pruned rows, and 8 MACs little less
+than here.
 """
 
 import math

@@ -25,6 +25,7 @@ class Design(ABC):
     parameters: Mapping[str, int]
     most: tuple[int, int, int]
     block: tuple[int, int]
+    adds_up = False  # whether a layer's blocks take together what the layer does, by the model's rules
     rolled = False  # see toolchain.ROLLED
     constants: ClassVar[Mapping[str, str]] = {}
     events = "from the first edge at which operands enter to the last, both counted"

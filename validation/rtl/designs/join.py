@@ -29,6 +29,7 @@ class Join(Design):
         skip_zero_inputs: bool = False,
     ) -> None:
         self.balancing, self.clusters, self.units, self.chunks = balancing, clusters, units, chunks
+        self.adds_up = balancing == "none"
         self.skip_zero_inputs = skip_zero_inputs
         self.share = 1 if balancing == "none" else 2
         self.chunk, self.tokens = WORD * words, tokens if clusters == 1 else 1

@@ -38,6 +38,7 @@ class Lanes(Design):
             f"engines.dense_thresholds={list(thresholds)}", FREE_MEMORY, *ROOMY,
         )  # fmt: skip
         self.thresholds = thresholds
+        self.adds_up = thresholds == (1.0,)  # else columns are told apart by their share in the whole layer
 
     def __str__(self) -> str:
         return super().__str__() + (", both engines" if self.thresholds != (1.0,) else "")

@@ -26,6 +26,7 @@ class Select(Design):
         self.model, self.lanes, self.rows, self.cols, self.tokens = model, lanes, rows, WORD * words, tokens
         self.parameters = {"LANES": lanes, "WORDS": words, "ROWS": rows, "TOKENS": tokens}
         self.block = (rows, self.cols)
+        self.adds_up = model == "vegeta"  # stc takes a mask as a whole
         self.most = (3 * rows, 3 * self.cols, tokens)
         if model == "vegeta":
             shape = (f"array.lanes={lanes}", f"array.blocks={16 * words}", f"array.group_rows={rows}")
