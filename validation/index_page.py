@@ -106,9 +106,9 @@ def limits() -> list[str]:
     rows = [
         (
             "RTL",
-            "The arrays of vitcod, systolic, stc, vegeta, sparten, eie, sigma, bitwave and stripes, in SystemVerilog of "
-            "ours and small: [rtl.md](rtl.md). No RTL of another group: STONNE was not run; the packing and distribution "
-            "of its SIGMA-like controller are written a second time as the twin of sigma.",
+            "The arrays of vitcod, systolic, stc, vegeta, sparten, eie, sigma, bitwave and stripes, in SystemVerilog "
+            "of ours and small: [rtl.md](rtl.md). No RTL of another group: STONNE was not run; the packing and "
+            "distribution of its SIGMA-like controller are written a second time as the twin of sigma.",
         ),
         (
             "silicon",
