@@ -53,6 +53,9 @@ from workloads.locking import writing
 from workloads.treatment import Treatment
 
 
+HESSIAN_TOKENS = 1024
+
+
 def prune(checkpoint: OpenModel, recipe: Recipe, out: Path, progress: Progress, warn: Warn) -> MaskBundle:
     """Writes the bundle of `recipe` to `out`; a finished one is returned as it is, an unfinished one continued.
 
@@ -317,8 +320,13 @@ def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: li
     with InputWatch(job.block, watched, **watch_for) as watch:
 
         def one(batch: torch.Tensor) -> tuple[torch.Tensor | None, Sums]:
-            output, sums = watch.observe(lambda: job.run(batch))
-            return output if keep_outputs else None, sums
+            outputs: list[torch.Tensor] = []
+            sums: Sums = {}
+            for piece in batch.split(at_once(batch) if Need.HESSIAN in needs else len(batch)):
+                output, seen = watch.observe(partial(job.run, piece))
+                merge(sums, seen)
+                outputs += [output] if keep_outputs else []
+            return torch.cat(outputs) if keep_outputs else None, sums
 
         for output, sums in ordered_map(one, job.inputs, large=Need.HESSIAN in needs):
             merge(total, sums)
@@ -332,6 +340,11 @@ def observe(job: BlockJob, needs: frozenset[Need], streams: Streams, watched: li
         job.dense_inputs = streams["dense"]
         same = streams["dense"] is streams["inputs"]  # at the first block
         job.dense_outputs = job.outputs if same else list(ordered_map(job.run, job.dense_inputs))
+
+
+def at_once(batch: torch.Tensor) -> int:
+    """Sequences of (sequences, tokens, ...) whose inputs wait together for their X^T X."""
+    return max(1, HESSIAN_TOKENS // batch.shape[1])
 
 
 def grid_of(run: Run, ref: LinearRef) -> QuantizationGrid | None:
