@@ -52,7 +52,6 @@ from workloads.layers import Layer
 from workloads.locking import writing
 from workloads.treatment import Treatment
 
-
 HESSIAN_TOKENS = 1024
 
 
