@@ -46,7 +46,6 @@ COLUMNS = (
     "warm_how", "sm_mhz", "power_w", "temperature_c", "load_average", "cold_samples_us", "warm_samples_us",
 )  # fmt: skip
 KEY = ("out_features", "in_features", "tokens", "kernel", "dtype", "pattern", "density", "compiled")
-NOISY = "noisy: "  # how reasons begin of cases that a repeated command measures again
 HEADER_KEYS = ("format", "version", "rows", "sha256", "source", "environment", "model", "layers", "conditions")
 
 

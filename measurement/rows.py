@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from measurement.break_even import density_by_bytes, density_by_times
 from measurement.layer_facts import density_of, drawn_kept, layer_facts, shape_alone, weight_bits
+from measurement.measured_columns import CPU_COLUMNS, CPU_NOTES, MEASURED_COLUMNS, NOTES
+from measurement.noise import noisy
 from measurement.published import Source, source_of
 from measurement.records import KEY, SITUATIONS, Record
 from measurement.shapes import ANY
@@ -22,32 +24,6 @@ from workloads.refusals import Refusal
 from workloads.targets import Gathered, Row, other_kind
 
 DENSITY_DIGITS = 2  # to which masks are told apart by what they keep
-NOTES = (
-    "Measured: the multiplication with operands that are ready; padding of tokens, quantizing of inputs and scaling of "
-    "integer results are not in the time. Speedups of quantized kernels are over the dense kernel of 16 bits; "
-    "predicted ones over the dense kernel of their own type.",
-)
-CPU_NOTES = (
-    "Measured on a CPU: the least time of all rounds, all kernels of a layer taking turns in one process; masks are "
-    "drawn, with the share of kept weights that the layer has, to a hundredth. Speedups of every kernel are over the "
-    "dense kernel of `dtype`.",
-)
-CPU_COLUMNS = (
-    Column("spread", "float", "median over least time of the rounds", printed="ratio"),
-    Column(
-        "bytes_break_even", "float", "share kept at which the kernel reads as many bytes of weights as the dense one",
-        heading="Break-even density by bytes", printed="share",
-    ),
-    Column(
-        "measured_break_even", "text", "share kept below which the kernel was the faster one, among those measured",
-        heading="Break-even density measured",
-    ),
-)  # fmt: skip
-MEASURED_COLUMNS = (
-    "layer", "role", "out_features", "in_features", "tokens", "kernel", "latency_us", "dense_latency_us", "speedup",
-    "feasible",
-    "reason", "pattern", "sparsity", "spread", "bytes_break_even", "measured_break_even",
-)  # fmt: skip
 Case = dict[str, Any]
 Shape = tuple[int, int]  # out_features, in_features
 
@@ -114,9 +90,14 @@ class RecordTarget:
 
     @cached_property
     def cases(self) -> dict[Shape, list[Case]]:
-        """Of each shape, in order."""
+        """Of each shape, in order; one whose times are noisy in the situation that is meant did not run."""
         found: dict[Shape, list[Case]] = {}
         for case in self.record.frame.to_dict("records"):
+            steady = not noisy(case["reason"], self.timed)
+            case |= {
+                "feasible": case["feasible"] and steady,
+                "reason": "" if steady and case["feasible"] else case["reason"],
+            }
             found.setdefault((case["out_features"], case["in_features"]), []).append(case)  # type: ignore[arg-type]
         return found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from measurement.noise import noisy
 from workloads.columns.inference import INFERENCE_COLUMNS
 from workloads.errors import UserError
 from workloads.files import plain, read_json, write_text
@@ -77,7 +78,7 @@ def _row(content: dict[str, Any], timed: dict[str, Any], kind: str) -> dict[str,
         "batch": timed["batch"], "prompt": timed["seq"], "generate": 1, "source": "measured",
         "tool_version": content["environment"]["prunesim"],
     }  # fmt: skip
-    if not timed["feasible"]:
+    if not timed["feasible"] or noisy(timed["reason"], kind):
         return {**facts, "feasible": False, "fits": False, "reason": timed["reason"]}
     ms = timed[f"{kind}_us"] / 1e3
     time = {"prefill_ms" if timed["phase"] == "prefill" else "decode_ms_per_token": ms}

@@ -12,8 +12,9 @@ from checkpoints.catalog import resolve_config
 from checkpoints.catalog_layers import linears_of
 from measurement.layer_facts import density_of, shape_alone
 from measurement.lookup import rows_for
+from measurement.noise import NOISY
 from measurement.published import open_record
-from measurement.records import KEY, NOISY, Record, read_record, to_frame, write_record
+from measurement.records import KEY, Record, read_record, to_frame, write_record
 from measurement.rows import DENSITY_DIGITS, RecordTarget
 from measurement.shapes import ANY, Shape
 from studies.progress import ProgressLine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from measurement.records import NOISY
+from measurement.noise import NOISY
 from studies.measure import names_in
 from studies.measuring import USUAL, Wanted, shares
 from studies.progress import ProgressLine

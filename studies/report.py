@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from measurement.rows import CPU_NOTES
-from measurement.rows import NOTES as MEASURED_NOTES
+from measurement.measured_columns import CPU_NOTES
+from measurement.measured_columns import NOTES as MEASURED_NOTES
 from simulator.accelerators.vitcod.attention.target import TOTAL
 from simulator.energy import sources
 from simulator.targets import known_target

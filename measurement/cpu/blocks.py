@@ -18,9 +18,10 @@ from measurement.blocks import Scenario, build, first_block, linear_error, linea
 from measurement.cpu.clock import RoundClock
 from measurement.cpu.host import free_bytes
 from measurement.cpu.kernels import FP32_TOLERANCE, QUANTIZED_INPUTS, Int8Onednn, Int8X86, pack_int8
-from measurement.cpu.measure import SPREAD, noise_of
+from measurement.cpu.measure import SPREAD, refused
 from measurement.kernels import float_tolerance
 from measurement.measure import quiet
+from measurement.noise import noise
 from measurement.problem import keep_of_four
 from workloads.errors import UserError, one_line
 
@@ -74,14 +75,15 @@ def end_to_end(clock: RoundClock, config: dict[str, Any], asked: EndToEnd) -> It
         cold, warm = clock.cold(timed, asked.rounds), clock.warm(timed, asked.rounds)
     tokens = scenario.batch * (scenario.seq if scenario.phase == "prefill" else 1)
     for (place, _), cold_one, warm_one in zip(calls, cold, warm, strict=True):
-        rows[place] |= {"feasible": True, "reason": "", **noise_of(cold_one, warm_one, asked.spread)}
+        spreads = {"cold": cold_one.spread, "warm": warm_one.spread}
+        rows[place] |= {"feasible": True, "reason": noise(spreads, asked.spread)}
         for kind, samples in (("cold", cold_one), ("warm", warm_one)):
             rows[place] |= {
                 f"{kind}_us": samples.least_us, f"{kind}_spread": samples.spread,
                 f"{kind}_tokens_per_s": tokens / samples.least_us * 1e6,
                 f"{kind}_samples_us": [round(time, 3) for time in samples.times_us],
             }  # fmt: skip
-    yield from (_against(rows[0], row) for row in rows)
+    yield from (_against(rows[0], row) for row in refused(rows))
 
 
 def _against(dense: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Shapes x tokens, all candidates of a shape together: check the results, then time them in turns.
 
 Rows are those of measurement/measure.py. A kernel that cannot run, or is wrong, is a row with the reason and is not
-timed; so is one whose times spread too far (clock.py), and every other of a group whose dense kernel's do, as nothing
-then is left to be held against. What was refused for its spread is measured again when the command is repeated.
+timed. Cold and warm times are refused each by their own spread (noise.py), with them every other's of a group whose
+dense kernel's spread too far, as nothing then is left to be held against. What was refused for its spread is measured
+again when the command is repeated.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,10 +17,10 @@ from measurement.cpu.host import load_average
 from measurement.cpu.kernels import CpuKernel, pattern_of
 from measurement.kernels import Prepared, reference_error
 from measurement.measure import Progress, columns_of, quiet, wrong
+from measurement.noise import any_steady, beside, noise
 from measurement.problem import Operands, Problem, draw_whole
-from measurement.records import NOISY
+from measurement.records import SITUATIONS
 from measurement.shapes import ANY, SPREAD, Shape
-from measurement.timing import Samples
 from workloads.errors import UserError, one_line
 from workloads.patterns import DENSE, kept_of_four
 
@@ -123,15 +124,11 @@ def group_rows(clock: RoundClock, cases: Sequence[Case], procedure: CpuProcedure
         cold, warm = clock.cold(calls, procedure.rounds), clock.warm(calls, procedure.rounds)
     for (place, _), cold_one, warm_one in zip(timed, cold, warm, strict=True):
         rows[place] |= {
-            "feasible": True, "reason": "", **columns_of("cold", cold_one), **columns_of("warm", warm_one),
-            "warm_how": warm_one.how, "load_average": load, **noise_of(cold_one, warm_one, procedure.spread),
+            "feasible": True, **columns_of("cold", cold_one), **columns_of("warm", warm_one),
+            "warm_how": warm_one.how, "load_average": load,
+            "reason": noise({"cold": cold_one.spread, "warm": warm_one.spread}, procedure.spread),
         }  # fmt: skip
-    dense = rows[0]["reason"]
-    if dense.startswith(NOISY):
-        for row in rows[1:]:
-            if row["feasible"]:
-                row |= {"feasible": False, "reason": f"{NOISY}the dense kernel beside it, {dense.removeprefix(NOISY)}"}
-    return rows
+    return refused(rows)
 
 
 def _checked(case: Case, operands: Operands) -> tuple[dict[str, Any], Prepared | None]:
@@ -148,12 +145,12 @@ def _checked(case: Case, operands: Operands) -> tuple[dict[str, Any], Prepared |
     return ({**row, **wrong(prepared, error)}, None) if not error <= prepared.tolerance else (row, prepared)
 
 
-def noise_of(cold: Samples, warm: Samples, most: float) -> dict[str, Any]:
-    worst = max(("cold", cold.spread), ("warm", warm.spread), key=lambda each: each[1])
-    if worst[1] <= most:
-        return {}
-    return {
-        "feasible": False,
-        "reason": f"{NOISY}half of the {worst[0]} times are {worst[1]:.2f}x the least or more, allowed {most:g}x; "
-        "repeat on an idle machine, or accept it by a larger `spread`",
-    }
+def refused(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a group, the dense one first: a case did not run whose times are noisy cold and warm, its own or the
+    dense kernel's."""
+    dense = rows[0]["reason"]
+    for row in rows:
+        if row["feasible"]:
+            reason = row["reason"] if row is rows[0] else beside(dense, row["reason"], SITUATIONS)
+            row |= {"reason": reason, "feasible": any_steady(reason, SITUATIONS)}
+    return rows

@@ -32,26 +32,26 @@ FP32 = CpuProcedure(rounds=5)
 
 class Turns:
     """A stand-in for HostClock: each call is made once and takes what `us` says of its place; the median of `noisy`
-    places is twice the least."""
+    places is twice the least, in `situations`."""
 
-    def __init__(self, us=lambda place: 10.0 + place, noisy=()):
-        self.us, self.noisy, self.timed = us, noisy, 0
+    def __init__(self, us=lambda place: 10.0 + place, noisy=(), situations=("cold", "warm")):
+        self.us, self.noisy, self.timed, self.situations = us, noisy, 0, situations
 
-    def _samples(self, calls, rounds, factor):
+    def _samples(self, calls, rounds, factor, situation):
         self.timed += 1
         found = []
         for place, call in enumerate(calls):
             call()
             least = self.us(place) * factor
-            others = least * (2.0 if place in self.noisy else 1.1)
+            others = least * (2.0 if place in self.noisy and situation in self.situations else 1.1)
             found.append(Samples((least, *[others] * (rounds - 1)), "stand-in"))
         return found
 
     def cold(self, calls, rounds):
-        return self._samples(calls, rounds, 1.0)
+        return self._samples(calls, rounds, 1.0, "cold")
 
     def warm(self, calls, rounds):
-        return self._samples(calls, rounds, 0.5)
+        return self._samples(calls, rounds, 0.5, "warm")
 
 
 def prepared(name: str, tokens: int, dtype: str = "fp32", pattern: str = "unstructured", density: float = 0.25):
@@ -149,6 +149,29 @@ def test_noise_refuses_a_kernel_and_that_of_the_dense_one_its_whole_group():
     assert "the dense kernel beside it" in rows[1]["reason"]
     cases = groups([(Shape(64, 64, ANY, 0.5), [2])], k.find_kernels(["csr"]), "fp32")[0]
     assert all(row["feasible"] for row in group_rows(Turns(noisy=[0]), cases, CpuProcedure(spread=2.5)))
+
+
+def test_cold_and_warm_times_are_refused_each_by_their_own_spread(tmp_path):
+    """Of one situation alone the other's times stand, in the record and in rows; the dense kernel's noise takes the
+    others' times of that situation away."""
+    layers = [dict(name="a", role="q", block=0, out_features=64, in_features=64, pattern=ANY, model="toy")]
+
+    def latencies(noisy, situation):
+        record = record_of(rows_of(Turns(noisy=noisy, situations=("cold",))), layers)
+        write_record(tmp_path / "r.csv", record)
+        target = RecordTarget(read_record(tmp_path / "r.csv"), situation)
+        frame = result_frame(target.every_row(), extra=target.columns)
+        ran = frame[frame["kernel"] != "sparse24"]
+        return ran["latency_us"].fillna(0).tolist(), ran["reason"].tolist()
+
+    assert latencies([1], "warm") == ([5.0, 5.5, 6.0], ["", "", ""])
+    times, reasons = latencies([1], "cold")
+    assert times == [10.0, 0.0, 12.0]
+    assert reasons[1].startswith("noisy: half of the cold times are 2.00x the least or more, allowed 1.5x; repeat")
+    assert latencies([0], "warm")[0] == [5.0, 5.5, 6.0]
+    times, reasons = latencies([0], "cold")
+    assert times == [0.0, 0.0, 0.0]
+    assert "those of the dense kernel beside it" in reasons[1]
 
 
 def test_a_wrong_or_failing_kernel_is_not_timed():
@@ -303,6 +326,7 @@ def test_what_was_noisy_is_measured_again_and_nothing_else(tmp_path):
     def grown(clock):
         return extended(tmp_path / "r.csv", job, kernels, clock).frame
 
+    assert grown(Turns(noisy=[1], situations=("cold",)))["feasible"].all()
     assert not grown(Turns(noisy=[1]))["feasible"].all()
     again = Turns()
     frame = grown(again)
