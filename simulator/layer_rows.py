@@ -160,9 +160,11 @@ def _energies(target: Accelerator, outcome: Outcome) -> dict[str, Any]:
 def _dense_energies(spec: Machine, energy: Energy, dense: LayerCycles | None, width: int) -> dict[str, Any]:
     if dense is None or dense.actions is None:
         return {}
-    dense_pj = energy_of(spec, dense, width).total_pj
+    of_dense = energy_of(spec, dense, width)
+    dense_pj = of_dense.total_pj
     return {
         "dense_energy_pj": dense_pj,
+        **{f"dense_{name}": value for name, value in vars(of_dense).items()},
         "energy_ratio": _ratio(dense_pj, energy.total_pj),
         "dense_edp_pj_us": dense_pj * dense.cycles / spec.clock.mhz,
     }

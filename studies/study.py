@@ -111,6 +111,13 @@ class StudyRecord:
 
 
 @dataclass(frozen=True)
+class StudyReport:
+    """`style`: a matplotlib style file for the figures on paper, beside the study file, on top of prunesim's own."""
+
+    style: str = ""
+
+
+@dataclass(frozen=True)
 class StudyFile:
     """Without accelerators a study is one of quality alone."""
 
@@ -120,6 +127,7 @@ class StudyFile:
     accelerators: tuple[StudyAccelerator, ...] = ()
     phases: tuple[StudyPhase, ...] = ()
     measured: tuple[StudyRecord, ...] = ()
+    report: StudyReport = StudyReport()
     out: str = ""
 
 
@@ -142,6 +150,10 @@ class Study:
 
     def beside(self, name: str) -> Path:
         return self.path.parent / name
+
+    @property
+    def style(self) -> Path | None:
+        return self.beside(self.file.report.style) if self.file.report.style else None
 
     def place_of(self, model: StudyModel) -> str:
         """Where its config is: beside the study file, or a name."""
@@ -195,7 +207,19 @@ def read_study(path: Path) -> Study:
         raise UserError(
             f"{path}: none of its optional models is there; the first is looked for at {absent[0].place(path.parent)}"
         )
-    return Study(content, path, models, absent, _expanded(path, content.methods))
+    study = Study(content, path, models, absent, _expanded(path, content.methods))
+    if study.style is not None:
+        _check_style(study)
+    return study
+
+
+def _check_style(study: Study) -> None:
+    from reports.figures.drawing import check_style
+
+    try:
+        check_style(study.style)
+    except UserError as error:
+        raise UserError(f"{study.path}: report.style: {error}") from None
 
 
 def _located(content: StudyFile, beside: Path) -> StudyFile:
@@ -226,7 +250,7 @@ def _parsed(path: Path) -> StudyFile:
 
 
 TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "phases": StudyPhase,
-          "measured": StudyRecord}  # fmt: skip
+          "measured": StudyRecord, "report": StudyReport}  # fmt: skip
 
 
 def wrong_value(error: Any) -> str:
@@ -239,9 +263,14 @@ def wrong_value(error: Any) -> str:
         return f"{key} is missing"
     if kind == "too_short":
         return f"{key} is empty; give at least one"
-    if kind.endswith("_type") and (table := TABLES.get(str(place[0])) if len(place) > 2 else StudyFile):
+    if kind.endswith("_type") and (table := TABLES.get(str(place[0])) if _within(place) else StudyFile):
         message = f"expected {in_words(get_type_hints(table)[str(place[:3][-1])])}"
     return f"{key} = {shown(error['input'])}: {message}"
+
+
+def _within(place: tuple[int | str, ...]) -> bool:
+    """Whether it is a key of a table, [[models]] or [report]."""
+    return len(place) > 2 or (len(place) == 2 and isinstance(place[1], str))
 
 
 def unknown_key(place: tuple[int | str, ...]) -> UserError:

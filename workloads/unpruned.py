@@ -19,7 +19,9 @@ from workloads.verdicts import verdict
 # What a row says of the unpruned layer -> what the unpruned layer's own row calls it.
 OF_UNPRUNED = {
     "dense_cycles": "cycles", "dense_compute_cycles": "compute_cycles", "dense_latency_us": "latency_us",
-    "dense_energy_pj": "energy_pj", "dense_edp_pj_us": "edp_pj_us",
+    "dense_energy_pj": "energy_pj", "dense_edp_pj_us": "edp_pj_us", "dense_mac_pj": "mac_pj",
+    "dense_idle_pj": "idle_pj", "dense_register_pj": "register_pj", "dense_buffer_pj": "buffer_pj",
+    "dense_dram_pj": "dram_pj",
 }  # fmt: skip
 OF_PUBLICATIONS = ("published_dense_cycles", "published_speedup")  # of the smaller layer: it has no such baseline
 

@@ -48,7 +48,7 @@ def bars_figure(rows: pd.DataFrame) -> Figure:
 
 
 def energy_figure(rows: pd.DataFrame) -> Figure:
-    """Mean energy a layer, split into its five parts; of the dense run only the total is known."""
+    """Mean energy a layer, split into its five parts."""
     rows, title = configuration(rows)
     table = energy_table(rows)
     unit = fitting(ENERGIES, table["whole"].max() if len(table) else 0.0)

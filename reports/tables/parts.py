@@ -8,7 +8,7 @@ compute cycles for it has worked all of them."""
 import numpy as np
 import pandas as pd
 
-from reports.tables.sums import CONFIG, ENERGY_PARTS, MASKS, counted, no_baseline, sums_by
+from reports.tables.sums import CONFIG, DENSE_ENERGY_PARTS, ENERGY_PARTS, MASKS, counted, no_baseline, sums_by
 from reports.words.naming import run_text
 from reports.words.present import cell
 from workloads.layers import role_rank
@@ -26,7 +26,8 @@ DENSE_PARTS = {
     "dense_stall_cycles": "DRAM stall",
 }
 ENERGIES = dict(zip(ENERGY_PARTS, ("MACs", "idle MAC slots", "registers", "buffers", "DRAM"), strict=True))
-DENSE_ENERGIES = {"dense_energy_pj": "dense, not split"}
+DENSE_ENERGIES = dict(zip(DENSE_ENERGY_PARTS, ENERGIES.values(), strict=True))
+NOT_SPLIT = {"dense_energy_pj": "dense, not split"}  # rows of earlier versions
 DENSE = "dense"
 
 
@@ -59,9 +60,11 @@ def part_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def energy_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """As `part_table`, in pJ, of the layers whose energy is known; of the unpruned model only the total is."""
+    """As `part_table`, in pJ, of the layers whose energy is known."""
     known = rows["energy_pj"].notna() & (rows["dense_energy_pj"].notna() | no_baseline(rows))
-    return _parts(rows.assign(feasible=rows["feasible"] & known), ENERGIES, DENSE_ENERGIES, "energy_ratio")
+    split = rows.loc[known & rows["dense_energy_pj"].notna(), DENSE_ENERGY_PARTS].notna().all(axis=None)
+    dense = DENSE_ENERGIES if split else NOT_SPLIT
+    return _parts(rows.assign(feasible=rows["feasible"] & known), ENERGIES, dense, "energy_ratio")
 
 
 def _parts(rows: pd.DataFrame, parts: dict[str, str], dense: dict[str, str], ratio: str) -> pd.DataFrame:

@@ -39,10 +39,20 @@ KEYS = [*CONFIG, *MASKS]
 ALL_ROLES = "all"
 KERNEL = "kernel"  # the level of rows that have latencies of GPU kernels and no cycles
 ENERGY_PARTS = ["mac_pj", "idle_pj", "register_pj", "buffer_pj", "dram_pj"]
+DENSE_ENERGY_PARTS = [f"dense_{name}" for name in ENERGY_PARTS]
 # Rows of earlier versions lack these; without them a row says what it said then.
 LATER = {
     *("settings", "activation_density", "buffer_stall_cycles", "scale_bytes"),
-    *("energy_pj", *ENERGY_PARTS, "dense_energy_pj", "energy_ratio", "edp_pj_us", "dense_edp_pj_us", "area_mm2"),
+    *(
+        "energy_pj",
+        *ENERGY_PARTS,
+        "dense_energy_pj",
+        *DENSE_ENERGY_PARTS,
+        "energy_ratio",
+        "edp_pj_us",
+        "dense_edp_pj_us",
+        "area_mm2",
+    ),
     *("kernel", "dense_latency_us", "latency_error_p90", "speedup_error_p90", "verdict", "extrapolated"),
     *("layer_tokens", "executions", "routing"),
 }

@@ -126,7 +126,9 @@ class StudyRun:
         title, own = self.study.file.title, columns_for(rows, targets)
         after = {method.title: str(method.after) for method in self.study.methods if method.after}
         whole = self.whole
-        files = write_report(rows, quality, self.out, title, notes, timelines, constants, spmm, own, after, whole)
+        files = write_report(
+            rows, quality, self.out, title, notes, timelines, constants, spmm, own, after, whole, self.study.style
+        )
         print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES, whole)
         print(f"\nreport: {files['report.html']}")
         return files

@@ -8,6 +8,8 @@ import pytest
 
 from reports import headline_table, write_report
 from reports.tables.layers import role_table
+from reports.tables.parts import energy_table
+from reports.tables.sums import checked
 from reports.words.statements import NOT_IN_ENERGY
 from tests.reports.samples import barred, frame, powered, row, two_layers, two_powered
 
@@ -97,3 +99,16 @@ def test_constants_stand_on_the_page_with_their_sources(tmp_path):
     assert "A. Author, &lt;2014&gt;" in page
     assert re.search(r"<th scope=\"row\">int8 adder</th><td[^>]*>0\.03</td><td>pJ</td><td[^>]*>45</td>", page)
     assert "| a DRAM | 15 | pJ/bit | \N{EN DASH} | assumption |" in written["report.md"].read_text()
+
+
+def test_the_unpruned_bar_is_split_like_the_others_where_rows_say_how():
+    """Mean of two layers of one role; rows of earlier versions have the sum alone."""
+    parts = ("mac", "idle", "register", "buffer", "dram")
+    rows = [{**row, "role": "q", **{f"dense_{name}_pj": value * row["dense_energy_pj"] / 100
+                                    for name, value in zip(parts, (50, 0, 10, 15, 25), strict=True)}}
+            for row in two_powered()]  # fmt: skip
+    table = energy_table(checked(frame(rows)))
+    dense = table[table["run"] == "dense"].set_index("part")["amount"]
+    assert dense.to_dict() == pytest.approx({"MACs": 250, "registers": 50, "buffers": 75, "DRAM": 125})
+    earlier = energy_table(checked(frame(two_powered())))
+    assert set(earlier.loc[earlier["run"] == "dense", "part"]) == {"dense, not split"}

@@ -46,6 +46,9 @@ def test_a_named_dram_brings_its_own_energy():
         (row,) = simulate_layers([design], HEADER, [layer_of(kept, bits=8)], Conditions(4))
         parts = ("weight_bytes", "metadata_bytes", "scale_bytes", "activation_bytes", "output_bytes")
         assert row["dram_pj"] == pytest.approx(8 * pj * sum(row[part] for part in parts))
+        assert row["dense_dram_pj"] == pytest.approx(8 * pj * row["dense_bytes"])
+        of_dense = [row[f"dense_{name}_pj"] for name in ("mac", "idle", "register", "buffer", "dram")]
+        assert row["dense_energy_pj"] == pytest.approx(sum(of_dense))
 
 
 @pytest.mark.parametrize("name", [name for name, model in ACCELERATORS.items() if model.level == "cycle"])

@@ -187,6 +187,11 @@ LAYER_COLUMNS = (
     Column("buffer_pj", "float", "on-chip buffers, reads and writes", heading="Buffers"),
     Column("dram_pj", "float", "DRAM", heading="DRAM"),
     Column("dense_energy_pj", "float", "energy of the unpruned layer on the same target, same tokens"),
+    Column("dense_mac_pj", "float", "of it: multiply-accumulates", heading="Dense MACs"),
+    Column("dense_idle_pj", "float", "of it: MAC slots without a weight", heading="Dense idle MAC slots"),
+    Column("dense_register_pj", "float", "of it: operand registers", heading="Dense registers"),
+    Column("dense_buffer_pj", "float", "of it: on-chip buffers", heading="Dense buffers"),
+    Column("dense_dram_pj", "float", "of it: DRAM", heading="Dense DRAM"),
     Column(
         "energy_ratio",
         "float",
