@@ -17,6 +17,7 @@ COLOURS = [f"var(--c{number})" for number in range(10)]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"]
 INK, QUIET, SLOW = "var(--ink)", "var(--quiet)", "var(--slow-ink)"
 _SPOKEN = 12  # numbers that a text in place of a chart has
+_LETTER = 6.2  # pixels of a letter of a bar's text
 _WIDE = 3.0  # highest / lowest value from which an axis is logarithmic
 
 
@@ -56,6 +57,17 @@ def scale(values: Any, **others: Any) -> alt.Scale:
     known = known[np.isfinite(known)]
     wide = len(known) and known.min() > 0 and known.max() / known.min() > _WIDE
     return alt.Scale(type="log" if wide else "linear", zero=False, nice=not wide, padding=18, **others)
+
+
+def room(ends: Any, texts: Sequence[str]) -> alt.Scale:
+    """From zero to where the longest bar has its text behind it, however narrow the chart."""
+    needed: dict[int, float] = {}
+    for end, text in zip(ends, texts, strict=True):
+        pixels = round(_LETTER * len(text)) + 6
+        needed[pixels] = max(needed.get(pixels, 0.0), float(end))
+    parts = [f"{end:.6g} * width / max(width - {pixels}, width / 3)" for pixels, end in sorted(needed.items())
+             if end >= max(far for other, far in needed.items() if other >= pixels)]  # fmt: skip
+    return alt.Scale(domainMin=0, domainMax=alt.ExprRef(expr=f"max({', '.join(parts)})"), nice=False)
 
 
 def told(*columns: tuple[str, str]) -> list[alt.Tooltip]:

@@ -63,10 +63,11 @@ def spoken_parts(table: pd.DataFrame) -> str:
 def parts_chart(table: pd.DataFrame) -> dict:
     """Of what `chart_parts` or `chart_energies` gives for one configuration."""
     runs, roles = list(dict.fromkeys(table["run"])), list(dict.fromkeys(table["role"]))
+    ends = table[table["last"]]
     known = [name for name in LOOKS if (table["part"] == name).any()]
     y = alt.Y("role:N", sort=roles, title=None, axis=alt.Axis(ticks=False, labelFontWeight="bold", labelPadding=6))
     at = alt.YOffset("run:N", sort=runs)
-    x = alt.X("begin:Q", title=f"mean {table['unit'].iloc[0]} per layer", scale=alt.Scale(domainMin=0))
+    x = alt.X("begin:Q", title=f"mean {table['unit'].iloc[0]} per layer", scale=house.room(ends["whole"], ends["said"]))
     bars = house.rows().mark_bar().encode(
         x=x, x2="end:Q", y=y, yOffset=at,
         color=alt.Color("part:N", scale=alt.Scale(domain=known, range=[LOOKS[name] for name in known]),
@@ -74,6 +75,6 @@ def parts_chart(table: pd.DataFrame) -> dict:
         tooltip=house.told(("role", "role"), ("run", "run"), ("part", "part"), ("amount_said", "a layer"),
                            ("share_said", "share"), ("whole_said", "in all"), ("said", "against dense")),
     )  # fmt: skip
-    ends = house.rows().mark_text(align="left", dx=4, fontSize=11, color=house.INK).transform_filter("datum.last")
-    ends = ends.encode(x="whole:Q", y=y, yOffset=at, text="said:N")
-    return house.finished(alt.layer(bars, ends), _STEP * (len(runs) + 1) * len(roles))
+    texts = house.rows().mark_text(align="left", dx=4, fontSize=11, color=house.INK).transform_filter("datum.last")
+    texts = texts.encode(x="whole:Q", y=y, yOffset=at, text="said:N")
+    return house.finished(alt.layer(bars, texts), _STEP * (len(runs) + 1) * len(roles))

@@ -55,7 +55,11 @@ def bars_chart(lines: pd.DataFrame) -> dict:
     known = [name for name in LOOKS if (lines["kind"] == name).any()]
     y = alt.Y("at:N", sort=at, title=None, axis=alt.Axis(ticks=False, labelFontWeight="bold", labelPadding=6))
     offset = alt.YOffset("bar:N", sort=bars)
-    x = alt.X("length:Q", title="time / dense time of the same tokens", scale=alt.Scale(domainMin=0))
+    x = alt.X(
+        "length:Q",
+        title="time / dense time of the same tokens",
+        scale=house.room([*lines["end"], 1.0], [*lines["said"], ""]),
+    )
     drawn = house.rows().mark_bar().encode(
         x=x, y=y, yOffset=offset,
         color=alt.Color("kind:N", scale=alt.Scale(domain=known, range=[LOOKS[name] for name in known]),

@@ -38,11 +38,12 @@ def chart_shares(lines: pd.DataFrame) -> pd.DataFrame:
 
 def shares_chart(lines: pd.DataFrame) -> dict:
     """Of what `chart_shares` gives."""
+    ends = lines[lines["last"]]
     at, methods = list(dict.fromkeys(lines["at"])), list(dict.fromkeys(lines["method"]))
     looks = {name: LOOKS[group] for group, name in GROUPS.items() if (lines["part"] == name).any()}
     y = alt.Y("at:N", sort=at, title=None, axis=alt.Axis(ticks=False, labelFontWeight="bold", labelPadding=6))
     offset = alt.YOffset("method:N", sort=methods)
-    x = alt.X("begin:Q", title="time / time of the dense model", scale=alt.Scale(domainMin=0))
+    x = alt.X("begin:Q", title="time / time of the dense model", scale=house.room(ends["whole"], ends["said"]))
     bars = house.rows().mark_bar().encode(
         x=x, x2="end:Q", y=y, yOffset=offset,
         color=alt.Color("part:N", scale=alt.Scale(domain=list(looks), range=list(looks.values())),
@@ -50,6 +51,6 @@ def shares_chart(lines: pd.DataFrame) -> dict:
         tooltip=house.told(("at", "sequences"), ("method", "method"), ("part", "part"), ("share_said", "share"),
                            ("said", "speedup")),
     )  # fmt: skip
-    ends = house.rows().mark_text(align="left", dx=4, fontSize=11, color=house.INK).transform_filter("datum.last")
-    ends = ends.encode(x="whole:Q", y=y, yOffset=offset, text="said:N")
-    return house.finished(alt.layer(house.line_at(1.0), bars, ends), _STEP * (len(methods) + 1) * len(at))
+    texts = house.rows().mark_text(align="left", dx=4, fontSize=11, color=house.INK).transform_filter("datum.last")
+    texts = texts.encode(x="whole:Q", y=y, yOffset=offset, text="said:N")
+    return house.finished(alt.layer(house.line_at(1.0), bars, texts), _STEP * (len(methods) + 1) * len(at))
