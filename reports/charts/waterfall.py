@@ -48,8 +48,9 @@ def waterfall_chart(steps: pd.DataFrame) -> dict:
     known = [name for name in LOOKS if (steps["step"] == name).any()]
     y = alt.Y("run:N", sort=runs, title=None, axis=alt.Axis(ticks=False, labelLimit=150, labelFontWeight="bold"))
     at = alt.YOffset("step:N", sort=known)
+    x = alt.X("begin:Q", title="speedup over dense", scale=house.room(steps["right"], steps["short"]))
     bars = house.rows().mark_bar().encode(
-        x=alt.X("begin:Q", title="speedup over dense", scale=house.room(steps["right"], steps["short"])), x2="end:Q", y=y, yOffset=at,
+        x=x, x2="end:Q", y=y, yOffset=at,
         color=alt.Color("step:N", scale=alt.Scale(domain=known, range=[LOOKS[name] for name in known]),
                         legend=alt.Legend(title=None)),
         tooltip=house.told(("run", "run"), ("step", "step"), ("said", "speedup"), ("lost_said", "of the dense time")),
