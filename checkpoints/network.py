@@ -1,6 +1,5 @@
 """A network in memory: a torch module cut into units, whose dense weights are kept beside it."""
 
-import copy
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from checkpoints.module_state import put_back, state_of
 from checkpoints.network_channels import ChannelMap, cut_module
 from checkpoints.network_matrices import NetworkRef, is_depthwise, matrices
 from checkpoints.network_units import units_of
@@ -48,8 +48,11 @@ class Network:
         self._edit: Edit | None = None
         self._refs = [list(matrices(unit, number)) for number, unit in enumerate(self.blocks)]
         self._check_once()
-        self._whole = {path: _state(each) for path, each in self.model.named_modules()}
+        self._whole = {path: state_of(each) for path, each in self.model.named_modules()}
         self.uses: dict[str, Use] = uses_in(self, self.example)
+        self._refs = [[ref for ref in refs if ref.layer.name in self.uses] for refs in self._refs]
+        if not self.uses:
+            raise UserError(f"{name}: none of its matrices is called; nothing can be pruned")
         self._channels: ChannelMap | None = None
 
     @property
@@ -86,7 +89,7 @@ class Network:
         unit = self.blocks[number]
         for path, module in unit.named_modules():
             if path and path in self._whole:  # "" is the unit itself
-                _restore(module, self._whole[path])
+                put_back(module, self._whole[path])
         if self.removal.cuts:
             removal = self.removal
             for path, module in unit.named_modules():
@@ -148,22 +151,3 @@ class Network:
             raise UserError(
                 f"{self.folder}: {twice[0]} is used in {places[twice[0]]} units; it cannot be pruned in one"
             )
-
-
-State = tuple[dict[str, torch.Tensor | None], dict[str, Any]]
-
-
-def _state(module: nn.Module) -> State:
-    tensors = {**module._parameters, **module._buffers}
-    plain = {name: copy.copy(value) for name, value in vars(module).items() if isinstance(value, int | float | tuple)}
-    return {name: None if t is None else t.detach().clone() for name, t in tensors.items()}, plain
-
-
-def _restore(module: nn.Module, state: State) -> None:
-    tensors, plain = state
-    for name, tensor in tensors.items():
-        if name in module._buffers:
-            module._buffers[name] = None if tensor is None else tensor.clone()
-        else:
-            module._parameters[name] = None if tensor is None else nn.Parameter(tensor.clone(), requires_grad=False)
-    vars(module).update(plain)

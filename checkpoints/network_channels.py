@@ -3,19 +3,24 @@ outputs is made NaN, and wherever NaN comes in next, that is where the channel g
 norms, poolings, activations, residuals and reshapes tell themselves."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from checkpoints.module_state import put_back, state_of
 from checkpoints.network_matrices import Convolution, NetworkRef
 from workloads.removal import Removal
 
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 Units = Sequence[nn.Module]
 CHUNK = 16  # channels at once
+EVERY = 3  # of so many channels one goes, to try it
+TOLERANCE = 1e-3  # of the largest output
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,10 @@ class ChannelMap:
         with torch.no_grad():
             for unit in units:
                 entering.append(unit(entering[-1]))
-        groups = [group for ref in plain if (group := _group(units, refs, ref, entering)) is not None]
-        targets = {group.target.layer.name for group in groups}
+            found = [group for ref in plain if (group := _group(units, refs, ref, entering)) is not None]
+            groups = [group for group in found if _can_go(units, group, entering)]
         norms = {path: group.source.layer.name for group in groups for path in group.norms}
-        return cls([group for group in groups if group.target.layer.name in targets], norms)
+        return cls(groups, norms)
 
     def left(self, path: str, removal: Removal) -> Left:
         if path in self.norms:
@@ -119,6 +124,49 @@ def _group(units: Units, refs: list[NetworkRef], source: NetworkRef, entering: l
     if not consecutive or not (columns.sum(axis=0) == 1).all() or not known:
         return None
     return Channels(source, targets[0], own, tuple(norms))
+
+
+def _can_go(units: Units, group: Channels, entering: list[torch.Tensor]) -> bool:
+    """Whether the network without every third of the channels is the one with zeros in their place: not where they are
+    added to, or multiplied with, channels that stay."""
+    kept = np.arange(group.source.layer.out_features) % EVERY != 0
+    if not kept.any():
+        return False
+    first, columns = group.source.layer.block, kept[group.columns]
+    norms = [unit.get_submodule(path) for path in group.norms for unit in units if _has(unit, path)]
+    touched = [group.source.module, group.target.module, *norms]
+    before = [state_of(module) for module in touched]
+    try:
+        group.target.matrix(units[0])[:, torch.from_numpy(~columns)] = 0
+        masked = _through(units[first:], entering[first])
+        put_back(group.target.module, before[1])
+        every = (
+            np.ones(group.source.layer.in_features, dtype=bool),
+            np.ones(group.target.layer.out_features, dtype=bool),
+        )
+        cut_module(group.source.module, Left(kept, every[0]))
+        cut_module(group.target.module, Left(every[1], columns))
+        for norm in norms:
+            cut_module(norm, Left(features=kept))
+        with redirect_stderr(StringIO()):  # where torch.fx prints what it raises
+            smaller = _through(units[first:], entering[first])
+    except (RuntimeError, ValueError, IndexError):  # shapes that do not fit together any more
+        return False
+    finally:
+        for module, state in zip(touched, before, strict=True):
+            put_back(module, state)
+    size = float(masked.abs().max())
+    return smaller.shape == masked.shape and float((smaller - masked).abs().max()) <= TOLERANCE * max(size, 1e-30)
+
+
+def _has(unit: nn.Module, path: str) -> bool:
+    return any(name == path for name, _ in unit.named_modules())
+
+
+def _through(units: Units, states: torch.Tensor) -> torch.Tensor:
+    for unit in units:
+        states = unit(states)
+    return states
 
 
 def _dirty_inputs(ref: NetworkRef, dirty: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from checkpoints.network_matrices import Convolution, NetworkRef
-from workloads.errors import UserError
 from workloads.uses import Use
 
 
@@ -19,8 +18,8 @@ class Runs(Protocol):
 
 
 def uses_in(network: Runs, example: torch.Tensor) -> dict[str, Use]:
-    """By the names of matrices. A matrix that is called several times waits for itself, as a recurrent one does. Raises
-    UserError for one that the network's path does not come by."""
+    """By the names of matrices. A matrix that is called several times waits for itself, as a recurrent one does. What
+    is used without a call of its module (inside nn.MultiheadAttention) has no entry."""
     seen: dict[str, list[torch.Size]] = {}
     refs = [ref for unit in network.found_refs() for ref in unit]
     handles = [ref.module.register_forward_pre_hook(_noting(seen, ref.layer.name)) for ref in refs]
@@ -29,13 +28,8 @@ def uses_in(network: Runs, example: torch.Tensor) -> dict[str, Use]:
     finally:
         for handle in handles:
             handle.remove()
-    made = {}
-    for ref in refs:
-        calls = seen.get(ref.layer.name)
-        if not calls:
-            raise UserError(f"{network.folder}: {ref.layer.name} is not used by the example; nothing is known of it")
-        made[ref.layer.name] = _use(ref, calls, len(example))
-    return made
+    samples = len(example)
+    return {ref.layer.name: _use(ref, seen[ref.layer.name], samples) for ref in refs if ref.layer.name in seen}
 
 
 def _noting(seen: dict[str, list[torch.Size]], name: str) -> Any:

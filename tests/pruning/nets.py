@@ -66,6 +66,25 @@ class Sounds(nn.Module):
         return self.say(self.remember(states)[0])
 
 
+class Woven(nn.Module):
+    """Channels that are added to others (a residual with a convolution of its own), or multiplied with them, and an
+    attention that multiplies its matrices itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 3, padding=1)
+        self.squeeze, self.excite = nn.Linear(8, 4), nn.Linear(4, 8)
+        self.out = nn.Conv2d(8, 4, 1)
+        self.look = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        states = torch.relu(self.left(images) + self.right(images))
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(states.mean((2, 3))))))
+        states = self.out(states * gate[:, :, None, None]).flatten(2).transpose(1, 2)
+        return self.head(self.look(states, states, states)[0])
+
+
 def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
     """With every parameter and statistic drawn anew."""
     draw = torch.Generator().manual_seed(seed)

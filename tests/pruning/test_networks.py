@@ -20,7 +20,7 @@ from pruning.forward.network_walk import packed, unpacked
 from pruning.run.driver import prune
 from studies.prune import open_checkpoint, open_model, recipe_for
 from studies.simulate import bundle_source
-from tests.pruning.nets import FAMILY, Net, Sounds, seeded
+from tests.pruning.nets import FAMILY, Net, Sounds, Woven, seeded
 from validation.conformance.tiny_models import quiet
 from workloads.bundle import MaskBundle
 from workloads.conditions import Conditions
@@ -146,6 +146,19 @@ def test_channels_between_two_matrices_are_found():
     # the stem's channels go into the residual too, a grouped or depth-wise convolution's to no whole matrix
     assert found == {("first", "second", ("first_norm",)), ("point", "head", ())}
     assert isinstance(made.channels, ChannelMap)
+
+
+def test_channels_that_others_meet_stay(capsys):
+    made = network(seeded(Woven()), images())
+    assert [(g.source.layer.name, g.target.layer.name) for g in made.channels.groups] == [("squeeze", "excite")]
+    assert capsys.readouterr().err == ""
+    torch.testing.assert_close(made.run(images()), seeded(Woven())(images()), atol=1e-6, rtol=1e-5)  # left as it was
+
+
+def test_matrices_that_no_module_is_called_for_stay():
+    made = network(seeded(Woven()), images())
+    assert set(made.uses) == {"left", "right", "squeeze", "excite", "out", "head"}
+    assert made.left_alone == {"other parameters": 2}
 
 
 @pytest.mark.parametrize("method", ["magnitude-sp", "wanda-sp", "flap"])
