@@ -5,7 +5,7 @@ from rich.console import Console
 
 from reports.limits import MOST_SENTENCES
 from reports.render.markdown import markdown_table
-from reports.render.terminal import printed
+from reports.render.terminal import print_table
 from reports.section import Table
 from reports.tables.moved import AFTER, BEFORE, VALUES
 from reports.words.units import with_time_unit
@@ -36,7 +36,7 @@ def comparison_table(moved: pd.DataFrame) -> Table:
 
 def print_comparison(moved: pd.DataFrame, console: Console) -> None:
     if moved["moved"].any():
-        console.print(printed(comparison_table(moved)))
+        print_table(comparison_table(moved), console)
     else:
         console.print(comparison_text(moved))
 

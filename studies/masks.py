@@ -201,8 +201,8 @@ def entry_of(layer: Layer, mask: PackedMask, pattern: str) -> LayerEntry:
     return LayerEntry(**asdict(layer), pattern=pattern, nnz=mask.nnz, weight_bits=None, sha256=mask.sha256(), shard="")
 
 
-def parse_values(texts: list[str]) -> dict[str, Any]:
+def parse_values(texts: list[str], such_as: str = "array.height=16") -> dict[str, Any]:
     """["a=1", "b=x"] -> {"a": 1, "b": "x"}. Raises UserError for anything without '='."""
     from simulator.machine.spec import parse_override
 
-    return dict(parse_override(text) for text in texts)
+    return dict(parse_override(text, such_as) for text in texts)

@@ -12,6 +12,7 @@ _UNSAFE = re.compile(
 
 
 MOST_MEANT = 6  # names that a hint gives
+MOST_KNOWN = 30  # names that are listed behind a hint
 
 
 class UserError(Exception):
@@ -39,6 +40,10 @@ def one_line(error: Exception | str) -> str:
 
     Sentences that advise to run foreign code or to load a file unsafely are left out: nobody shall follow them.
     """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the number and the path, which whoever asks names
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no text in {error.encoding.upper()}, from byte {error.start} on"
     text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
     said = " ".join(sentence for sentence in _SENTENCE_END.split(text) if not _UNSAFE.search(sentence)).rstrip(" .;,:")
     return shorten(said, 300) or type(error).__name__
@@ -54,9 +59,12 @@ def shorten(text: str, length: int) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """For a name that does not exist: the nearest known ones, and all of them."""
+    """For a name that does not exist: the nearest known ones, and all of them unless that would bury the hint."""
     known = list(known)
-    return UserError(f"unknown {kind} {name!r}; {meant(name, known)}known: {', '.join(known)}")
+    hint = meant(name, known)
+    if hint and len(known) > MOST_KNOWN:
+        return UserError(f"unknown {kind} {name!r}; {hint}there are {len(known)}")
+    return UserError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
 
 
 def meant(name: str, known: Iterable[str]) -> str:

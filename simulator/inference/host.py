@@ -1,7 +1,7 @@
 """What stands between the kernels of a step, by the words of a user (simulator/gpu/operators/stack.py)."""
 
 from simulator.gpu.operators.stack import STACKS, Stack, step_us
-from workloads.errors import UserError
+from workloads.errors import UserError, meant
 
 GRAPH = "graph"  # short for the first
 SHORT = {GRAPH: "cuda-graph"}
@@ -14,8 +14,8 @@ def stack_of(text: str) -> Stack:
     name = SHORT.get(text, text)
     if name in STACKS:
         return STACKS[name]
-    names = ", ".join([GRAPH, *(name for name in STACKS if name not in SHORT.values())])
-    return milliseconds_of(text, f"{names}, or ")
+    names = [GRAPH, *(name for name in STACKS if name not in SHORT.values())]
+    return milliseconds_of(text, f"{meant(text, names)}{', '.join(names)}, or ")
 
 
 def milliseconds_of(text: str, names: str = "") -> Stack:

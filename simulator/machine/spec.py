@@ -149,11 +149,11 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else repr(value)
 
 
-def parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str, such_as: str = "array.height=16") -> tuple[str, Any]:
     """ "array.height=16" -> ("array.height", 16). A value that is no TOML value is taken as a string."""
     key, separator, value = text.partition("=")
     if not separator or not key.strip() or not value.strip():
-        raise UserError(f"{text!r}: expected key=value, such as array.height=16")
+        raise UserError(f"{text!r}: expected key=value, such as {such_as}")
     if re.fullmatch(r"[+-]?\.\d+", value.strip()):
         return key.strip(), float(value)  # .5, which TOML wants written 0.5
     if any(letter in text for letter in "\n\r\0"):

@@ -11,13 +11,16 @@ def compare(before: Path, after: Path, /, *, format: str = "table", out: Path | 
 
     Parameters
     ----------
+    before
+        A folder of a run or report, or a file of rows.
+    after
+        Another of the same.
     format
         table (of what moved), json or csv (every line), md.
     out
         Write to this file instead of stdout.
     """
-    if format not in ("md", "table"):
-        check_format(format)
+    check_format(format, ("table", "json", "csv", "md"))
     from rich.console import Console
 
     from reports.comparison import markdown_comparison, print_comparison

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from workloads.errors import unknown
+from studies.cli.output import check_format
 
 FORMATS = ("table", "json")
 
@@ -18,8 +18,7 @@ def doctor(*, format: str = "table") -> None:
     format
         table or json.
     """
-    if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
+    check_format(format, FORMATS)
     from studies.doctor import findings
 
     found = list(findings())

@@ -36,6 +36,8 @@ def eval(
 
     Parameters
     ----------
+    model
+        A model folder, a GGUF file, or a hub id such as meta-llama/Llama-2-7b-hf that is on this machine.
     masks
         A mask bundle to apply first.
     dtype

@@ -33,6 +33,8 @@ def finetune(
 
     Parameters
     ----------
+    model
+        A model folder, a GGUF file, or a hub id such as meta-llama/Llama-2-7b-hf that is on this machine.
     masks
         The bundle whose masks, weights and grids it starts from.
     out

@@ -29,6 +29,8 @@ def formats(
 
     Parameters
     ----------
+    bundle
+        A folder of masks that prune, generate, import or finetune wrote.
     mask
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     formats

@@ -42,6 +42,8 @@ def generate(
         narrows. The others keep every weight.
     skip
         Layers to leave dense, in the same words.
+    seed
+        Of the random choices.
     fallback
         Where N:M does not divide a matrix's inputs: refuse the model; unstructured at the same density; or skip the
         matrix.
@@ -51,7 +53,13 @@ def generate(
 
     selection = Selection(tuple(only or ()), tuple(skip or ()))
     made = generated(
-        model, pattern, density_of(pattern, density), seed, parse_values(role_density or []), selection, fallback
+        model,
+        pattern,
+        density_of(pattern, density),
+        seed,
+        parse_values(role_density or [], "q=0.4"),
+        selection,
+        fallback,
     )
     progress = ProgressLine()
     bundle = write_bundle(out, made.header, made.count, made.masks, progress, made.patterns)

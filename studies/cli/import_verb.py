@@ -28,6 +28,8 @@ def import_(
 
     Parameters
     ----------
+    source
+        A file or a folder of masks, or a checkpoint that holds zeros.
     out
         Folder of the mask bundle.
     model
@@ -56,8 +58,8 @@ def import_(
     options = ImportOptions(model, model_id, label, pattern, names, pruned_is_one, transposed, allow_dense)
     progress = ProgressLine()
     made = imported(source, options, progress)
-    for remark in made.remarks:
-        warn(remark)
     bundle = write_bundle(out, made.header, len(made.patterns), made.masks, progress, made.patterns, made.grids)
     progress.close()
+    for remark in made.remarks:
+        warn(remark)
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}, {bundle.header.pattern}; {totals_text(bundle)}\n")

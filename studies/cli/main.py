@@ -73,10 +73,12 @@ def run(arguments: list[str]) -> None:
         return
     check_apart(arguments)
     worker_count()  # a wish that is no number is told before anything starts
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnusedCliTokensError
 
     try:
         make_app(VERBS)(arguments, exit_on_error=False, print_error=False)
+    except UnusedCliTokensError as error:
+        raise UserError(f"too much is given: {' '.join(error.unused_tokens or ())!r}; see --help") from None
     except CycloptsError as error:
         raise UserError(" ".join(str(error).split())) from None
 

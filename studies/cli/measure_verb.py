@@ -45,6 +45,9 @@ def measure(
 
     Parameters
     ----------
+    bundle
+        A folder of masks that prune, generate, import or finetune wrote; its layers are
+        measured.
     model
         A catalog name, config.json or model folder; its linears with --pattern on them.
     shapes

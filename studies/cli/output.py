@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 def whole(kind: type, tokens: Sequence[Any]) -> int:
     """Command-line integers as written: 1.5 is a mistake, not 1."""
-    return int(tokens[0].value)
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
 
 
 Whole = Annotated[int, Parameter(converter=whole)]
 FORMATS = ("json", "csv", "table")
 
 
-def check_format(name: str) -> None:
-    if name not in FORMATS:
-        raise unknown("format", name, FORMATS)
+def check_format(name: str, formats: Sequence[str] = FORMATS) -> None:
+    if name not in formats:
+        raise unknown("format", name, formats)
 
 
 def emit(frame: "pd.DataFrame", form: str, out: Path | None, columns: tuple[str, ...]) -> None:

@@ -40,6 +40,8 @@ def prune(
 
     Parameters
     ----------
+    model
+        A model folder, a GGUF file, a hub id such as meta-llama/Llama-2-7b-hf, or a network (prunesim ls families).
     out
         Folder of the mask bundle.
     save_model

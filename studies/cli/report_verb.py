@@ -17,8 +17,12 @@ def report(
 
     Parameters
     ----------
+    rows
+        Files of rows (.csv or .json of simulate, predict of layers, measure or run), or folders of runs and reports.
     out
         Folder of the report.
+    title
+        What the page is called.
     quality
         Perplexities: a .csv or .json made by eval or run.
     style

@@ -13,6 +13,8 @@ def run(
 
     Parameters
     ----------
+    study
+        A TOML file that says what is run (docs/studies.md), such as examples/demo.toml.
     out
         Folder of the results (default: the study's `out`, else out/NAME).
     fresh

@@ -29,6 +29,8 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
     toml
         Print an accelerator or a GPU as a machine file, which --on reads: keep what shall differ.
     """
+    if not name and toml:
+        raise UserError("`toml` is of an accelerator or a GPU; say which, such as vitcod")
     if not name:
         from studies.cli.ls_verb import ls
 

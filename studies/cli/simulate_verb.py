@@ -43,6 +43,8 @@ def simulate(
 
     Parameters
     ----------
+    bundle
+        A folder of masks that prune, generate, import or finetune wrote.
     on
         An accelerator (prunesim ls accelerators), or a GPU, whose times are predicted; file.py:Name, a class of your
         own, which is run; or a machine file, my.toml, that says base = "vitcod" and what differs. Given more than once:
@@ -51,6 +53,12 @@ def simulate(
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     model
         A catalog name, config.json or model folder; its masks are generated with --pattern, --density and --seed.
+    pattern
+        Of --model's masks: unstructured, block, row-skewed, column-skewed, or N:M such as 2:4.
+    density
+        Of --model's masks: the share kept, in (0, 1], 0.5 unless given; left out with N:M, which fixes it.
+    seed
+        Of --model's masks.
     set_
         key=value of the accelerator, e.g. array.height=16 (prunesim show NAME).
     sweep

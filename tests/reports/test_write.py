@@ -9,7 +9,7 @@ from rich.console import Console
 
 from reports import headline_table, print_report, write_report
 from reports.render.html import sheet
-from reports.render.terminal import printed
+from reports.render.terminal import print_table
 from reports.section import Table
 from reports.sections.whole_model import narrow
 from tests.reports.samples import barred, dense, frame, measured, page_data, quality, quality_frame, row, two_layers
@@ -190,7 +190,7 @@ def test_the_rows_are_saved_even_if_the_tables_refuse_the_quality(tmp_path):
 
 def test_the_terminal_table_marks_slowdowns_and_prints_names_as_they_are():
     console = Console(record=True, width=200, file=io.StringIO())
-    console.print(printed(narrow(headline_table(frame([row(87, 100, model="[red]m[/red]")])))))
+    print_table(narrow(headline_table(frame([row(87, 100, model="[red]m[/red]")]))), console)
     text = console.export_text()
     assert "0.87x (slower)" in text
     assert "[red]m[/red]" in text

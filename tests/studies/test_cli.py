@@ -1,16 +1,22 @@
 """The command line as a user meets it: what works, and what each mistake is answered with."""
 
+import inspect
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from studies.cli.main import VERBS, main, spread_sets
+from studies.cli.verbs import function_of
 from workloads import BundleHeader, BundleWriter, Layer, MaskBundle, PackedMask
 from workloads.locking import writing
 
@@ -66,6 +72,19 @@ def test_help_lists_every_verb_without_importing_them():
 def test_every_verb_explains_itself(verb, capsys):
     assert run(verb, "--help") == 0
     assert f"prunesim {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_argument_and_option_is_explained(verb):
+    module, name = function_of(verb)
+    function = getattr(import_module(module), name)
+    told = re.findall(r"^    (\w+)$", function.__doc__.partition("----------")[2], re.MULTILINE)
+    parameters = inspect.signature(function).parameters.values()
+    kinds = {each.name: get_args(each.annotation) for each in parameters}
+    own = [name for name, marks in kinds.items() if not (marks and is_dataclass(marks[0]))]
+    assert sorted(told) == sorted(own)
+    for settings in (marks[0] for name, marks in kinds.items() if name not in own):
+        assert all(each.metadata["help"] for each in fields(settings))
 
 
 def test_importing_workloads_and_simulator_never_loads_torch():
