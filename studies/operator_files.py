@@ -122,11 +122,11 @@ def _checked(where: str, kind: str, row: dict[str, object]) -> dict[str, object]
             raise UserError(f"{where}: group_size = {group} does not divide k = {row['k']}; a divisor, or 0 for a row")
     elif kind in VALUES_MOVED:
         if row["rows"] and row["tokens"]:
-            raise UserError(f"{where}: {kind} has both `rows` and `tokens`, which say the same; leave one empty")
+            raise UserError(f"{where}: {kind} has both 'rows' and 'tokens', which say the same; leave one empty")
         row["rows"] = row["rows"] or row["tokens"]
         row["tokens"] = row["tokens"] or ""  # empty as it was given
         if not row["rows"]:
-            raise UserError(f"{where}: {kind} needs `rows` or `tokens`")
+            raise UserError(f"{where}: {kind} needs 'rows' or 'tokens'")
     elif kind == "moe":
         row["routing"] = _routing(str(row["routing"]).lower(), bool(row["distinct_experts"]))
     elif kind == "spmv":

@@ -116,7 +116,7 @@ A = "operation,phase,batch,q_tokens,kv_tokens,heads,kv_heads,head_dim,dtype\n"
         ("operation,batch\nattention,1\n", "needs the column 'kv_tokens'"),
         ("operation,m,n,k,dtype\nlinear,1,64,64,fp16\nlinear,1,64,64,fp4\n", "line 3: unknown dtype 'fp4'"),
         ("operation,m,n,k,weight_bits\nlinear,1,64,64,5\n", "line 2: weight_bits = 5"),
-        ("operation,rows,cols\nrmsnorm,,64\n", "line 2: rmsnorm needs `rows` or `tokens`"),
+        ("operation,rows,cols\nrmsnorm,,64\n", "line 2: rmsnorm needs 'rows' or 'tokens'"),
         ("operation,tokens,cols\nrope,1,x\n", "line 2: cols = 'x'"),
         ("operation,tokens,hidden,expert_ffn,experts,top_k\nmoe,1,64,64,8,9\n", "line 2: top_k = 9"),
         ("operation,tokens,hidden,expert_ffn,experts,top_k,routing\nmoe,1,64,64,8,2,listed\n", "line 2: routing"),
