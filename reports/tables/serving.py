@@ -14,6 +14,7 @@ from workloads.columns.inference import INFERENCE_COLUMNS
 from workloads.whole_models import WholeModels
 
 DENSE = "dense"
+TIMED = ("measured", "published")  # beside the others in tables, in no chart or sentence
 STEP = "step"  # whether a line is one decode step alone
 TARGET = ["model", "target", "settings", "kv_bits", "tensor_parallel", "host", "source"]
 SIZES = ["prompt", "generate", STEP]
@@ -83,7 +84,7 @@ def _evaluated(table: pd.DataFrame, method: pd.Series, perplexities: pd.DataFram
 
 def places(table: pd.DataFrame, step: bool = False) -> Iterator[tuple[dict, pd.DataFrame]]:
     """({TARGET and SIZES}, lines that can run) of every target and length: generations, or decode steps alone."""
-    used = table[table["feasible"] & (table[STEP] == step) & (table["source"] != "measured")] if len(table) else table
+    used = table[table["feasible"] & (table[STEP] == step) & ~table["source"].isin(TIMED)] if len(table) else table
     yield from by(used, [*TARGET, *SIZES])
 
 
@@ -103,7 +104,7 @@ def telling(lines: pd.DataFrame) -> list[int]:
 
 def steps_over_contexts(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """({TARGET and batch}, lines of decode steps at several contexts) of every target and number of sequences."""
-    used = table[table["feasible"] & table[STEP] & (table["source"] != "measured")] if len(table) else table
+    used = table[table["feasible"] & table[STEP] & ~table["source"].isin(TIMED)] if len(table) else table
     for key, lines in by(used, [*TARGET, "batch"]):
         if lines["context"].nunique() > 1:
             yield key, lines
@@ -168,7 +169,7 @@ def gains_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def gain_grids(table: pd.DataFrame) -> Iterator[tuple[dict, str, pd.DataFrame]]:
     """({TARGET, STEP}, method, `gains`) wherever a method was run at several batches and several contexts."""
-    used = table[table["feasible"] & (table["source"] != "measured")] if len(table) else table
+    used = table[table["feasible"] & ~table["source"].isin(TIMED)] if len(table) else table
     for key, lines in by(used, [*TARGET, STEP]):
         if not key[STEP] and lines["generate"].nunique() > 1:
             continue

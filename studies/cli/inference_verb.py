@@ -85,7 +85,9 @@ def inference(
     operations
         A row for each operation instead of one for each configuration; their times add up to the configuration's.
     measured
-        A file of `prunesim measure --end-to-end model`, whose rows stand beside; may be given more than once.
+        A file of `prunesim measure --end-to-end model`, whose rows stand beside; may be given more than once. Or
+        whole-models: what others published of the same configurations, and what is nearest to those of the same model
+        and card.
     format
         json, csv or table (the table leaves columns out).
     out

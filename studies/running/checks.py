@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from measurement.published_models import NAME
 from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.entries import check_method, check_place, needs_calibration, targets_of
@@ -32,6 +33,10 @@ def check_study(plan: Plan) -> None:
         path = study.beside(record.record)
         if record.on:
             check_measured(study, record)
+        elif record.record == NAME and not study.file.phases:
+            raise UserError(f"{study.path}: {NAME} stand beside whole models; say in [[phases]] what these run")
+        elif record.record == NAME:
+            continue
         else:
             whole_rows(path) if is_end_to_end(path) else study_rows(study, record)
     _check_phases(plan)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from measurement.published_models import NAME, rows_beside
 from studies.names import whole_name
 from studies.roofs import roofs_of
 from studies.running.execute import Results
@@ -12,6 +13,8 @@ from studies.running.plan import Plan
 from studies.running.rows_tasks import QualityTask
 from studies.running.whole_tasks import WholeTask
 from studies.treatments import DENSE
+from workloads.columns.inference import INFERENCE_COLUMNS
+from workloads.rows import to_frame
 from workloads.whole_models import WholeModels
 
 ONE = [
@@ -25,8 +28,12 @@ def whole_models(plan: Plan, results: Results, measured: Sequence[pd.DataFrame])
     found = [made for task, made in results.found.items() if isinstance(task, WholeTask)]
     if not found and not measured:
         return None
+    made = [each.rows for each in found]
+    if made and any(record.record == NAME for record in plan.study.file.measured):
+        beside = rows_beside(pd.concat(made, ignore_index=True), nearest=False)
+        made += [to_frame(beside, INFERENCE_COLUMNS)] if beside else []
     return WholeModels(
-        _joined([*(each.rows for each in found), *measured], ONE),
+        _joined([*made, *measured], ONE),
         _joined([each.operations for each in found], [*ONE, "phase", "operation"]),
         roofs_of(plan.study.file.accelerators),
         pd.DataFrame(_perplexities(plan, results), columns=["model", "method", "perplexity"]),

@@ -52,7 +52,7 @@ INFERENCE_COLUMNS = (
     Column("feasible", "bool", "False: something of it has no kernel, or cannot be divided"),
     Column("reason", "text", "why not, why it is not known whether it fits, or which masks gain nothing for want of a "
            "kernel", wraps=True),
-    Column("source", "text", "predicted (GPUs) | simulated (accelerators) | measured"),
+    Column("source", "text", "predicted (GPUs) | simulated (accelerators) | measured | published"),
     Column("spec_sha256", "text", "hash of the machine's full description"),
     Column("tool_version", "text", "prunesim version"),
 )  # fmt: skip
