@@ -99,7 +99,7 @@ def test_hypothesis_drives_the_lanes(harnesses):
 @pytest.mark.parametrize("design", [Lanes(), Systolic()], ids=lambda design: design.name)
 @pytest.mark.parametrize("double", [True, False])
 def test_stalls_are_those_of_the_engine_but_for_the_pipeline(design, double, harnesses):
-    groups = list(random_groups(24, 4 * design.most[0], 2 * design.most[1], design.most[2], seed=4))
+    groups = list(random_groups(10, 4 * design.most[0], 2 * design.most[1], design.most[2], seed=4))
     stalled = 0
     for beat_cycles in (1, 3, 9):
         walks = [design.walk(group) for group in groups]
