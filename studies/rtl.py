@@ -6,9 +6,11 @@ from pathlib import Path
 
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
-from workloads.files import write_text
+from workloads.files import check_writable_folder, write_text
 from workloads.importers import read_mask
 from workloads.mask import PackedMask
+
+PICTURES = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ def refuse(wanted: Wanted) -> None:
         raise UserError("`groups` counts random masks; a bundle and `mask` have blocks of their own")
     if wanted.group is not None and wanted.waveform is None and wanted.figure is None:
         raise UserError("`group` says which one `waveform` or `figure` is of: give that")
+    if wanted.group is not None and wanted.group < 0:
+        raise UserError(f"`group` is counted from 0, not {wanted.group}")
+    if wanted.figure is not None and wanted.figure.suffix not in PICTURES:
+        raise UserError(f"`figure` is a picture ({', '.join(PICTURES)}), not {wanted.figure}")
+    for path in (wanted.out, wanted.waveform, wanted.figure):
+        if path is not None:
+            check_writable_folder(path.parent)
     for name in ("layers", "groups"):
         if getattr(wanted, name) is not None and getattr(wanted, name) < 1:
             raise UserError(f"`{name}` is a number from 1 on, not {getattr(wanted, name)}")

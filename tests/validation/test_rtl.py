@@ -224,6 +224,24 @@ def test_a_model_without_rtl_is_refused(capsys):
     assert "--rtl" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--layers", "2"], "counts those of a bundle"),
+        (["--group", "1"], "give that"),
+        (["--waveform", "w.vcd", "--group", "-1"], "group"),
+        (["--figure", "lanes.txt"], "is a picture (.svg, .png, .pdf), not lanes.txt"),
+        (["--groups", "0"], "from 1 on"),
+        (["--mask", "m.npy", "--groups", "5"], "counts random masks"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(asked, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "vitcod", "--rtl", *asked])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 @needs_verilator
 def test_the_verb_checks_a_mask_and_writes_its_tiles(tmp_path, capsys):
     np.save(tmp_path / "mask.npy", np.random.default_rng(0).random((70, 200)) < 0.4)
