@@ -11,6 +11,7 @@ command goes on with those that are missing.
 import argparse
 import json
 import logging
+import re
 import shutil
 import statistics
 import time
@@ -47,6 +48,7 @@ from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup
 from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
+from workloads.removal import NEURON
 
 FFN = {"units": "ffn"}
 Table = dict[str, tuple[str, dict[str, Any]]]  # methods and their settings by the names of lines
@@ -64,13 +66,13 @@ COARSE: Table = {
     for importance in ("uniform", "angular", "cosine", "mse", "mae")
 }
 TABLES: dict[str, Table] = {"neurons": OF_NEURONS, "all units": OF_ALL, "coarse": COARSE}
-RANKS = ("uniform", "importance")
+KINDS = {"lora": ("uniform", "importance"), "full": ("full",)}  # of training: ranks of adapters, or every weight
 LAST_STEP_ALONE = 10**6  # of `eval_every` and `save_every`
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Of one perplexity: `units` as the tables call them; `ranks` of the adapters it is trained with, "" before."""
+    """Of one perplexity: `units` as the tables call them; `ranks`: how it was trained, "" before (KINDS)."""
 
     units: str
     name: str
@@ -130,6 +132,17 @@ class Grid:
         self.file.write_text(json.dumps(self.found, indent=1))
         seconds = time.process_time() - began
         print(f"{cell.key:<70} {self.found[cell.key]:9.3f}   {seconds:6.0f} s of a processor", flush=True)
+        self.tidy()
+
+    def show_blocks(self, cell: Cell) -> None:
+        """The share of its neurons that every block keeps, in percent."""
+        self.tidy()
+        kept: dict[int, list[float]] = {}
+        for each in self.pruned(cell).removal.units:
+            if each.kind == NEURON:
+                kept.setdefault(each.block, []).append(100 * each.kept.mean())
+        shares = " ".join(f"{statistics.mean(kept[number]):.0f}" for number in sorted(kept))
+        print(f"{cell.key:<50} {shares}", flush=True)
         self.tidy()
 
     def tidy(self) -> None:
@@ -246,8 +259,10 @@ class Grid:
 
     def trained(self, cell: Cell) -> MaskBundle:
         """With low-rank adapters, merged; ranks by CFSP's importance of blocks (methods 19.6), which its shares are."""
-        asked, importance = self.asked, {}
-        if cell.ranks == "importance":
+        asked, of_adapters = self.asked, dict[str, Any]()
+        if asked.mode == "lora":
+            of_adapters["rank"] = asked.rank
+        if cell.ranks.startswith("importance"):
             self.gather(cell.seed, False)
             blocks = [
                 ScoredBlock(n, (), {}, e.importance, e.tokens)
@@ -255,12 +270,12 @@ class Grid:
                 for e in [self.evidence(cell.seed, n)]
             ]
             shares = Cfsp().shares(blocks, cell.share)
-            importance = {"importance": ",".join(f"{share:.6f}" for share in shares)}
+            of_adapters["importance"] = ",".join(f"{share:.6f}" for share in shares)
         return ps.finetune(
-            asked.model, masks=self.pruned(cell), out=asked.work / "trained", mode="lora", rank=asked.rank,
+            asked.model, masks=self.pruned(cell), out=asked.work / "trained", mode=asked.mode, distill=asked.distill,
             text=self.ids_of("train", asked.train, asked.train_len, None), steps=asked.recover, batch=asked.batch,
             seq_len=asked.train_len, lr=asked.lr, held_out="0.005", eval_every=LAST_STEP_ALONE,
-            save_every=LAST_STEP_ALONE, seed=cell.seed, dtype=asked.dtype, **importance,
+            save_every=LAST_STEP_ALONE, seed=cell.seed, dtype=asked.dtype, **of_adapters,
         )  # fmt: skip
 
 
@@ -283,9 +298,10 @@ def cells(asked: argparse.Namespace) -> Iterator[Cell]:
         if asked.every_seed:
             yield from (Cell("neurons", name, share, seed) for name in late for share in shares)
             yield from (Cell("coarse", name, share, seed) for share in asked.coarse for name in COARSE)
+    ranks = [f"{kind}, {asked.distill}" if asked.distill else kind for kind in KINDS[asked.mode]]
     for seed in range(asked.seeds if asked.every_seed else 1) if asked.recover else ():
-        yield Cell("dense", "dense", 0.0, seed, "uniform")
-        yield from (Cell("neurons", name, main, seed, ranks) for ranks in RANKS for name in first)
+        yield Cell("dense", "dense", 0.0, seed, ranks[0])
+        yield from (Cell("neurons", name, main, seed, each) for each in ranks for name in first)
 
 
 def show(grid: Grid) -> None:
@@ -318,13 +334,19 @@ def main() -> None:
         "--dtype", default="float32", help="of evaluation and training; bfloat16 is several times faster"
     )
     parser.add_argument("--every-seed", action="store_true", help="not the share of `--at` alone")
+    parser.add_argument("--only", default="", help="cells whose line holds this (a regular expression)")
+    parser.add_argument("--blocks", action="store_true", help="print what every block keeps, and measure nothing")
+    parser.add_argument("--mode", default="lora", choices=list(KINDS), help="of training")
+    parser.add_argument("--distill", choices=["logits", "layers"])
     parser.add_argument("--show", action="store_true", help="print what there is")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     grid = Grid(asked)
     for cell in [] if asked.show else cells(asked):
-        grid.measure(cell)
-    show(grid)
+        if re.search(asked.only, cell.key):
+            (grid.show_blocks if asked.blocks else grid.measure)(cell)
+    if not asked.blocks:
+        show(grid)
 
 
 if __name__ == "__main__":
