@@ -124,7 +124,10 @@ class FinetuneConfig:
         "again narrows. Default: all of the bundle."
     )
     skip: Texts | None = setting("Matrices that stay as they are, in the same words.")
-    lr: float | None = setting("Highest learning rate (default 1e-4); it falls to 0 along a half cosine.")
+    lr: float | None = setting(
+        "Highest learning rate (default 1e-4 sqrt(4096 / hidden size), adapters three times that); it falls to 0 along "
+        "a half cosine."
+    )
     warmup: int | None = setting("Steps over which the learning rate rises (default: a twentieth of the steps).")
     batch: int | None = setting("Sequences a step (default 8).")
     seq_len: int | None = setting("Tokens a sequence (default 2048; those of a .npy file).")

@@ -29,7 +29,7 @@ from pruning.parallel import one_thread_per_operation
 from pruning.recovery.examples import Examples, training_and_held_out
 from pruning.recovery.masked_weights import MaskedWeight
 from pruning.recovery.objective import Objective
-from pruning.recovery.plan import Plan
+from pruning.recovery.plan import HIDDEN, Plan
 from pruning.recovery.start import load_student, load_teacher, trained_weights
 from pruning.recovery.state import (
     Look,
@@ -85,6 +85,7 @@ def finetune(
     cannot be written; NotForThisModel for a model that predicts no next token.
     """
     check_trainable(checkpoint, masks, out)
+    plan = plan.for_hidden(getattr(checkpoint.config.get_text_config(), "hidden_size", HIDDEN))
     refs = refs_of(checkpoint, masks)
     chosen = plan.selection.names([ref.layer for block in refs for ref in block if ref.layer.name in masks])
     for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):

@@ -1,7 +1,7 @@
 """From what was asked to a plan: every setting checked and filled in, before a model is opened."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ MODES = ("full", "lora")
 HELD_OUT = 0.05  # of the sequences
 KEPT = "kept"  # importance of a block by the share of its weights that are left
 OF_ADAPTERS = ("rank", "importance")
+LR, HIDDEN = 1e-4, 4096  # the default rate of a model of that hidden size, of every weight
+MORE_OF_ADAPTERS = 3.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Plan:
     save_every: int
     recompute: bool
     guide: bool = False
+    lr_given: bool = True
+
+    def for_hidden(self, size: int) -> "Plan":
+        """With the rate that a model of that hidden size gets where none was asked for."""
+        if self.lr_given:
+            return self
+        return replace(self, schedule=replace(self.schedule, lr=default_lr(size, self.mode)))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -90,7 +99,14 @@ def make_plan(asked: FinetuneConfig) -> Plan:
         save_every=asked.save_every or 100,
         recompute=bool(asked.recompute),
         guide=bool(asked.guide),
+        lr_given=asked.lr is not None,
     )
+
+
+def default_lr(hidden: int, mode: str) -> float:
+    """LR sqrt(HIDDEN / hidden), to two digits: smaller models learn at higher rates (methods 19.6)."""
+    rate = LR * math.sqrt(HIDDEN / hidden) * (MORE_OF_ADAPTERS if mode == "lora" else 1.0)
+    return float(f"{rate:.1e}")
 
 
 def schedule_of(asked: FinetuneConfig, steps: int) -> Schedule:
@@ -98,7 +114,7 @@ def schedule_of(asked: FinetuneConfig, steps: int) -> Schedule:
     if not 0 <= warmup < steps:
         raise UserError(f"`warmup` must be at least 0 and less than the {steps} steps, not {warmup}")
     seed = check_seed(asked.seed or 0)
-    return Schedule(steps, positive("lr", asked.lr, 1e-4), warmup, asked.batch or 8, seed)
+    return Schedule(steps, positive("lr", asked.lr, LR), warmup, asked.batch or 8, seed)
 
 
 def positive(name: str, value: float | None, default: float) -> float:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs
+from pruning.config import FinetuneConfig
 from pruning.data.pairs import read_pairs
 from pruning.data.tokenizer import load_tokenizer
 from pruning.evaluation.whole_model import whole_model
@@ -21,6 +22,7 @@ from pruning.recovery.examples import read_examples, training_and_held_out
 from pruning.recovery.masked_adapters import MaskedAdapter
 from pruning.recovery.masked_weights import FullWeight, on_grid
 from pruning.recovery.objective import IGNORED, Objective
+from pruning.recovery.plan import make_plan
 from pruning.recovery.ranks import ranks_by_importance, read_importance
 from pruning.recovery.schedule import Schedule
 from pruning.recovery.start import load_student, recompute_activations
@@ -305,3 +307,12 @@ def test_pairs_that_are_none(content: str, said: str, tmp_path: Path) -> None:
 def test_other_files_hold_no_pairs(content: str, tmp_path: Path) -> None:
     (tmp_path / "p").write_text(content)
     assert read_pairs(tmp_path / "p") is None
+
+
+def test_the_default_rate_follows_the_hidden_size() -> None:
+    """1e-4 at 4096, twice that at a quarter of it; adapters three times as much; what is asked for stays."""
+    asked = FinetuneConfig(text="a.txt", steps=4)
+    assert make_plan(asked).for_hidden(4096).schedule.lr == 1e-4
+    assert make_plan(asked).for_hidden(1024).schedule.lr == 2e-4
+    assert make_plan(replace(asked, mode="lora")).for_hidden(1024).schedule.lr == 6e-4
+    assert make_plan(replace(asked, lr=5e-3)).for_hidden(1024).schedule.lr == 5e-3
