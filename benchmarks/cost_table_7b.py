@@ -1,4 +1,4 @@
-"""Seconds that the cost table of LLaMA-7B takes on a machine (224 matrices, 12 levels each), and a plan by it.
+"""Seconds that the cost table of LLaMA-7B takes on a machine (224 matrices, 15 levels each), and a plan by it.
 
     python benchmarks/cost_table_7b.py [--on vitcod,stc,sparten,a100-sxm]
 
@@ -30,7 +30,7 @@ def main() -> None:
         machine = Machine.open(name)
         for phase in (decode(1, 1024), prefill(1, 2048)):
             begin = time.perf_counter()
-            table = cost_table(decoder, layers, machine, phase, choices)
+            table = cost_table(decoder, layers, machine, phase, choices, even=True)
             made = time.perf_counter() - begin
             weights = draw.lognormal(0, 1, (len(table.units), 1))
             errors = weights * np.array([choice.zeros for choice in choices]) ** 3
