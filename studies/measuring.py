@@ -64,6 +64,8 @@ class Wanted:
 
     def measured(self, situation: str, out: Path, progress: ProgressLine) -> pd.DataFrame:
         """Result rows; the record in `out` grows. Raises UserError, before anything is timed where it can."""
+        if self.shapes and self.tokens:
+            raise UserError("`tokens` are of a bundle or a `model`; `shapes` have their own, the m of m,n,k")
         return self._on_cpu(situation, out, progress) if self.on == "cpu" else self._on_gpu(situation, out, progress)
 
     def replayed(self, record: str | Path, situation: str) -> pd.DataFrame:

@@ -21,8 +21,8 @@ Item = TypeVar("Item")
 EVERY_S = 60.0  # between lines of a log
 LONG_S = 60.0  # work that takes no longer is not spoken of in a log
 FEW = 30  # steps of a study, each of which has its line
-SURE_S = 2.0  # so long a rate is watched before a log hears of it
-SKIPPED = 10  # a call that takes so many times as long as all before it is the first that works
+SURE_S = 10.0  # so long a rate is watched before a log hears of it: the first of many may compile
+SKIPPED, SKIPPED_S = 10, 2.0  # a call that takes so many times as long as all before it, is the first that works
 DRAWN_S = 0.1  # between pictures of a bar
 
 
@@ -52,7 +52,7 @@ class ProgressLine:
         if of != self._of or done < self._done or not self._what:
             self._begin(what, done, of)
         now = monotonic()
-        if now - self._called > max(SKIPPED * (self._called - self._began), SURE_S):
+        if now - self._called > max(SKIPPED * (self._called - self._began), SKIPPED_S):
             self._first, self._began = self._done, self._called  # what was there already took no time
         self._what, self._done, self._called = what, done, now
         if self._terminal:

@@ -11,7 +11,7 @@ from pruning.config import CalibrationConfig
 from pruning.networks import is_network, package_missing
 from studies.method_entry import MethodEntry, Several, StudyMethod, base_of, check_titles, of_attention
 from workloads.arguments import in_words, shown
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError, one_line, unknown
 from workloads.parsing import parse_toml
 from workloads.plugins import located
 
@@ -237,7 +237,7 @@ def _parsed(path: Path) -> StudyFile:
     except FileNotFoundError:
         raise UserError(f"no such study file: {path}") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable TOML file: {error}") from None
+        raise UserError(f"{path} is not a readable TOML file: {one_line(error)}") from None
     try:
         return TypeAdapter(StudyFile).validate_json(json.dumps(values, default=str), strict=True, extra="forbid")
     except ValidationError as error:

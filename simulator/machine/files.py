@@ -20,7 +20,7 @@ from typing import Any
 
 from simulator.machine.parts import check_heard
 from simulator.machine.spec import flat
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError, one_line, unknown
 from workloads.parsing import parse_toml
 from workloads.plugins import check_name, located
 
@@ -84,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; give a machine's name or an existing TOML file") from None
     except ValueError as error:
-        raise UserError(f"{path} is not a readable TOML file: {error}") from None
+        raise UserError(f"{path} is not a readable TOML file: {one_line(error)}") from None
 
 
 def _bases(path: Path, given: Any) -> list[str]:

@@ -58,6 +58,11 @@ def test_what_was_there_already_does_not_make_the_rest_look_fast(clock, capsys):
     assert said(capsys)[0] == "pruning: 101/110, 30 s each, 4 min left"  # 9 x 30 s = 270 s, not 30 / 101 s each
 
 
+def test_a_slow_first_one_is_no_rate(clock, capsys):
+    work(ProgressLine(), clock, [5.0] + [0.1] * 41, 42)
+    assert said(capsys) == []
+
+
 def test_words_may_change_within_a_step(clock, capsys):
     line = ProgressLine()
     for done in range(4):
