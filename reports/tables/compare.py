@@ -66,17 +66,21 @@ def _places(table: pd.DataFrame, each: pd.DataFrame) -> np.ndarray:
 def _table(roles: pd.DataFrame, found: dict[str, dict]) -> pd.DataFrame:
     """`found`: the methods to show, with their perplexities."""
     first = roles[roles["method"] == next(iter(found))].reset_index(drop=True)
-    table = first[["role", "layers", "shapes"]].assign(**{name: first[column] for name, column in OF_DENSE.items()})
-    last = table["role"] == ALL_ROLES
+    columns = {name: first[name] for name in ("role", "layers", "shapes")}
+    columns |= {name: first[column] for name, column in OF_DENSE.items()}
+    last = first["role"] == ALL_ROLES
     for method, quality in found.items():
         mine = roles[roles["method"] == method].reset_index(drop=True)
-        for column in [*OF_METHOD, *SPREADS]:
-            table[f"{method}@{column}"] = mine[column]
-        table[f"{method}@speedup_verdict"] = mine["verdict"]
-        table.loc[last, "dense@perplexity"] = quality["dense_perplexity"]
-        for column in ("perplexity", "perplexity_spread"):
-            table.loc[last, f"{method}@{column}"] = quality[column]
-    return table
+        columns |= {f"{method}@{column}": mine[column] for column in [*OF_METHOD, *SPREADS]}
+        columns[f"{method}@speedup_verdict"] = mine["verdict"]
+        columns["dense@perplexity"] = _at(last, quality["dense_perplexity"])
+        columns |= {f"{method}@{name}": _at(last, quality[name]) for name in ("perplexity", "perplexity_spread")}
+    return pd.DataFrame(columns)
+
+
+def _at(lines: pd.Series, value: float) -> pd.Series:
+    """The value in these lines, nothing in the others."""
+    return pd.Series(np.where(lines, value, np.nan), index=lines.index)
 
 
 def compare_columns(table: pd.DataFrame) -> list[str]:
