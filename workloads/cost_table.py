@@ -3,7 +3,6 @@ budgets learns of a machine."""
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,10 +123,3 @@ class CostTable:
             )
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{path} is no cost table of version {VERSION}; make it again") from None
-
-
-def index_of(choices: Sequence[Choice], wanted: Choice) -> int:
-    """Raises UserError for one that is not among them."""
-    if wanted not in choices:
-        raise UserError(f"{wanted} is none of the choices: {', '.join(map(str, choices))}")
-    return list(choices).index(wanted)

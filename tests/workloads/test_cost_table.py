@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads.choices import Choice, choices_of, parse_choice
-from workloads.cost_table import CostTable, Unit, index_of
+from workloads.choices import choices_of, parse_choice
+from workloads.cost_table import CostTable, Unit
 from workloads.errors import UserError
-from workloads.patterns import NofM
 
 CHOICES = tuple(choices_of(["2:4", "bits:4"]))
 
@@ -81,9 +80,3 @@ def test_a_table_needs_a_cost_of_every_unit_as_it_is() -> None:
     costs = np.full((1, 4), np.nan)
     with pytest.raises(UserError, match="as it is"):
         CostTable("us", (Unit("a", ("x",), 1),), CHOICES, costs, 0.0, {})
-
-
-def test_places_of_choices() -> None:
-    assert index_of(CHOICES, Choice(pattern=NofM(2, 4))) == 1
-    with pytest.raises(UserError, match="1:4 is none of the choices: dense, 2:4"):
-        index_of(CHOICES, Choice(pattern=NofM(1, 4)))

@@ -114,6 +114,17 @@ def test_another_method_prunes_by_the_plan(model: Path, tmp_path: Path) -> None:
     assert bundle.values(bundle.layers[-1].name) or any(entry.values for entry in bundle.layers)
 
 
+@pytest.mark.slow
+def test_besa_learns_within_what_the_plan_lets_blocks_cost(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    arguments = ("--speedup", "1.1", *DECODE, "--levels", 8, "--errors", "output", "--set", "rounds=1")
+    assert prune(model, out, *arguments, method="besa") == 0
+    assert json.loads((out / "speed.json").read_text())["met"]["final"] >= 1.1
+    header = MaskBundle.open(out).header
+    assert header.method == "besa"
+    assert header.parameters["costs"]["sha256"] == CostTable.read(out / "costs.json").sha256
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
