@@ -49,13 +49,19 @@ class Join(Design):
         return f"{super().__str__()}, {self.balancing}"
 
     def walk(self, group: Group) -> list[Tile]:
-        groups = self.groups(group.kept)
+        groups, over = self.groups(group.kept), self.over_groups(group)
         window = self.chunk * self.chunks
         return [
-            self.tile(group, groups[i : i + self.clusters], left)
-            for i in range(0, len(groups), self.clusters)
+            self.tile(group, groups[i : i + over], left)
+            for i in range(0, len(groups), over)
             for left in range(0, group.mask.cols, window)
         ]
+
+    def over_groups(self, group: Group) -> int:
+        """Clusters that the model's division gives to filters: one token leaves the others idle."""
+        if self.clusters == 1:
+            return 1
+        return int(run(self.model, self.sets, group.mask, group.tokens).sparse.mapping.split()[0])
 
     def groups(self, kept: np.ndarray) -> list[list[int]]:
         """Rows of every group, -1 where it is filled up: as they come, or from the middle of the order by density
@@ -120,12 +126,13 @@ class Join(Design):
         return np.packbits(there, bitorder="little").view(np.uint64), packed(values)
 
     def sums(self, group: Group, run: WalkRun) -> np.ndarray:
-        groups, found = self.groups(group.kept), np.zeros((group.tokens, group.mask.rows), np.int64)
+        groups, over = self.groups(group.kept), self.over_groups(group)
+        found = np.zeros((group.tokens, group.mask.rows), np.int64)
         ends = [tile.sums.reshape(group.tokens, self.clusters, self.filters) for tile in run.tiles if len(tile.sums)]
         for i, rows in enumerate(groups):
             for identity, row in enumerate(rows):
                 if row >= 0:
-                    found[:, row] = ends[i // self.clusters][:, i % self.clusters, identity]
+                    found[:, row] = ends[i // over][:, i % over, identity]
         return found
 
     def cycles(self, run: WalkRun) -> list[int]:
