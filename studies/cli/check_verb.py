@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from studies.cli.output import Whole
 from studies.progress import ProgressLine
+from studies.telling import tell
 from workloads.errors import UserError
 
 BROKEN = 1  # exit code where a law does not hold
@@ -116,6 +117,7 @@ def check_everything(out: Path, data: Path | None, without: list[Literal["scales
     from workloads.files import check_writable_folder
 
     check_writable_folder(out)
+    tell("takes minutes; each comparison says when it is made")
     found = []
     for each in comparisons(data, "scalesim" not in without):
         found.append(each)
