@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from reports.words.present import quantity_text, times_text
 from reports.words.settings import settings_text
 
@@ -45,8 +47,9 @@ def target_name(key: Mapping[str, Any]) -> str:
     """ "h100-sxm", "2 x h100-sxm with power.limit_w=300, 8-bit KV cache"."""
     several = f"{key['tensor_parallel']} x " if key["tensor_parallel"] > 1 else ""
     settings = f" with {settings_text(key['settings'])}" if key["settings"] else ""
-    own = key["kv_bits"] == 16 or key["source"] == "simulated"  # of an accelerator: its activations'
-    cache = "" if own else f", {key['kv_bits']}-bit KV cache"
+    bits = key["kv_bits"]  # of an accelerator those of its activations; publications may not say
+    own = pd.isna(bits) or bits == 16 or key["source"] == "simulated"
+    cache = "" if own else f", {bits}-bit KV cache"
     source = f", {key['source']}" if key["source"] not in ("predicted", "simulated") else ""
     return f"{several}{key['target']}{settings}{cache}{source}"
 

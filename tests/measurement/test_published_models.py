@@ -75,3 +75,21 @@ def test_the_command_sets_them_beside_predictions(capsys):
         main([*asked, "--measured", "whole-models", "--format", "json"])
     assert not stop.value.code
     assert [row["source"] for row in json.loads(capsys.readouterr().out)] == ["predicted", "published"]
+
+
+def test_a_study_has_them_in_its_report(tmp_path, capsys):
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'title = "Published beside predicted"\nout = "out"\n'
+        '[[models]]\nname = "llama-2-70b"\nshapes = "llama-2-70b"\n[[methods]]\ntreat = ["2:4"]\n'
+        "[[phases]]\nbatch = 1\nprompt = [512, 600]\ngenerate = 128\ntensor_parallel = 8\n"
+        'host = "eager-2023"\n[[accelerators]]\nname = "a100-sxm"\n[[measured]]\nrecord = "whole-models"\n'
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(file), "--out", str(tmp_path / "out")])
+    assert not stop.value.code, capsys.readouterr().err
+    rows = pd.read_csv(tmp_path / "out" / "inference.csv")
+    published = rows[rows["source"] == "published"]
+    assert published[["prompt", "prefill_ms", "decode_ms_per_token"]].to_numpy().tolist() == [[512, 94.31, 44.852]]
+    assert "8 x a100-sxm" in (tmp_path / "out" / "report.md").read_text()
+    assert "published=Splitwise" in (tmp_path / "out" / "report.md").read_text()
