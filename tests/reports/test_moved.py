@@ -55,5 +55,5 @@ def test_folders_and_files_are_compared(tmp_path):
         path.write_text(csv_text(frame(two_layers())))
     assert not moved_between(tmp_path / "run", tmp_path / "rows.csv")["moved"].any()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"neither rows\.csv nor quality\.csv"):
+    with pytest.raises(UserError, match=r"none of rows\.csv, quality\.csv"):
         moved_between(tmp_path / "run", tmp_path / "empty")

@@ -152,7 +152,7 @@ def test_a_changed_selection_makes_the_step_again(tmp_path, capsys, tiny_model):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('only = "qq"', "no layer has the role 'qq'; there are the roles q k v o gate up down and the blocks 0-1"),
+        ('only = "qq"', "no layer has the role 'qq'; did you mean 'q'? there are the roles q k v o gate up down and"),
         ('skip = "blocks:7-"', "no layer is in 'blocks:7-'"), ('only = "blocks:1-0"', "ends before it begins"),
         ('fallback = "skip"', "`fallback=skip` has no meaning"), ('fallback = "skp"', "unknown fallback 'skp'"),
     ],

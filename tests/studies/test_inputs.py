@@ -99,7 +99,7 @@ def test_misspelt_operations_are_no_gemms(here):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("operation,tokens,rows,cols\nrmsnorm,16,32,64", "line 2: rmsnorm has both `rows` and `tokens`"),
+        ("operation,tokens,rows,cols\nrmsnorm,16,32,64", "line 2: rmsnorm has both 'rows' and 'tokens'"),
         (
             "operation,m,n,k,weight_bits,group_size\nlinear,16,64,100,4,64",
             "line 2: group_size = 64 does not divide k = 100",

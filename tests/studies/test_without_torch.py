@@ -86,7 +86,7 @@ def test_lists_go_on_after_one_that_needs_torch(endings):
     _, out, _ = endings["ls"]
     assert "vitcod" in out
     assert "llama-7b" in out
-    assert out.count("pip install 'prunesim[torch]'") == 3  # methods, quantizers, allocations
+    assert out.count("pip install 'prunesim[torch]'") == 4  # methods, quantizers, allocations, families
 
 
 def test_a_missing_module_of_our_own_is_no_missing_library():

@@ -47,7 +47,7 @@ def test_what_is_chosen(only: tuple[str, ...], skip: tuple[str, ...], chosen: se
     ("only", "skip", "message"),
     [
         (("qq",), (),
-         r"only: no layer has the role 'qq'; there are the roles q o gate down and the blocks 0-3, names are like"),
+         r"only: no layer has the role 'qq'; did you mean 'q'\? there are the roles q o gate down and"),
         (("q,blocks:7",), (), r"only: no layer is in 'blocks:7'; .*blocks 0-3"),
         (("blocks:9-12",), (), r"no layer is in 'blocks:9-12'"),
         (("blocks:2-9",), (),
