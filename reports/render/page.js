@@ -1,7 +1,8 @@
 "use strict";
 // One page's behaviour: filters over figures and tables, charts, sorting, long tables page by page. Reads only #data.
 (async () => {
-const all = (query, root = document) => [...root.querySelectorAll(query)];
+const root = document.documentElement;
+const all = (query, within = document) => [...within.querySelectorAll(query)];
 const made = (tag, attributes = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), attributes);
   node.append(...children);
@@ -145,12 +146,13 @@ listeners.push(() => {
 });
 
 // ---- charts
+const columnsFor = width => Math.max(1, Math.floor(width / 230));  // of a legend
 const configFor = width => ({
   background: null, aria: false, font: "system-ui, sans-serif",
   axis: { labelColor: "var(--ink)", titleColor: "var(--ink)", gridColor: "var(--line)", domainColor: "var(--quiet)",
           tickColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   legend: { labelColor: "var(--ink)", titleColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, labelLimit: Math.max(120, width - 60),
-            titleLimit: Math.max(120, width - 20), titleFontWeight: "normal", orient: "bottom", symbolLimit: 40, symbolStrokeWidth: 2, padding: 4, columns: Math.max(1, Math.floor(width / 230)), symbolBaseStrokeColor: "var(--ink)", symbolBaseFillColor: "transparent" },
+            titleLimit: Math.max(120, width - 20), titleFontWeight: "normal", orient: "bottom", symbolLimit: 40, symbolStrokeWidth: 2, padding: 4, columns: columnsFor(width), symbolBaseStrokeColor: "var(--ink)", symbolBaseFillColor: "transparent" },
   header: { labelColor: "var(--ink)", labelFontSize: 12 }, view: { stroke: null }, text: { font: "system-ui, sans-serif" },
 });
 const linesOf = chart => {
@@ -188,7 +190,21 @@ const draw = async node => {
   node.append(drawing);
   const { view } = await vegaEmbed(drawing, spec, { actions: false, renderer: "svg", ast: true, logLevel: 1, config, tooltip: { disableDefaultStyle: true } });
   chart.view = view;
+  chart.width = width;
 };
+// Vega follows a new width by itself, but not with the columns of a legend: a telephone that was turned.
+const redraw = () => {
+  for (const node of all("[data-chart]")) {
+    const chart = DATA.charts[node.dataset.chart];
+    if (!chart.view || columnsFor(chart.width) === columnsFor(node.clientWidth || root.clientWidth)) continue;
+    chart.view.finalize();
+    chart.view = chart.drawing = null;
+    node.lastElementChild.remove();
+    if (node.clientWidth) draw(node);  // others when they are shown
+  }
+};
+let turned;
+addEventListener("resize", () => { clearTimeout(turned); turned = setTimeout(redraw, 150); });
 const refresh = async () => {
   for (const chart of Object.values(DATA.charts)) {
     if (chart.view) await chart.view.data("rows", linesOf(chart)).runAsync();
@@ -245,7 +261,6 @@ for (const link of all("a[href]")) {
 }
 
 // ---- filters
-const root = document.documentElement;
 let applied = 0;
 const apply = async () => {
   const mine = ++applied;

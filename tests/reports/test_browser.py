@@ -81,6 +81,21 @@ def test_the_page_itself_never_scrolls_sideways(page, width):
     page.set_viewport_size({"width": 1400, "height": 900})
 
 
+def test_a_legend_keeps_within_a_page_that_becomes_narrow(page):
+    labels = page.locator("[data-chart=tiny-tradeoff] .role-legend-label text")
+    wide = labels.count()
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.wait_for_function(
+        """count => {
+            const texts = [...document.querySelectorAll("[data-chart=tiny-tradeoff] .role-legend-label text")];
+            return texts.length === count && texts.every(text => text.getBoundingClientRect().right <= innerWidth);
+        }""",
+        arg=wide,
+        timeout=10_000,
+    )
+    page.set_viewport_size({"width": 1400, "height": 900})
+
+
 def test_the_verdict_and_its_figure_are_on_the_first_screen(page):
     assert page.locator(".verdict li").first.bounding_box()["y"] < 400
     assert page.locator("[data-chart=tiny-tradeoff]").bounding_box()["y"] < 900
