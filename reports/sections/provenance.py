@@ -16,7 +16,7 @@ def provenance(contents: Contents) -> Section:
 def facts(contents: Contents) -> list[tuple[str, str]]:
     """(name, value) lines with which the numbers can be got again."""
     rows, quality = contents.rows, contents.quality
-    both = [frame for frame in (rows, quality) if not frame.empty]
+    both = [frame for frame in (rows, quality, contents.networks) if not frame.empty]
     every = [*both, contents.serving] if len(contents.serving) else both
     lines = [("Tool version", listing(pd.concat([frame["tool_version"] for frame in every])) or "not given")]
     if both:

@@ -60,6 +60,17 @@ def test_quality_and_rows_stand_in_one_report(made):
     assert stem["mapping"].str.startswith("convolution 3x3 stride 1x1 by im2col, 12x12 positions; ").all()
 
 
+def test_a_study_without_machines_has_a_report(made):
+    folder, _ = made
+    alone = STUDY.split("[[accelerators]]")[0]
+    (folder / "alone.toml").write_text(alone)
+    files = run_study(read_study(folder / "alone.toml"), folder / "alone")
+    page = files["report.md"].read_text()
+    assert "rows.csv" not in files
+    assert "net: error, lower is better, over 16 samples" in page
+    assert page.index("Provenance") < page.index("Tool version") < page.index("Seeds")
+
+
 def test_nothing_is_made_twice(made, capsys):
     folder, _ = made
     run_study(read_study(folder / "study.toml"), folder / "out")
