@@ -1,6 +1,7 @@
 """prunesim prune"""
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +71,8 @@ def prune(
 
         if dry_run or save_model is not None:
             raise UserError("`speedup` tries masks until one is fast enough; leave `dry_run` and `save_model` out")
-        meeting = Meeting(partial(open_checkpoint, model, dtype, device), model, asked, data, speed, progress, warn)
+        wanted = asked if asked.method is not None else replace(asked, method="wanda")
+        meeting = Meeting(partial(open_checkpoint, model, dtype, device), model, wanted, data, speed, progress, warn)
         bundle, met = meeting.run(out)
         progress.close()
         sys.stderr.write("\n".join([f"wrote {out}: {contents_text(bundle)}", *met.lines, ""]))

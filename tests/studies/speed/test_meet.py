@@ -148,6 +148,14 @@ def test_what_cannot_be_is_said_in_one_line(model: Path, tmp_path: Path, capsys,
     assert not (tmp_path / "masks" / "bundle.json").exists()
 
 
+def test_the_method_need_not_be_named(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["prune", str(model), "--speedup", "1.1", *DECODE, "--calibration", str(model / "ids.npy"),
+              "--out", str(tmp_path / "masks")])  # fmt: skip
+    assert not stop.value.code
+    assert MaskBundle.open(tmp_path / "masks").method == "wanda"
+
+
 def test_a_run_that_ended_half_way_goes_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from studies.speed import meet
 
