@@ -153,7 +153,7 @@ def test_the_method_need_not_be_named(model: Path, tmp_path: Path) -> None:
         main(["prune", str(model), "--speedup", "1.1", *DECODE, "--calibration", str(model / "ids.npy"),
               "--out", str(tmp_path / "masks")])  # fmt: skip
     assert not stop.value.code
-    assert MaskBundle.open(tmp_path / "masks").method == "wanda"
+    assert MaskBundle.open(tmp_path / "masks").header.method == "wanda"
 
 
 def test_a_run_that_ended_half_way_goes_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
