@@ -67,7 +67,8 @@ def check_model(model: str, layers: Iterable[Layer], groups: int = GROUPS) -> It
     """Every design of the model on every layer. Raises UserError for a model without one, and without Verilator."""
     found = designs_of(model)
     if not found:
-        raise UserError(f"{model} has no design in RTL; {', '.join(DESIGNS)} have one, and classes that state `rtl`")
+        known = ", ".join(DESIGNS)
+        raise UserError(f"{model} has no design in RTL; {known} have one, and classes of one's own that state one")
     layers = list(layers)
     for design in found:
         with Harness(design.program()) as harness:
