@@ -6,8 +6,7 @@ run.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from checkpoints.discovery import (
 )
 from checkpoints.families import family_of
 from checkpoints.gguf_files import gguf_config, gguf_weights
-from checkpoints.opened import Edit
+from checkpoints.opened import Changes
 from checkpoints.silent import silence
 from checkpoints.skeleton import build_skeleton
 from checkpoints.smaller import read_smaller, shrink
@@ -48,13 +47,11 @@ from checkpoints.weights import Weights, open_weights
 from workloads.errors import UserError, one_line
 from workloads.files import read_json
 from workloads.limits import check_config
-from workloads.removal import Removal
 
-Biases = dict[str, torch.Tensor]
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # types that weights are written back in
 
 
-class Checkpoint:
+class Checkpoint(Changes):
     """A model on the meta device and the files its parameters come from: safetensors, torch files or one GGUF file.
 
     `folder` is the model's folder, or the GGUF file itself; `smaller` says what was taken out of the model that the
@@ -69,6 +66,7 @@ class Checkpoint:
     def __init__(self, folder: Path, dtype: torch.dtype | None = None, device: str = "cpu"):
         """dtype None means the config's; parameters are loaded to `device`. Raises UserError if the folder is no model,
         its files are broken, or there is no such device."""
+        super().__init__()
         transformers_logging.disable_progress_bar()
         self.device = find_device(device)
         self.folder = folder
@@ -102,9 +100,6 @@ class Checkpoint:
         self.sources: dict[str, list[str]] = {}
         self.converted: set[str] = set()
         self._find_sources()
-        self.removal = Removal()
-        self._biases: Biases = {}
-        self._edit: Edit | None = None
         self._uncut: dict[int, Restored] = {}  # by the block's id
         self._silenced: dict[int, dict[str, nn.Module]] = {}  # by the block's id, what stood in the place of Silents
 
@@ -120,22 +115,6 @@ class Checkpoint:
     def block_refs(self, number: int) -> list[LinearRef]:
         """Those of one block, shared ones too."""
         return block_linears(self.blocks[number], self.block_paths[number], number)
-
-    def take_out(self, removal: Removal, biases: "Biases | None" = None, edit: "Edit | None" = None) -> None:
-        """From here on blocks are loaded without what `removal` takes out, and with `biases`, by the names of matrices,
-        in the place of theirs; `edit` then writes into what is left of a block. One that is gone hands hidden states
-        through."""
-        self.removal, self._biases, self._edit = removal, dict(biases or {}), edit
-
-    @contextmanager
-    def as_stored(self) -> Iterator[None]:
-        """Within this context blocks are loaded as the files hold them, whatever `take_out` was told."""
-        changes = self.removal, self._biases, self._edit
-        self.take_out(Removal())
-        try:
-            yield
-        finally:
-            self.take_out(*changes)
 
     def load(self, parameters: Iterable[str]) -> None:
         """Fills the named parameters. Raises UserError if the checkpoint lacks one or has another shape."""

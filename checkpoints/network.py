@@ -2,8 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,12 @@ from checkpoints.network_channels import ChannelMap, cut_module
 from checkpoints.network_matrices import NetworkRef, is_depthwise, matrices
 from checkpoints.network_units import units_of
 from checkpoints.network_uses import uses_in
-from checkpoints.opened import Edit
+from checkpoints.opened import Changes
 from workloads.errors import UserError
-from workloads.removal import Removal
 from workloads.uses import Use
 
 
-class Network:
+class Network(Changes):
     """`family` opened it; `example` is a batch of its samples, of one shape. As `OpenModel` for the rest."""
 
     def __init__(
@@ -35,6 +32,7 @@ class Network:
         least: int = 1,
     ):
         """Raises UserError for a module that cannot be cut into units, or that uses a matrix in two of them."""
+        super().__init__()
         self.folder, self.family, self.device, self.dtype = Path(name), family, device, dtype
         self.model = module.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.example = example.to(device=device, dtype=dtype)
@@ -43,9 +41,6 @@ class Network:
         self.blocks = [unit.module for unit in self.units]
         self.block_paths = [f"units.{number}" for number in range(len(self.units))]
         self.shared: dict[str, str] = {}
-        self.removal = Removal()
-        self._biases: dict[str, torch.Tensor] = {}
-        self._edit: Edit | None = None
         self._refs = [list(matrices(unit, number)) for number, unit in enumerate(self.blocks)]
         self._check_once()
         self._whole = {path: state_of(each) for path, each in self.model.named_modules()}
@@ -71,18 +66,6 @@ class Network:
 
     def block_refs(self, number: int) -> list[NetworkRef]:
         return list(self._refs[number])
-
-    def take_out(self, removal: Removal, biases: Any = None, edit: Edit | None = None) -> None:
-        self.removal, self._biases, self._edit = removal, dict(biases or {}), edit
-
-    @contextmanager
-    def as_stored(self) -> Iterator[None]:
-        changes = self.removal, self._biases, self._edit
-        self.take_out(Removal())
-        try:
-            yield
-        finally:
-            self.take_out(*changes)
 
     def load_block(self, number: int) -> nn.Module:
         """The unit with its weights, those of the file or what `take_out` makes of them."""

@@ -1,7 +1,7 @@
 """What a pruning run asks of a model, wherever its weights are: a `Checkpoint` in files, a `Network` in memory."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,3 +53,29 @@ class OpenModel(Protocol):
     def release(self, module: nn.Module) -> None: ...
     def stored_dtype(self, parameter: str) -> torch.dtype: ...
     def sha256(self) -> str: ...
+
+
+class Changes:
+    """What an open model's units are loaded with, kept in one place for all that `OpenModel` is made of."""
+
+    def __init__(self) -> None:
+        self.removal = Removal()
+        self._biases: dict[str, torch.Tensor] = {}
+        self._edit: Edit | None = None
+
+    def take_out(
+        self, removal: Removal, biases: Mapping[str, torch.Tensor] | None = None, edit: Edit | None = None
+    ) -> None:
+        """From here on units are loaded without what `removal` takes out, and with `biases`, by the names of matrices,
+        in the place of theirs; `edit` then writes into what is left of a unit. One that is gone hands them through."""
+        self.removal, self._biases, self._edit = removal, dict(biases or {}), edit
+
+    @contextmanager
+    def as_stored(self) -> Iterator[None]:
+        """Within this context units are loaded whole, whatever `take_out` was told."""
+        changes = self.removal, self._biases, self._edit
+        self.take_out(Removal())
+        try:
+            yield
+        finally:
+            self.take_out(*changes)
