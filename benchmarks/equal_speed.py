@@ -22,6 +22,7 @@ from studies.progress import Silent
 from studies.prune import open_checkpoint, recipe_for
 from studies.speed.asked import SpeedConfig
 from studies.speed.meet import Meeting, whole_us
+from studies.speed.planners import knapsack
 from workloads.bundle import MaskBundle
 from workloads.cost_curve import priced
 from workloads.errors import UserError
@@ -119,7 +120,8 @@ def run(setting: Setting, on: str, phase: str, speed: float, seed: int, name: st
                 table = meeting.table(machine, phased, decoder, kept / "costs.json")
                 budget = table.budget(speed)
                 errors = meeting.errors(table, kept)
-                masks, one, rounds = meeting.meet(table, errors, budget, machine, phased, decoder, work)
+                planner = knapsack(table, errors)
+                masks, one, rounds = meeting.meet(table, budget, planner, machine, phased, decoder, work)
                 found, more = one.final, {"additive": one.additive, "gap": one.gap, "rounds": rounds}
         except UserError as error:
             return {"reason": str(error)}

@@ -12,6 +12,7 @@ from checkpoints.opened import OpenModel
 from pruning.applied import refs_of
 from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
+from pruning.data.calibration import Calibration
 from pruning.families import family_of, find_family
 from pruning.forward.hidden_states import Progress
 from pruning.networks import is_network
@@ -60,17 +61,21 @@ def model_name(model: str) -> str:
     return path.resolve().name if path.is_dir() else path.stem if path.is_file() else model
 
 
-def recipe_for(model: str, checkpoint: OpenModel, asked: PruneConfig, data: CalibrationConfig) -> Recipe:
-    """Checks every setting before anything runs. Raises UserError for the first that cannot be."""
+def recipe_for(model: str, checkpoint: OpenModel, asked: PruneConfig, data: CalibrationConfig | Calibration) -> Recipe:
+    """Checks every setting before anything runs; `data` may be drawn already. Raises UserError for the first that
+    cannot be."""
     recipe = make_recipe(asked)
     if asked.after is not None:
         base = MaskBundle.open(asked.after)
         refs_of(checkpoint, base)
         recipe = replace(recipe, base=Base(base))
     recipe.treatment([ref.layer for block in recipe.refs(checkpoint) for ref in block])
-    drawn = None
+    drawn: Calibration | None = None
     if recipe.needs_calibration:
-        drawn = family_of(checkpoint).calibration(checkpoint, data, recipe.seed)
+        if isinstance(data, Calibration):
+            drawn = data
+        else:
+            drawn = family_of(checkpoint).calibration(checkpoint, data, recipe.seed)
         if drawn is None:
             raise UserError(
                 f"{needy_part(recipe)} needs `calibration`: a text, JSON lines, .npy token ids or a data set name"

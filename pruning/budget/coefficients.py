@@ -34,10 +34,15 @@ def search_coefficients(
     tries: int = 100,
     misses: int = 100,
     buckets: int = 0,
+    most: int = 0,
 ) -> Searched:
     """`loss(choices)` of a whole model, (units,) as Solution has them; equal choices are asked for once. The plain
-    errors (factors of 1) are looked at first, so what is found is never worse than they. Same seed, same result."""
+    errors (factors of 1) are looked at first, so what is found is never worse than they. `most`: after so many losses
+    it ends, 0: with the search. Same seed, same result."""
     draw, known = np.random.default_rng(seed), dict[bytes, float]()
+
+    def spent() -> bool:
+        return bool(most) and len(known) >= most
 
     def tried(factors: np.ndarray) -> tuple[float, Solution]:
         found = solve([row * c for row, c in zip(errors, factors, strict=True)], costs, budget, buckets)
@@ -50,14 +55,16 @@ def search_coefficients(
     best = np.ones(units)
     least, solution = tried(best)
     for _ in range(tries):
+        if spent():
+            break
         factors = draw.uniform(0, 1, units)
         found = tried(factors)
         if found[0] < least:
             best, (least, solution) = factors, found
     count = max(1, round(SHARE * units))
-    while count:
+    while count and not spent():
         missed = 0
-        while missed < misses:
+        while missed < misses and not spent():
             factors = best.copy()
             factors[draw.choice(units, count, replace=False)] = draw.uniform(0, 1, count)
             found = tried(factors)

@@ -22,7 +22,7 @@ from pruning.block_job import Decision, Warn
 from pruning.evidence.needs import Need
 from pruning.forward.hidden_states import Progress
 from pruning.methods.method import PruningMethod
-from pruning.run.choice_errors import choice_errors
+from pruning.run.choice_errors import Seen, choice_errors
 from pruning.run.driver import start
 from pruning.run.recipe import Recipe
 from pruning.run.replace_one import divergences
@@ -67,11 +67,7 @@ def error_table(
                 weight = ref.matrix(checkpoint.blocks[ref.layer.block]).float().masked_fill(~decision.keep, 0)
             kept[name, place] = weight.to(checkpoint.model.dtype).cpu()
 
-    with writing(folder):
-        writer = BundleWriter(folder, recipe.header(checkpoint))
-        run = start(checkpoint, recipe, writer, refs, progress, warn)
-        found = {name: errors.numpy() for name, errors in choice_errors(run, choices, seen).items()}
-        writer.discard()
+    found = run_choices(checkpoint, recipe, choices, folder, progress, warn, seen)
     if kind == "output":
         return found
     model = left(opened(), recipe)
@@ -84,6 +80,19 @@ def error_table(
                 found[name][place] = divergence
             elif found[name][place] > 0:
                 found[name] = found[name] * (divergence / found[name][place])
+    return found
+
+
+def run_choices(
+    checkpoint: Checkpoint, recipe: Recipe, choices: Sequence[Choice], folder: Path, progress: Progress, warn: Warn,
+    seen: Seen,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """By layer (choices,) output errors. `folder` holds nothing afterwards."""
+    with writing(folder):
+        writer = BundleWriter(folder, recipe.header(checkpoint))
+        run = start(checkpoint, recipe, writer, all_refs(checkpoint), progress, warn)
+        found = {name: errors.numpy() for name, errors in choice_errors(run, choices, seen).items()}
+        writer.discard()
     return found
 
 

@@ -28,6 +28,10 @@ class SpeedConfig:
         "What the errors of choices are: probe (default; of each matrix's output, weighed by what one change of it "
         "does to the predictions), output (not weighed), kl (of the predictions, at every choice)."
     )
+    searches: int | None = setting(
+        "Plans that the search of coefficients (SPDY) tries on the whole model, which it holds in memory (default 40; "
+        "0: no search)."
+    )
 
     cost: str | None = setting(
         "MACHINE:MEASURE, as vitcod:us (us, energy_pj, bytes, flop): budgets that are learned (besa) go to where they "
@@ -40,7 +44,7 @@ class SpeedConfig:
         if (self.cost is None) != (self.budget is None):
             raise UserError("`cost` and `budget` go together: what is counted, and the share of it that is left")
         if self.cost is not None:
-            for name in ("speedup", "on", "choices", "errors"):
+            for name in ("speedup", "on", "choices", "errors", "searches"):
                 if getattr(self, name) is not None:
                     raise UserError(f"`cost` names the machine, and `budget` how much is left; leave `{name}` out")
             return
@@ -48,5 +52,8 @@ class SpeedConfig:
             given = [name for name, value in vars(self).items() if value is not None]
             if given:
                 raise UserError(f"`{given[0]}` is of pruning for a speed; give the `speedup` that is wanted")
-        elif self.on is None:
+            return
+        if self.searches is not None and self.searches < 0:
+            raise UserError(f"`searches` {self.searches}: 0 for none, or how many plans are tried")
+        if self.on is None:
             raise UserError(f"`speedup` {self.speedup:g} is on a machine; say which with `on`, vitcod for example")

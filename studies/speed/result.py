@@ -1,5 +1,6 @@
 """What pruning for a speed came to: told in lines, and kept beside the masks."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,29 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A plan that was tried: `kl` is how far its predictions on sequences held out from everything before are from the
+    unpruned model's (nats a token), `final` its speedup; where it met the speed with no masks NaN, and `reason` why."""
+
+    name: str
+    kl: float = math.nan
+    final: float = math.nan
+    sparsity: float = math.nan
+    error: float = math.nan
+    rounds: int = 0
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}: {self.reason}" if self.reason else f"{self.name} {self.kl:.4g} at {self.final:.3f}"
+
+
+@dataclass(frozen=True)
 class Met:
     """What was asked, `additive` (the sum of the table), `final` (the masks run again); us of the whole phase.
     `removed`: what was taken out before, "": nothing; of how many smaller models this was the best, the unpruned one
-    among them."""
+    among them. `judged`: the plans that were tried on the way to it, `plan` the name of the one taken, by `held_out`
+    sequences."""
 
     asked: float
     additive: float
@@ -40,6 +60,9 @@ class Met:
     facts: dict[str, Any]
     removed: str = ""
     shapes: int = 1
+    plan: str = ""
+    held_out: int = 0
+    judged: tuple[Judged, ...] = ()
 
     @property
     def lines(self) -> list[str]:
@@ -50,14 +73,34 @@ class Met:
             f"{self.final_us:,.1f} us pruned",
             f"speedup: asked {self.asked:g}, by the sum of the table {self.additive:.3f}, with the final masks "
             f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''})",
+            *self._tried,
             f"the plan's error is at most {self.gap:.2%} above the least within its budget; {self.fixed_us:,.1f} us "
             "are of what no choice changes",
             *([f"taken out first: {self.removed}"] if self.removed else []),
             *([f"the nearest to the unpruned model of {self.shapes} shapes"] if self.shapes > 1 else []),
         ]
 
+    @property
+    def _tried(self) -> list[str]:
+        if not self.judged:
+            return []
+        told = "; ".join(one.words for one in self.judged)
+        of = f"{self.held_out} held-out sequence{'s' if self.held_out > 1 else ''}"
+        return [f"divergence from the unpruned model's predictions on {of}, by plan: {told}; taken: {self.plan}"]
+
     def write(self, folder: Path, plan: dict[str, str], settings: str) -> None:
-        write_text(folder / FILE, pretty_json({"met": asdict(self), "plan": plan, "settings_sha256": settings}))
+        met = asdict(self) | {"judged": [as_json(one) for one in self.judged]}
+        write_text(folder / FILE, pretty_json({"met": met, "plan": plan, "settings_sha256": settings}))
+
+
+def as_json(one: Judged) -> dict[str, Any]:
+    """None for NaN."""
+    return {name: None if value != value else value for name, value in asdict(one).items()}
+
+
+def _judged(content: dict[str, Any]) -> Judged:
+    values: dict[str, Any] = {name: math.nan if value is None else value for name, value in content.items()}
+    return Judged(**values)
 
 
 def read_met(folder: Path, settings: str = "") -> Met | None:
@@ -66,9 +109,10 @@ def read_met(folder: Path, settings: str = "") -> Met | None:
         return None
     content = read_json(folder / FILE, "speed")
     try:
-        met = Met(**content["met"])
+        judged = tuple(map(_judged, content["met"].get("judged", ())))
+        met = Met(**{**content["met"], "judged": judged})
         if settings and content["settings_sha256"] != settings:
             raise UserError(f"{folder} already holds masks of another speed or other settings; choose another folder")
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise UserError(f"{folder / FILE} is damaged; delete {folder} and start again") from None
     return met

@@ -87,3 +87,16 @@ def test_of_equal_costs_the_largest_stay() -> None:
     found = project(values, [1.0, 1.0], 5, 3.0)
     assert [part.tolist() for part in found.keep] == [[True, False], [True, True, False]]
     assert found.value == pytest.approx(found.bound)
+
+
+def test_the_search_ends_after_so_many_losses() -> None:
+    rng = np.random.default_rng(3)
+    errors, costs = list(rng.uniform(0, 1, (20, 6))), list(rng.uniform(0.1, 1, (20, 6)))
+    asked: list[bytes] = []
+
+    def loss(choices: np.ndarray) -> float:
+        asked.append(choices.tobytes())
+        return float(rng.uniform())
+
+    found = search_coefficients(errors, costs, 7.0, loss, seed=4, tries=5, misses=5, most=7)
+    assert found.evaluated == len(asked) == len(set(asked)) == 7

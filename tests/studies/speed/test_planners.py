@@ -1,0 +1,166 @@
+"""Plans of a table: each within its budget, the even one the least of its kind; of several the nearest is taken."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from pruning.data.calibration import Calibration
+from studies.speed.choosing import nearest
+from studies.speed.held_out import HELD, held_out, shares
+from studies.speed.planners import Planned, even, knapsack
+from studies.speed.result import Judged, Met, Round, read_met
+from workloads.choices import UNTOUCHED, Choice, choices_of
+from workloads.cost_table import CostTable, Unit
+from workloads.errors import UserError
+from workloads.patterns import NofM
+
+
+def table_of(costs: np.ndarray, choices: list[Choice]) -> CostTable:
+    units = tuple(Unit(f"u{n}", (f"u{n}",), 10) for n in range(len(costs)))
+    return CostTable("us", units, tuple(choices), costs, 1.0, {"target": "chip"})
+
+
+LADDER = choices_of(["unstructured"], levels=8)  # steps of 1/8
+ZEROS = np.array([choice.zeros for choice in LADDER])
+SIZES = np.array([[4.0], [2.0]])
+
+
+def straight(choice: Choice) -> np.ndarray:
+    return SIZES[:, 0] * (1 - choice.zeros)
+
+
+def test_the_even_plan_is_the_least_sparsity_that_fits() -> None:
+    table = table_of(SIZES * (1 - ZEROS), LADDER)
+    errors = [ZEROS**2, 3 * ZEROS**2]
+    for budget in (0.9, 2.0, 3.3, 5.99):
+        found = even(table, errors, straight)(budget)
+        exact = 1 - budget / 6
+        assert len(set(found.choices)) == 1
+        assert exact <= found.choices[0].zeros <= exact + 1 / 8 / 2**7 + 1e-6
+        assert found.cost <= budget
+    level = even(table, errors, straight)(3.0)
+    assert level.choices == (Choice(0.5), Choice(0.5))
+    assert level.error == pytest.approx(4 * 0.25)
+    assert level.bound <= knapsack(table, errors)(3.0).error <= level.error
+
+
+def test_a_stair_is_found_behind_the_line_between_its_levels() -> None:
+    """Nothing is saved below 0.55: the table's levels at 0.5 and 0.625 alone do not say where."""
+
+    def stair(choice: Choice) -> np.ndarray:
+        return SIZES[:, 0] * (0.4 if choice.zeros >= 0.55 else 1.0)
+
+    table = table_of(np.array([stair(choice) for choice in LADDER]).T, LADDER)
+    found = even(table, [ZEROS, ZEROS], stair)(3.0)
+    assert 0.55 <= found.choices[0].zeros <= 0.552
+
+
+def test_of_patterns_bits_and_sparsities_the_least_error_is_taken() -> None:
+    choices = [UNTOUCHED, Choice(0.5), Choice(0.75), Choice(0, NofM(2, 4)), Choice(bits=4)]
+    costs = np.array([[4.0, 2.5, 1.0, 2.0, 2.2], [4.0, 2.5, 1.0, np.nan, 2.2]])
+    errors = [np.array([0, 2.0, 5.0, 4.0, 1.0]), np.array([0, 2.0, 5.0, 0.0, 1.0])]
+    table = table_of(costs, choices)
+
+    def of(choice: Choice) -> np.ndarray:
+        return costs[:, choices.index(choice)] if choice in choices else np.full(2, 4.0 - 4 * choice.zeros)
+
+    assert even(table, errors, of)(4.5).choices == (choices[4], choices[4])
+    dear = [np.array([0, 2.0, 5.0, 1.0, 9.0]), np.array([0, 2.0, 5.0, 0.0, 9.0])]
+    found = even(table, dear, of)(6.0)
+    assert found.choices == (choices[3], UNTOUCHED)  # the second cannot have it
+    assert found.cost == 6.0
+    with pytest.raises(UserError, match=r"nothing that is the same everywhere costs 1\.5 us or less"):
+        even(table, errors, of)(1.5)
+
+
+def test_factors_move_the_plan_and_not_its_error() -> None:
+    table = table_of(np.array([[2.0, 1.0], [2.0, 1.0]]), [UNTOUCHED, Choice(0.5)])
+    errors = [np.array([0.0, 1.0]), np.array([0.0, 2.0])]
+    assert knapsack(table, errors)(3.0).choices == (Choice(0.5), UNTOUCHED)
+    moved = knapsack(table, errors, np.array([3.0, 1.0]))(3.0)
+    assert moved.choices == (UNTOUCHED, Choice(0.5))
+    assert moved.error == 2.0
+    assert moved.bound <= 1.0
+    assert moved.gap >= 0.5
+
+
+def masks(name: str) -> SimpleNamespace:
+    return SimpleNamespace(folder=Path(name), sparsity=0.5)
+
+
+def test_the_plan_with_the_nearest_predictions_is_taken() -> None:
+    asked: list[str] = []
+
+    def meet(plan):
+        if plan == "none":
+            raise UserError("not met")
+        return masks(plan), Round(1.5, 1.5, 1.0, 0.0, {}), 1
+
+    def apart(bundle) -> float:
+        asked.append(str(bundle.folder))
+        return {"a": 0.3, "b": 0.2}[str(bundle.folder)]
+
+    planners = {"first": lambda: "a", "second": lambda: "none", "third": lambda: "b", "fourth": lambda: "b"}
+    found, name, judged = nearest(planners, meet, apart)
+    assert name == "third"
+    assert str(found[0].folder) == "b"
+    assert [one.kl for one in judged if not one.reason] == [0.3, 0.2, 0.2]
+    assert judged[1].reason == "not met"
+    assert asked == ["a", "b"]  # masks that two plans lead to are judged once
+    with pytest.raises(UserError, match="not met"):
+        nearest({"second": lambda: "none"}, meet, apart)
+
+
+def test_what_was_tried_is_kept_and_read(tmp_path: Path) -> None:
+    judged = (Judged("even", 0.25, 1.51, 0.5, 2.0, 1), Judged("knapsack", reason="not met"))
+    facts = {"target": "chip", "phase": {"name": "decode", "batch": 1, "context": 8}}
+    met = Met(1.5, 1.5, 1.51, 0.0, 3.0, 2.0, 1.0, 2.0, 1, facts, plan="even", held_out=8, judged=judged)
+    met.write(tmp_path, {}, "x")
+    again = read_met(tmp_path, "x")
+    assert again is not None
+    assert again.judged[0] == judged[0]
+    assert again.judged[1].reason == "not met"
+    assert "8 held-out sequences, by plan: even 0.25 at 1.510; knapsack: not met; taken: even" in "\n".join(again.lines)
+
+
+STREAM = torch.arange(4000)
+
+
+def drawn(number: int | None, most: int = 1000) -> Calibration:
+    if number is not None and number > most:
+        raise UserError("too few")
+    return Calibration(torch.stack([STREAM[40 * n : 40 * n + 40] for n in range(number or 6)]), "a text")
+
+
+def test_held_out_sequences_come_behind_those_that_were_asked_for() -> None:
+    calibration, apart = held_out(drawn, 5)
+    assert torch.equal(calibration.ids, drawn(5).ids)
+    assert torch.equal(apart, drawn(5 + HELD).ids[5:])
+
+
+def test_a_sequence_that_overlaps_is_not_held_out() -> None:
+    def overlapping(number: int | None) -> Calibration:
+        ids = drawn(number).ids.clone()
+        ids[7] = torch.cat([STREAM[8:40], STREAM[3000:3008]])  # 32 tokens of the first
+        return Calibration(ids, "a text")
+
+    calibration, apart = held_out(overlapping, 5)
+    assert torch.equal(apart, drawn(5 + HELD + 1).ids[[5, 6, *range(8, 6 + HELD)]])
+    assert shares(overlapping(8).ids[7], calibration.ids)
+    assert not shares(drawn(8).ids[7], calibration.ids)
+
+
+def test_where_there_are_no_more_some_are_kept_apart() -> None:
+    calibration, apart = held_out(lambda n: drawn(n, most=10), 10)
+    assert torch.equal(torch.cat([calibration.ids, apart]), drawn(10).ids)
+    assert len(apart) == 1
+    assert len(held_out(drawn, None)[1]) == 1
+    with pytest.raises(UserError, match="gives one"):
+        held_out(lambda n: drawn(n, most=1), 1)
+
+
+def test_no_plan_changes_nothing() -> None:
+    assert not Planned((UNTOUCHED, UNTOUCHED), 0.0, 1.0, 0.0).changes
