@@ -8,6 +8,7 @@ from pruning.methods.gblm import Gblm
 from pruning.methods.magnitude import Magnitude
 from pruning.methods.method import PruningMethod
 from pruning.methods.none import NoPruning
+from pruning.methods.ria import Ria
 from pruning.methods.sparsegpt import SparseGpt
 from pruning.methods.structured.blockpruner import BlockPruner
 from pruning.methods.structured.cfsp import Cfsp
@@ -26,8 +27,8 @@ from workloads.plugins import Wanted, find
 METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
-        Magnitude, Wanda, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp, TaylorSp, ShortGpt,
-        BlockPruner, Evolution, PolicyGradient, LowRank, BlockDense, BlockShuffle,
+        Magnitude, Wanda, Ria, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp,
+        TaylorSp, ShortGpt, BlockPruner, Evolution, PolicyGradient, LowRank, BlockDense, BlockShuffle,
     )
 }  # fmt: skip
 

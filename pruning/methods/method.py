@@ -51,6 +51,16 @@ class PruningMethod(Component):
         return False
 
     @property
+    def reorders(self) -> bool:
+        """Whether it moves inputs between the runs of an N:M."""
+        return False
+
+    @property
+    def scores_alone(self) -> bool:
+        """Whether it decides by its scores, where they stand, so that what is pruned before can go first."""
+        return type(self).decide is PruningMethod.decide
+
+    @property
     def floors(self) -> bool:
         """Whether it counts as its released program does, instead of to the weight."""
         return getattr(self, "count", "exact") == "released"

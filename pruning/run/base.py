@@ -154,10 +154,10 @@ def check_base(base: Base, checkpoint: OpenModel, method: PruningMethod) -> None
             f"{masks.folder} holds masks, and {method.name} takes whole units out; units go first, masks come `after` "
             "them"
         )
-    if base.has_zeros and method.prunes and type(method).decide is not PruningMethod.decide:
+    if base.has_zeros and method.prunes and not method.scores_alone:
         raise UserError(
             f"{masks.folder} holds masks, and {method.name} cannot keep to them while it makes its own; use a method "
-            "that scores weights (magnitude, wanda, gblm), or `method=none` with `bits`"
+            "that scores weights (magnitude, wanda, ria, gblm), or `method=none` with `bits`"
         )
 
 

@@ -29,6 +29,7 @@ def make_recipe(asked: PruneConfig) -> Recipe:
     if plan is not None:
         asked = replace(asked, sparsity=plan.highest, bits=plan.bits)
     pattern, sparsity = target_of(method, asked)
+    check_reorders(method, pattern, asked.bits, plan is not None)
     rule = choose_rule(method, asked.rule)
     fallback = asked.fallback or REFUSE
     loose = fallback == "unstructured"
@@ -43,6 +44,21 @@ def make_recipe(asked: PruneConfig) -> Recipe:
         asked, method, sparsity, rule, pattern, allocation_of(method, rule, asked), quantization_of(method, asked),
         plan=plan,
     )  # fmt: skip
+
+
+def check_reorders(method: PruningMethod, pattern: NofM | None, bits: int | None, planned: bool) -> None:
+    """Raises UserError where channels that move have no meaning, or others would not follow them."""
+    if not method.reorders:
+        return
+    if pattern is None and not planned:
+        raise UserError(
+            f"{method.name}: channels move between runs of N:M; give a `pattern` with `permute`, 2:4 for one"
+        )
+    if bits is not None and method.changes_weights:
+        raise UserError(
+            f"{method.name}: quantizers go by inputs where they were before `permute=fold` moved them; quantize in a "
+            "second run, `after` the bundle of this one, with `method=none`"
+        )
 
 
 def plan_of(method: PruningMethod, asked: PruneConfig) -> Plan | None:

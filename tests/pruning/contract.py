@@ -56,12 +56,17 @@ PLAIN = [
     Case("besa", "block", {"granularity": "layer", "reference": "dense", "rounds": 1}),
     Case("besa", "block", {"ranking": "sparsegpt", "normalisation": "none", "rounds": 1, "update": "obs"}),
     Case("besa", "block", {"ranking": "gblm", "normalisation": "token", "rounds": 1}),
+    Case("ria", "layer"),
+    Case("ria", "row", {"rule": "row", "a": 1.0}),
 ]
 PATTERNS = [
     Case(method, "run", {"pattern": pattern})
-    for method in ("magnitude", "wanda", "gblm", "sparsegpt", "besa")
+    for method in ("magnitude", "wanda", "ria", "gblm", "sparsegpt", "besa")
     for pattern in ("2:4", "1:4", "5:8")
-] + [Case("besa", "layer", {"pattern": "2:4", "nm_budget": "row", "rounds": 1})]
+] + [
+    Case("ria", "run", {"pattern": "2:4", "permute": "fold"}),
+    Case("besa", "layer", {"pattern": "2:4", "nm_budget": "row", "rounds": 1}),
+]
 QUANTIZED = [
     Case("none", "", {"bits": 3, "quantizer": "rtn"}),
     Case("none", "", {"bits": 4, "quantizer": "gptq", "group_size": 16}),
@@ -90,7 +95,7 @@ ALLOCATED = [
 CASES = PLAIN + PATTERNS + QUANTIZED + ALLOCATED
 # One of each kind of run, for the costlier contracts.
 FEW = [PLAIN[0], PLAIN[2], PLAIN[3], PLAIN[5], PLAIN[7], PLAIN[9], PLAIN[11], PLAIN[12], QUANTIZED[3], QUANTIZED[8],
-       QUANTIZED[9], QUANTIZED[12], ALLOCATED[1]]  # fmt: skip
+       QUANTIZED[9], QUANTIZED[12], ALLOCATED[1], PLAIN[15]]  # fmt: skip
 
 
 def masks_of(bundle: MaskBundle) -> dict[str, np.ndarray]:

@@ -175,12 +175,21 @@ def test_a_network_without_channels_gives_what_zeros_in_their_place_give(tiny, t
     torch.testing.assert_close(smaller.run(images()), zeroed.run(images()), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "wanda", "sparsegpt", "besa"])
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "ria", "sparsegpt", "besa"])
 def test_half_of_a_network_goes(tiny, tmp_path, method):
     bundle = run(tiny, tmp_path / "out", method)
     assert bundle.sparsity == pytest.approx(0.5, abs=1 / 100)
     assert bundle.header.model_config["family"] == "tiny-net"
     assert set(uses_of(bundle.header.model_config)) == {entry.name for entry in bundle.layers}
+
+
+@pytest.mark.parametrize("permute", ["fold", "gather"])
+def test_channels_of_a_network_change_places_for_a_gather_alone(tiny, tmp_path, permute):
+    plain = run(tiny, tmp_path / "plain", "ria", pattern="1:2", fallback="skip")
+    moved = run(tiny, tmp_path / "moved", "ria", pattern="1:2", fallback="skip", set={"permute": permute})
+    assert moved.sparsity == plain.sparsity
+    same = all((moved[name].to_dense() == plain[name].to_dense()).all() for name in uses_of(plain.header.model_config))
+    assert same is (permute == "fold")
 
 
 def test_wanda_on_a_convolution_ranks_by_its_windows(tiny, tmp_path):
