@@ -1,8 +1,9 @@
 """Perplexity of stories260K without some of its units, beside what the released programs print (Wanda-sp, CFSP and FLAP
-run on the same model with 64 x 256 tokens, 48 windows of 512, dense 3.725; their calibration crops are other ones).
-The released FLAP knows no grouped-query attention: where it prunes heads, the model is the equal one in which every
-query head has its own copy of its key and value head. `--parts` takes CFSP and FLAP apart, setting by setting;
-`--method` prints the lines of one method alone.
+run on the same model with 64 x 256 tokens, 48 windows of 512, dense 3.725). `--released` does as they did: the first
+64 x 256 tokens of the text instead of random ones, no <s> in front of either text, their counts; otherwise crops are
+drawn and the tokenizer's <s> begins the texts, as everywhere here. The released FLAP knows no grouped-query attention:
+where it prunes heads, the model is the equal one in which every query head has its own copy of its key and value head.
+`--parts` takes CFSP and FLAP apart, setting by setting; `--method` prints the lines of one method alone.
 
     python benchmarks/structured_yardsticks.py ../shared/data
 """
@@ -13,12 +14,15 @@ import logging
 import shutil
 import statistics
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import prunesim as ps
+from pruning.data.tokenizer import load_tokenizer
 
 # The uniform candidate of evolution, with each reformation.
 UNSEARCHED: list[dict[str, Any]] = [
@@ -73,6 +77,7 @@ PARTS = [
     ("flap", {"units": "ffn"}, None),
     ("flap", {"units": "ffn", "metric": "wifn"}, None),
 ]
+WITH_NEW_WEIGHTS = [("obs-sp", {"units": "ffn"}), ("obs-sp", {})]
 HALF, TWO_BLOCKS = (0.2, 0.5), (0.2, 0.4)
 OF_BLOCKS = [
     ("shortgpt", {}, None),
@@ -81,39 +86,65 @@ OF_BLOCKS = [
 ]
 
 
+@dataclass(frozen=True)
+class Texts:
+    """What is calibrated on and what is evaluated on: texts, or token ids (.npy)."""
+
+    drawn: Path
+    test: Path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--released", action="store_true", help="lines with a figure, and obs-sp, on their tokens")
     parser.add_argument("--method")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
+    texts = Texts(
+        *(asked.data / "text" / name for name in ("tinystories_train_first2MB.txt", "tinystories_valid_clean.txt"))
+    )
     with tempfile.TemporaryDirectory() as folder:
-        model, equal = asked.data / "models/stories260K", Path(folder)
+        model, equal = asked.data / "models/stories260K", Path(folder) / "equal"
         expand_kv_heads(model, equal)
-        tables: list[tuple[str, list, Path, tuple[float, float]]] = (
-            [("CFSP and FLAP in parts, FFN neurons", PARTS, model, HALF)]
-            if asked.parts
-            else [
-                ("FFN neurons", OF_NEURONS, model, HALF),
-                ("heads and FFN neurons, of the equal model without grouped queries", OF_HEADS, equal, HALF),
-                ("kv groups and FFN neurons", OF_KV_GROUPS, model, HALF),
-                ("1 and 2 of 5 blocks, or attentions and FFNs of their weights", OF_BLOCKS, model, TWO_BLOCKS),
+        neurons, heads = "FFN neurons", "heads and FFN neurons, of the equal model without grouped queries"
+        tables: list[tuple[str, list, Path, tuple[float, float]]] = [
+            (neurons, OF_NEURONS, model, HALF),
+            (heads, OF_HEADS, equal, HALF),
+            ("kv groups and FFN neurons", OF_KV_GROUPS, model, HALF),
+            ("1 and 2 of 5 blocks, or attentions and FFNs of their weights", OF_BLOCKS, model, TWO_BLOCKS),
+        ]
+        if asked.parts:
+            tables = [("CFSP and FLAP in parts, FFN neurons", PARTS, model, HALF)]
+        if asked.released:
+            texts, asked.seeds = first_tokens(texts, model, Path(folder)), 1
+            tables = [
+                (title, [line for line in lines if line[2] or line[:2] in WITH_NEW_WEIGHTS], of, shares)
+                for title, lines, of, shares in tables[:2]
             ]
-        )
         for title, lines, of, shares in tables:
             own = [line for line in lines if asked.method in (None, line[0])]
             if own:
-                compare(asked, title, own, of, shares)
+                compare(texts, asked.seeds, title, own, of, shares)
 
 
-def compare(asked: argparse.Namespace, title: str, lines: list, model: Path, shares: tuple[float, float]) -> None:
+def first_tokens(texts: Texts, model: Path, folder: Path) -> Texts:
+    """The ids that the released programs were given: the first of the texts, without the <s> in front."""
+    tokenizer, made = load_tokenizer(model), Texts(folder / "drawn.npy", folder / "test.npy")
+    for text, file, rows, length in ((texts.drawn, made.drawn, 64, 256), (texts.test, made.test, 48, 512)):
+        ids = tokenizer(text.read_text(encoding="utf-8"), add_special_tokens=False, verbose=False)["input_ids"]
+        np.save(file, np.array(ids[: rows * length]).reshape(rows, length))
+    return made
+
+
+def compare(texts: Texts, seeds: int, title: str, lines: list, model: Path, shares: tuple[float, float]) -> None:
     at = " / ".join(f"{share:.0%}" for share in shares)
-    print(f"{title}: perplexity at {at}, mean and spread of {asked.seeds} seeds; released")
+    print(f"{title}: perplexity at {at}, mean and spread of {seeds} seeds; released")
     for method, settings, released in lines:
         named = " ".join([method, *(f"{key}={value}" for key, value in settings.items())])
-        ours = " / ".join(cell(asked, model, method, settings, share) for share in shares)
+        ours = " / ".join(cell(texts, seeds, model, method, settings, share) for share in shares)
         theirs = " / ".join(f"{value:.3f}" for value in released) if released else "-"
         print(f"  {named:<60} {ours:<36} {theirs}", flush=True)
 
@@ -132,20 +163,17 @@ def expand_kv_heads(model: Path, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"num_key_value_heads": config["num_attention_heads"]}))
 
 
-def cell(asked: argparse.Namespace, model: Path, method: str, settings: dict, sparsity: float) -> str:
-    found = [perplexity(asked.data, model, method, settings, sparsity, seed) for seed in range(asked.seeds)]
-    return f"{statistics.mean(found):.3f} +- {statistics.stdev(found) if len(found) > 1 else 0:.3f}"
+def cell(texts: Texts, seeds: int, model: Path, method: str, settings: dict, sparsity: float) -> str:
+    found = [perplexity(texts, model, method, settings, sparsity, seed) for seed in range(seeds)]
+    return f"{statistics.mean(found):.3f}" + (f" +- {statistics.stdev(found):.3f}" if len(found) > 1 else "")
 
 
-def perplexity(data: Path, model: Path, method: str, settings: dict, sparsity: float, seed: int) -> float:
-    texts = data / "text"
-    drawn = {"calibration": str(texts / "tinystories_train_first2MB.txt"), "samples": 64, "seq_len": 256}
+def perplexity(texts: Texts, model: Path, method: str, settings: dict, sparsity: float, seed: int) -> float:
+    drawn = {"calibration": str(texts.drawn), "samples": 64, "seq_len": 256}
     data_of: dict[str, Any] = {} if method == "magnitude-sp" else drawn
     with tempfile.TemporaryDirectory() as out:
         bundle = ps.prune(model, out=out, method=method, sparsity=sparsity, set=settings, seed=seed, **data_of)
-        found = ps.evaluate(
-            model, text=texts / "tinystories_valid_clean.txt", masks=bundle, seq_len=512, windows=48
-        ).frame
+        found = ps.evaluate(model, text=texts.test, masks=bundle, seq_len=512, windows=48).frame
     return float(found["perplexity"][0])
 
 

@@ -42,6 +42,7 @@ OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
         "--seed",
         "--seeds",
         "--parts",
+        "--released",
         "--write",
         "--tries",
         "--first",
