@@ -202,9 +202,9 @@ def report(
 
 
 @typed
-def run(study: str | Path, *, out: str | Path | None = None, fresh: bool = False, workers: int = 1) -> Report:
-    """Runs a study file and writes its report; steps whose inputs did not change are skipped. `workers`: processes that
-    make the results side by side; results do not depend on it."""
+def run(study: str | Path, *, out: str | Path | None = None, fresh: bool = False, workers: int | None = None) -> Report:
+    """Runs a study file and writes its report; steps whose inputs did not change are skipped. `workers` that
+    make the results side by side, by default those of the study's [executor]; results do not depend on it."""
     from studies.running.study_run import run_study
     from studies.study import read_study
 

@@ -49,9 +49,11 @@ def _check_told_apart(targets: Sequence[Target]) -> None:
         seen.add(called)
 
 
-def combined(on: Named, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "") -> list[Target]:
-    """A target for every combination of one "key=value" of each of `choices`. Raises UserError for a key swept twice
-    or without values."""
+def combined(
+    on: Named, sets: Sequence[str], choices: Sequence[Sequence[str]], dtype: str = "", span: slice = slice(None)
+) -> list[Target]:
+    """A target for every combination of one "key=value" of each of `choices`; `span`: of these of them alone. Raises
+    UserError for a key swept twice or without values."""
     seen: set[str] = set()
     name = on if isinstance(on, str) else on.name
     for choice in choices:
@@ -69,7 +71,8 @@ def combined(on: Named, sets: Sequence[str], choices: Sequence[Sequence[str]], d
             f"{name}: the sweep asks for {shortened(count)} designs; at most {MAX_DESIGNS:,} at a time, so sweep fewer "
             "values"
         )
-    return [find_target(on, [*sets, *chosen], dtype) for chosen in itertools.product(*choices)]
+    wanted = itertools.islice(itertools.product(*choices), span.start, span.stop)
+    return [find_target(on, [*sets, *chosen], dtype) for chosen in wanted]
 
 
 def parse_sweep(text: str) -> list[str]:

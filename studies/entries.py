@@ -1,5 +1,6 @@
 """What the entries of a study ask for: targets, prune settings, and whether they can be had at all."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +17,44 @@ from workloads.operations import Attention, Linear, Operation
 from workloads.targets import Target
 from workloads.treatment import check_fallback
 
+MOST_TRIED = 1000  # designs of a sweep that are made before anything runs, some 0.5 s; of more each value alone
 
-def targets_of(accelerator: StudyAccelerator) -> list[Target]:
-    """The accelerator or GPU, once for every combination of the values it sweeps. Raises UserError for what it does not
-    have."""
-    return combined(accelerator.name, overrides(accelerator.set), swept(accelerator.sweep), accelerator.dtype)
+
+def targets_of(accelerator: StudyAccelerator, span: slice = slice(None)) -> list[Target]:
+    """The accelerator or GPU, once for every combination of the values it sweeps; `span`: of these of them alone.
+    Raises UserError for what it does not have."""
+    return combined(accelerator.name, overrides(accelerator.set), swept(accelerator.sweep), accelerator.dtype, span)
+
+
+def first_of(accelerator: StudyAccelerator) -> Target:
+    """The first of `targets_of`. Raises UserError for what it does not have."""
+    return targets_of(accelerator, slice(1))[0]
+
+
+def design_count(accelerator: StudyAccelerator) -> int:
+    return math.prod(len(choice) for choice in swept(accelerator.sweep))
+
+
+def tried_of(accelerator: StudyAccelerator) -> list[Target]:
+    """`targets_of`, where they are few; of a large sweep every value once, beside the first of the other keys. Raises
+    UserError for what it does not have."""
+    if design_count(accelerator) <= MOST_TRIED:
+        return targets_of(accelerator)
+    sets, choices = overrides(accelerator.set), swept(accelerator.sweep)
+    found = [first_of(accelerator)]
+    for place, choice in enumerate(choices):
+        one = [[other[0]] for other in choices]
+        one[place] = choice[1:]
+        if choice[1:]:
+            found += combined(accelerator.name, sets, one, accelerator.dtype)
+    return found
+
+
+def key_of(accelerator: StudyAccelerator) -> list[Any]:
+    """All that tells its targets apart from others."""
+    if design_count(accelerator) <= MOST_TRIED:
+        return [target.key for target in targets_of(accelerator)]
+    return [first_of(accelerator).key, overrides(accelerator.set), swept(accelerator.sweep), accelerator.dtype]
 
 
 def swept(values: Mapping[str, Any]) -> list[list[str]]:
@@ -33,9 +67,9 @@ def swept(values: Mapping[str, Any]) -> list[list[str]]:
     return choices
 
 
-def described_by(targets: list[Target]) -> tuple[str, list[Any]]:
-    """("cycles" or "times", all that tells these targets apart from others)."""
-    return "cycles" if targets[0].source == "simulated" else "times", [target.key for target in targets]
+def measure_of(accelerator: StudyAccelerator) -> str:
+    """What its rows hold: "cycles" or "times"."""
+    return "cycles" if first_of(accelerator).source == "simulated" else "times"
 
 
 def check_place(accelerator: StudyAccelerator, targets: list[Target], conditions: Conditions) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -55,6 +56,13 @@ class Source:
                     f"dimensions"
                 )
             yield operation
+
+    def part(self, span: slice) -> "Source":
+        """Some of the operations, in their order."""
+        if span == slice(None):
+            return self
+        operations = list(islice(self.operations, span.start, span.stop))
+        return replace(self, count=len(operations), operations=operations)
 
     @property
     def store(self) -> StatisticsStore:

@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pruning.config import CalibrationConfig
 from pruning.networks import is_network, package_missing
+from studies.executors.asked import StudyExecutor
 from studies.method_entry import MethodEntry, Several, StudyMethod, base_of, check_titles, of_attention
 from workloads.arguments import in_words, shown
 from workloads.errors import UserError, one_line, unknown
@@ -128,6 +129,7 @@ class StudyFile:
     phases: tuple[StudyPhase, ...] = ()
     measured: tuple[StudyRecord, ...] = ()
     report: StudyReport = StudyReport()
+    executor: StudyExecutor = field(default_factory=StudyExecutor)
     out: str = ""
 
 
@@ -228,7 +230,8 @@ def _located(content: StudyFile, beside: Path) -> StudyFile:
     models = tuple(
         replace(each, path=located(each.path, beside)) if each.is_network else each for each in content.models
     )
-    return replace(content, accelerators=accelerators, models=models)
+    executor = replace(content.executor, name=located(content.executor.name, beside))
+    return replace(content, accelerators=accelerators, models=models, executor=executor)
 
 
 def _parsed(path: Path) -> StudyFile:
@@ -250,7 +253,7 @@ def _parsed(path: Path) -> StudyFile:
 
 
 TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "phases": StudyPhase,
-          "measured": StudyRecord, "report": StudyReport}  # fmt: skip
+          "measured": StudyRecord, "report": StudyReport, "executor": StudyExecutor}  # fmt: skip
 
 
 def wrong_value(error: Any) -> str:

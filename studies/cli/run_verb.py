@@ -7,7 +7,12 @@ from cyclopts import Parameter
 
 
 def run(
-    study: Path, /, *, out: Path | None = None, fresh: Annotated[bool, Parameter(negative="")] = False, workers: int = 1
+    study: Path,
+    /,
+    *,
+    out: Path | None = None,
+    fresh: Annotated[bool, Parameter(negative="")] = False,
+    workers: int | None = None,
 ) -> None:
     """Run a study file; steps whose inputs did not change are skipped.
 
@@ -20,7 +25,8 @@ def run(
     fresh
         Gather the masks' statistics and count cycles and times anew; masks and perplexities stay.
     workers
-        Processes that make the results side by side; each prunes in memory of its own. Results do not depend on it.
+        Workers that make the results side by side (default: the study's [executor], else 1), by itself processes, each
+        of which prunes in memory of its own. Results do not depend on it.
     """
     from studies.running.study_run import run_study
     from studies.study import read_study

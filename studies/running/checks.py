@@ -5,7 +5,8 @@ from pathlib import Path
 from measurement.published_models import NAME
 from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from studies.end_to_end import is_end_to_end, whole_rows
-from studies.entries import check_method, check_place, needs_calibration, targets_of
+from studies.entries import check_method, check_place, needs_calibration, tried_of
+from studies.executors.named import check_executor
 from studies.masks import check_model, model_layers
 from studies.measured_here import check_measured
 from studies.method_entry import GENERATED, StudyMethod
@@ -22,11 +23,15 @@ from workloads.errors import NotForThisModel, UserError
 def check_study(plan: Plan) -> None:
     """Raises UserError, which names the study file."""
     study = plan.study
+    try:
+        check_executor(study.file.executor)
+    except UserError as error:
+        raise UserError(f"{study.path}: {error}") from None
     for on in study.file.accelerators:
         for tokens in on.tokens:
             try:
                 conditions = Conditions(tokens, on.activation_density, routing_of(plan.place, on))
-                check_place(on, targets_of(on), conditions)
+                check_place(on, tried_of(on), conditions)
             except UserError as error:
                 raise UserError(f"{study.path}: {on.name}: {error}") from None
     for record in study.file.measured:

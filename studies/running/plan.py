@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from studies.entries import executed, targets_of
+from studies.entries import executed, tried_of
 from studies.method_entry import GENERATED, StudyMethod, base_of
 from studies.names import whole_name
 from studies.phases import runs_whole_models
@@ -42,8 +42,8 @@ class Plan:
 
     @cached_property
     def targets(self) -> dict[int, list[Target]]:
-        """Of every entry of [[accelerators]], by its id."""
-        return {id(on): targets_of(on) for on in self.study.file.accelerators}
+        """Of every entry of [[accelerators]], by its id; of a large sweep every value once."""
+        return {id(on): tried_of(on) for on in self.study.file.accelerators}
 
     def tasks(self) -> list[Task]:
         tasks: list[Task] = []
@@ -69,7 +69,7 @@ class Plan:
                 for on, tokens in self.places_of(model, method):
                     run = (self.place, model, method, on, tokens, (masks,))
                     tasks += [UtilisationTask(*run)] if on.trace else []
-                    tasks.append(LayersTask(*run, self.fresh))
+                    tasks.append(LayersTask(*run, self.fresh, self.study.file.executor.job_rows))
         return tasks
 
     def whole_tasks(

@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pruning.config import EvaluationConfig
-from studies.entries import described_by, targets_of
+from studies.entries import design_count, first_of, key_of, measure_of, targets_of
+from studies.executors.asked import JOB_ROWS
 from studies.gaps import warn_of_gaps
 from studies.method_entry import StudyMethod
 from studies.names import described, slug
 from studies.progress import ProgressLine
 from studies.running.code import PRUNING, SIMULATING, code_sha256
 from studies.running.masks_tasks import Masks, MasksTask, model_files_sha256
-from studies.running.store import Store
+from studies.running.spans import ALL, LayersPart, Span, read_part, rows_kind, spans
+from studies.running.store import Store, part_name
 from studies.running.task import FreeTask, Place, Task
 from studies.simulate import simulate_frame, utilisation_frame
 from studies.study import StudyAccelerator, StudyModel
@@ -95,10 +99,11 @@ class LayersTask(Task):
     tokens: int
     needs: Sequence[MasksTask]
     fresh: bool = False  # also gathers the statistics of the masks anew
+    job_rows: int = JOB_ROWS
 
-    @property
+    @cached_property
     def _what(self) -> str:
-        return described_by(targets_of(self.accelerator))[0]
+        return measure_of(self.accelerator)
 
     @property
     def title(self) -> str:
@@ -111,7 +116,7 @@ class LayersTask(Task):
 
     def key(self, inputs: Sequence[Any]) -> str:
         on, conditions = self.accelerator, self._conditions
-        target = described_by(targets_of(on))[1]
+        target = key_of(on)
         asked = [self.tokens, on.activation_density, conditions.routing.text]
         named = [self.model.name, self.method.title]
         return sha256_of([inputs[0].sha256, target, asked, named, code_sha256(SIMULATING)])
@@ -130,13 +135,28 @@ class LayersTask(Task):
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
         def rows() -> pd.DataFrame:
-            frame = simulate_frame(
-                inputs[0].source(self.fresh), targets_of(self.accelerator), self._conditions, progress
-            )
+            frame = self.frame(inputs[0], ALL, progress)
             warn_of_gaps(frame)
-            return frame.assign(model=self.model.name, method=self.method.title)
+            return frame
 
         store.make_rows(self._name(inputs), key, rows)
+
+    def frame(self, masks: Masks, span: Span, progress: ProgressLine) -> pd.DataFrame:
+        """The rows of some layers and designs."""
+        source = masks.source(self.fresh).part(span.layers)
+        frame = simulate_frame(source, targets_of(self.accelerator, span.designs), self._conditions, progress)
+        return frame.assign(model=self.model.name, method=self.method.title)
+
+    def parts(self, key: str, inputs: Sequence[Masks]) -> Sequence[Task]:
+        cut = spans(inputs[0].source().count, design_count(self.accelerator), self.job_rows)
+        name, kind = self._name(inputs), rows_kind()
+        return [LayersPart(self, span, key, part_name(name, number), kind) for number, span in enumerate(cut)]
+
+    def joined(self, store: Store, found: Sequence[Path]) -> pd.DataFrame:
+        store.keep_parts(found[0].parent.name, found[0].suffix[1:], len(found))
+        frame = pd.concat([read_part(file) for file in found], ignore_index=True)
+        warn_of_gaps(frame)
+        return frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +178,7 @@ class UtilisationTask(FreeTask):
     def result(self, inputs: Sequence[Any]) -> pd.DataFrame:
         on, source = self.accelerator, inputs[0].source()
         conditions = Conditions(self.tokens, on.activation_density, routing_of(self.place, on))
-        targets = targets_of(on)
-        frame = utilisation_frame(source, targets[0], conditions, on.trace)
+        frame = utilisation_frame(source, first_of(on), conditions, on.trace)
         header = source.header
         facts = {"pattern": header.pattern, "target_sparsity": header.target_sparsity, "seed": header.seed}
         return frame.assign(model=self.model.name, method=self.method.title, **facts)

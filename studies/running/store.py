@@ -2,6 +2,7 @@
 are not made again, so a killed study goes on where it was; one that somebody edited, or that lost a file, is made again
 and named."""
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from workloads.bundle import MaskBundle
 from workloads.columns.column import Column
 from workloads.csv_text import csv_text
 from workloads.errors import UserError
-from workloads.files import LOCK_FILE, pretty_json, read_json, sha256_of_file, write_text
+from workloads.files import LOCK_FILE, pretty_json, read_json, sha256_of_file, write_bytes, write_text
 from workloads.locking import writing
 
 
@@ -28,23 +29,39 @@ class Store:
 
     def find_rows(self, name: str, key: str, columns: tuple[Column, ...]) -> pd.DataFrame | None:
         """None where there are none of this key, or, after a word on it, where they are not as they were written."""
-        file, stamp = self._rows_files(name)
+        file = self.rows_file(name, key)
+        return None if file is None else read_rows(file, columns)
+
+    def rows_file(self, name: str, key: str, kind: str = "csv") -> Path | None:
+        """Where the rows of this key are, unread, after the same word where they are not as they were written."""
+        file, stamp = self._rows_files(name, kind)
         made = stamped(stamp)
         if made.get("key") != key or not file.is_file():
             return None
         if made.get("sha256") != sha256_of_file(file):
             warn(f"{file} was changed after it was written; the step is run again")
             return None
-        return read_rows(file, columns)
+        return file
 
-    def make_rows(self, name: str, key: str, make: Callable[[], pd.DataFrame]) -> None:
-        file, stamp = self._rows_files(name)
+    def make_rows(self, name: str, key: str, make: Callable[[], pd.DataFrame], kind: str = "csv") -> None:
+        """`kind`: csv or parquet."""
+        file, stamp = self._rows_files(name, kind)
         stamp.unlink(missing_ok=True)  # before the rows: no moment may show new rows under an old stamp
-        write_text(file, csv_text(make()))
+        if kind == "parquet":
+            write_bytes(file, parquet_bytes(make()))
+        else:
+            write_text(file, csv_text(make()))
         write_text(stamp, pretty_json({"key": key, "sha256": sha256_of_file(file)}))
 
-    def _rows_files(self, name: str) -> tuple[Path, Path]:
-        return self.folder / "steps" / f"{name}.csv", self.folder / "steps" / f"{name}.json"
+    def keep_parts(self, name: str, kind: str, count: int) -> None:
+        """Of rows in parts, NAME/00000 and so on, what an earlier run left beyond these."""
+        kept = {file.name for part in range(count) for file in self._rows_files(part_name(name, part), kind)}
+        for file in (self.folder / "steps" / name).iterdir():
+            if file.name not in kept:
+                file.unlink(missing_ok=True)
+
+    def _rows_files(self, name: str, kind: str = "csv") -> tuple[Path, Path]:
+        return self.folder / "steps" / f"{name}.{kind}", self.folder / "steps" / f"{name}.json"
 
     def find_bundle(self, name: str, key: str) -> MaskBundle | None:
         """None where there is none of this key that is whole; after a word on it where it is damaged or was changed."""
@@ -71,6 +88,23 @@ class Store:
 
     def _bundle_places(self, name: str) -> tuple[Path, Path]:
         return self.folder / "masks" / name, self.folder / "masks" / f"{name}.json"
+
+
+def part_name(name: str, number: int) -> str:
+    return f"{name}/{number:05d}"
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """Raises UserError without pyarrow."""
+    buffer = io.BytesIO()
+    try:
+        frame.to_parquet(buffer, index=False)
+    except ImportError:
+        raise UserError(
+            "parts of a sweep are written as Parquet where the study runs, and this worker lacks pyarrow: pip install "
+            "'prunesim[parquet]'"
+        ) from None
+    return buffer.getvalue()
 
 
 def _whole_bundle(folder: Path, sha256: str | None) -> MaskBundle | None:

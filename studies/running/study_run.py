@@ -1,12 +1,14 @@
 """Runs a study: its tasks, then the report of their results."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from measurement.published_models import NAME
 from studies.end_to_end import is_end_to_end, whole_rows
+from studies.executors.named import opened
 from studies.gaps import check_any_ran
 from studies.measured_here import measured_here
 from studies.names import absent_text, described, target_text
@@ -14,7 +16,6 @@ from studies.progress import ProgressLine
 from studies.published import published_rows, spmm_table, unmatched_notes
 from studies.records import study_rows
 from studies.report import columns_for, constants_for, notes_for
-from studies.running.backends import opened
 from studies.running.checks import check_study
 from studies.running.execute import Results, execute
 from studies.running.masks_tasks import Masks, MasksTask
@@ -32,9 +33,11 @@ from workloads.whole_models import WholeModels
 FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
 
 
-def run_study(study: Study, out: Path | None = None, fresh: bool = False, workers: int = 1) -> dict[str, Path]:
+def run_study(
+    study: Study, out: Path | None = None, fresh: bool = False, workers: int | None = None
+) -> dict[str, Path]:
     """Makes every result that is not there, writes the report and prints its headline. Returns the report's files.
-    Raises NothingRan where no target can run any layer."""
+    `workers`: in place of the study's own number. Raises NothingRan where no target can run any layer."""
     run = StudyRun(study, out or study.out, fresh, workers)
     run.check()
     with writing(run.out):
@@ -46,14 +49,14 @@ def run_study(study: Study, out: Path | None = None, fresh: bool = False, worker
 
 
 class StudyRun:
-    """One study, the folder it writes to, and how many processes make its results; the results do not depend on
-    that."""
+    """One study, the folder it writes to, and how many workers make its results; the results do not depend on that."""
 
-    def __init__(self, study: Study, out: Path, fresh: bool = False, workers: int = 1):
-        self.study = study
-        self.plan = Plan(study, fresh)
+    def __init__(self, study: Study, out: Path, fresh: bool = False, workers: int | None = None):
+        asked = study.file.executor
+        self.executor = asked if workers is None else replace(asked, workers=workers)
+        self.study = replace(study, file=replace(study.file, executor=self.executor))
+        self.plan = Plan(self.study, fresh)
         self.out = out
-        self.workers = workers
         self.left_out: list[str] = []
         self.timelines: list[pd.DataFrame] = []
         self.of_blocks: list[str] = []  # what methods say of the blocks they pruned
@@ -68,8 +71,8 @@ class StudyRun:
         for model in self.study.absent:
             sys.stderr.write(f"left out: {absent_text(model)}\n")
         tasks = self.plan.tasks()
-        with opened(self.workers) as executor:
-            results = execute(tasks, Store(self.out), executor, ProgressLine())
+        with opened(self.executor, self.out, self.study.path.parent) as executor:
+            results = execute(tasks, Store(self.out), executor, ProgressLine(), self.executor.tries)
         self._leave_out(results)
         self._of_blocks(results)
         rows, quality = [], []

@@ -73,6 +73,15 @@ class Task(ABC):
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
         """Writes the result to the store."""
 
+    def parts(self, key: str, inputs: Sequence[Any]) -> Sequence["Task"]:
+        """Tasks of the same inputs that make it piece by piece, where it is large; none: it is found and made as
+        a whole. How it is cut does not depend on who makes them."""
+        return ()
+
+    def joined(self, store: Store, found: Sequence[Any]) -> Any:
+        """The result, from what was found of its parts, in their order."""
+        raise AssertionError("a task without parts is never joined")
+
 
 class FreeTask(Task):
     """One whose result costs so little that it is computed where it is asked for and kept nowhere."""

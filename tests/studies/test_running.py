@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from studies.executors.asked import StudyExecutor
+from studies.executors.executor import Here
 from studies.progress import ProgressLine
 from studies.running import code
-from studies.running.backends import Here, opened
 from studies.running.execute import execute
 from studies.running.store import Store
 from studies.running.study_run import StudyRun
@@ -123,8 +124,8 @@ def test_any_executor_gives_the_same_results(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, -1, 5000])
 def test_a_number_of_workers_that_is_none_is_refused(workers):
-    with pytest.raises(UserError, match="from 1 to 1024"), opened(workers):
-        pass
+    with pytest.raises(UserError, match="from 1 to 1024"):
+        StudyExecutor(workers=workers).check()
 
 
 STUDY = """
