@@ -59,8 +59,12 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], large
 def pieces(device: torch.device, *batch: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
     """A batch of tensors (sequences, tokens) in pieces of at most PIECE_TOKENS tokens, on the device; the same for any
     number of threads."""
-    sequences = sequences_at_once(device, batch[0].shape[1])
-    return list(zip(*(each.to(device).split(sequences) for each in batch), strict=True))
+    return split(device, sequences_at_once(device, batch[0].shape[1]), batch)
+
+
+def split(device: torch.device, most: int, batch: tuple[torch.Tensor, ...]) -> list[tuple[torch.Tensor, ...]]:
+    """A batch of tensors (samples, ...) in pieces of at most `most` samples, on the device."""
+    return list(zip(*(each.to(device).split(most) for each in batch), strict=True))
 
 
 def sequences_at_once(device: torch.device, tokens: int) -> int:

@@ -85,7 +85,7 @@ def recipe_for(model: str, checkpoint: OpenModel, asked: PruneConfig, data: Cali
 
 def needy_part(recipe: Recipe) -> str:
     """Which part of a recipe asks for calibration data."""
-    if recipe.method.needs:
+    if recipe.method.needs or recipe.method.trains:
         return recipe.method.name
     if recipe.quantization is not None and recipe.quantization.quantizer.needs:
         return f"the quantizer {recipe.quantization.quantizer.name}"

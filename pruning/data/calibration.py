@@ -68,6 +68,11 @@ def ids_sha256(ids: torch.Tensor) -> str:
     return hashlib.sha256(np.ascontiguousarray(ids.numpy(), dtype="<i8").tobytes()).hexdigest()
 
 
+def in_own_order(ids: torch.Tensor) -> torch.Tensor:
+    """Sequences (samples, tokens) sorted by their tokens, so that the order in which they come changes nothing."""
+    return ids[torch.from_numpy(np.lexsort(ids.numpy().T[::-1]).copy())]
+
+
 def read_calibration(
     source: str, model_folder: Path, samples: int | None, seq_len: int | None, seed: int
 ) -> Calibration:

@@ -38,6 +38,7 @@ class PruningMethod(Component):
     changes_weights: ClassVar[bool] = False
     prunes: ClassVar[bool] = True
     leaves: ClassVar[str] = ""
+    trains: ClassVar[bool] = False  # whether it is decided by training the whole model on the calibration set
     takes_costs: ClassVar[bool] = False  # whether it goes by what matrices cost on a machine, where a job says it
 
     @property

@@ -15,7 +15,7 @@ from pruning.data.calibration import BYTES_A_TOKEN, documents_of, file_of, ids_s
 from pruning.data.pairs import read_pairs
 from pruning.data.texts import PLAIN_BYTES, Documents, holds_ids
 from pruning.data.tokenizer import load_tokenizer, tokenize
-from pruning.recovery.objective import IGNORED
+from pruning.recovery.text_objective import IGNORED
 from workloads.errors import UserError, one_line
 
 MOST_HELD_OUT = 64  # sequences

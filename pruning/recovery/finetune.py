@@ -9,12 +9,9 @@ A killed run goes on after its last saved step, to the same bytes; on the CPU wh
 """
 
 import math
-import time
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-
-import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
@@ -22,41 +19,26 @@ from checkpoints.prunable import parameter_name
 from pruning.applied import check_removal, refs_of
 from pruning.block_job import Warn
 from pruning.bundle_values import BIAS, to_values
-from pruning.evaluation.perplexity import check_predicts
-from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.hidden_states import Progress
 from pruning.parallel import one_thread_per_operation
 from pruning.recovery.examples import Examples, training_and_held_out
+from pruning.recovery.loop import Diverged, Loop
 from pruning.recovery.masked_weights import MaskedWeight
-from pruning.recovery.objective import Objective
-from pruning.recovery.plan import HIDDEN, Plan
-from pruning.recovery.start import load_student, load_teacher, trained_weights
-from pruning.recovery.state import (
-    Look,
-    RunState,
-    forget,
-    has_state,
-    plain_looks,
-    read_state,
-    save_best,
-    save_state,
-    take_best,
-)
+from pruning.recovery.plan import Plan
+from pruning.recovery.start import check_learns, hidden_of, load_student, load_teacher, trained_weights
+from pruning.recovery.state import Look, RunState, forget, has_state, plain_looks
+from pruning.recovery.text_objective import TextObjective
 from pruning.recovery.trainer import Trainer
 from workloads import __version__
 from workloads.bundle import BundleHeader, MaskBundle
 from workloads.bundle_writer import BundleWriter
-from workloads.errors import NotForThisModel, UserError
+from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, write_text
 from workloads.locking import writing
 from workloads.patterns import GONE
 
 HISTORY_FILE = "finetune.json"
 SUFFIX = "+finetune"  # behind the method's name
-
-
-class Diverged(UserError):
-    """A loss that is not finite: going on would not help, so nothing of the run is kept."""
 
 
 @dataclass
@@ -70,10 +52,6 @@ class Session:
     held_out: Examples
     folder: Path
     progress: Progress
-    warn: Warn
-    started: float = 0.0  # seconds, of this process
-    first: int = 0  # the step it began at
-    left: str = ""  # time, in words
 
 
 def finetune(
@@ -85,7 +63,7 @@ def finetune(
     cannot be written; NotForThisModel for a model that predicts no next token.
     """
     check_trainable(checkpoint, masks, out)
-    plan = plan.for_hidden(getattr(checkpoint.config.get_text_config(), "hidden_size", HIDDEN))
+    plan = plan.for_hidden(hidden_of(checkpoint))
     refs = refs_of(checkpoint, masks)
     chosen = plan.selection.names([ref.layer for block in refs for ref in block if ref.layer.name in masks])
     for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):
@@ -95,7 +73,7 @@ def finetune(
         checkpoint, plan.text, plan.held_out, plan.seq_len, plan.schedule.steps * plan.schedule.batch, warn
     )
     header = header_of(checkpoint, masks, plan, training, held_out)
-    session = Session(checkpoint, masks, plan, training, held_out, out, progress, warn)
+    session = Session(checkpoint, masks, plan, training, held_out, out, progress)
     with writing(out):
         writer = BundleWriter(out, header)
         if not writer.finished:
@@ -118,13 +96,8 @@ def finetune(
 def check_trainable(checkpoint: Checkpoint, masks: MaskBundle, out: Path) -> None:
     if out.resolve() == masks.folder.resolve():
         raise UserError(f"`out` and `masks` are both {out}; the trained bundle needs a folder of its own")
-    if checkpoint.model.dtype == torch.float16:
-        raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
     check_removal(checkpoint, masks)
-    check_predicts(checkpoint)
-    if not BlockwiseModel(checkpoint).causal:
-        raise NotForThisModel(f"{checkpoint.folder}: its tokens see later tokens, so it predicts none to be trained on")
-    checkpoint.release(checkpoint.model)
+    check_learns(checkpoint)
 
 
 def check_grid(masks: MaskBundle, ref: LinearRef) -> None:
@@ -176,81 +149,12 @@ def train(session: Session, refs: list[list[LinearRef]], chosen: frozenset[str])
     load_student(checkpoint, session.masks, plan.recompute)
     weights = trained_weights(checkpoint, session.masks, plan, refs, chosen)
     teacher = load_teacher(checkpoint) if plan.distill is not None else None
-    trainer = Trainer(checkpoint, weights, Objective(checkpoint, teacher, plan.distill, plan.distill_weight))
-    state = read_state(session.folder, trainer) or RunState()
-    session.started, session.first = time.monotonic(), state.step
-    if not state.looks:
-        look(session, trainer, state)
-    while not state.over:
-        one_step(session, trainer, state)
-    if plan.patience is not None:
-        take_best(session.folder, trainer)
-    return weights, state
-
-
-def one_step(session: Session, trainer: Trainer, state: RunState) -> None:
-    plan, number = session.plan, state.step
-    session.progress(told(session, state), number, plan.schedule.steps)
-    if plan.guide:
-        trainer.guide(plan.schedule.guide_at(number))
-    batch = session.training.take(plan.schedule.sequences_at(number, len(session.training)))
-    loss = trainer.step(*batch, plan.schedule.lr_at(number))
-    if not math.isfinite(loss):
-        raise not_finite(f"step {number + 1}: the loss or its gradient is {loss}", plan)
-    state.step, state.loss, state.since = number + 1, state.loss + loss, state.since + 1
-    last = state.step == plan.schedule.steps
-    if last or state.step % plan.eval_every == 0:
-        look(session, trainer, state)
-    state.over = last or (plan.patience is not None and waited(plan, state) >= plan.patience)
-    if state.over or state.step % plan.save_every == 0:
-        save_state(session.folder, trainer, state)
-
-
-def look(session: Session, trainer: Trainer, state: RunState) -> None:
-    """Measures the held-out loss of what would be stored; with `patience` the best weights are kept on disk."""
-    if session.plan.guide:
-        trainer.guide(0.0)
-    loss = trainer.held_out_loss(*session.held_out.take(list(range(len(session.held_out)))))
-    if not math.isfinite(loss) and state.step == 0:
-        raise UserError(
-            f"{session.checkpoint.folder}: its held-out loss is {loss} before anything was trained: its weights or "
-            "activations overflow; use `dtype=float32` or repair it"
-        )
-    if not math.isfinite(loss):
-        raise not_finite(f"after step {state.step} the held-out loss is {loss}", session.plan)
-    state.looks.append(Look(state.step, state.loss / state.since if state.since else math.nan, loss))
-    state.loss, state.since = 0.0, 0
-    if state.step > session.first:
-        seconds = (time.monotonic() - session.started) / (state.step - session.first)
-        session.left = duration(seconds * (session.plan.schedule.steps - state.step))
-    if session.plan.patience is not None and state.misses == 0:
-        save_best(session.folder, trainer)
-
-
-def waited(plan: Plan, state: RunState) -> int:
-    """Looks since the best; of those with a guide only the ones after it is gone count."""
-    alone = plan.schedule.steps / 2 if plan.guide else 0
-    return min(state.misses, sum(look.step > alone for look in state.looks))
-
-
-def not_finite(what: str, plan: Plan) -> Diverged:
-    return Diverged(f"{what}; use a lower `lr` (it is {plan.schedule.lr:g}) or `dtype=float32`; nothing was written")
-
-
-def told(session: Session, state: RunState) -> str:
-    """What progress says: the last held-out loss and, from the second look on, the time left as of then."""
-    text = f"fine-tuning, held-out loss {state.looks[-1].held_out_loss:.4f}"
-    return f"{text}, {session.left} left" if session.left else text
-
-
-def duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    trainer = Trainer(checkpoint, weights, TextObjective(checkpoint, teacher, plan.distill, plan.distill_weight))
+    loop = Loop(
+        trainer, plan.schedule, session.training, session.held_out, session.folder, session.progress, "fine-tuning",
+        str(checkpoint.folder), plan.eval_every, plan.save_every, plan.patience, plan.guide,
+    )  # fmt: skip
+    return weights, loop.run()
 
 
 def write_weights(session: Session, writer: BundleWriter, weights: list[MaskedWeight]) -> None:

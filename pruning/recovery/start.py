@@ -6,15 +6,17 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from checkpoints.prunable import all_refs, block_weights, parameter_name
 from pruning.bundle_values import read_factors, read_quantized
+from pruning.evaluation.perplexity import check_predicts
 from pruning.evaluation.whole_model import whole_model
+from pruning.forward.blockwise import BlockwiseModel
 from pruning.quantization_grid import Quantized
 from pruning.recovery.factored_weights import FactoredWeight
 from pruning.recovery.masked_adapters import MaskedAdapter
 from pruning.recovery.masked_weights import FullWeight, MaskedWeight
-from pruning.recovery.plan import KEPT, Plan
+from pruning.recovery.plan import HIDDEN, KEPT, Plan
 from pruning.recovery.ranks import ranks_by_importance, read_importance
 from workloads.bundle import MaskBundle
-from workloads.errors import NotForThisModel
+from workloads.errors import NotForThisModel, UserError
 
 
 def load_student(checkpoint: Checkpoint, masks: MaskBundle, recompute: bool) -> None:
@@ -24,6 +26,28 @@ def load_student(checkpoint: Checkpoint, masks: MaskBundle, recompute: bool) -> 
     tie_shared(checkpoint)
     if recompute:
         recompute_activations(checkpoint)
+
+
+def hidden_of(checkpoint: Checkpoint) -> int:
+    """The hidden size of a model, HIDDEN where its config has none."""
+    return getattr(checkpoint.config.get_text_config(), "hidden_size", HIDDEN)
+
+
+def load_whole(checkpoint: Checkpoint) -> None:
+    """The whole model as its blocks are loaded, shared matrices one parameter. Raises UserError as `whole_model`."""
+    whole_model(checkpoint, None).requires_grad_(False)
+    tie_shared(checkpoint)
+
+
+def check_learns(checkpoint: Checkpoint) -> None:
+    """Raises UserError for a type that gradients vanish in, NotForThisModel for a model that predicts no next
+    token."""
+    if checkpoint.model.dtype == torch.float16:
+        raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
+    check_predicts(checkpoint)
+    if not BlockwiseModel(checkpoint).causal:
+        raise NotForThisModel(f"{checkpoint.folder}: its tokens see later tokens, so it predicts none to be trained on")
+    checkpoint.release(checkpoint.model)
 
 
 def load_teacher(checkpoint: Checkpoint) -> Checkpoint:

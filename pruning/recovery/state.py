@@ -13,6 +13,7 @@ from pruning.recovery.trainer import Trainer
 STATE_FILE = "training-00000.safetensors"
 BEST_FILE = "training-00001.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch.optim.Adam calls them
+OF_HOOK = "hook."  # before the names of what a hook knows
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def save_state(folder: Path, trainer: Trainer, state: RunState) -> None:
         own = trainer.optimizer.state.get(leaf) or {}
         tensors[f"{number:06d}.value"] = leaf.detach().cpu()
         tensors |= {f"{number:06d}.{name}": own[name].cpu() for name in MOMENTS if name in own}
+    tensors |= {f"{OF_HOOK}{name}": tensor.cpu() for name, tensor in trainer.hook.tensors().items()}
     write_tensors(folder / STATE_FILE, tensors)
 
 
@@ -75,6 +77,7 @@ def read_state(folder: Path, trainer: Trainer) -> RunState | None:
         if f"{number:06d}.{MOMENTS[0]}" in tensors:
             moments: dict[str, Any] = {name: tensors[f"{number:06d}.{name}"].to(leaf.device) for name in MOMENTS}
             trainer.optimizer.state[leaf] = {"step": torch.tensor(float(step)), **moments}
+    trainer.hook.take({n.removeprefix(OF_HOOK): each for n, each in tensors.items() if n.startswith(OF_HOOK)})
     trainer.write()
     looks = [Look(int(row[0]), row[1], row[2]) for row in tensors["looks"].tolist()]
     return RunState(step, looks, float(tensors["loss"][0]), since, bool(over))

@@ -10,22 +10,26 @@ import math
 import torch
 from torch import nn
 
-from checkpoints.checkpoint import Checkpoint
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import parameter_name
-from pruning.parallel import pieces, side_by_side
+from pruning.parallel import side_by_side, split
+from pruning.recovery.hook import Hook
 from pruning.recovery.masked_weights import MaskedWeight
-from pruning.recovery.objective import IGNORED, Objective
+from pruning.recovery.objective import Batch, Objective
 
-Piece = tuple[torch.Tensor, ...]  # ids, labels
 LONGEST_GRADIENT = 1.0  # a longer one (2-norm over all trained numbers) is scaled down to it
 
 
 class Trainer:
     """A whole model in memory and the weights in it that are trained; float32 Adam (0.9, 0.999; no weight decay)."""
 
-    def __init__(self, checkpoint: Checkpoint, weights: list[MaskedWeight], objective: Objective):
+    def __init__(
+        self, checkpoint: OpenModel, weights: list[MaskedWeight], objective: Objective, hook: Hook | None = None
+    ):
         self.weights = weights
         self.objective = objective
+        self.hook = hook or Hook()
+        self.hook.begin(weights)
         self._device = checkpoint.device
         self._stored = {
             weight.ref.layer.name: checkpoint.stored_dtype(parameter_name(weight.ref)) for weight in weights
@@ -54,18 +58,18 @@ class Trainer:
             weight.share = share
         self.write()
 
-    def step(self, ids: torch.Tensor, labels: torch.Tensor, lr: float) -> float:
-        """Trains on (batch, seq) ids with their labels; the mean loss of the tokens that count, before the step. A loss
-        or gradient that is not finite changes nothing, and comes back as NaN or Inf."""
-        count = int((labels[:, 1:] != IGNORED).sum())
+    def step(self, batch: Batch, lr: float, number: int) -> float:
+        """Trains on a batch, (samples, ...) tensors, in step `number` from 0; the mean loss of what counts in it,
+        before the step. A loss or gradient that is not finite changes nothing, and comes back as NaN or Inf."""
+        count = self.objective.count(batch)
 
-        def gradients(piece: Piece) -> tuple[torch.Tensor, ...]:
+        def gradients(piece: Batch) -> tuple[torch.Tensor, ...]:
             with torch.enable_grad():
-                loss = self.objective(*piece) / count
+                loss = self.objective(piece) / count
                 return loss.detach(), *torch.autograd.grad(loss, self._parameters, materialize_grads=True)
 
         total, sums = 0.0, list[torch.Tensor]()
-        for loss, *found in side_by_side(gradients, pieces(self._device, ids, labels), self._device):
+        for loss, *found in side_by_side(gradients, self._pieces(batch), self._device):
             total += float(loss)
             sums = sums or [torch.zeros_like(gradient, dtype=torch.float32) for gradient in found]
             for own, gradient in zip(sums, found, strict=True):
@@ -84,15 +88,19 @@ class Trainer:
         self.optimizer.zero_grad()
         for weight in self.weights:
             weight.settle()
+        with torch.no_grad():
+            self.hook.after(number + 1, self.optimizer)
         self.write()
         return total
 
-    def held_out_loss(self, ids: torch.Tensor, labels: torch.Tensor) -> float:
-        """The text's mean loss over the tokens that count, without training."""
+    def held_out_loss(self, batch: Batch) -> float:
+        """The mean loss over what counts, of the model alone, without training."""
 
-        def loss(piece: Piece) -> float:
+        def loss(piece: Batch) -> float:
             with torch.no_grad():
-                return float(self.objective.text_loss(*piece))
+                return float(self.objective.own_loss(piece))
 
-        losses = side_by_side(loss, pieces(self._device, ids, labels), self._device)
-        return sum(losses) / int((labels[:, 1:] != IGNORED).sum())
+        return sum(side_by_side(loss, self._pieces(batch), self._device)) / self.objective.count(batch)
+
+    def _pieces(self, batch: Batch) -> list[Batch]:
+        return split(self._device, self.objective.at_once(self._device, batch), batch)

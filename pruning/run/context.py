@@ -1,6 +1,6 @@
 """What every part of a pruning run shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from checkpoints.discovery import LinearRef
 from checkpoints.opened import OpenModel
 from pruning.allocations import LayerSparsities
-from pruning.block_job import Warn
+from pruning.block_job import BlockJob, Decision, Warn
 from pruning.forward.hidden_states import Progress
 from pruning.run.recipe import Recipe
 from workloads.bundle_writer import BundleWriter
@@ -30,10 +30,16 @@ class Run:
     treatment: Treatment
     sparsities: LayerSparsities
     keeper: Callable[[LinearRef, torch.Tensor], torch.Tensor]
+    decided: Mapping[str, Decision] | None = None  # by training, of the treated matrices
 
     def pattern(self, name: str) -> NofM | None:
         """What a treated matrix shall follow."""
         return self.treatment.pattern(name, (self.sparsities.patterns or {}).get(name, self.recipe.pattern))
+
+    def decisions(self, job: BlockJob) -> dict[str, Decision]:
+        """What training decided of the matrices of a job."""
+        assert self.decided is not None
+        return {ref.layer.name: self.decided[ref.layer.name] for ref in job.refs}
 
     def names(self, number: int) -> list[str]:
         """Of the matrices of a block in the model's order, of those too that were taken out."""

@@ -30,6 +30,7 @@ from pruning.forward.walk import Walk
 from pruning.methods.method import Evidence
 from pruning.parallel import one_thread_per_operation, ordered_map
 from pruning.quantization_grid import QuantizationGrid
+from pruning.recovery.state import forget
 from pruning.rules import (
     global_keeper,
     keep_by_floored_row,
@@ -45,6 +46,7 @@ from pruning.run.gradients import gather_gradients
 from pruning.run.layer_sparsities import layer_sparsities, to_the_weight
 from pruning.run.recipe import Recipe
 from pruning.run.structured import prune_structured
+from pruning.run.trained import trained
 from workloads.bundle import MaskBundle
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
@@ -76,7 +78,7 @@ def prune(checkpoint: OpenModel, recipe: Recipe, out: Path, progress: Progress, 
         writer = BundleWriter(out, header)
         if not writer.finished:
             with one_thread_per_operation():
-                run = start(checkpoint, recipe, writer, refs, progress, warn)
+                run = trained(start(checkpoint, recipe, writer, refs, progress, warn))
                 if recipe.takes_out:
                     prune_structured(run)
                 elif recipe.needs & ACTIVATIONS:
@@ -84,7 +86,9 @@ def prune(checkpoint: OpenModel, recipe: Recipe, out: Path, progress: Progress, 
                 else:
                     prune_weights(run)
             (out / "allocation.json").unlink(missing_ok=True)
-        return writer.finish()
+        bundle = writer.finish()
+        forget(out)
+        return bundle
 
 
 def start(
@@ -361,7 +365,7 @@ def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
     """The method's decisions, within the masks of the base, quantized if the recipe says so and the method has not done
     it (methods 18.6)."""
     recipe, quantization = run.recipe, run.recipe.quantization
-    decisions = recipe.base.within(recipe.method.decide(job))
+    decisions = recipe.base.within(recipe.method.decide(job) if run.decided is None else run.decisions(job))
     if not run.is_written(job.number):
         run.writer.record(job.number, job.facts)
     if quantization is None or recipe.quantizes_jointly:

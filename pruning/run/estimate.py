@@ -56,6 +56,7 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         activations = 8 * max(BATCH_TOKENS, recipe.calibration.ids.shape[1]) * width * itemsize * worker_count()
     weights = sum(layer.n_weights for layer in layers)
     streams = 2 + learns + 2 * (Need.DENSE in recipe.needs)
+    resume = hidden * len(refs) + 4 * sum(layer.n_weights for layer in treated) if differentiates else 0
     return Estimate(
         layers=len(layers),
         weights=weights,
@@ -65,17 +66,19 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         block_bytes=block * itemsize,
         hidden_bytes=streams * hidden,
         activation_bytes=(3 if learns else 1) * activations,
-        method_bytes=max(method_bytes(recipe, block) for block in by_block if block),
+        method_bytes=max(method_bytes(recipe, block) for block in by_block if block)
+        + training_bytes(recipe, checkpoint, treated),
         bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers)
         + values_bytes(recipe, treated, itemsize),
         resume_bytes=2 * hidden
-        + (hidden * len(refs) + 4 * sum(layer.n_weights for layer in treated) if differentiates else 0),
+        + resume
+        + (13 * sum(layer.n_weights for layer in treated) if recipe.method.trains else 0),
     )
 
 
 def runs_whole(recipe: Recipe) -> bool:
     """Whether the whole model is in memory at once."""
-    return isinstance(recipe.method, StructuredMethod) and recipe.method.searches
+    return recipe.method.trains or (isinstance(recipe.method, StructuredMethod) and recipe.method.searches)
 
 
 def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
@@ -94,6 +97,17 @@ def method_bytes(recipe: Recipe, layers: list[Layer]) -> int:
     if recipe.needs & GRADIENTS:
         total += (1 + worker_count()) * 4 * weights
     return total
+
+
+def training_bytes(recipe: Recipe, checkpoint: Checkpoint, treated: list[Layer]) -> int:
+    """Of a method that trains: for every treated weight the number, its gradient and two moments in float32, its mask
+    and its score, and a gradient more a thread; the dense model once more where it is followed."""
+    if not recipe.method.trains:
+        return 0
+    weights = sum(layer.n_weights for layer in treated)
+    dense = sum(p.numel() for p in checkpoint.model.parameters()) * checkpoint.model.dtype.itemsize
+    follows = getattr(recipe.method, "distill", "none") != "none"
+    return (21 + 4 * worker_count()) * weights + (dense if follows else 0)
 
 
 def values_bytes(recipe: Recipe, layers: list[Layer], itemsize: int) -> int:

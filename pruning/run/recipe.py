@@ -96,7 +96,11 @@ class Recipe:
 
     @property
     def needs_calibration(self) -> bool:
-        return bool(self.needs) or (self.allocation is not None and self.allocation.needs_calibration)
+        return (
+            bool(self.needs)
+            or self.method.trains
+            or (self.allocation is not None and self.allocation.needs_calibration)
+        )
 
     def refs(self, checkpoint: OpenModel) -> list[list[LinearRef]]:
         """The prunable matrices of every block in the sizes that the base leaves; before blocks are loaded without

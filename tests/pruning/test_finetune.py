@@ -17,7 +17,9 @@ from pruning.bundle_values import read_biases, read_quantized, read_weight
 from pruning.config import FinetuneConfig
 from pruning.evaluation.perplexity import perplexity
 from pruning.recovery import finetune as module
-from pruning.recovery.finetune import Diverged, finetune, read_history
+from pruning.recovery import loop
+from pruning.recovery.finetune import finetune, read_history
+from pruning.recovery.loop import Diverged
 from pruning.recovery.plan import make_plan
 from pruning.recovery.schedule import Schedule
 from pruning.run.driver import prune
@@ -241,7 +243,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     masks = made(model, tmp_path / "masks", method="magnitude", rule="row", bits=4)
     settings = settings | {"steps": 6, "save_every": 2}
     trained(model, masks, tmp_path / "whole", ids, **settings)
-    count, step = [0], module.one_step
+    count, step = [0], loop.one_step
 
     def step_or_die(*args: Any) -> None:
         if count[0] == killed_at:
@@ -249,7 +251,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         count[0] += 1
         step(*args)
 
-    monkeypatch.setattr(module, "one_step", step_or_die)
+    monkeypatch.setattr(loop, "one_step", step_or_die)
     if killed_at == 6:
         monkeypatch.setattr(module, "to_values", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

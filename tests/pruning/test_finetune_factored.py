@@ -14,7 +14,7 @@ from pruning.config import FinetuneConfig
 from pruning.evaluation.perplexity import perplexity
 from pruning.factorization import project
 from pruning.methods.factorized import BlockShuffle, LowRank
-from pruning.recovery import finetune as module
+from pruning.recovery import loop
 from pruning.recovery.factored_weights import FactoredWeight
 from pruning.recovery.finetune import finetune, read_history
 from pruning.recovery.plan import make_plan
@@ -131,7 +131,7 @@ def test_a_killed_guided_run_goes_on_to_the_same_bytes(at, tmp_path: Path, ids: 
     masks = made(model, tmp_path / "masks")
     settings = {"guide": True, "save_every": 1}
     trained(model, masks, tmp_path / "whole", ids, **settings)
-    saved, original = [], module.save_state
+    saved, original = [], loop.save_state
 
     def stop(folder, trainer, state) -> None:
         original(folder, trainer, state)
@@ -139,10 +139,10 @@ def test_a_killed_guided_run_goes_on_to_the_same_bytes(at, tmp_path: Path, ids: 
         if state.step == at:
             raise Stopped
 
-    monkeypatch.setattr(module, "save_state", stop)
+    monkeypatch.setattr(loop, "save_state", stop)
     with pytest.raises(Stopped):
         trained(model, masks, tmp_path / "parts", ids, **settings)
-    monkeypatch.setattr(module, "save_state", original)
+    monkeypatch.setattr(loop, "save_state", original)
     trained(model, masks, tmp_path / "parts", ids, **settings)
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 

@@ -21,11 +21,11 @@ from pruning.quantization_grid import QuantizationGrid, fit, quantize
 from pruning.recovery.examples import read_examples, training_and_held_out
 from pruning.recovery.masked_adapters import MaskedAdapter
 from pruning.recovery.masked_weights import FullWeight, on_grid
-from pruning.recovery.objective import IGNORED, Objective
 from pruning.recovery.plan import make_plan
 from pruning.recovery.ranks import ranks_by_importance, read_importance
 from pruning.recovery.schedule import Schedule
 from pruning.recovery.start import load_student, recompute_activations
+from pruning.recovery.text_objective import IGNORED, TextObjective
 from pruning.run.driver import prune
 from tests.pruning.recipes import recipe
 from validation.conformance.tiny_models import quiet, save, save_tokenizer, token_ids
@@ -173,16 +173,16 @@ def test_distances_are_zero_to_oneself_and_are_what_they_are_called(family: str,
     labels[0, :5] = IGNORED
     counted = (labels[:, 1:] != IGNORED).numpy()
     other = save(family, tmp_path / "other", seed=1)
-    text = Objective(whole(folder), None, None, 0.0)
+    text = TextObjective(whole(folder), None, None, 0.0)
     for distill in ("logits", "layers"):
-        alone = Objective(whole(folder), whole(folder), distill, 3.0)
-        assert float(alone(ids, labels)) == pytest.approx(float(text(ids, labels)), rel=1e-6)
+        alone = TextObjective(whole(folder), whole(folder), distill, 3.0)
+        assert float(alone((ids, labels))) == pytest.approx(float(text((ids, labels))), rel=1e-6)
     both = [checkpoint.model(input_ids=ids, output_hidden_states=True) for checkpoint in (whole(folder), whole(other))]
     p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (o.logits[:, :-1].double().numpy() for o in both))
     nll = -np.log(np.take_along_axis(p, ids[:, 1:, None].numpy(), 2))[..., 0][counted].sum()
-    assert float(text.text_loss(ids, labels)) == pytest.approx(nll, rel=1e-5)
+    assert float(text.own_loss((ids, labels))) == pytest.approx(nll, rel=1e-5)
     kl = (q * (np.log(q) - np.log(p))).sum(-1)[counted].sum()
-    found = Objective(whole(folder), whole(other), "logits", 0.5)(ids, labels)
+    found = TextObjective(whole(folder), whole(other), "logits", 0.5)((ids, labels))
     assert float(found) == pytest.approx(nll + 0.5 * kl, rel=1e-4)
 
 
@@ -196,8 +196,8 @@ def test_the_distance_of_layers_by_hand(tmp_path: Path) -> None:
         checkpoint.model(input_ids=ids)
         states.append(found)
     wanted = np.mean([(((h - g) ** 2).sum(-1) / (g**2).sum(-1)).sum() for h, g in zip(*states, strict=True)])
-    text = Objective(whole(folder), None, None, 0.0)(ids, ids)
-    found = Objective(whole(folder), whole(other), "layers", 2.0)(ids, ids)
+    text = TextObjective(whole(folder), None, None, 0.0)((ids, ids))
+    found = TextObjective(whole(folder), whole(other), "layers", 2.0)((ids, ids))
     assert float(found - text) == pytest.approx(2 * wanted, rel=1e-4)
 
 
@@ -211,8 +211,8 @@ def test_recomputed_activations_are_not_kept(tmp_path: Path) -> None:
         calls: list[int] = []
         checkpoint.blocks[0].mlp.register_forward_pre_hook(lambda *_, own=calls: own.append(1))
         weight = checkpoint.blocks[0].mlp.up_proj.weight.requires_grad_()
-        objective = Objective(checkpoint, whole(folder), "layers", 1.0)
-        found.append((*torch.autograd.grad(objective(ids, ids), weight), len(calls)))
+        objective = TextObjective(checkpoint, whole(folder), "layers", 1.0)
+        found.append((*torch.autograd.grad(objective((ids, ids)), weight), len(calls)))
     (plain, once), (again, twice) = found
     assert (once, twice) == (1, 2)
     assert torch.equal(plain, again)

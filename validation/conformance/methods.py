@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pruning.methods import PruningMethod, find_method
-from validation.conformance import factor_laws, mask_laws, trial, unit_laws, weight_laws
+from validation.conformance import factor_laws, mask_laws, training_laws, trial, unit_laws, weight_laws
 from validation.conformance.laws import Law, Result, hold_all
 from validation.conformance.trial import Subject, subject_of
 from workloads.patterns import FACTORED, SMALLER
@@ -47,10 +47,17 @@ OF_FACTORS = (
     Law("a stopped run goes on to the same bytes", unit_laws.stopped_goes_on, trial.plain),
     Law("leaves the model alone", mask_laws.leaves_the_model_alone, trial.plain),
 )
+OF_TRAINING = (
+    *LAWS,
+    Law("keeping all changes nothing", training_laws.keeping_all_changes_nothing, trial.plain),
+    Law("threads change nothing", training_laws.threads_change_nothing, trial.plain),
+    Law("a stopped run goes on to the same bytes", unit_laws.stopped_goes_on, trial.plain),
+)
 OF = {"": LAWS, SMALLER: OF_UNITS, FACTORED: OF_FACTORS}  # by what a method leaves
 
 
 def check_method(method: type[PruningMethod] | PruningMethod | str) -> Iterator[Result]:
     """Every law in turn."""
     subject = subject_of(find_method(method) if isinstance(method, str) else method)
-    yield from hold_all(OF[subject.method.leaves], subject, dict(subject.not_promised))
+    laws = OF_TRAINING if subject.method.trains and not subject.method.leaves else OF[subject.method.leaves]
+    yield from hold_all(laws, subject, dict(subject.not_promised))

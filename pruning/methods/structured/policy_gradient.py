@@ -24,6 +24,7 @@ import torch
 from annotated_types import Ge
 from pydantic import Field
 
+from pruning.data.calibration import in_own_order
 from pruning.evidence.needs import Need
 from pruning.forward.hidden_states import read_tensors, write_tensors
 from pruning.methods.structured.method import UNITS, StructuredMethod
@@ -190,8 +191,3 @@ def split(groups: Scored, values: np.ndarray) -> list[np.ndarray]:
 
 def by_group(groups: Scored, mask: np.ndarray) -> Kept:
     return {group.key: own for (group, _), own in zip(groups, split(groups, mask), strict=True)}
-
-
-def in_own_order(ids: torch.Tensor) -> torch.Tensor:
-    """Sequences (samples, tokens) sorted by their tokens, so that the order in which they come changes nothing."""
-    return ids[torch.from_numpy(np.lexsort(ids.numpy().T[::-1]).copy())]

@@ -1,0 +1,126 @@
+"""From a run of a method that trains to the loop, and back: the decisions that the driver then goes over the blocks
+with. The whole model is in memory meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from checkpoints.checkpoint import Checkpoint
+from checkpoints.discovery import LinearRef
+from pruning.block_job import Decision
+from pruning.data.calibration import in_own_order
+from pruning.methods.trained.choosing import Choosing
+from pruning.methods.trained.method import TrainedMethod
+from pruning.recovery.examples import Examples
+from pruning.recovery.loop import Diverged, Loop
+from pruning.recovery.masked_weights import FullWeight, MaskedWeight
+from pruning.recovery.objective import Objective
+from pruning.recovery.plan import default_lr
+from pruning.recovery.schedule import Schedule
+from pruning.recovery.start import check_learns, hidden_of, load_teacher, load_whole
+from pruning.recovery.state import has_state
+from pruning.recovery.text_objective import TextObjective
+from pruning.recovery.trainer import Trainer
+from pruning.run.context import Run
+from pruning.run.layer_sparsities import scored_weights
+from workloads.errors import NotForThisModel, UserError
+
+SAVES = 20  # states of a run, evenly
+
+
+def trained(run: Run) -> Run:
+    """The run with what training decided of its treated matrices, of a method that trains; where nothing goes nothing
+    is trained."""
+    if not run.recipe.method.trains:
+        return run
+    refs = [ref for block in run.treated for ref in block]
+    if not any(run.pattern(ref.layer.name) or run.sparsities.sparsity[ref.layer.name] for ref in refs):
+        return replace(run, decided={ref.layer.name: Decision(torch.ones(ref.layer.shape).bool()) for ref in refs})
+    fresh = not has_state(run.writer.folder)
+    run.writer.begin()
+    try:
+        return replace(run, decided=learn(run, refs))
+    except UserError as error:
+        if fresh or isinstance(error, Diverged):
+            run.writer.discard()
+        raise
+
+
+def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
+    """One decision for every matrix."""
+    method, checkpoint = run.recipe.method, run.checkpoint
+    assert isinstance(method, TrainedMethod)
+    if not isinstance(checkpoint, Checkpoint):
+        raise NotForThisModel(f"{checkpoint.folder}: {method.name} trains language models alone; use another method")
+    check_learns(checkpoint)
+    data = examples(run)
+    norms = {} if method.scores == "magnitude" else input_norms(run)
+    run.progress("loading the model", 0, 0)
+    with loaded(checkpoint):
+        weights: list[MaskedWeight] = [whole_weight(run, ref) for ref in refs]
+        patterns = {ref.layer.name: run.pattern(ref.layer.name) for ref in refs}
+        choosing = Choosing(refs, run.keeper, patterns, run.recipe.rule, run.recipe.sparsity)
+        hook = method.hook(choosing, [norms.get(ref.layer.name) for ref in refs])
+        learning = objective(checkpoint, method)
+        trainer = Trainer(checkpoint, weights, learning, hook)
+        schedule = schedule_of(run, method, checkpoint)
+        Loop(
+            trainer, schedule, data, None, run.writer.folder, run.progress, f"training ({method.name})",
+            save_every=max(1, method.steps // SAVES),
+        ).run()  # fmt: skip
+        learning.close()
+        return {weight.ref.layer.name: weight.decision() for weight in weights}
+
+
+@contextmanager
+def loaded(checkpoint: Checkpoint) -> Iterator[None]:
+    """Within it the whole model is in memory, as the bundle that a run goes on from leaves it."""
+    load_whole(checkpoint)
+    try:
+        yield
+    finally:
+        for block in checkpoint.blocks:
+            vars(block).pop("forward", None)
+        checkpoint.release(checkpoint.model)
+
+
+def whole_weight(run: Run, ref: LinearRef) -> FullWeight:
+    own = ref.matrix(run.checkpoint.blocks[ref.layer.block]).float()
+    return FullWeight(ref, torch.ones(own.shape, dtype=torch.bool, device=own.device), None, own)
+
+
+def objective(checkpoint: Checkpoint, method: TrainedMethod) -> Objective:
+    if method.distill == "none":
+        return TextObjective(checkpoint, None, None, 0.0)
+    return TextObjective(checkpoint, load_teacher(checkpoint), method.distill, 1.0)
+
+
+def examples(run: Run) -> Examples:
+    """The calibration set, in an order that does not depend on how it came. Raises UserError for one that predicts
+    nothing."""
+    calibration = run.recipe.calibration
+    assert calibration is not None
+    name = run.recipe.method.name
+    if calibration.arrays:
+        raise UserError(f"{name} trains on texts: give `calibration` a text, or token ids (.npy)")
+    if calibration.ids.shape[1] < 2:
+        raise UserError(f"{name} needs calibration sequences of at least 2 tokens; raise `seq_len`")
+    ids = in_own_order(calibration.ids)
+    return Examples(ids, ids.clone(), calibration.source)
+
+
+def input_norms(run: Run) -> dict[str, torch.Tensor | None]:
+    """Of the inputs of every matrix in the dense model, by name."""
+    found = scored_weights(run.checkpoint, run.recipe, run.refs, run.progress)
+    norms = {layer.name: norm for layer, _, norm in found}
+    for name in (ref.layer.name for block in run.treated for ref in block):
+        if norms.get(name) is None:
+            run.warn(f"{name}: no input of it was seen while the calibration set ran; scored by magnitude")
+    return norms
+
+
+def schedule_of(run: Run, method: TrainedMethod, checkpoint: Checkpoint) -> Schedule:
+    lr = method.lr if method.lr is not None else default_lr(hidden_of(checkpoint), "full")
+    return Schedule(method.steps, lr, method.steps // 20, method.batch, run.recipe.seed)
