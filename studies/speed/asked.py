@@ -21,7 +21,7 @@ class SpeedConfig:
     prompt: int | None = setting("Of prefill: tokens of each prompt (default 2048).")
     choices: str | None = setting(
         "What a matrix may get, with commas: unstructured (a ladder of sparsities), N:M, bits:B (each mask also with B "
-        "bits); neurons, heads: shares of them are taken out first. Default: unstructured."
+        "bits); neurons, heads, blocks: so many of them are taken out of each block first. Default: unstructured."
     )
     levels: int | None = setting("Sparsities of the ladder, from 0 to 0.875 (default 15).")
     errors: str | None = setting(

@@ -4,17 +4,20 @@ machine, and the budget scaled until the speed that was asked for is met there."
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from pruning.config import PruneConfig
 from pruning.evaluation.against_dense import against_dense
+from pruning.methods.structured.method import StructuredMethod
+from pruning.methods.structured.obs_sp import ObsSp
 from pruning.plan import Plan
 from pruning.run.driver import prune
 from pruning.run.error_table import error_table
 from pruning.run.replace_one import SEQUENCES
+from pruning.run.structure_errors import structure_errors
 from simulator.inference.steps import times_of
 from studies.speed.choosing import nearest
 from studies.speed.costs import Machine, cached_table, cost_table
@@ -22,7 +25,8 @@ from studies.speed.planners import EVEN, KNAPSACK, SEARCHED, Planned, Planner, e
 from studies.speed.request import Request
 from studies.speed.result import Met, Round, read_met
 from studies.speed.searching import Search
-from studies.speed.shapes import Found, Shapes
+from studies.speed.shapes import BLOCKS, Found, Shapes, units_of
+from studies.speed.structures import Structure, Structures
 from workloads.bundle import HEADER_FILE, MaskBundle
 from workloads.choices import UNTOUCHED, Choice
 from workloads.cost_curve import priced
@@ -33,11 +37,13 @@ from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, sha256_of, write_text
 from workloads.locking import writing
 from workloads.phases import Phase
+from workloads.removal import KV_GROUP, NEURON
 
 ROUNDS = 8
 ENOUGH = 0.005  # more speed than this beyond what was asked is worth another round
 SPARE = 0.002  # of a budget, when one more round follows a miss
 SEARCHES = 40
+MASKS = 8  # of a ladder, beside what is taken out
 COSTS, ERRORS = "costs.json", "errors.json"
 
 
@@ -109,14 +115,35 @@ class Meeting(Request):
 
     def _best(self, work: Path) -> Found:
         """Of several smaller models, masks on each."""
+        assert self.speed.speedup is not None
+        speedup, whole = self.speed.speedup, work / "whole"
+        with_blocks = BLOCKS in self._structured
 
-        def take_out(asked: PruneConfig, folder: Path) -> MaskBundle:
-            return prune(self.opened(), self._recipe_of(asked), folder, self.progress, self.warn)
+        def take_out(method: StructuredMethod, share: float, after: Path | None, folder: Path) -> MaskBundle:
+            asked = PruneConfig(ObsSp.name, share, seed=self.asked.seed, after=after)
+            recipe = replace(self._recipe_of(asked), method=method)
+            return prune(self.opened(), recipe, folder, self.progress, self.warn)
 
         def found(after: Path | None, folder: Path) -> Found:
             return replace(self, asked=replace(self.asked, after=after)).found(folder)
 
-        return Shapes(take_out, found, self.apart).best(self._structured, self.asked.seed, work)
+        @cache
+        def structures() -> Structures:
+            whole.mkdir(parents=True, exist_ok=True)
+            choices = self._choices
+            taken = list(range(0, len(choices), -(-len(choices) // MASKS)))
+            of_masks = {name: row[taken] for name, row in self.errors_by_layer(whole).items()}
+            units = frozenset({KV_GROUP, NEURON})
+            errors = structure_errors(self.opened, self._drawn[0], units, self.progress)
+            return Structures(
+                self.decoder(), self.machine(), self.phase(), units_of(self._structured),
+                [choices[j] for j in taken], errors, of_masks, self.progress, self.asked.group_size or 0, self._is_even,
+            )  # fmt: skip
+
+        def planned(weight: float) -> Structure:
+            return structures().plan(speedup, with_blocks, weight)
+
+        return Shapes(planned, take_out, found, self.apart).best(work)
 
     @property
     def settings(self) -> str:
@@ -194,6 +221,12 @@ class Meeting(Request):
 
     def errors(self, table: CostTable, work: Path) -> list[np.ndarray]:
         """Of each unit the sum over its matrices."""
+        by_layer = self.errors_by_layer(work)
+        rows = [np.sum([by_layer[name] for name in unit.layers], axis=0) for unit in table.units]
+        return [np.where(np.isnan(costs), 0.0, row) for row, costs in zip(rows, table.costs, strict=True)]
+
+    def errors_by_layer(self, work: Path) -> dict[str, np.ndarray]:
+        """(choices,), kept in `work`."""
         recipe = self._stands_in()
         file, key = work / ERRORS, sha256_of(
             [recipe.header(self.opened()).sha256(), [str(choice) for choice in self._choices], self._kind]
@@ -206,9 +239,7 @@ class Meeting(Request):
             kept = {"key": key, "errors": {name: [None if np.isnan(e) else float(e) for e in row]
                                            for name, row in found.items()}}  # fmt: skip
             write_text(file, pretty_json(kept))
-        by_layer = {name: np.array(row, dtype=np.float64) for name, row in kept["errors"].items()}
-        rows = [np.sum([by_layer[name] for name in unit.layers], axis=0) for unit in table.units]
-        return [np.where(np.isnan(costs), 0.0, row) for row, costs in zip(rows, table.costs, strict=True)]
+        return {name: np.array(row, dtype=np.float64) for name, row in kept["errors"].items()}
 
 
 def plan_of(table: CostTable, planned: Planned) -> Plan:

@@ -60,8 +60,8 @@ class Request:
             raise UserError(f"`choices` takes {taken} out of the unpruned model; leave `after` out")
         if len(self._choices) < 2:
             raise UserError(
-                "`choices`: neurons and heads go in steps, so name what meets the rest of the speed beside them: "
-                "unstructured, 2:4 or bits:4"
+                "`choices`: neurons, heads and blocks go in steps, so name what meets the rest of the speed beside "
+                "them: unstructured, 2:4 or bits:4"
             )
         if self.base is not None and Base(self.base).has_zeros:
             raise UserError(

@@ -200,16 +200,16 @@ def test_what_was_taken_out_before_counts(model: Path, tmp_path: Path, capsys) -
 
 
 @pytest.mark.slow
-def test_shares_of_neurons_and_heads_are_tried_first(model: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("kinds", ["neurons,heads", "blocks,neurons"])
+def test_what_goes_of_each_block_is_planned_first(model: Path, tmp_path: Path, capsys, kinds: str) -> None:
     """The one with the nearest predictions is taken; each alone is as its own run with what was taken out."""
-    out = tmp_path / "masks"
-    kinds = "unstructured,neurons,heads"
-    assert prune(model, out, "--speedup", "1.25", *DECODE, "--choices", kinds, "--errors", "output", "--levels", 6) == 0
+    out, quick = tmp_path / "masks", ("--errors", "output", "--levels", 6, "--searches", 0)
+    assert prune(model, out, "--speedup", "1.25", *DECODE, "--choices", f"unstructured,{kinds}", *quick) == 0
     said = capsys.readouterr().err
     met = json.loads((out / "speed.json").read_text())["met"]
     assert met["final"] >= 1.25
-    assert met["shapes"] == 4
-    assert "the nearest to the unpruned model of 4 shapes" in said
+    assert met["shapes"] > 1
+    assert f"the nearest to the unpruned model of {met['shapes']} shapes" in said
     assert simulated_speedup(out, capsys) == pytest.approx(met["final_us"])
     assert CostTable.read(out / "costs.json").reference == pytest.approx(met["unpruned_us"])
     assert not (tmp_path / ".masks.speed").exists()
