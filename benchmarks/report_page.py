@@ -3,15 +3,15 @@
 The rows are drawn: layers of one shape a role, every target, method, pattern and token count with other cycles, so that
 nothing in the page repeats that would not in a real one."""
 
+import resource
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from studies.cli.main import run as prunesim
 from workloads.csv_text import csv_text
 from workloads.layers import ROLES
 from workloads.rows import to_frame
@@ -58,13 +58,14 @@ def _row(draw, method: int, target: str, pattern: str, tokens: int, block: int, 
 
 
 def measure(count: int) -> None:
+    """The whole command, as a user waits for it."""
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "rows.csv", Path(folder) / "out"
         path.write_text(csv_text(to_frame(rows(count))))
-        began, cpu = time.perf_counter(), time.process_time()
-        with suppress(SystemExit):
-            prunesim(["report", str(path), "--out", str(out)])
-        took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "prunesim", "report", str(path), "--out", str(out)], check=True)
+        took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         size = (out / "report.html").stat().st_size
         print(f"{count:,} rows: {took:.1f} s, {cpu:.1f} CPU-s, page {size / 1e6:.2f} MB")
 

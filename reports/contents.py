@@ -6,21 +6,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
+import numpy as np
 import pandas as pd
 
-from reports.limits import MOST_COMPARED
+from reports.limits import MOST_CHARTS, MOST_COMPARED, MOST_RUNS
 from reports.tables import layers
 from reports.tables.compare import compare_tables
 from reports.tables.designs import design_tables, split
 from reports.tables.networks import parted
 from reports.tables.quality import perplexity_table, quality_tables
 from reports.tables.serving import serving_table
-from reports.tables.sums import checked, known
+from reports.tables.sums import CONFIG, KERNEL, MASKS, by, checked, counted_mask, known, numbered, ratios, totals
 from reports.words.headings import by_name
 from workloads.columns.column import Column
 from workloads.errors import UserError
 from workloads.rows import undeclared
 from workloads.whole_models import WholeModels
+
+Configuration = tuple[dict, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ class Contents:
         return self._split[0]
 
     @cached_property
+    def with_cycles(self) -> list[Configuration]:
+        """(CONFIG, counted rows) of those with figures of their own; of more runs than anyone compares, those of most
+        speedup. A GPU's layers of one shape are alike: there is nothing to map."""
+        plain = self.plain
+        each = by(plain[(plain["level"] != KERNEL) & counted_mask(plain)], CONFIG) if len(plain) else []
+        return [(key, _fastest(rows)) for key, rows in each[:MOST_CHARTS]] + each[MOST_CHARTS:]
+
+    @cached_property
     def designs(self) -> list[tuple[dict, pd.DataFrame]]:
         swept = self._split[1]
         return [] if swept.empty else list(design_tables(swept))
@@ -90,6 +101,15 @@ class Contents:
     def known(self) -> Mapping[str, Column]:
         """Every column by its name, those that targets have of their own among them."""
         return by_name((*undeclared(self.rows), *self.declared))
+
+
+def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
+    run, each = numbered(rows, MASKS)
+    if len(each) <= MOST_RUNS:
+        return rows
+    speedup = ratios(*(totals(rows[name], run, len(each)) for name in ("dense_cycles", "cycles")))
+    kept = np.argsort(-np.nan_to_num(speedup), kind="stable")[:MOST_RUNS]
+    return rows[np.isin(run, kept)]
 
 
 def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None, whole: WholeModels | None = None) -> None:

@@ -22,6 +22,7 @@ MOST_FIGURES = 4  # of every other kind
 MOST_PANELS = 9  # places in one figure on paper, each a chart of its own on a page
 MOST_LAYERS = 40_000  # lines of a page's table of all layers
 MOST_SERIES = 12  # methods and patterns in one figure
+EXAMPLES = 4  # of more than that, in a figure that has bars or a panel for each: as many as fit one page of paper
 MOST_ROLES = 24  # in one figure
 MOST_SENTENCES = 60
 

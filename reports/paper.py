@@ -35,8 +35,7 @@ def _dressed(name: str) -> bool:
 
 def _table(drawing: Drawing, lines: pd.DataFrame) -> str:
     """What the chart tells of its marks."""
-    assert drawing.spec is not None
-    told = told_columns(drawing.spec())
+    told = told_columns(drawing.chart)
     known = {name: Column(name, "text", heading=title) for name, title in told.items()}
     more = f"; the first {_MOST_ON_PAPER} of {len(lines):,} lines" if len(lines) > _MOST_ON_PAPER else ""
     table = Table(lines.head(_MOST_ON_PAPER).astype(object), list(told), known=known)

@@ -10,6 +10,7 @@ method, pattern and tokens (reports/render/facets.py)."""
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -122,6 +123,11 @@ class Drawing(Block):
     group: str = ""
     label: str = ""
     paper: str = ""
+
+    @cached_property
+    def chart(self) -> dict | None:
+        """What `spec` makes, once."""
+        return None if self.spec is None else self.spec()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from simulator.targets import OURS
 from studies.published import spmm_table
 from studies.report import columns_for, constants_for, notes_for
 from studies.results import Found, joined
-from studies.roofs import roofs_of
-from studies.study import StudyAccelerator
 from workloads.errors import UserError
 from workloads.locking import writing
 from workloads.whole_models import WholeModels
@@ -42,6 +40,9 @@ def whole_of(found: Sequence[Found]) -> WholeModels | None:
         if operations is not None:
             raise UserError("report: operations of whole models alone; give the rows that they are of, too")
         return None
+    from studies.roofs import roofs_of
+    from studies.study import StudyAccelerator
+
     shipped = [name for name in dict.fromkeys(rows.loc[rows["settings"] == "", "target"]) if name in OURS]
     roofs = roofs_of([StudyAccelerator(name=name) for name in shipped])
     return WholeModels(rows, pd.DataFrame() if operations is None else operations, roofs)

@@ -182,19 +182,18 @@ def read_study(path: Path) -> Study:
             if name not in names:
                 raise UserError(f"{path}: {accelerator.name}: {unknown('model', name, names)}")
     for record in content.measured:
-        for name in record.models:
-            if name not in names:
-                raise UserError(f"{path}: {record.record}: {unknown('model', name, names)}")
-        if record.tokens and not record.models:
-            raise UserError(f"{path}: {record.record}: `tokens` are those of `models`; give them too")
         if bool(record.record) == bool(record.on):
             raise UserError(f"{path}: [[measured]] has either a `record` or `on`, what is measured as the study runs")
+        called = record.record or f"[[measured]] on = {record.on!r}"
+        for name in record.models:
+            if name not in names:
+                raise UserError(f"{path}: {called}: {unknown('model', name, names)}")
         if record.on and not record.models:
-            raise UserError(f"{path}: [[measured]] on = {record.on!r}: give `models`, whose linears are measured")
+            raise UserError(f"{path}: {called}: give `models`, whose linears are measured")
+        if record.tokens and not record.models:
+            raise UserError(f"{path}: {called}: `tokens` are those of `models`; give them too")
         if not record.on and (record.kernels or record.density):
-            raise UserError(
-                f"{path}: {record.record}: `kernels` and `density` are of what is measured `on` this machine"
-            )
+            raise UserError(f"{path}: {called}: `kernels` and `density` are of what is measured `on` this machine")
     if content.phases and not content.accelerators:
         raise UserError(f"{path}: [[phases]] need [[accelerators]] to run on")
     for number, method in enumerate(content.methods):

@@ -4,25 +4,37 @@ what came and what is taken.
     @typed
     def simulate(masks: MaskBundle | str | Path | None = None, *, tokens: int = 1) -> Rows: ...
 
-numpy's numbers and arrays are as good as Python's own; True is no number, and no text stands for one.
+numpy's numbers and arrays are as good as Python's own; True is no number, and no text stands for one. What names this
+module for a class's fields alone, as `--help` does, imports neither numpy nor pydantic.
 """
 
 import dataclasses
 import inspect
 import reprlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from workloads.errors import UserError, one_line
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 P = ParamSpec("P")
 R = TypeVar("R")
-_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
 _WORDS = {Mapping: "dict", Sequence: "list", Any: "anything"}
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
@@ -57,6 +69,8 @@ def hold_fields(value: Any) -> None:
 
 def taken(name: str, annotation: Any, value: Any) -> Any:
     """`value` with Python's numbers and lists for numpy's. Raises UserError unless it is what `annotation` says."""
+    from pydantic import ValidationError
+
     try:
         _adapter(annotation).validate_python((_plain(value, tuple),))
     except ValidationError:
@@ -79,16 +93,19 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 @lru_cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _adapter(annotation: Any) -> "TypeAdapter[Any]":
     """Of the annotation in a tuple: pydantic takes no config beside a dataclass alone."""
-    return TypeAdapter(tuple[annotation], config=_CONFIG)
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(tuple[annotation], config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 
 
 def _plain(value: Any, listed: type) -> Any:
     """`listed`: what lists and arrays become. Annotations that ask for a tuple take any of them."""
-    if isinstance(value, np.generic):
+    numpy = sys.modules.get("numpy")  # without it, nothing is numpy's
+    if numpy is not None and isinstance(value, numpy.generic):
         return value.item()
-    if isinstance(value, np.ndarray):
+    if numpy is not None and isinstance(value, numpy.ndarray):
         return _plain(value.tolist(), listed)
     if isinstance(value, list | range):
         return listed(_plain(each, listed) for each in value)

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from reports.figures import drawing
 from reports.figures.drawing import safe
-from reports.limits import MOST_ROLES, MOST_SERIES
+from reports.limits import EXAMPLES, MOST_ROLES, MOST_SERIES
 from reports.tables.sums import CONFIG, MASKS, checked, counted, counted_mask, groups, ratios, totals
 from reports.words.naming import config_text, run_text
 from reports.words.present import times_text
@@ -44,14 +44,23 @@ def configuration(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """(name, rows) of each method and pattern, as many as a figure holds."""
-    for key, group in islice(groups(rows, MASKS), MOST_SERIES):
+    for key, group in islice(groups(rows, MASKS), shown_of(_runs(rows))):
         yield run_text(key), group
+
+
+def shown_of(runs: int) -> int:
+    """How many of so many methods and patterns a figure shows."""
+    return runs if runs <= MOST_SERIES else EXAMPLES
+
+
+def _runs(rows: pd.DataFrame) -> int:
+    return len(rows[MASKS].drop_duplicates())
 
 
 def left_out(rows: pd.DataFrame) -> str:
     """What a title says of the methods, patterns and roles that a figure has no room for."""
-    methods, roles = len(rows[MASKS].drop_duplicates()), rows["role"].nunique()
-    said = f"; {MOST_SERIES} of {methods:,} methods and patterns" if methods > MOST_SERIES else ""
+    methods, roles = _runs(rows), rows["role"].nunique()
+    said = f"; {shown_of(methods)} of {methods:,} methods and patterns" if methods > MOST_SERIES else ""
     return said + (f"; {MOST_ROLES} of {roles:,} roles" if roles > MOST_ROLES else "")
 
 

@@ -42,6 +42,8 @@ def fields(spec: Any) -> set[str]:
 def _column_as_json(values: pd.Series) -> list:
     if pd.api.types.is_string_dtype(values.dtype) and values.notna().all():
         return values.tolist()
+    if values.dtype == np.float64:
+        return [_number(value) for value in values.tolist()]
     return [_plain(value) for value in values.tolist()]
 
 
@@ -54,7 +56,10 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, int | np.integer):
         return int(value)
-    number = float(value)
+    return _number(float(value))
+
+
+def _number(number: float) -> float | None:
     return float(f"{number:.{_DIGITS}g}") if math.isfinite(number) else None
 
 

@@ -134,8 +134,8 @@ def _laid(block: Block | list[Drawing], page: Page, files: Mapping[str, list[str
         return _paged(block, page) if block.paged else sheet(block, page.facets)
     drawings = block if isinstance(block, list) else [block] if isinstance(block, Drawing) else []
     for drawing in drawings:
-        if drawing.spec is not None:
-            page.charts[drawing.name] = _chart(drawing, drawing.spec(), page.facets)
+        if drawing.chart is not None:
+            page.charts[drawing.name] = _chart(drawing, drawing.chart, page.facets)
     return Figures([(drawing, list(files.get(drawing.name, []))) for drawing in drawings]) if drawings else block
 
 

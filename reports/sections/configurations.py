@@ -3,35 +3,15 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.contents import Contents
-from reports.limits import MOST_CHARTS, MOST_DRAWN, MOST_RUNS
+from reports.contents import Configuration
+from reports.limits import MOST_CHARTS, MOST_DRAWN, MOST_SERIES
 from reports.section import PAGE, READ, Block, Drawing, Text
-from reports.tables.sums import CONFIG, KERNEL, MASKS, by, counted_mask, numbered, ratios, totals
+from reports.tables.sums import MASKS
 from reports.words.naming import config_text, slug
 from reports.words.settings import settings_text
-
-Configuration = tuple[dict, pd.DataFrame]
-
-
-def with_cycles(contents: Contents) -> list[Configuration]:
-    """(CONFIG, counted rows) of those with figures of their own; of more runs than anyone compares, those of most
-    speedup. A GPU's layers of one shape are alike: there is nothing to map."""
-    plain = contents.plain
-    each = by(plain[(plain["level"] != KERNEL) & counted_mask(plain)], CONFIG) if len(plain) else []
-    return [(key, _fastest(rows)) for key, rows in each[:MOST_CHARTS]] + each[MOST_CHARTS:]
-
-
-def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
-    run, each = numbered(rows, MASKS)
-    if len(each) <= MOST_RUNS:
-        return rows
-    speedup = ratios(*(totals(rows[name], run, len(each)) for name in ("dense_cycles", "cycles")))
-    kept = np.argsort(-np.nan_to_num(speedup), kind="stable")[:MOST_RUNS]
-    return rows[np.isin(run, kept)]
 
 
 def stem(key: dict) -> str:
@@ -70,7 +50,9 @@ class Kind:
             if words := self._words(lines):
                 said.append(Text(f"{where}: {words}", only=PAGE))
                 continue
-            on_paper = self._draw is not None and (not drawn or drawn + len(lines) <= MOST_DRAWN)
+            # A figure with no room for all its runs is an example, of which one is enough.
+            whole = len(rows[MASKS].drop_duplicates()) <= MOST_SERIES
+            on_paper = self._draw is not None and (not drawn or (whole and drawn + len(lines) <= MOST_DRAWN))
             drawn += len(lines)
             draw = partial(self._draw, rows) if self._draw and on_paper else None
             charts.append(

@@ -4,7 +4,7 @@ from reports.charts.parts import chart_energies, parts_chart, spoken_parts
 from reports.contents import Contents
 from reports.figures.bars import energy_figure
 from reports.section import PAGE, PAPER, TEXT, Block, Section, Table, Text
-from reports.sections.configurations import Kind, with_cycles
+from reports.sections.configurations import Kind
 from reports.sections.where_time_goes import alike_parts
 from reports.tables.parts import energy_table
 from reports.tables.sums import by
@@ -31,7 +31,7 @@ def energy(contents: Contents) -> Section | None:
         return None
     said = f"{_CAPTION}. {statements.NOT_IN_ENERGY}"
     blocks: list[Block] = [
-        *ENERGY.blocks(with_cycles(contents)),
+        *ENERGY.blocks(contents.with_cycles),
         Text(said, only=TEXT),
         Table(lines, COLUMNS, caption=_CAPTION, shared=("model",), units=in_units, fold=False, main=MAIN),
         Text(statements.NOT_IN_ENERGY, only=PAGE),

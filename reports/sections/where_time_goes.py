@@ -9,7 +9,7 @@ from reports.contents import Contents
 from reports.figures import bars, layers
 from reports.figures.waterfall import waterfall_figure
 from reports.section import Section
-from reports.sections.configurations import Kind, with_cycles
+from reports.sections.configurations import Kind
 from reports.tables.blocks import block_table
 from reports.tables.parts import alike, part_table
 from reports.tables.sums import groups
@@ -19,17 +19,17 @@ from reports.words.present import cell, times_text
 
 
 def ideal_to_real(contents: Contents) -> Section | None:
-    blocks = WATERFALL.blocks(with_cycles(contents))
+    blocks = WATERFALL.blocks(contents.with_cycles)
     return Section("From ideal to real", blocks, statements.HOW_WATERFALL) if blocks else None
 
 
 def per_role(contents: Contents) -> Section | None:
-    blocks = CYCLES.blocks(with_cycles(contents))
+    blocks = CYCLES.blocks(contents.with_cycles)
     return Section("Where the cycles go, per role", blocks) if blocks else None
 
 
 def by_block(contents: Contents) -> Section | None:
-    blocks = MAP.blocks(with_cycles(contents))
+    blocks = MAP.blocks(contents.with_cycles)
     return Section("Speedup by block and role", blocks) if blocks else None
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from cyclopts import Parameter
 
 from studies.cli.output import whole
-from studies.masks import parse_values
 
 
 def options(kind: type) -> type:
@@ -22,6 +21,8 @@ def options(kind: type) -> type:
     def read_tables(self: Any) -> None:
         for name in tables:
             if (texts := getattr(self, name)) is not None and not isinstance(texts, dict):  # read, where it is a copy
+                from studies.masks import parse_values  # needs numba, which `--help` does without
+
                 object.__setattr__(self, name, parse_values(list(texts)))
 
     namespace = {"__post_init__": read_tables}

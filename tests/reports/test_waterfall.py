@@ -3,6 +3,10 @@
 import pytest
 
 from reports.charts.waterfall import chart_steps, spoken_steps, waterfall_chart
+from reports.contents import gather
+from reports.limits import EXAMPLES, MOST_SERIES
+from reports.section import Drawing
+from reports.sections.where_time_goes import WATERFALL
 from reports.tables.sums import checked
 from reports.tables.waterfall import waterfall_table
 from tests.reports.samples import barred, frame, kernel, row
@@ -33,6 +37,20 @@ def test_the_losses_lead_from_the_density_to_the_speedup():
     assert "wanda 2:4: ideal 2.00x, after imbalance 1.82x" in text
     assert text.endswith("real 1.43x.")
     assert {"begin", "end", "run", "step"} <= set(str(waterfall_chart(chart_steps(table))).split("'"))
+
+
+def test_of_more_runs_than_a_figure_holds_a_page_of_them_is_drawn_once():
+    def many(count: int, *targets: str):
+        made = [row(1000, 700 + n, method=f"m{n}", target=target, stall=0, ideal=400, dense_compute_cycles=800)
+                for target in targets for n in range(count)]  # fmt: skip
+        return gather(frame(made), None)
+
+    for count, shown in ((MOST_SERIES, MOST_SERIES), (MOST_SERIES + 1, EXAMPLES)):
+        contents = many(count, "vitcod", "sparten")
+        drawn = [block.draw for block in WATERFALL.blocks(contents.with_cycles) if isinstance(block, Drawing)]
+        assert [draw is not None for draw in drawn] == [True, count <= MOST_SERIES]
+        labels = [label.get_text() for label in drawn[0]().axes[0].get_yticklabels()]
+        assert labels == [f"m{n} 2:4" for n in range(shown)]
 
 
 def test_what_wastes_less_than_the_unpruned_layer_gains():

@@ -72,6 +72,7 @@ def test_noise_fails_nothing_and_is_told(study, clock, tmp_path, capsys):
         ('on = "cpu"', "", "either a `record` or `on`"),
         ('on = "cpu"', 'on = "gpu"', "on"),
         ('models = "tiny"\ntokens = 2', "", "give `models`"),
+        ('models = "tiny"', "", "on = 'cpu': give `models`"),
         ('models = "tiny"', 'models = "other"', "model 'other'"),
         ("csr,", "csrr,", "kernel of the CPU 'csrr'"),
         ('"0.5"', '"5"', "0.01 to 1"),

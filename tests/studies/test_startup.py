@@ -24,6 +24,19 @@ with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
 print(json.dumps([out.getvalue(), sorted(sys.modules)]))
 """
 HEAVY = {"torch", "transformers", "huggingface_hub", "matplotlib", "altair", "jinja2", "scipy.stats", "scipy.special"}
+HELPED = [
+    "simulate",
+    "predict",
+    "run",
+    "report",
+    "measure",
+    "check",
+    "compare",
+    "prune",
+    "eval",
+    "finetune",
+    "generate",
+]
 ARRAYS = {"numpy", "numba", "pandas", "pydantic", "scipy"}
 PLACES = {name: entry.__module__ for name, entry in ACCELERATORS.items() if name == entry.name}
 PLACES["attention"] = "simulator.accelerators.vitcod.attention.target"
@@ -48,7 +61,7 @@ def bundle(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("verb", ["simulate", "predict", "run", "report", "measure", "check", "compare"])
+@pytest.mark.parametrize("verb", HELPED)
 def test_help_imports_none_of_the_libraries(verb):
     assert sorted(imported(verb, "--help") & (HEAVY | ARRAYS)) == []
 
