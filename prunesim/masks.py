@@ -66,14 +66,15 @@ def finetune(
     Settings are those of FinetuneConfig (text, steps, mode, lr ...), which says what each means. `finetune.json` in the
     folder has the losses on the way.
     """
+    from pruning.networks import is_network
     from pruning.recovery.plan import make_plan
     from studies.finetune import run_finetune
-    from studies.prune import open_checkpoint
+    from studies.prune import open_model
 
     (asked,) = split_settings(settings, FinetuneConfig)
-    plan = make_plan(asked)
+    plan = make_plan(asked, str(model) if is_network(str(model)) else "")
     bundle = masks if isinstance(masks, MaskBundle) else MaskBundle.open(masks)
-    checkpoint = open_checkpoint(str(model), dtype, device)
+    checkpoint = open_model(str(model), dtype, device)
     progress = ProgressLine(terminal_only=True)
     saved = Path(save_model) if save_model is not None else None
     made = run_finetune(checkpoint, bundle, plan, Path(out), saved, save_format, progress, warn)

@@ -148,6 +148,7 @@ class FinetuneConfig:
     )
     save_every: int | None = setting("Steps after which a killed run can go on (default 100).")
     recompute: bool | None = setting("Compute activations again instead of keeping them: less memory, a third slower.")
+    samples: int | None = setting("Of networks that read no text: samples that are made to train on (default 512).")
     guide: bool | None = setting(
         "Of products of factors: dense weights, trained beside them, help and fade over the first half of the steps."
     )

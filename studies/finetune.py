@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from checkpoints.checkpoint import Checkpoint
+from checkpoints.opened import OpenModel
 from pruning.block_job import Warn
 from pruning.forward.hidden_states import Progress
 from pruning.recovery.finetune import finetune, read_history
@@ -19,19 +20,21 @@ from workloads.patterns import SMALLER
 
 
 def run_finetune(
-    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, out: Path, save_model: Path | None, save_format: str,
+    checkpoint: OpenModel, masks: MaskBundle, plan: Plan, out: Path, save_model: Path | None, save_format: str,
     progress: Progress, warn: Warn,
 ) -> MaskBundle:  # fmt: skip
     """Writes the trained bundle and, if `save_model` is given, the checkpoint in one of SAVE_FORMATS."""
     if save_format not in SAVE_FORMATS:
         raise unknown("`save_format`", save_format, SAVE_FORMATS)
     check_form(save_format, SMALLER if masks.is_smaller else masks.header.pattern, masks.header.method)
-    if save_format == "packed" and masks.is_smaller:
+    if save_format == "packed" and masks.is_smaller and isinstance(checkpoint, Checkpoint):
         packable_form(checkpoint, masks)
     if save_model is None:
         if save_format != "dense":
             raise UserError(f"`save_format={save_format}` needs a folder: `save_model`")
         return finetune(checkpoint, masks, plan, out, progress, warn)
+    if not isinstance(checkpoint, Checkpoint):
+        raise UserError(f"`save_model` writes models of transformers; of {checkpoint.folder} bundles alone are written")
     if save_model.resolve() == out.resolve():
         raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
     check_target(save_model, checkpoint.folder)
@@ -51,5 +54,7 @@ def result_text(bundle: MaskBundle, warn: Warn) -> str:
     before, after = looks[0].held_out_loss, kept.held_out_loss
     if after >= before:
         warn(f"the held-out loss did not fall: {before:.4f} before, {after:.4f} after; try another `lr` or more text")
+    if "samples" in bundle.header.parameters["finetune"][-1]["text"]:  # no language model
+        return f"held-out distance from the unpruned network {before:.4g} -> {after:.4g} in {kept.step} steps"
     perplexities = " -> ".join(f"{math.exp(min(loss, 700.0)):.4g}" for loss in (before, after))
     return f"held-out loss {before:.4f} -> {after:.4f} (perplexity {perplexities}) in {kept.step} steps"

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d, pad, relu
 
 from pruning.families.family import Better
-from pruning.families.network import NetworkFamily, Run, package_folder
+from pruning.families.network import NetworkFamily, Run, apart_as_events, package_folder
 from workloads.errors import UserError, unknown
 
 VARIANTS = ("tiny", "full")
@@ -75,6 +75,9 @@ class CrepeFamily(NetworkFamily):
 
     def samples(self, count: int, seed: int) -> torch.Tensor:
         return tones(count, seed)[0]
+
+    def distance(self, output: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        return apart_as_events(output, dense)
 
     def measure(self, run: Run) -> tuple[float, int]:
         frames, pitch_hz = tones(EVALUATED, EVALUATION_SEED)

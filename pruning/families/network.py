@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
+from torch.nn.functional import binary_cross_entropy
 
 from checkpoints.checkpoint import find_device
 from checkpoints.network import Network
@@ -55,6 +56,12 @@ class NetworkFamily(ModelFamily):
         """(quality of a network that `run`s batches of samples, samples it is of), on data that `samples` never
         gives."""
         raise NotImplementedError(f"{type(self).__name__} has no `measure`")
+
+    def distance(self, output: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        """What training lowers: how far outputs (samples, ...) float32 are from the dense network's, summed over the
+        samples, a scalar with its graph; 0 where they agree. Unless a family says otherwise the mean squared
+        difference of a sample."""
+        return (output - dense).square().reshape(len(output), -1).mean(dim=1).sum()
 
     def open(self, model: str, dtype: torch.dtype, device: str) -> Network:
         """`model`: VARIANT, or VARIANT/N for units of N matrices or more."""
@@ -122,6 +129,14 @@ class NetworkFamily(ModelFamily):
         value, count = self.measure(network.run)
         facts = {"metric": self.metric, "value": value, "better": self.better, "samples": count}
         return Quality(self.metric, value, self.better, count, facts)
+
+
+def apart_as_events(output: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+    """The `distance` of outputs that are probabilities of independent events: KL(dense || output), nats, the mean over
+    the events of a sample, summed over the samples."""
+    entropy = binary_cross_entropy(dense, dense, reduction="none")
+    each = binary_cross_entropy(output, dense, reduction="none") - entropy
+    return each.reshape(len(output), -1).mean(dim=1).sum()
 
 
 def package_folder(name: str) -> Path:

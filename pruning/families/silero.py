@@ -21,7 +21,7 @@ from torch.nn.functional import conv2d, pad
 
 from pruning.data.voices import CHUNK, CHUNKS, CONTEXT, utterances
 from pruning.families.family import Better
-from pruning.families.network import NetworkFamily, Run, package_folder
+from pruning.families.network import NetworkFamily, Run, apart_as_events, package_folder
 from workloads.errors import UserError, unknown
 
 VARIANTS = ("", "split")
@@ -77,6 +77,9 @@ class SileroFamily(NetworkFamily):
 
     def samples(self, count: int, seed: int) -> torch.Tensor:
         return torch.from_numpy(utterances(count, seed)[0])
+
+    def distance(self, output: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        return apart_as_events(output, dense)
 
     def measure(self, run: Run) -> tuple[float, int]:
         chunks, spoken = map(torch.from_numpy, utterances(EVALUATED, EVALUATION_SEED))

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.network import Network
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import parameter_name
 from pruning.applied import check_removal, refs_of
 from pruning.block_job import Warn
@@ -24,10 +26,10 @@ from pruning.parallel import one_thread_per_operation
 from pruning.recovery.examples import Examples, training_and_held_out
 from pruning.recovery.loop import Diverged, Loop
 from pruning.recovery.masked_weights import MaskedWeight
+from pruning.recovery.network_objective import Samples, with_dense_outputs
 from pruning.recovery.plan import Plan
-from pruning.recovery.start import check_learns, hidden_of, load_student, load_teacher, trained_weights
+from pruning.recovery.start import check_learns, hidden_of, load_student, objective_of, trained_weights
 from pruning.recovery.state import Look, RunState, forget, has_state, plain_looks
-from pruning.recovery.text_objective import TextObjective
 from pruning.recovery.trainer import Trainer
 from workloads import __version__
 from workloads.bundle import BundleHeader, MaskBundle
@@ -45,17 +47,17 @@ SUFFIX = "+finetune"  # behind the method's name
 class Session:
     """One run in progress."""
 
-    checkpoint: Checkpoint
+    checkpoint: OpenModel
     masks: MaskBundle
     plan: Plan
-    training: Examples
-    held_out: Examples
+    training: Examples | Samples
+    held_out: Examples | Samples
     folder: Path
     progress: Progress
 
 
 def finetune(
-    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, out: Path, progress: Progress, warn: Warn
+    checkpoint: OpenModel, masks: MaskBundle, plan: Plan, out: Path, progress: Progress, warn: Warn
 ) -> MaskBundle:
     """Writes the trained bundle to `out`; a finished one is returned as it is, an unfinished one continued.
 
@@ -69,9 +71,7 @@ def finetune(
     for ref in (ref for block in refs for ref in block if ref.layer.name in chosen):
         check_grid(masks, ref)
     check_factors(masks, plan, chosen)
-    training, held_out = training_and_held_out(
-        checkpoint, plan.text, plan.held_out, plan.seq_len, plan.schedule.steps * plan.schedule.batch, warn
-    )
+    training, held_out = data_of(checkpoint, plan, warn)
     header = header_of(checkpoint, masks, plan, training, held_out)
     session = Session(checkpoint, masks, plan, training, held_out, out, progress)
     with writing(out):
@@ -93,7 +93,19 @@ def finetune(
         return bundle
 
 
-def check_trainable(checkpoint: Checkpoint, masks: MaskBundle, out: Path) -> None:
+def data_of(checkpoint: OpenModel, plan: Plan, warn: Warn) -> tuple[Examples, Examples] | tuple[Samples, Samples]:
+    """What is trained on, and what is held out."""
+    if isinstance(checkpoint, Network):
+        inputs = checkpoint.family.samples(plan.samples, plan.schedule.seed)
+        made = f"made by {checkpoint.family.name}: {checkpoint.family.sample}, seed {plan.schedule.seed}"
+        assert isinstance(plan.held_out, float)
+        return with_dense_outputs(checkpoint, inputs, made).parted(plan.held_out)
+    assert isinstance(checkpoint, Checkpoint)
+    most = plan.schedule.steps * plan.schedule.batch
+    return training_and_held_out(checkpoint, plan.text, plan.held_out, plan.seq_len, most, warn)
+
+
+def check_trainable(checkpoint: OpenModel, masks: MaskBundle, out: Path) -> None:
     if out.resolve() == masks.folder.resolve():
         raise UserError(f"`out` and `masks` are both {out}; the trained bundle needs a folder of its own")
     check_removal(checkpoint, masks)
@@ -122,13 +134,13 @@ def check_factors(masks: MaskBundle, plan: Plan, chosen: frozenset[str]) -> None
 
 
 def header_of(
-    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, training: Examples, held_out: Examples
+    checkpoint: OpenModel, masks: MaskBundle, plan: Plan, training: Examples | Samples, held_out: Examples | Samples
 ) -> BundleHeader:
     """The bundle's own, with what was done to it: a list, since a trained bundle may be trained again."""
     own = masks.header
     done = {
         **plan.facts,
-        "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
+        "dtype": str(checkpoint.dtype).removeprefix("torch."),
         "text": training.facts,
         "held_out": held_out.facts,
         "masks_sha256": masks.sha256,
@@ -148,8 +160,7 @@ def train(session: Session, refs: list[list[LinearRef]], chosen: frozenset[str])
     session.progress("loading the model", 0, 0)
     load_student(checkpoint, session.masks, plan.recompute)
     weights = trained_weights(checkpoint, session.masks, plan, refs, chosen)
-    teacher = load_teacher(checkpoint) if plan.distill is not None else None
-    trainer = Trainer(checkpoint, weights, TextObjective(checkpoint, teacher, plan.distill, plan.distill_weight))
+    trainer = Trainer(checkpoint, weights, objective_of(checkpoint, plan.distill, plan.distill_weight))
     loop = Loop(
         trainer, plan.schedule, session.training, session.held_out, session.folder, session.progress, "fine-tuning",
         str(checkpoint.folder), plan.eval_every, plan.save_every, plan.patience, plan.guide,

@@ -15,6 +15,8 @@ from workloads.selectors import Selection
 MODES = ("full", "lora")
 HELD_OUT = 0.05  # of the sequences
 KEPT = "kept"  # importance of a block by the share of its weights that are left
+SAMPLES = 512  # of networks, to train on and held out
+OF_TEXTS = ("text", "seq_len", "distill", "distill_weight", "recompute", "guide")
 OF_ADAPTERS = ("rank", "importance")
 LR, HIDDEN = 1e-4, 4096  # the default rate of a model of that hidden size, of every weight
 MORE_OF_ADAPTERS = 3.0
@@ -39,6 +41,7 @@ class Plan:
     save_every: int
     recompute: bool
     guide: bool = False
+    samples: int = SAMPLES  # of networks that read no text
     lr_given: bool = True
 
     def for_hidden(self, size: int) -> "Plan":
@@ -64,13 +67,18 @@ class Plan:
         return facts
 
 
-def make_plan(asked: FinetuneConfig) -> Plan:
-    """Raises UserError for the first setting that is missing or cannot be."""
-    if asked.text is None:
+def make_plan(asked: FinetuneConfig, network: str = "") -> Plan:
+    """network: what the user calls one that is no language model; "" for those that are. Raises UserError for the first
+    setting that is missing or cannot be."""
+    if network:
+        check_network(asked, network)
+    elif asked.text is None:
         raise UserError("say what to train on: `text`, a file or the name of a data set")
+    elif asked.samples is not None:
+        raise UserError("`samples` is of networks that read no text; leave it out, `steps` says how much is read")
     if asked.steps is None:
         raise UserError("say how long to train: `steps=200`, for example")
-    for name in ("steps", "rank", "batch", "eval_every", "patience", "save_every"):
+    for name in ("steps", "rank", "batch", "eval_every", "patience", "save_every", "samples"):
         value = getattr(asked, name)
         if value is not None and value < 1:
             raise UserError(f"`{name}` must be at least 1, not {value}")
@@ -84,7 +92,7 @@ def make_plan(asked: FinetuneConfig) -> Plan:
     if asked.seq_len is not None and asked.seq_len < 2:
         raise UserError(f"`seq_len` must be at least 2 to predict anything, not {asked.seq_len}")
     return Plan(
-        text=asked.text,
+        text=asked.text or "",
         seq_len=asked.seq_len,
         held_out=held_out_of(asked.held_out),
         schedule=schedule_of(asked, asked.steps),
@@ -99,8 +107,23 @@ def make_plan(asked: FinetuneConfig) -> Plan:
         save_every=asked.save_every or 100,
         recompute=bool(asked.recompute),
         guide=bool(asked.guide),
+        samples=asked.samples or SAMPLES,
         lr_given=asked.lr is not None,
     )
+
+
+def check_network(asked: FinetuneConfig, network: str) -> None:
+    """Raises UserError for settings of language models."""
+    for name in OF_TEXTS:
+        if getattr(asked, name) is not None:
+            raise UserError(
+                f"`{name}` is of language models; {network} is trained on samples of its own, by the outputs of the "
+                "unpruned network; leave it out"
+            )
+    if asked.samples is not None and asked.samples < 2:
+        raise UserError(f"`samples` must be at least 2, one to train on and one held out, not {asked.samples}")
+    if isinstance(held_out_of(asked.held_out), str):
+        raise UserError(f"`held_out` is a share of the samples of {network}, in (0, 1); not {asked.held_out}")
 
 
 def default_lr(hidden: int, mode: str) -> float:

@@ -4,7 +4,10 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.network import Network
+from checkpoints.opened import OpenModel
 from checkpoints.prunable import all_refs, block_weights, parameter_name
+from pruning.applied import apply_bundle
 from pruning.bundle_values import read_factors, read_quantized
 from pruning.evaluation.perplexity import check_predicts
 from pruning.evaluation.whole_model import whole_model
@@ -13,37 +16,60 @@ from pruning.quantization_grid import Quantized
 from pruning.recovery.factored_weights import FactoredWeight
 from pruning.recovery.masked_adapters import MaskedAdapter
 from pruning.recovery.masked_weights import FullWeight, MaskedWeight
+from pruning.recovery.network_objective import OutputObjective
+from pruning.recovery.objective import Objective
 from pruning.recovery.plan import HIDDEN, KEPT, Plan
 from pruning.recovery.ranks import ranks_by_importance, read_importance
+from pruning.recovery.text_objective import TextObjective
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
 
+OF_NETWORKS = 41  # the hidden size for whose default rate, 1e-3, networks that are no language models are trained
 
-def load_student(checkpoint: Checkpoint, masks: MaskBundle, recompute: bool) -> None:
+
+def load_student(checkpoint: OpenModel, masks: MaskBundle, recompute: bool) -> None:
     """The whole model with its masks and their weights. Raises UserError as `whole_model`, NotForThisModel where
     activations cannot be recomputed."""
-    whole_model(checkpoint, masks).requires_grad_(False)
-    tie_shared(checkpoint)
-    if recompute:
+    load_whole(checkpoint, masks)
+    if recompute and isinstance(checkpoint, Checkpoint):
         recompute_activations(checkpoint)
 
 
-def hidden_of(checkpoint: Checkpoint) -> int:
-    """The hidden size of a model, HIDDEN where its config has none."""
+def hidden_of(checkpoint: OpenModel) -> int:
+    """The hidden size of a language model, HIDDEN where its config has none, OF_NETWORKS of other networks."""
+    if not isinstance(checkpoint, Checkpoint):
+        return OF_NETWORKS
     return getattr(checkpoint.config.get_text_config(), "hidden_size", HIDDEN)
 
 
-def load_whole(checkpoint: Checkpoint) -> None:
-    """The whole model as its blocks are loaded, shared matrices one parameter. Raises UserError as `whole_model`."""
-    whole_model(checkpoint, None).requires_grad_(False)
-    tie_shared(checkpoint)
+def load_whole(checkpoint: OpenModel, masks: MaskBundle | None = None) -> None:
+    """The whole model as its blocks are loaded, with `masks` if given, shared matrices one parameter. Raises UserError
+    as `whole_model`."""
+    if isinstance(checkpoint, Checkpoint):
+        whole_model(checkpoint, masks).requires_grad_(False)
+        tie_shared(checkpoint)
+        return
+    if masks is not None:
+        apply_bundle(checkpoint, masks)
+    for number in range(len(checkpoint.blocks)):
+        checkpoint.load_block(number)
 
 
-def check_learns(checkpoint: Checkpoint) -> None:
-    """Raises UserError for a type that gradients vanish in, NotForThisModel for a model that predicts no next
+def put_away(checkpoint: OpenModel) -> None:
+    """After training: gives the model's memory back, and takes back what loading it whole put into it."""
+    for block in checkpoint.blocks:
+        vars(block).pop("forward", None)
+        block.requires_grad_(False)
+    checkpoint.release(checkpoint.model)
+
+
+def check_learns(checkpoint: OpenModel) -> None:
+    """Raises UserError for a type that gradients vanish in, NotForThisModel for a language model that predicts no next
     token."""
-    if checkpoint.model.dtype == torch.float16:
+    if checkpoint.dtype == torch.float16:
         raise UserError("small gradients vanish in float16; use `dtype=float32` or bfloat16")
+    if not isinstance(checkpoint, Checkpoint):
+        return
     check_predicts(checkpoint)
     if not BlockwiseModel(checkpoint).causal:
         raise NotForThisModel(f"{checkpoint.folder}: its tokens see later tokens, so it predicts none to be trained on")
@@ -57,12 +83,24 @@ def load_teacher(checkpoint: Checkpoint) -> Checkpoint:
     return teacher
 
 
+def objective_of(checkpoint: OpenModel, distill: str | None, weight: float) -> Objective:
+    """What is lowered; with the dense model a second time in memory where a language model follows it."""
+    if isinstance(checkpoint, Network):
+        return OutputObjective(checkpoint)
+    assert isinstance(checkpoint, Checkpoint)
+    teacher = load_teacher(checkpoint) if distill is not None else None
+    return TextObjective(checkpoint, teacher, distill, weight)
+
+
 def trained_weights(
-    checkpoint: Checkpoint, masks: MaskBundle, plan: Plan, refs: list[list[LinearRef]], chosen: frozenset[str]
+    checkpoint: OpenModel, masks: MaskBundle, plan: Plan, refs: list[list[LinearRef]], chosen: frozenset[str]
 ) -> list[MaskedWeight]:
     """Those of the chosen matrices, starting from what the loaded model has of them."""
     device = checkpoint.device
-    guides = unpruned_weights(checkpoint, masks, chosen) if plan.guide else {}
+    guides = {}
+    if plan.guide:
+        assert isinstance(checkpoint, Checkpoint)
+        guides = unpruned_weights(checkpoint, masks, chosen)
     ranks = ranks_of(masks, plan, refs, chosen) if plan.mode == "lora" else {}
     made: list[MaskedWeight] = []
     for number, block in enumerate(refs):

@@ -7,21 +7,22 @@ from dataclasses import replace
 
 import torch
 
-from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
+from checkpoints.network import Network
+from checkpoints.opened import OpenModel
 from pruning.block_job import Decision
 from pruning.data.calibration import in_own_order
+from pruning.forward.network_walk import SAMPLES
 from pruning.methods.trained.choosing import Choosing
 from pruning.methods.trained.method import TrainedMethod
 from pruning.recovery.examples import Examples
-from pruning.recovery.loop import Diverged, Loop
+from pruning.recovery.loop import Data, Diverged, Loop
 from pruning.recovery.masked_weights import FullWeight, MaskedWeight
-from pruning.recovery.objective import Objective
+from pruning.recovery.network_objective import with_dense_outputs
 from pruning.recovery.plan import default_lr
 from pruning.recovery.schedule import Schedule
-from pruning.recovery.start import check_learns, hidden_of, load_teacher, load_whole
+from pruning.recovery.start import check_learns, hidden_of, load_whole, objective_of, put_away
 from pruning.recovery.state import has_state
-from pruning.recovery.text_objective import TextObjective
 from pruning.recovery.trainer import Trainer
 from pruning.run.context import Run
 from pruning.run.layer_sparsities import scored_weights
@@ -52,8 +53,6 @@ def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
     """One decision for every matrix."""
     method, checkpoint = run.recipe.method, run.checkpoint
     assert isinstance(method, TrainedMethod)
-    if not isinstance(checkpoint, Checkpoint):
-        raise NotForThisModel(f"{checkpoint.folder}: {method.name} trains language models alone; use another method")
     check_learns(checkpoint)
     data = examples(run)
     norms = {} if method.scores == "magnitude" else input_norms(run)
@@ -63,7 +62,7 @@ def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
         patterns = {ref.layer.name: run.pattern(ref.layer.name) for ref in refs}
         choosing = Choosing(refs, run.keeper, patterns, run.recipe.rule, run.recipe.sparsity)
         hook = method.hook(choosing, [norms.get(ref.layer.name) for ref in refs])
-        learning = objective(checkpoint, method)
+        learning = objective_of(checkpoint, None if method.distill == "none" else method.distill, 1.0)
         trainer = Trainer(checkpoint, weights, learning, hook)
         schedule = schedule_of(run, method, checkpoint)
         Loop(
@@ -75,15 +74,13 @@ def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
 
 
 @contextmanager
-def loaded(checkpoint: Checkpoint) -> Iterator[None]:
+def loaded(checkpoint: OpenModel) -> Iterator[None]:
     """Within it the whole model is in memory, as the bundle that a run goes on from leaves it."""
     load_whole(checkpoint)
     try:
         yield
     finally:
-        for block in checkpoint.blocks:
-            vars(block).pop("forward", None)
-        checkpoint.release(checkpoint.model)
+        put_away(checkpoint)
 
 
 def whole_weight(run: Run, ref: LinearRef) -> FullWeight:
@@ -91,18 +88,19 @@ def whole_weight(run: Run, ref: LinearRef) -> FullWeight:
     return FullWeight(ref, torch.ones(own.shape, dtype=torch.bool, device=own.device), None, own)
 
 
-def objective(checkpoint: Checkpoint, method: TrainedMethod) -> Objective:
-    if method.distill == "none":
-        return TextObjective(checkpoint, None, None, 0.0)
-    return TextObjective(checkpoint, load_teacher(checkpoint), method.distill, 1.0)
-
-
-def examples(run: Run) -> Examples:
-    """The calibration set, in an order that does not depend on how it came. Raises UserError for one that predicts
-    nothing."""
-    calibration = run.recipe.calibration
+def examples(run: Run) -> Data:
+    """The calibration set, of texts in an order that does not depend on how it came. Raises UserError for one that
+    predicts nothing."""
+    calibration, method = run.recipe.calibration, run.recipe.method
     assert calibration is not None
-    name = run.recipe.method.name
+    assert isinstance(method, TrainedMethod)
+    name = method.name
+    if isinstance(run.checkpoint, Network):
+        if method.distill != "none":
+            raise NotForThisModel(
+                f"{run.checkpoint.folder} follows the outputs of the unpruned network in any case; leave `distill` out"
+            )
+        return with_dense_outputs(run.checkpoint, calibration.arrays[SAMPLES], calibration.source)
     if calibration.arrays:
         raise UserError(f"{name} trains on texts: give `calibration` a text, or token ids (.npy)")
     if calibration.ids.shape[1] < 2:
@@ -121,6 +119,6 @@ def input_norms(run: Run) -> dict[str, torch.Tensor | None]:
     return norms
 
 
-def schedule_of(run: Run, method: TrainedMethod, checkpoint: Checkpoint) -> Schedule:
+def schedule_of(run: Run, method: TrainedMethod, checkpoint: OpenModel) -> Schedule:
     lr = method.lr if method.lr is not None else default_lr(hidden_of(checkpoint), "full")
     return Schedule(method.steps, lr, method.steps // 20, method.batch, run.recipe.seed)

@@ -34,7 +34,8 @@ def finetune(
     Parameters
     ----------
     model
-        A model folder, a GGUF file, or a hub id such as meta-llama/Llama-2-7b-hf that is on this machine.
+        A model folder, a GGUF file, a hub id such as meta-llama/Llama-2-7b-hf that is on this machine, or a network
+        (prunesim ls families).
     masks
         The bundle whose masks, weights and grids it starts from.
     out
@@ -48,17 +49,16 @@ def finetune(
     device
         cpu, cuda or cuda:N.
     """
+    from pruning.networks import is_network
     from pruning.recovery.plan import make_plan
     from studies.finetune import result_text, run_finetune
     from studies.masks import contents_text
-    from studies.prune import open_checkpoint
+    from studies.prune import open_model
     from workloads.bundle import MaskBundle
 
-    plan = make_plan(asked)
+    plan = make_plan(asked, model if is_network(model) else "")
     bundle = MaskBundle.open(masks)
     progress = ProgressLine()
-    made = run_finetune(
-        open_checkpoint(model, dtype, device), bundle, plan, out, save_model, save_format, progress, warn
-    )
+    made = run_finetune(open_model(model, dtype, device), bundle, plan, out, save_model, save_format, progress, warn)
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(made)}\n{result_text(made, warn)}\n")
