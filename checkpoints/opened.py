@@ -10,6 +10,7 @@ from torch import nn
 
 from checkpoints.discovery import LinearRef
 from workloads.removal import Removal
+from workloads.removals_in_turn import in_turn
 
 Edit = Callable[[int, nn.Module], None]  # (number of a unit, the unit)
 
@@ -48,6 +49,10 @@ class OpenModel(Protocol):
         """Within it units are loaded whole."""
         ...
 
+    def without(self, more: Removal) -> AbstractContextManager[None]:
+        """Within it blocks and sub-layers of `more` are gone, too."""
+        ...
+
     def load_block(self, number: int) -> nn.Module: ...
     def load_rest(self) -> None: ...
     def release(self, module: nn.Module) -> None: ...
@@ -75,6 +80,19 @@ class Changes:
         """Within this context units are loaded whole, whatever `take_out` was told."""
         changes = self.removal, self._biases, self._edit
         self.take_out(Removal())
+        try:
+            yield
+        finally:
+            self.take_out(*changes)
+
+    @contextmanager
+    def without(self, more: Removal) -> Iterator[None]:
+        """Within this context blocks and sub-layers of `more` are gone besides what `take_out` was told. An edit must
+        leave out what `removal` says is gone."""
+        changes = self.removal, self._biases, self._edit
+        removal = in_turn(self.removal, more)
+        left = {name: bias for name, bias in self._biases.items() if not removal.has_sublayer_of(name)}
+        self.take_out(removal, left, self._edit)
         try:
             yield
         finally:

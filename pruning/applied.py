@@ -68,7 +68,7 @@ def apply_masks(checkpoint: OpenModel, block: nn.Module, refs: list[LinearRef], 
     """Makes a loaded block what the bundle says: its own weights under the masks, or the weights the bundle holds,
     rounded as a checkpoint stores them. Layers the bundle does not hold stay dense."""
     for ref in refs:
-        if ref.layer.name in masks:
+        if ref.layer.name in masks and not checkpoint.removal.has_sublayer_of(ref.layer.name):
             matrix = ref.matrix(block)
             weight = read_weight(masks, ref.layer.name)
             if weight is not None:

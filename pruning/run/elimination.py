@@ -1,5 +1,6 @@
-"""What goes of a model, found by trying it out: round after round every candidate is left out of what the rounds before
-left, and the one goes without which the loss of the calibration text is least (methods 7.9).
+"""What goes of a model, or of what a bundle left of it, found by trying it out: round after round every candidate is
+left out of what the rounds before left, and the one goes without which the loss of the calibration text is least
+(methods 7.9).
 
 The hidden states that enter every block are on disk, so a candidate runs its own block and those behind it, half a
 forward pass on average; the deepest is tried first. One block and the hidden states of the calibration set are in
@@ -53,21 +54,18 @@ class Elimination:
         self.entering = -1  # up to this block what enters it is on disk and true
 
     def find(self) -> Removal:
-        """Leaves the checkpoint whole, and its rest (embeddings, head) loaded."""
+        """Leaves the checkpoint as it was, and its rest (embeddings, head) loaded."""
         gone: list[Part] = []
-        try:
-            while candidates := self._candidates(gone):
-                losses = self._losses(candidates, gone)
-                best = min(range(len(candidates)), key=losses.__getitem__)
-                if not math.isfinite(losses[best]):
-                    raise UserError(
-                        f"{self.checkpoint.folder}: whatever is left out, the loss is {losses[best]}: weights or "
-                        "activations overflow; use `dtype=float32` or repair it"
-                    )
-                gone.append(candidates[best])
-                self.entering = min(self.entering, gone[-1].block)
-        finally:
-            self.checkpoint.take_out(Removal())
+        while candidates := self._candidates(gone):
+            losses = self._losses(candidates, gone)
+            best = min(range(len(candidates)), key=losses.__getitem__)
+            if not math.isfinite(losses[best]):
+                raise UserError(
+                    f"{self.checkpoint.folder}: whatever is left out, the loss is {losses[best]}: weights or "
+                    "activations overflow; use `dtype=float32` or repair it"
+                )
+            gone.append(candidates[best])
+            self.entering = min(self.entering, gone[-1].block)
         return removal_without(self.parts, gone)
 
     def _candidates(self, gone: list[Part]) -> list[Part]:
@@ -94,10 +92,10 @@ class Elimination:
         return losses
 
     def _loss(self, part: Part, gone: list[Part]) -> float:
-        self.checkpoint.take_out(removal_without(self.parts, [*gone, part]))
         hidden = read_hidden(self.folder, part.block, ["inputs"])["inputs"]
-        for number in range(part.block, len(self.model.blocks)):
-            hidden = self._through(number, hidden)
+        with self.checkpoint.without(removal_without(self.parts, [*gone, part])):
+            for number in range(part.block, len(self.model.blocks)):
+                hidden = self._through(number, hidden)
         losses = losses_of(self.model, self.ids, hidden)
         return math.fsum(losses) / len(losses)
 
@@ -110,11 +108,11 @@ class Elimination:
             self.entering = 0
         elif self.entering < last:
             hidden = read_hidden(self.folder, self.entering, ["inputs"])["inputs"]
-        self.checkpoint.take_out(removal_without(self.parts, gone))
-        for number in range(self.entering, last):
-            hidden = self._through(number, hidden)
-            write_hidden(self.folder, number + 1, {"inputs": hidden})
-            self.entering = number + 1
+        with self.checkpoint.without(removal_without(self.parts, gone)):
+            for number in range(self.entering, last):
+                hidden = self._through(number, hidden)
+                write_hidden(self.folder, number + 1, {"inputs": hidden})
+                self.entering = number + 1
 
     def _through(self, number: int, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
         """What comes out of a block for batches (batch, seq, hidden); of one that is gone what enters it."""

@@ -89,11 +89,6 @@ def check_structured(method: PruningMethod, asked: PruneConfig) -> None:
                 f"{method.name} takes whole units out and has no `{name}`; give it to a second run, `after` the bundle "
                 f"of this one"
             )
-    if asked.after is not None and method.tries:
-        raise UserError(
-            f"{method.name} tries out what the unpruned model does without its parts, so it cannot come `after` "
-            f"{asked.after}; run it first, and other units, masks or bits `after` it"
-        )
 
 
 def _taken(method: StructuredMethod) -> str:

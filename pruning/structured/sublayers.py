@@ -31,7 +31,7 @@ class Part:
 
 def blocks_of(model: BlockwiseModel, refs: list[list[LinearRef]]) -> list[Part]:
     paths = model.checkpoint.block_paths
-    return [Part(BLOCK, n, paths[n], sum(ref.layer.n_weights for ref in block)) for n, block in enumerate(refs)]
+    return [Part(BLOCK, n, paths[n], sum(ref.layer.n_weights for ref in own)) for n, own in enumerate(refs) if own]
 
 
 def removal_without(parts: list[Part], gone: list[Part]) -> Removal:
@@ -39,6 +39,14 @@ def removal_without(parts: list[Part], gone: list[Part]) -> Removal:
     left = {part.block for part in parts if part not in gone}
     blocks = frozenset(part.block for part in parts if part.block not in left or (part.kind == BLOCK and part in gone))
     return Removal(blocks, sublayers={part.path: part.values for part in gone if part.block not in blocks})
+
+
+def by_sublayer(refs: list[LinearRef]) -> dict[str, list[LinearRef]]:
+    """A block's matrices by the child of the block that holds them."""
+    inside: dict[str, list[LinearRef]] = {}
+    for ref in refs:
+        inside.setdefault(ref.module_path.partition(".")[0], []).append(ref)
+    return inside
 
 
 class Sublayers:
@@ -51,19 +59,20 @@ class Sublayers:
         self._known: dict[tuple, dict[str, int]] = {}
 
     def of(self, number: int, refs: list[LinearRef]) -> list[Part]:
-        """Of a block that is not loaded, in their order in it. Raises NotForThisModel where its matrices are in no
-        sub-layer, or it does not hand hidden states through without them."""
+        """Of a block that is not loaded those that hold `refs`, in their order in it. Raises NotForThisModel where its
+        matrices are in no sub-layer, or it does not hand hidden states through without them."""
+        if not refs:
+            return []
         model = self._model
-        block, path = model.blocks[number], model.checkpoint.block_paths[number]
-        inside: dict[str, list[LinearRef]] = {}
-        for ref in refs:
-            inside.setdefault(ref.module_path.partition(".")[0], []).append(ref)
+        block, path, stored = model.blocks[number], model.checkpoint.block_paths[number], model.refs(number)
+        inside = by_sublayer(refs)
         alone = [name for name in inside if name in {ref.module_path for ref in refs}]
         if alone:
             raise self._unfit(path, block, f"has {' and '.join(alone)} in no sub-layer")
-        key = (type(block), *((ref.module_path, ref.layer.shape) for ref in refs))
+        key = (type(block), *((ref.module_path, ref.layer.shape) for ref in stored))
         if key not in self._known:
-            self._known[key] = self._forms(number, path, block, list(inside))
+            with model.checkpoint.as_stored():
+                self._known[key] = self._forms(number, path, block, list(by_sublayer(stored)))
         return [
             Part(
                 ATTENTION if any(ref.layer.role in ("o", "qkv", "q") for ref in own) else FFN,
@@ -102,7 +111,6 @@ class Sublayers:
             apart = float("inf")
         finally:
             checkpoint.release(block)
-            checkpoint.take_out(Removal())
         if not apart <= TOLERANCE.get(hidden.dtype, 0.01):
             raise self._unfit(
                 path, block, f"without its sub-layers changes hidden states by {apart:.1e} of the largest"

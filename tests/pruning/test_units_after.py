@@ -15,7 +15,6 @@ from pruning.methods import METHODS
 from pruning.methods.structured.method import StructuredMethod
 from pruning.run import over_blocks, structured
 from pruning.saving.smaller import save_smaller
-from tests.pruning.recipes import recipe
 from tests.pruning.saving.removals import even, masked_logits, take_out, uneven
 from tests.pruning.test_after import CLOSE, FAMILIES, IDS, MAGNITUDE, after, logits, plain
 from validation.conformance.tiny_models import contents, quiet, save
@@ -161,5 +160,3 @@ def test_masks_and_bits_come_later(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             after(source, base, tmp_path / "no", method="flap", sparsity=0.4)
     assert not (tmp_path / "no").exists()
-    with pytest.raises(UserError, match="cannot come `after` smaller/; run it first"):
-        recipe("blockpruner", 0.5, after="smaller/")

@@ -86,7 +86,7 @@ def test_another_first_step_makes_the_others_anew(study_file: Path, tmp_path: Pa
         ('method = "wanda"\npattern', 'method = "generated"\npattern', "not for generated ones"),
         ('after = "small"', 'after = "small"\nmodels = ["tiny"]', ""),
         ('label = "small"', 'label = "small"\nmodels = ["tiny"]', "which is not run for all models"),
-        ('method = "none"\nbits = 4', 'method = "blockpruner"\nsparsity = 0.5', "cannot come `after` small \\+ wanda"),
+        ('method = "none"\nbits = 4', 'method = "lowrank"\nsparsity = 0.5', "makes dense factors and has no `after`"),
         ('after = "small"', "after = 3", "methods.1.after"),
     ],
 )
