@@ -33,7 +33,7 @@ class PruneConfig:
         "magnitude, wanda, ria, gblm, sparsegpt, besa, none; cfsp, flap, obs-sp, taylor-sp, evolution, "
         "policy-gradient, wanda-sp, magnitude-sp, shortgpt, blockpruner, which take heads, neurons or blocks out; "
         "lowrank, blockdense, blockshuffle, which factorize FFN matrices; gradual, iss-p, which train the model "
-        "meanwhile (prunesim ls methods)."
+        "meanwhile; unify, of small blocks (prunesim ls methods)."
     )
     sparsity: float | None = setting("Share of weights to prune, in [0, 1). Left out with N:M, which fixes it.")
     pattern: str | None = setting("unstructured (default), or N:M: at most N kept in each run of M inputs.")

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from simulator.formats import block_sides, known_format, scale_bits, stored
+from simulator.unified_blocks import COUNTED, is_unified, spelled_out, stored_unified
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.counts import SCALE_BITS
 from workloads.errors import UserError
+from workloads.mask import PackedMask
 from workloads.operations import Linear
 
 WHOLE = 1 << 40  # a block side that takes in any matrix
@@ -27,7 +29,10 @@ def storage_rows(
     `block` (outputs, inputs) is compressed on its own. Layers without weight bits of their own take `float_bits` a
     value. Raises UserError for an unknown format and an impossible block.
     """
+    formats = [spelled_out(name, header) if is_unified(name) else name for name in formats]
     for name in formats:
+        if is_unified(name):
+            continue
         try:
             known_format(name)
         except ValueError as error:
@@ -80,16 +85,10 @@ def layer_rows(
     mask = weights.mask()
     for name in formats:
         try:
-            values, metadata = stored(name, mask, *sides)
+            sizes = sizes_in(name, layer, mask, sides, bits) | {"scale_bytes": scales}
         except UserError as error:
             yield {**facts, "format": name, "feasible": False, "reason": str(error)}
             continue
-        sizes = {
-            "stored_values": int(values.sum()),
-            "value_bytes": -(-int(values.sum()) * bits // 8),
-            "metadata_bytes": -(-int(metadata.sum()) // 8),
-            "scale_bytes": scales,
-        }
         yield {
             **facts,
             "format": name,
@@ -98,6 +97,24 @@ def layer_rows(
             "feasible": True,
             "reason": "",
         }
+
+
+def sizes_in(name: str, layer: Linear, mask: PackedMask, sides: tuple[int, int], bits: int) -> dict[str, Any]:
+    """Of a layer's values and metadata. Raises UserError where the format cannot store it."""
+    if is_unified(name):
+        found = stored_unified(name, mask, layer.weights.values(), bits)
+        return {
+            "stored_values": found.free_weights + found.unified_blocks,
+            "value_bytes": -(-found.value_bits(bits) // 8),
+            "metadata_bytes": -(-found.metadata_bits // 8),
+            **found.shares,
+        }
+    values, metadata = stored(name, mask, *sides)
+    return {
+        "stored_values": int(values.sum()),
+        "value_bytes": -(-int(values.sum()) * bits // 8),
+        "metadata_bytes": -(-int(metadata.sum()) // 8),
+    }
 
 
 def scale_bytes(layer: Linear, height: int, width: int, bits: int) -> int:
@@ -137,8 +154,16 @@ def summed(
         "weight_bits": widths.pop() if len(widths) == 1 else None,
         "sparsity": 1 - sums["nnz"] / unpruned if unpruned else None,
         **sums,
+        **of_blocks([row for row in rows if "blocks" in row]),
         **ratios(sums, sums["dense_bytes"], left),
         "feasible": bool(rows),
         "reason": f"{left_out} of {layers} layers cannot be stored so and are left out" if left_out else "",
         "tool_version": __version__,
     }
+
+
+def of_blocks(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Blocks of all layers, and the shares of their kinds; {} of formats without blocks."""
+    number = sum(row["blocks"] for row in rows)
+    shares = {name: sum(row[name] * row["blocks"] for row in rows) / number for name in COUNTED[1:] if number}
+    return {"blocks": number, **shares} if number else {}

@@ -22,6 +22,7 @@ from pruning.methods.structured.taylor_sp import TaylorSp
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.trained.gradual import Gradual
 from pruning.methods.trained.iss_p import IssP
+from pruning.methods.unify import Unify
 from pruning.methods.wanda import Wanda
 from workloads.errors import UserError, meant
 from workloads.plugins import Wanted, find
@@ -31,7 +32,7 @@ METHODS: dict[str, type[PruningMethod]] = {
     for method in (
         Magnitude, Wanda, Ria, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp,
         TaylorSp, ShortGpt, BlockPruner, Evolution, PolicyGradient, LowRank, BlockDense, BlockShuffle,
-        Gradual, IssP,
+        Gradual, IssP, Unify,
     )
 }  # fmt: skip
 

@@ -69,6 +69,9 @@ class PruningMethod(Component):
     def check(self, sparsity: float) -> None:
         """Raises UserError for a target it cannot reach."""
 
+    def check_pattern(self, pattern: NofM) -> None:
+        """Raises UserError for an N:M that it cannot follow."""
+
     def takes(self, layer: Layer) -> bool:
         """Whether it is for such a matrix at all; others stay dense, whatever is chosen."""
         return True

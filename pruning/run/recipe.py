@@ -115,6 +115,10 @@ class Recipe:
         if not taken:
             raise NotForThisModel(f"{self.method.name} is for none of these matrices: {what_there_is(layers)}")
         selection = self.asked.selection
+        planned = [] if self.plan is None else [choice.pattern for choice in self.plan.choices.values()]
+        for pattern in (self.pattern, *planned):
+            if pattern is not None:
+                self.method.check_pattern(pattern)
         if self.plan is not None:
             self.plan.check(taken)
             selection = Selection((",".join(self.plan.choices),))

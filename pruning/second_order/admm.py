@@ -47,14 +47,7 @@ def admm(
         raise UserError(f"ADMM takes rho above 0 and at least 1 iteration, not {rho:g} and {iterations}")
     with torch.no_grad(), one_thread_per_operation():
         norms = hessian.diagonal().double().sqrt() + LEAST
-        gram = hessian.double() / norms / norms[:, None]
-        gram.diagonal().add_(percdamp * float(gram.diagonal().mean()))
-        damped = gram.clone()
-        damped.diagonal().add_(rho)
-        lower, failed = torch.linalg.cholesky_ex(damped)
-        if bool(failed) or not bool(torch.isfinite(lower).all()):
-            raise UserError(f"the Hessian of {len(hessian)} inputs is not positive definite; raise `rho` or `percdamp`")
-        inverse = torch.cholesky_inverse(lower)
+        gram, inverse = scaled(hessian, norms, rho, percdamp)
 
         def updated(rows: slice) -> torch.Tensor:
             """(rows, in); everything is transposed against the formulas."""
@@ -69,3 +62,18 @@ def admm(
             return (torch.where(mask, v + u, 0.0) / norms).float()
 
         return torch.cat(list(ordered_map(updated, [slice(at, at + ROWS) for at in range(0, len(weight), ROWS)])))
+
+
+def scaled(
+    hessian: torch.Tensor, norms: torch.Tensor, rho: float, percdamp: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """G = D^-1 H D^-1, D = diag(`norms`), with `percdamp` of its mean diagonal on it, and (G + rho I)^-1; both (in, in)
+    float64. Raises UserError where that has no Cholesky factor."""
+    gram = hessian.double() / norms / norms[:, None]
+    gram.diagonal().add_(percdamp * float(gram.diagonal().mean()))
+    damped = gram.clone()
+    damped.diagonal().add_(rho)
+    lower, failed = torch.linalg.cholesky_ex(damped)
+    if bool(failed) or not bool(torch.isfinite(lower).all()):
+        raise UserError(f"the Hessian of {len(hessian)} inputs is not positive definite; raise `rho` or `percdamp`")
+    return gram, torch.cholesky_inverse(lower)

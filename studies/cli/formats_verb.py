@@ -9,8 +9,10 @@ from workloads.errors import UserError
 COLUMNS = (
     "layer", "out_features", "in_features", "sparsity", "format", "block", "weight_bits", "value_bytes",
     "metadata_bytes",
-    "scale_bytes", "total_bytes", "dense_bytes", "bits_per_weight", "compression", "reason",
+    "scale_bytes", "total_bytes", "dense_bytes", "bits_per_weight", "compression", "pruned_blocks", "unified_blocks",
+    "free_blocks", "reason",
 )  # fmt: skip
+USUAL = "dense,bitmap,csr,csc,coo,rle,2:4"
 
 
 def formats(
@@ -18,7 +20,7 @@ def formats(
     /,
     *,
     mask: Path | None = None,
-    formats: str = "dense,bitmap,csr,csc,coo,rle,2:4",
+    formats: str = USUAL,
     block: str = "64x64",
     bits: Whole = 16,
     format: str = "table",
@@ -34,7 +36,8 @@ def formats(
     mask
         One .npy mask (out_features, in_features), boolean or 0/1, 1 = kept.
     formats
-        Comma separated: dense, bitmap, csr, csc, coo, rle (4-bit runs), macko (a GPU's, see --block whole), any N:M.
+        Comma separated: dense, bitmap, csr, csc, coo, rle (4-bit runs), macko (a GPU's, see --block whole), any N:M;
+        unified, or unified:1x8: blocks of one magnitude as that and signs, added where the bundle is of such blocks.
     block
         OUTPUTSxINPUTS that are compressed on their own, or "whole".
     bits
@@ -46,9 +49,10 @@ def formats(
     """
     check_format(format)
     from simulator.storage import storage_rows
+    from simulator.unified_blocks import NAME, block_of, is_unified
     from studies.progress import ProgressLine, counted
     from studies.simulate import open_source
-    from workloads.columns.formats import FORMAT_COLUMNS
+    from workloads.columns.formats import FORMAT_COLUMNS, UNIFIED_COLUMNS
     from workloads.rows import to_frame
 
     if (bundle is None) == (mask is None):
@@ -57,11 +61,13 @@ def formats(
         raise UserError(f"--bits {bits}: a value has 1 to 64 bits")
     source = open_source(bundle, mask, None, "unstructured", None, 0)
     names = [name.strip() for name in formats.split(",") if name.strip()]
+    if formats == USUAL and block_of(source.header) is not None:
+        names.append(NAME)
     if not names:
         raise UserError("--formats names no format; such as dense,bitmap")
     layers = counted(source.linears, "counting bytes", source.count, ProgressLine())
     rows = storage_rows(source.header, layers, names, parse_block(block), bits)
-    emit(to_frame(rows, FORMAT_COLUMNS), format, out, COLUMNS)
+    emit(to_frame(rows, FORMAT_COLUMNS, UNIFIED_COLUMNS if any(map(is_unified, names)) else ()), format, out, COLUMNS)
 
 
 def parse_block(text: str) -> tuple[int, int]:

@@ -58,6 +58,8 @@ PLAIN = [
     Case("besa", "block", {"ranking": "gblm", "normalisation": "token", "rounds": 1}),
     Case("ria", "layer"),
     Case("ria", "row", {"rule": "row", "a": 1.0}),
+    Case("unify", "", {"iterations": 4}),
+    Case("unify", "", {"block": "4x3", "iterations": 0, "unified": 0.3}),
 ]
 PATTERNS = [
     Case(method, "run", {"pattern": pattern})
@@ -84,6 +86,7 @@ QUANTIZED = [
     Case("besa", "block", {"bits": 4, "rounds": 1}),
     Case("besa", "run", {"pattern": "2:4", "bits": 4, "group_size": 8, "rounds": 1}),
     Case("besa", "block", {"bits": 4, "quantizer": "gptq", "rounds": 1}),
+    Case("unify", "", {"bits": 4, "group_size": 8, "iterations": 4}),
 ]  # fmt: skip
 ALLOCATED = [
     Case("magnitude", "", {"rule": "row", "allocation": "er"}),
@@ -95,7 +98,7 @@ ALLOCATED = [
 CASES = PLAIN + PATTERNS + QUANTIZED + ALLOCATED
 # One of each kind of run, for the costlier contracts.
 FEW = [PLAIN[0], PLAIN[2], PLAIN[3], PLAIN[5], PLAIN[7], PLAIN[9], PLAIN[11], PLAIN[12], QUANTIZED[3], QUANTIZED[8],
-       QUANTIZED[9], QUANTIZED[12], ALLOCATED[1], PLAIN[15]]  # fmt: skip
+       QUANTIZED[9], QUANTIZED[12], ALLOCATED[1], PLAIN[17]]  # fmt: skip
 
 
 def masks_of(bundle: MaskBundle) -> dict[str, np.ndarray]:

@@ -41,3 +41,10 @@ FORMAT_COLUMNS = (
     Column("mask_sha256", "text", "hash of the mask", heading="Hash of the mask"),
     Column("tool_version", "text", "prunesim version"),
 )
+
+UNIFIED_COLUMNS = (
+    Column("blocks", "int", "format unified: small blocks of the matrix"),
+    Column("pruned_blocks", "float", "share of them that are zeros, 0..1", printed="share"),
+    Column("unified_blocks", "float", "share whose weights have one magnitude, 0..1", printed="share"),
+    Column("free_blocks", "float", "share of the others, 0..1", printed="share"),
+)
