@@ -2,7 +2,7 @@
 by two.
 
     python benchmarks/executors.py costs                # seconds of an empty job, by executor
-    python benchmarks/executors.py designs [100000]     # designs a minute, by workers; says how busy the machine was
+    python benchmarks/executors.py designs [100000 [10000]]   # designs a minute, by workers; rows a job
 
 `costs` sends jobs that do nothing: the first, which waits for a worker to start and import, and the mean of many after
 it. `designs` runs a study of a sweep (systolic: array x bandwidth x buffers) as `prunesim run` does, without its page;
@@ -34,12 +34,12 @@ sparsity = 0.5
 name = "systolic"
 tokens = {tokens}
 [accelerators.sweep]
-"array.rows" = "8:{rows}:8"
+"array.rows" = "64:{rows}:8"
 "dram.bandwidth_gbps" = "10:{bandwidths}:10"
-"buffers.weight_kib" = "32:{buffers}:32"
+"buffers.weight_kib" = "256:{buffers}:32"
 [executor]
 workers = {workers}
-job_rows = 10000
+job_rows = {job_rows}
 """
 BLOCK = """{"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 1,
  "num_attention_heads": 32, "vocab_size": 32000}"""
@@ -70,13 +70,14 @@ def costs() -> None:
         print(f"{label:<22}{first - began:>9.2f}{1000 * each:>12.2f}", flush=True)
 
 
-def study_of(designs: int, workers: int) -> Path:
+def study_of(designs: int, workers: int, job_rows: int) -> Path:
     """A sweep of 50 arrays, 40 bandwidths and as many buffers as make `designs`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "block.json").write_text(BLOCK)
-    sizes = {"rows": 8 * 50, "bandwidths": 10 * 40, "buffers": 32 * max(1, designs // 2000)}
+    sizes = {"rows": 56 + 8 * 50, "bandwidths": 10 * 40, "buffers": 224 + 32 * max(1, designs // 2000)}
+    # arrays of 64 x 128 to 456 x 128, whose tiles fit all of the buffers
     file = FOLDER / "study.toml"
-    file.write_text(STUDY.format(tokens=TOKENS, workers=workers, **sizes))
+    file.write_text(STUDY.format(tokens=TOKENS, workers=workers, job_rows=job_rows, **sizes))
     return file
 
 
@@ -96,7 +97,7 @@ class Ran:
     workers_s: float
 
 
-def run(designs: int, workers: int) -> Ran:
+def run(designs: int, workers: int, job_rows: int) -> Ran:
     """The rows of the sweep; its masks are there before the clock runs."""
     from studies.executors.named import opened
     from studies.progress import ProgressLine
@@ -105,7 +106,7 @@ def run(designs: int, workers: int) -> Ran:
     from studies.running.study_run import StudyRun
     from studies.study import read_study
 
-    study = StudyRun(read_study(study_of(designs, workers)), FOLDER / f"by-{workers}")
+    study = StudyRun(read_study(study_of(designs, workers, job_rows)), FOLDER / f"by-{workers}")
     shutil.rmtree(study.out, ignore_errors=True)
     tasks, of_children = study.plan.tasks(), processor_s(resource.RUSAGE_CHILDREN)
     with opened(study.executor, study.out, FOLDER) as executor:
@@ -119,11 +120,11 @@ def run(designs: int, workers: int) -> Ran:
     return Ran(frame["settings"].nunique(), seconds, head, processor_s(resource.RUSAGE_CHILDREN) - of_children)
 
 
-def designs(wanted: int) -> None:
+def designs(wanted: int, job_rows: int) -> None:
     ran: dict[int, Ran] = {}
     for workers in (1, 2):
         load = os.getloadavg()[0]
-        one = ran[workers] = run(wanted, workers)
+        one = ran[workers] = run(wanted, workers, job_rows)
         print(
             f"{workers} worker{'s' * (workers > 1)}: {one.designs:,} designs x 7 linears in {one.seconds:,.0f} s, "
             f"{60 * one.designs / one.seconds:,.0f} designs a minute; seconds of processor: {one.head_s:,.1f} of the "
@@ -140,7 +141,7 @@ def main() -> None:
     if what == "costs":
         costs()
     else:
-        designs(int(numbers[0]) if numbers else 100_000)
+        designs(int(numbers[0]) if numbers else 100_000, int(numbers[1]) if numbers[1:] else 10_000)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ __all__ = ["ProgressLine", "Silent", "close_all", "counted", "warn"]
 Item = TypeVar("Item")
 EVERY_S = 60.0  # between lines of a log
 LONG_S = 60.0  # work that takes no longer is not spoken of in a log
+AHEAD_S = 120.0  # so long work may take that is spoken of before it begins
 FEW = 30  # steps of a study, each of which has its line
 SURE_S = 10.0  # so long a rate is watched before a log hears of it: the first of many may compile
 SKIPPED, SKIPPED_S = 10, 2.0  # a call that takes so many times as long as all before it, is the first that works
@@ -135,6 +136,12 @@ def close_all() -> None:
     for line in list(ProgressLine._open):
         with suppress(OSError):
             line.close()
+
+
+def tell_long(least_s: float, most_s: float, why: str) -> None:
+    """Before work begins that may take minutes; of shorter work nothing is said."""
+    if most_s >= AHEAD_S:
+        tell(f"this will take {duration(least_s)} to {duration(most_s)}: {why}; stopped and repeated, it goes on")
 
 
 def rate_text(seconds: float) -> str:

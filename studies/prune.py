@@ -26,6 +26,8 @@ from pruning.saving.factored import save_factored
 from pruning.saving.packed import check_packable, save_packed
 from pruning.saving.packed_smaller import packable_form, save_packed_smaller
 from pruning.saving.smaller import save_smaller
+from studies.ahead import prune_work, span_of
+from studies.progress import duration
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
@@ -200,3 +202,9 @@ def print_estimate(checkpoint: OpenModel, recipe: Recipe) -> None:
         "disk: states and gradients while running": needs.resume_bytes,
     }.items():
         print(f"  {what:<60} {size / 1e6:>12,.1f} MB")
+    work = prune_work(checkpoint, recipe)
+    if work is None:
+        print(f"  time: {recipe.method.name} shows it as it goes")
+        return
+    least_s, most_s, why = span_of(work, checkpoint.device, checkpoint.dtype)
+    print(f"  time: {f'{duration(least_s)} to {duration(most_s)} ({why})' if why else 'seconds'}")

@@ -72,6 +72,11 @@ class PruningMethod(Component):
     def check_pattern(self, pattern: NofM) -> None:
         """Raises UserError for an N:M that it cannot follow."""
 
+    def training_sequences(self, samples: int) -> int:
+        """On how many sequences it trains in a block, at most, of a calibration set of `samples`; 0: it trains
+        nothing."""
+        return 0
+
     def takes(self, layer: Layer) -> bool:
         """Whether it is for such a matrix at all; others stay dense, whatever is chosen."""
         return True

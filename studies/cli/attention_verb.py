@@ -38,13 +38,14 @@ def attention(
     check_format(format)
     from simulator.accelerators.vitcod.attention.masks import AttentionMasks
     from simulator.accelerators.vitcod.attention.target import model_rows, open_attention
-    from studies.progress import warn
+    from studies.progress import ProgressLine, counted, warn
     from studies.simulate import extra_columns
     from workloads.rows import to_frame
 
     opened = AttentionMasks.open(masks, pruned_is_one)
     target = open_attention(on, set_ or [])
-    frame = to_frame(model_rows(target, opened), extra=extra_columns([target]))
+    layers = counted(opened.operations(), f"counting cycles on {target.name}", opened.layers, ProgressLine())
+    frame = to_frame(model_rows(target, opened, layers), extra=extra_columns([target]))
     for reason in frame.loc[(frame["reason"] != "") & frame["feasible"].any(), "reason"].drop_duplicates():
         warn(reason)
     emit(frame, format, out, target.table)

@@ -56,11 +56,12 @@ def prune(
     device
         cpu, cuda or cuda:N.
     dry_run
-        Only estimate memory and disk.
+        Only estimate memory, disk and time.
     """
     from checkpoints.checkpoint import Checkpoint
     from pruning.families import family_of
     from pruning.saving.sizes import sizes
+    from studies.ahead import tell_prune
     from studies.masks import contents_text
     from studies.prune import open_checkpoint, open_model, print_estimate, recipe_for, run_prune
 
@@ -91,6 +92,7 @@ def prune(
     covered = family_of(checkpoint).covered(
         checkpoint
     )  # before the run takes the model apart: a tied head is then another tensor
+    tell_prune(checkpoint, recipe, out)
     bundle = run_prune(checkpoint, recipe, out, save_model, save_format, progress, warn)
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -52,12 +52,20 @@ class _Whole:
 
 
 def execute(
-    tasks: Sequence[Task], store: Store, executor: Executor, progress: ProgressLine, tries: int = TRIES
+    tasks: Sequence[Task],
+    store: Store,
+    executor: Executor,
+    progress: ProgressLine,
+    tries: int = TRIES,
+    ahead: Callable[[Sequence[Task]], None] = lambda tasks: None,
 ) -> Results:
     """Every task after those it needs, which stand before it. One that is refused by its model takes those that need it
     with it; a job that loses its worker runs again, up to `tries` times in all; the first other error ends the run, and
-    what was made by then stays."""
+    what was made by then stays. `ahead` hears which tasks are not there before the first is made."""
     run = _Run(tasks, store, executor, progress, tries)
+    run.look()
+    if run.waiting:
+        ahead(run.waiting)
     run.go()
     progress.close()
     if run.unchanged:
@@ -76,9 +84,37 @@ class _Run:
         self.results = Results()
         self.unchanged = 0
         self.numbers = {task: number for number, task in enumerate((t for t in tasks if t.counted), start=1)}
+        self.absent: set[Task] = set()  # that were looked for
         self.jobs: deque[_Job] = deque()  # ready to run
         self.running: dict[Future[Any], _Job] = {}
         self.ended: SimpleQueue[Future[Any]] = SimpleQueue()
+
+    def look(self) -> None:
+        """Takes what is there, in order, as far as it does not need what is not."""
+        for task in list(self.waiting):
+            if self._ready(task) and self._look(task):
+                self.waiting.remove(task)
+
+    def _look(self, task: Task) -> bool:
+        inputs = self._inputs(task) if all(need in self.results.found for need in task.needs) else None
+        if inputs is None or task.fresh:
+            return False
+        try:
+            key = task.key(inputs)
+        except NotForThisModel:  # told when its turn comes
+            return False
+        if task.parts(key, inputs):
+            return False
+        found = task.find(self.store, key, inputs)
+        if found is None:
+            self.absent.add(task)
+            return False
+        self._take(task, key, found)
+        return True
+
+    def _take(self, task: Task, key: str, found: Any) -> None:
+        self.unchanged += bool(key)
+        self.results.found[task] = found
 
     def go(self) -> None:
         while self.waiting or self.jobs or self.running:
@@ -116,10 +152,9 @@ class _Run:
         if parts:
             self._begin_parts(_Whole(task, key, parts), inputs)
             return
-        found = None if task.fresh else task.find(self.store, key, inputs)
+        found = None if task.fresh or task in self.absent else task.find(self.store, key, inputs)
         if found is not None:
-            self.unchanged += bool(key)
-            self.results.found[task] = found
+            self._take(task, key, found)
             return
         self._say(task)
         self.jobs.append(_Job(task, key, inputs))

@@ -1,6 +1,7 @@
 """Runs a study: its tasks, then the report of their results."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from studies.progress import ProgressLine
 from studies.published import published_rows, spmm_table, unmatched_notes
 from studies.records import study_rows
 from studies.report import columns_for, constants_for, notes_for
+from studies.running.ahead import tell_study
 from studies.running.checks import check_study
 from studies.running.execute import Results, execute
 from studies.running.masks_tasks import Masks, MasksTask
 from studies.running.plan import Plan
 from studies.running.rows_tasks import LayersTask, QualityTask, UtilisationTask
 from studies.running.store import Store
+from studies.running.task import Task
 from studies.running.whole_results import whole_models
 from studies.running.whole_tasks import WholeTask
 from studies.speed.result import read_met
@@ -72,7 +75,7 @@ class StudyRun:
             sys.stderr.write(f"left out: {absent_text(model)}\n")
         tasks = self.plan.tasks()
         with opened(self.executor, self.out, self.study.path.parent) as executor:
-            results = execute(tasks, Store(self.out), executor, ProgressLine(), self.executor.tries)
+            results = execute(tasks, Store(self.out), executor, ProgressLine(), self.executor.tries, self._ahead)
         self._leave_out(results)
         self._of_blocks(results)
         rows, quality = [], []
@@ -94,6 +97,11 @@ class StudyRun:
             elif each.record != NAME and self.study.beside(each.record) not in whole:
                 rows.append(study_rows(self.study, each))
         return joined(rows), joined(quality)
+
+    def _ahead(self, tasks: Sequence[Task]) -> None:
+        """Of workers on other machines nobody knows how fast they are."""
+        if self.executor.name == "processes":
+            tell_study(tasks, self.executor.workers or 1)
 
     def _leave_out(self, results: Results) -> None:
         """Targets that a model's shapes cannot take: told once, in the report too."""

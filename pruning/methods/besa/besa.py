@@ -57,6 +57,7 @@ from torch import nn
 
 from checkpoints.discovery import LinearRef
 from pruning.block_job import BlockJob, Decision
+from pruning.methods.besa import budgets
 from pruning.methods.besa.budgets import BudgetMatrix, BudgetTraining
 from pruning.methods.besa.coefficients import candidates, first_logits
 from pruning.methods.besa.matrices import RankedMatrix, final_counts
@@ -82,6 +83,9 @@ class Besa(BesaSettings):
     @property
     def changes_weights(self) -> bool:  # type: ignore[override]
         return self.update == "obs"
+
+    def training_sequences(self, samples: int) -> int:
+        return self.epochs * samples if self.optimizer == "prodigy" else self.rounds * budgets.ROUND
 
     def decide(self, job: BlockJob) -> dict[str, Decision]:
         if all(job.sparsity[ref.layer.name] == 0 for ref in job.refs) and all(

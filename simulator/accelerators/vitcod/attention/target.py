@@ -248,10 +248,13 @@ def described(name: str) -> Described:
     return model, model.spec_type, preset_values(name)
 
 
-def model_rows(target: AttentionTarget, masks: AttentionMasks) -> list[Row]:
-    """Rows of every layer in order, then the total. A layer that the target cannot run is a row with its reason, and so
+def model_rows(
+    target: AttentionTarget, masks: AttentionMasks, operations: Iterable[Attention] | None = None
+) -> list[Row]:
+    """Rows of every layer in order, then the total; `operations`: those of the masks, where who asks counts them. A
+    layer that the target cannot run is a row with its reason, and so
     is then the total."""
     header = masks.header
-    found = [target.row(header, operation) for operation in masks.operations()]
+    found = [target.row(header, operation) for operation in operations or masks.operations()]
     rows, papers = [row for row, _ in found], [paper for _, paper in found]
     return [*rows, target.total(rows, papers)]
