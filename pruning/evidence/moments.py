@@ -18,6 +18,7 @@ from checkpoints.discovery import LinearRef
 from pruning.evidence.products import Products
 
 STRIP = 192  # rows of X^T X that are made at once
+COLUMNS = 128  # that are summed at once
 
 
 @dataclass
@@ -189,10 +190,10 @@ class InputWatch:
         """flat (tokens, in_features) float32"""
         return Moments(
             tokens=len(flat),
-            energy=flat.square().sum(dim=0, dtype=torch.float64),
-            absolute=flat.abs().sum(dim=0, dtype=torch.float64) if self._absolute else None,
+            energy=column_sums(flat, torch.square),
+            absolute=column_sums(flat, torch.abs) if self._absolute else None,
             hessian=gram(flat) if self._hessian else None,
-            total=flat.sum(dim=0, dtype=torch.float64) if self._total else None,
+            total=column_sums(flat) if self._total else None,
         )
 
     @contextmanager
@@ -203,6 +204,13 @@ class InputWatch:
         names = {ref.matrix(self.block).data_ptr(): ref.layer.name for ref in self._by_weight}
         with Products(names, self._add_product):
             yield
+
+
+def column_sums(inputs: torch.Tensor, of: Callable[[torch.Tensor], torch.Tensor] = lambda part: part) -> torch.Tensor:
+    """(in,) float64 sums over the tokens of of(inputs), inputs (tokens, in): a strip of columns at a time, which stays
+    in the cache as doubles. A column's sum does not depend on its strip."""
+    strips = inputs.split(COLUMNS, dim=1) if inputs.device.type == "cpu" else [inputs]
+    return torch.cat([of(strip).double().sum(dim=0) for strip in strips])
 
 
 def gram(inputs: torch.Tensor) -> torch.Tensor:

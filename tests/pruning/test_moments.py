@@ -1,5 +1,6 @@
 """Input energies against plain sums over a whole model's own activations, in float64."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import block_linears, find_blocks
 from pruning import parallel
-from pruning.evidence.moments import InputWatch, gram, merge
+from pruning.evidence.moments import COLUMNS, InputWatch, column_sums, gram, merge
 from pruning.forward.blockwise import BlockwiseModel
 from validation.conformance.tiny_models import build, load_whole, save, token_ids
 
@@ -194,3 +195,14 @@ def test_pieces_of_a_batch_give_what_the_batch_gives(tmp_path: Path, monkeypatch
         assert parts[name].tokens == moments.tokens
         torch.testing.assert_close(parts[name].hessian, moments.hessian)
     assert parts["model.layers.0.self_attn.q_proj"] is parts["model.layers.0.self_attn.v_proj"]
+
+
+@pytest.mark.parametrize("width", [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, 3 * COLUMNS + 7])
+@pytest.mark.parametrize("tokens", [1, 2, 333])
+def test_sums_of_columns_do_not_depend_on_strips(tokens: int, width: int) -> None:
+    """To the bit those of one sum over everything, of each column within rounding the exact one."""
+    inputs = torch.randn(tokens, width, generator=torch.Generator().manual_seed(width)) * 100
+    assert torch.equal(column_sums(inputs), inputs.sum(dim=0, dtype=torch.float64))
+    assert torch.equal(column_sums(inputs, torch.square), inputs.square().sum(dim=0, dtype=torch.float64))
+    exact = torch.tensor([math.fsum(column) for column in inputs.abs().T.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(column_sums(inputs, torch.abs), exact, rtol=1e-14, atol=0.0)
