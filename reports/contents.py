@@ -21,6 +21,7 @@ from reports.words.headings import by_name
 from workloads.columns.column import Column
 from workloads.errors import UserError
 from workloads.rows import undeclared
+from workloads.searched import Searched
 from workloads.whole_models import WholeModels
 
 Configuration = tuple[dict, pd.DataFrame]
@@ -34,7 +35,7 @@ class Contents:
     `plain`: the rows but for those of sweeps, which `designs` sums up, and for published figures that are a ratio or
     one time alone; all other tables of rows are made of `plain`. `declared`: columns that targets have of their own.
     `after`: of methods that go on from others, the one before each. `whole`: of whole models, None where none were
-    asked for. `networks`: the quality of networks that are no language models.
+    asked for. `networks`: the quality of networks that are no language models. `searched`: of a search, None without.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Contents:
     after: Mapping[str, str] = field(default_factory=dict)
     whole: WholeModels | None = None
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    searched: Searched | None = None
 
     @cached_property
     def _split(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -112,11 +114,16 @@ def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[np.isin(run, kept)]
 
 
-def check_any(rows: pd.DataFrame | None, quality: pd.DataFrame | None, whole: WholeModels | None = None) -> None:
+def check_any(
+    rows: pd.DataFrame | None,
+    quality: pd.DataFrame | None,
+    whole: WholeModels | None = None,
+    searched: Searched | None = None,
+) -> None:
     """Raises UserError when there is nothing to report, or rows are incomplete or ambiguous."""
     if rows is not None and not rows.empty:
         checked(rows)
-    elif (quality is None or quality.empty) and whole is None:
+    elif (quality is None or quality.empty) and whole is None and searched is None:
         raise UserError("there are no result rows to report on; run a study that simulates or evaluates something")
 
 
@@ -131,15 +138,16 @@ def gather(
     declared: Sequence[Column] = (),
     after: Mapping[str, str] | None = None,
     whole: WholeModels | None = None,
+    searched: Searched | None = None,
 ) -> Contents:
     """Raises UserError as `check_any`, and where two perplexities stand for one thing."""
-    check_any(rows, quality, whole)
+    check_any(rows, quality, whole, searched)
     nothing = pd.DataFrame()
     quality, networks = parted(nothing if quality is None else quality)
     perplexities = perplexity_table(quality)
     evaluated = perplexities, list(quality_tables(perplexities))
     if rows is None or rows.empty:
-        return Contents(title, notes, nothing, quality, *evaluated, whole=whole, networks=networks)
+        return Contents(title, notes, nothing, quality, *evaluated, whole=whole, networks=networks, searched=searched)
     rows = checked(rows)
     powered = constants is not None and rows["energy_pj"].notna().any()
     return Contents(
@@ -155,4 +163,5 @@ def gather(
         after or {},
         whole,
         networks,
+        searched,
     )

@@ -49,6 +49,15 @@ class Text(Block):
 
 
 @dataclass(frozen=True)
+class Listing(Block):
+    """The text of a file, as it is, below its `name`. `file`: where it lies."""
+
+    name: str
+    text: str
+    file: str = ""
+
+
+@dataclass(frozen=True)
 class Heading(Block):
     """Above some blocks of a section."""
 

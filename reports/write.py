@@ -19,6 +19,7 @@ from reports.sections import in_terminal, report_of
 from workloads.columns.column import Column
 from workloads.csv_text import csv_text
 from workloads.files import write_bytes, write_text
+from workloads.searched import Searched
 from workloads.whole_models import WholeModels
 
 _ROOM = 1_000_000  # bytes of a page's files within it, a fifth of which is left of them compressed
@@ -37,6 +38,7 @@ def write_report(
     after: Mapping[str, str] | None = None,
     whole: WholeModels | None = None,
     style: Path | None = None,
+    searched: Searched | None = None,
 ) -> dict[str, Path]:
     """Writes report.html, report.md, report.tex and figures/ (svg, pdf, png, and csv and tex of the numbers) into
     `folder`; rows.csv and quality.csv as given, and the tables of the sections (whole-model.csv, roles.csv, designs.csv
@@ -48,13 +50,13 @@ def write_report(
     on GPUs, with the columns of reports/sections/spmm.py. `declared`: columns that targets have of their own; others
     are shown by their names. `after`: of methods that go on from others, the one before each. `whole`: rows of
     whole models, in serving.csv and inference.csv. `style`: a matplotlib style file for the figures, on top of
-    reports/figures/paper.mplstyle.
+    reports/figures/paper.mplstyle. `searched`: trials of a search, in trials.csv.
 
     Returns the files by their name in the folder. Equal rows give equal bytes. Raises UserError when there are neither
     rows nor perplexities, they are ambiguous, or a file cannot be written; each file is whole or absent."""
     folder = Path(folder)
     check_style(style)
-    check_any(rows, quality, whole)
+    check_any(rows, quality, whole, searched)
     written: dict[str, Path] = {}
 
     def write(name: str, content: str | bytes) -> None:
@@ -65,7 +67,8 @@ def write_report(
     for name, given in (("rows.csv", rows), ("quality.csv", quality)):
         if given is not None and not given.empty:
             write(name, csv_text(given))
-    report = report_of(gather(rows, quality, title, notes, timelines, constants, spmm, declared, after, whole))
+    contents = gather(rows, quality, title, notes, timelines, constants, spmm, declared, after, whole, searched)
+    report = report_of(contents)
     svgs: dict[str, bytes] = {}
     files: dict[str, list[str]] = {}
     for section in report.sections:
@@ -105,7 +108,8 @@ def print_report(
     console: Console,
     few: int,
     whole: WholeModels | None = None,
+    searched: Searched | None = None,
 ) -> None:
     """Prints what to see first: the fastest designs of each sweep, the whole models; then methods side by side or, of a
     single method, its roles, if those are at most `few` tables; the perplexities of a report that has nothing else."""
-    print_sections(in_terminal(gather(rows, quality, whole=whole)), console, few)
+    print_sections(in_terminal(gather(rows, quality, whole=whole, searched=searched)), console, few)

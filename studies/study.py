@@ -11,6 +11,7 @@ from pruning.config import CalibrationConfig
 from pruning.networks import is_network, package_missing
 from studies.executors.asked import StudyExecutor
 from studies.method_entry import MethodEntry, Several, StudyMethod, base_of, check_titles, of_attention
+from studies.search.settings import StudySearch
 from workloads.arguments import in_words, shown
 from workloads.errors import UserError, one_line, unknown
 from workloads.parsing import parse_toml
@@ -120,16 +121,17 @@ class StudyReport:
 
 @dataclass(frozen=True)
 class StudyFile:
-    """Without accelerators a study is one of quality alone."""
+    """Without accelerators a study is one of quality alone; with a search it needs no methods either."""
 
     title: str
     models: Annotated[tuple[StudyModel, ...], Field(min_length=1)]
-    methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
+    methods: tuple[MethodEntry, ...] = ()
     accelerators: tuple[StudyAccelerator, ...] = ()
     phases: tuple[StudyPhase, ...] = ()
     measured: tuple[StudyRecord, ...] = ()
     report: StudyReport = StudyReport()
     executor: StudyExecutor = field(default_factory=StudyExecutor)
+    search: StudySearch | None = None
     out: str = ""
 
 
@@ -166,6 +168,8 @@ class Study:
 def read_study(path: Path) -> Study:
     """Raises UserError naming the file and the key for anything that is not as described above."""
     content = _located(_parsed(path), path.parent)
+    if not content.methods and content.search is None:
+        raise UserError(f"{path}: methods: expected at least one table, [[methods]], or a [search]")
     names = [model.name for model in content.models]
     for model in content.models:
         if names.count(model.name) > 1:
@@ -174,7 +178,7 @@ def read_study(path: Path) -> Study:
         masked = bool(methods) and all(of_attention(entry.masks) for entry in methods)  # attention masks need no layers
         if bool(model.path) == bool(model.shapes) and not (masked and not model.path):
             raise UserError(f"{path}: model {model.name!r} needs either `path` (weights) or `shapes` (a config)")
-        if not content.accelerators and not model.evaluated:
+        if not content.accelerators and not model.evaluated and content.search is None:
             raise UserError(f"{path}: without [[accelerators]] perplexity is all there is to report: give model "
                             f"{model.name!r} `path` and `text`")  # fmt: skip
     for accelerator in content.accelerators:
@@ -229,8 +233,9 @@ def _located(content: StudyFile, beside: Path) -> StudyFile:
     models = tuple(
         replace(each, path=located(each.path, beside)) if each.is_network else each for each in content.models
     )
+    search = content.search and replace(content.search, on=located(content.search.on, beside))
     executor = replace(content.executor, name=located(content.executor.name, beside))
-    return replace(content, accelerators=accelerators, models=models, executor=executor)
+    return replace(content, accelerators=accelerators, models=models, executor=executor, search=search)
 
 
 def _parsed(path: Path) -> StudyFile:
@@ -252,7 +257,8 @@ def _parsed(path: Path) -> StudyFile:
 
 
 TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "phases": StudyPhase,
-          "measured": StudyRecord, "report": StudyReport, "executor": StudyExecutor}  # fmt: skip
+          "measured": StudyRecord, "report": StudyReport, "executor": StudyExecutor,
+          "search": StudySearch}  # fmt: skip
 
 
 def wrong_value(error: Any) -> str:

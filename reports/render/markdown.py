@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from reports.render.layout import lay_out
-from reports.section import Block, Drawing, Form, Heading, Pairs, Points, Report, Table, Text, Verdicts
+from reports.section import Block, Drawing, Form, Heading, Listing, Pairs, Points, Report, Table, Text, Verdicts
 
 
 def markdown_report(report: Report) -> str:
@@ -26,6 +26,8 @@ def _said(block: Block) -> str:
     match block:
         case Text():
             return f"{escaped(block.text)}\n"
+        case Listing():
+            return f"{escaped(block.name)}\n\n```\n{block.text.strip()}\n```\n"
         case Heading():
             return f"### {escaped(block.text)}\n"
         case Points():

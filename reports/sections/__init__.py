@@ -18,6 +18,7 @@ from reports.sections.phases import phases
 from reports.sections.provenance import provenance
 from reports.sections.quality import perplexity
 from reports.sections.roles import roles
+from reports.sections.search import search
 from reports.sections.serving import serving
 from reports.sections.serving_batches import serving_batches
 from reports.sections.serving_contexts import serving_contexts
@@ -33,6 +34,7 @@ from reports.sections.whole_model import what_cannot_run, whole_model
 
 SECTIONS = [
     in_short,
+    search,
     serving,
     # figures
     serving_shares,
@@ -68,7 +70,7 @@ SECTIONS = [
     provenance,
 ]
 # What is read first stands last, next to the prompt.
-IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity, networks, serving]
+IN_TERMINAL = [sources, designs, whole_model, compared, roles, perplexity, networks, serving, search]
 
 
 def report_of(contents: Contents) -> Report:

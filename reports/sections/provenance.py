@@ -18,6 +18,8 @@ def facts(contents: Contents) -> list[tuple[str, str]]:
     rows, quality = contents.rows, contents.quality
     both = [frame for frame in (rows, quality, contents.networks) if not frame.empty]
     every = [*both, contents.serving] if len(contents.serving) else both
+    if contents.searched is not None:
+        every = [*every, contents.searched.trials]
     lines = [("Tool version", listing(pd.concat([frame["tool_version"] for frame in every])) or "not given")]
     if both:
         lines.append(("Seeds", listing(pd.concat([frame["seed"] for frame in both])) or "not given"))

@@ -69,6 +69,8 @@ DERIVED_COLUMNS = (
         heading="Pareto front of latency and",
         narrow="Front",
     ),
+    Column("covered", "float", "of the box between best and worst", heading="Covered by the front", printed="share"),
+    Column("importance", "float", "of a parameter for an objective", heading="Importance", printed="share"),
     Column("constant", "text"),
     Column("value", "float"),
     Column("unit", "text"),

@@ -44,6 +44,10 @@ def check_study(plan: Plan) -> None:
             continue
         else:
             whole_rows(path) if is_end_to_end(path) else study_rows(study, record)
+    if study.file.search is not None:
+        from studies.search.checks import check_search
+
+        check_search(study, study.file.search)
     _check_phases(plan)
     for method in study.methods:
         try:
@@ -93,7 +97,7 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
         if name and Path(name).suffix and not study.beside(name).is_file():
             raise UserError(f"{study.path}: model {model.name!r}: no such file: {study.beside(name)}")
     methods = plan.methods_of(model)
-    if not methods:
+    if not methods and study.file.search is None:
         raise UserError(f"{study.path}: model {model.name!r} has no [[methods]]; leave it out or give it one")
     for method in methods:
         if method.treat:

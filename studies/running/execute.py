@@ -58,17 +58,19 @@ def execute(
     progress: ProgressLine,
     tries: int = TRIES,
     ahead: Callable[[Sequence[Task]], None] = lambda tasks: None,
+    told: bool = True,
 ) -> Results:
     """Every task after those it needs, which stand before it. One that is refused by its model takes those that need it
     with it; a job that loses its worker runs again, up to `tries` times in all; the first other error ends the run, and
-    what was made by then stays. `ahead` hears which tasks are not there before the first is made."""
+    what was made by then stays. `ahead` hears which tasks are not there before the first is made. `told`: also says how
+    many were there."""
     run = _Run(tasks, store, executor, progress, tries)
     run.look()
     if run.waiting:
         ahead(run.waiting)
     run.go()
     progress.close()
-    if run.unchanged:
+    if run.unchanged and told:
         sys.stderr.write(f"{run.unchanged} of {len(run.numbers)} steps were unchanged and not run again\n")
     return run.results
 

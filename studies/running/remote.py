@@ -43,8 +43,14 @@ def make(task: Task, store: Store, key: str, inputs: Sequence[Any], progress: Pr
 def make_there(
     origin: Origin, task: Task, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine
 ) -> None:
-    """In another process, whose folder becomes that of the one it comes from. Raises UserError where that folder is
-    not, or the code another, so that no result stands under the key of code that did not make it."""
+    """In another process. Raises UserError as `arrive`."""
+    arrive(origin)
+    make(task, store, key, inputs, progress)
+
+
+def arrive(origin: Origin) -> None:
+    """This process's folder becomes that of the one a job comes from. Raises UserError where that folder is not, or the
+    code another, so that no result stands under the key of code that did not make it."""
     try:
         if os.getcwd() != origin.folder:
             os.chdir(origin.folder)
@@ -58,4 +64,3 @@ def make_there(
             f"the worker on {socket.gethostname()} has another version of prunesim than the process that runs the "
             "study; install the same on both"
         )
-    make(task, store, key, inputs, progress)

@@ -31,6 +31,7 @@ from studies.speed.result import read_met
 from studies.study import Study
 from workloads.block_record import ways_taken
 from workloads.locking import writing
+from workloads.searched import Searched
 from workloads.whole_models import WholeModels
 
 FEW_TABLES = 4  # with more masks and targets the terminal shows the headline alone
@@ -40,7 +41,8 @@ def run_study(
     study: Study, out: Path | None = None, fresh: bool = False, workers: int | None = None
 ) -> dict[str, Path]:
     """Makes every result that is not there, writes the report and prints its headline. Returns the report's files.
-    `workers`: in place of the study's own number. Raises NothingRan where no target can run any layer."""
+    `workers`: in place of the study's own number. Raises NothingRan where no target can run any layer, or no design of
+    a search meets its constraints."""
     run = StudyRun(study, out or study.out, fresh, workers)
     run.check()
     with writing(run.out):
@@ -48,6 +50,10 @@ def run_study(
         files = run.report(rows, quality)
     if rows is not None:
         check_any_ran(rows)
+    if run.searched is not None:
+        from studies.search.search_run import check_any_met
+
+        check_any_met(run.searched)
     return files
 
 
@@ -64,6 +70,7 @@ class StudyRun:
         self.timelines: list[pd.DataFrame] = []
         self.of_blocks: list[str] = []  # what methods say of the blocks they pruned
         self.whole: WholeModels | None = None
+        self.searched: Searched | None = None
 
     def check(self) -> None:
         """Raises UserError for whatever can be known to be wrong before the first task runs."""
@@ -76,6 +83,10 @@ class StudyRun:
         tasks = self.plan.tasks()
         with opened(self.executor, self.out, self.study.path.parent) as executor:
             results = execute(tasks, Store(self.out), executor, ProgressLine(), self.executor.tries, self._ahead)
+            if self.study.file.search is not None:
+                from studies.search.search_run import run_search
+
+                self.searched = run_search(self.plan, Store(self.out), executor, ProgressLine())
         self._leave_out(results)
         self._of_blocks(results)
         rows, quality = [], []
@@ -138,10 +149,23 @@ class StudyRun:
         title, own = self.study.file.title, columns_for(rows, targets)
         after = {method.title: str(method.after) for method in self.study.methods if method.after}
         whole = self.whole
+        found = self.searched
         files = write_report(
-            rows, quality, self.out, title, notes, timelines, constants, spmm, own, after, whole, self.study.style
+            rows,
+            quality,
+            self.out,
+            title,
+            notes,
+            timelines,
+            constants,
+            spmm,
+            own,
+            after,
+            whole,
+            self.study.style,
+            found,
         )
-        print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES, whole)
+        print_report(rows, quality, Console(width=None if sys.stdout.isatty() else 180), FEW_TABLES, whole, found)
         print(f"\nreport: {files['report.html']}")
         return files
 
