@@ -91,12 +91,12 @@ class Evaluator:
             if choice.method is None:
                 self._made[number] = Pruned(reason=choice.reason)
                 continue
-            kind = GeneratedMasks if choice.method.method == GENERATED else PrunedMasks
-            masks = kind(self.place, self.model, choice.method)
+            kind: type[MasksTask] = GeneratedMasks if choice.method.method == GENERATED else PrunedMasks
+            made = kind(self.place, self.model, choice.method)
             judged = has_perplexity(self.model)
-            quality = QualityTask(self.place, self.model, choice.method, (masks,)) if judged else None
-            of_choice[number] = masks, quality
-            tasks += [masks, *([] if quality is None else [quality])]
+            quality = QualityTask(self.place, self.model, choice.method, (made,)) if judged else None
+            of_choice[number] = made, quality
+            tasks += [made, *([] if quality is None else [quality])]
         if not tasks:
             return
         results = execute(tasks, self.store, self.executor, progress, self.tries, told=False)
@@ -151,15 +151,16 @@ class Evaluator:
             except WorkerLost as error:
                 if job.lost + 1 >= self.tries:
                     raise UserError(
-                        f"designs of the search: their worker was lost {job.lost + 1} times ({error}); give it more memory "
-                        "or time, and run the study again to go on"
+                        f"designs of the search: their worker was lost {job.lost + 1} times ({error}); give it more "
+                        "memory or time, and run the study again to go on"
                     ) from None
                 warn(f"designs of the search: a worker was lost ({error}); the job runs again")
                 sent.append(self._sent(job.asked, job.keys, job.lost + 1))
             except (BrokenExecutor, CancelledError) as error:
+                why = str(error) or type(error).__name__
                 raise UserError(
-                    f"designs of the search: the executor was lost ({str(error) or type(error).__name__}); what was made is "
-                    "kept: run the study again to go on"
+                    f"designs of the search: the executor was lost ({why}); what was made is kept: run the study again "
+                    "to go on"
                 ) from None
 
     def _sent(self, asked: tuple[Any, ...], keys: list[str], lost: int = 0) -> "_Sent":

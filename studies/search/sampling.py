@@ -95,13 +95,12 @@ class Sampling:
     def trials(self) -> list[tuple[dict[str, Any], Told | None]]:
         """(values by parameter, what was told or None) of every trial that was begun, in order."""
         state = self.optuna.trial.TrialState
-        found = []
+        found: list[tuple[dict[str, Any], Told | None]] = []
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state == state.COMPLETE:
-                told = Told(tuple(trial.values), {})
+                found.append((self._values(trial.params), Told(tuple(trial.values), {})))
             else:
-                told = Told(None, {}) if trial.state == state.FAIL else None
-            found.append((self._values(trial.params), told))
+                found.append((self._values(trial.params), Told(None, {}) if trial.state == state.FAIL else None))
         return found
 
     def ask(self, count: int) -> list[dict[str, Any]]:
@@ -151,8 +150,9 @@ class Sampling:
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if isinstance(parameter, Between):
-            kind = IntDistribution if parameter.whole else FloatDistribution
-            return kind(parameter.low, parameter.high, log=parameter.log)
+            if parameter.whole:
+                return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
+            return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
         if parameter.ordered:
             return IntDistribution(0, len(parameter.values) - 1)
         return CategoricalDistribution(list(range(len(parameter.values))))
