@@ -108,7 +108,7 @@ class Evaluator:
             self._made[number] = Pruned(results.found[masks], perplexity)
 
     def outcomes(self, designs: Sequence[Design], progress: ProgressLine) -> list[Outcome]:
-        """Of each design, in order; equal ones are run once. Calls `progress` with how many of them are known."""
+        """Of each design, in order; equal ones are run once."""
         self.prepare([design.choice for design in designs], progress)
         places = {design.key: self._place(design) for design in designs}
         wanted: dict[str, tuple[Design, Masks]] = {}
