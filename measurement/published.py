@@ -14,6 +14,7 @@ from workloads.errors import UserError, unknown
 FOLDER = Path(__file__).parent / "published"
 ENDING = ".csv.gz"
 WHOLE_MODELS = f"whole-models{ENDING}"  # no record of GEMMs: published_models.py
+OPERATORS = f"operators{ENDING}"  # nor these: published_operators.py
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Source:
 
 def names() -> list[str]:
     """Of the records that ship, such as "slidesparse-a100-pcie"."""
-    return sorted(path.name.removesuffix(ENDING) for path in FOLDER.glob(f"*{ENDING}") if path.name != WHOLE_MODELS)
+    found = {path.name for path in FOLDER.glob(f"*{ENDING}")} - {WHOLE_MODELS, OPERATORS}
+    return sorted(name.removesuffix(ENDING) for name in found)
 
 
 def open_record(text: str | Path) -> Record:

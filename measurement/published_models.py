@@ -44,6 +44,11 @@ def published_models() -> pd.DataFrame:
     return pd.read_csv(FILE, dtype={**whole, **texts}, keep_default_na=False, na_values=missing)
 
 
+def published_rows() -> list[dict[str, Any]]:
+    """All of them, as rows of workloads/columns/inference.py."""
+    return [_row(line) for line in published_models().to_dict("records")]
+
+
 def rows_beside(predicted: pd.DataFrame, nearest: bool) -> list[dict[str, Any]]:
     """Of rows with workloads/columns/inference.py's columns: the published figures of the same configurations, in their
     order, and, where `nearest`, of those that have none but whose model and card were published, what is."""

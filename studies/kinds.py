@@ -14,6 +14,8 @@ def kind_of(name: str) -> str:
     nothing."""
     from checkpoints.catalog import catalog_names
     from measurement import published
+    from measurement.published_models import NAME as WHOLE_MODELS
+    from measurement.published_operators import NAME as OPERATORS
     from simulator.accelerators import ACCELERATORS
     from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
     from simulator.gpu import GPUS
@@ -29,7 +31,7 @@ def kind_of(name: str) -> str:
         "gpus": GPUS,
         "attention": ATTENTION_MODELS,
         "models": catalog_names(),
-        "records": published.names(),
+        "records": [*published.names(), OPERATORS, WHOLE_MODELS],
     }
     for kind, names in machines.items():
         if name in names or name in installed(kind):

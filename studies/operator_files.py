@@ -9,7 +9,7 @@ import pandas as pd
 
 from simulator.gpu.operators import VALUES_MOVED
 from simulator.gpu.sizes import MAX_SIZE
-from studies.tables_of_shapes import read_lines, typed, whole_size
+from studies.tables_of_shapes import Line, read_lines, typed, whole_size
 from workloads.errors import UserError, meant, unknown
 
 OPERATION = "operation"
@@ -73,7 +73,11 @@ def read_operators(path: Path) -> pd.DataFrame:
 
     Raises UserError naming the file, and the line and column of what is wrong.
     """
-    names, lines = read_lines(path, "operators")
+    return operators_of(path, *read_lines(path, "operators"))
+
+
+def operators_of(path: Path | str, names: list[str], lines: list[Line]) -> pd.DataFrame:
+    """`read_operators` of lines that come from elsewhere, which messages call `path`."""
     names = [lower if (lower := name.lower()) in (OPERATION, *COLUMNS) else name for name in names]
     rows = [_row(path, dict(zip(names, fields, strict=True)), number) for number, fields in lines]
     frame = typed(names, [fields for _, fields in lines], [name for name in names if name in (OPERATION, *COLUMNS)])
@@ -83,7 +87,7 @@ def read_operators(path: Path) -> pd.DataFrame:
     return frame.assign(**{LINE: [f"{path} line {number}" for number, _ in lines]})
 
 
-def _row(path: Path, cells: dict[str, str], number: int) -> dict[str, object]:
+def _row(path: Path | str, cells: dict[str, str], number: int) -> dict[str, object]:
     where = f"{path} line {number}"
     kind = cells[OPERATION].lower()
     if kind not in FORMS:

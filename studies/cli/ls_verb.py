@@ -57,9 +57,11 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
         lines = [(name, gpu_line(load_gpu(name))) for name in GPUS]
     elif kind == "records":
         from measurement.published import names
+        from studies import published_tables
         from studies.records import summary
 
         lines = [(name, summary(name)) for name in names()]
+        lines += [(name, published_tables.summary(name)) for name in published_tables.TABLES]
     elif kind == "methods":
         from pruning.methods import METHODS
 

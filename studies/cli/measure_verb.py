@@ -95,7 +95,8 @@ def measure(
         Draws the operands.
     replay
         Read this record instead of measuring: a file, or one that ships (prunesim ls records). With BUNDLE, --model or
-        --shapes what it has of these layers, and of those that were not measured the nearest, marked as such.
+        --shapes what it has of these layers, and of those that were not measured the nearest, marked as such. operators
+        and whole-models, which ship too, are printed whole, operators with what is predicted.
     out
         Folder of record.csv, rows.csv (for prunesim report) and end-to-end-*.json (for --replay and prunesim
         inference).
@@ -120,6 +121,13 @@ def measure(
             )
         if Path(replay).suffix == ".json":
             emit(whole_rows(Path(replay)), format, None, INFERENCE_TABLE)
+            return
+        from studies.published_tables import TABLES
+
+        if table := TABLES.get(replay):
+            if bundle or model or shapes or tokens or pattern or dtype:
+                raise UserError(f"`replay` of {replay} prints all of it; no bundle, model or other choice goes with it")
+            emit(table.rows(), format, None, table.columns)
             return
         wanted = Wanted(bundle, model, shapes or (), dtype=dtype, tokens=tokens, pattern=pattern)
         emit(wanted.replayed(replay, l2), format, None, MEASURED_COLUMNS)

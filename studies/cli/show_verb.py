@@ -59,9 +59,9 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
     elif kind in ("accelerators", "gpus", "attention"):
         show_machine(name, kind)
     elif kind == "records":
-        from studies.records import described
+        from studies import published_tables, records
 
-        print(described(name))
+        print((published_tables if name in published_tables.TABLES else records).described(name))
     elif kind == "models":
         from checkpoints.catalog import catalog_config
 
