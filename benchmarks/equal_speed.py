@@ -23,7 +23,8 @@ from pruning.run.driver import prune
 from studies.progress import Silent
 from studies.prune import open_checkpoint, recipe_for
 from studies.speed.asked import SpeedConfig
-from studies.speed.meet import Meeting, whole_us
+from studies.speed.demands import whole_us
+from studies.speed.meet import Meeting
 from workloads.bundle import MaskBundle
 from workloads.cost_curve import priced
 from workloads.errors import UserError
@@ -132,15 +133,14 @@ def run(
         for each in (kept, errors_at):
             each.mkdir(parents=True, exist_ok=True)
         try:
-            machine, phased, decoder = meeting.machine(), meeting.phase(), meeting.decoder()
-            table = meeting.table(machine, phased, decoder, kept / "costs.json")
-            budget = table.budget(speed)
+            demands = meeting.demands(kept)
         except UserError as error:
             yield {"reason": str(error)}
             return
-        for plan, make in meeting.planners(table, meeting.errors(table, errors_at), budget, machine, work).items():
+        errors = meeting.errors(demands[0].table, errors_at)
+        for plan, make in meeting.planners(demands, errors, work).items():
             try:
-                masks, one, rounds = meeting.meet(table, budget, make(), machine, phased, decoder, work)
+                masks, one, rounds = meeting.meet(demands, make(), work)
                 more = {"speedup": one.final, "additive": one.additive, "gap": one.gap, "rounds": rounds}
                 yield {"plan": plan} | judged(setting, meeting, masks, more)
             except UserError as error:
@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--evaluation", default="")
     parser.add_argument("--searches", type=int, default=40)
     arguments = parser.parse_args()
+    if strange := set(arguments.methods.split(",")) - {*TUNED, *PLANNED}:
+        parser.error(f"--methods: {min(strange)} is none of {', '.join((*TUNED, *PLANNED))}")
     setting = Setting(
         arguments.model, arguments.samples, arguments.seq_len, arguments.windows, arguments.size,
         arguments.calibration, arguments.evaluation, arguments.searches,

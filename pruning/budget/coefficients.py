@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruning.budget.knapsack import Rows, Solution, solve
+from pruning.budget.knapsack import Rows, Solution
 
 SHARE = 0.1  # of the units that change first
 
@@ -27,25 +27,23 @@ class Searched:
 
 def search_coefficients(
     errors: Rows,
-    costs: Rows,
-    budget: float,
+    solved: Callable[[Rows], Solution],
     loss: Callable[[np.ndarray], float],
     seed: int = 0,
     tries: int = 100,
     misses: int = 100,
-    buckets: int = 0,
     most: int = 0,
 ) -> Searched:
-    """`loss(choices)` of a whole model, (units,) as Solution has them; equal choices are asked for once. The plain
-    errors (factors of 1) are looked at first, so what is found is never worse than they. `most`: after so many losses
-    it ends, 0: with the search. Same seed, same result."""
+    """`solved(errors)` within whatever budget, as `solve` with one; `loss(choices)` of a whole model, (units,) as
+    Solution has them; equal choices are asked for once. The plain errors (factors of 1) are looked at first, so what is
+    found is never worse than they. `most`: after so many losses it ends, 0: with the search. Same seed, same result."""
     draw, known = np.random.default_rng(seed), dict[bytes, float]()
 
     def spent() -> bool:
         return bool(most) and len(known) >= most
 
     def tried(factors: np.ndarray) -> tuple[float, Solution]:
-        found = solve([row * c for row, c in zip(errors, factors, strict=True)], costs, budget, buckets)
+        found = solved([row * c for row, c in zip(errors, factors, strict=True)])
         key = found.choices.tobytes()
         if key not in known:
             known[key] = loss(found.choices)

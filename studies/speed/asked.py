@@ -28,6 +28,10 @@ class SpeedConfig:
         "What the errors of choices are: probe (default; of each matrix's output, weighed by what one change of it "
         "does to the predictions), output (not weighed), kl (of the predictions, at every choice)."
     )
+    also: str | None = setting(
+        "More that the same masks shall meet, with commas: prefill:1.25 or decode:1.5 (the other phase), "
+        "energy_pj:1.4, bytes:1.5 (of the pruned matrices, in `phase`), flop:2, parameters:2."
+    )
     searches: int | None = setting(
         "Plans that the search of coefficients (SPDY) tries on the whole model, which it holds in memory (default 40; "
         "0: no search)."
@@ -44,7 +48,7 @@ class SpeedConfig:
         if (self.cost is None) != (self.budget is None):
             raise UserError("`cost` and `budget` go together: what is counted, and the share of it that is left")
         if self.cost is not None:
-            for name in ("speedup", "on", "choices", "errors", "searches"):
+            for name in ("speedup", "on", "choices", "errors", "searches", "also"):
                 if getattr(self, name) is not None:
                     raise UserError(f"`cost` names the machine, and `budget` how much is left; leave `{name}` out")
             return

@@ -2,9 +2,9 @@
 machine, and the budget scaled until the speed that was asked for is met there."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from pruning.run.structure_errors import structure_errors
 from simulator.inference.steps import times_of
 from studies.speed.choosing import nearest
 from studies.speed.costs import Machine, cached_table, cost_table
-from studies.speed.planners import EVEN, KNAPSACK, SEARCHED, Planned, Planner, even, knapsack
+from studies.speed.demands import PHASES, Demand, of_matrices, whole_us
+from studies.speed.planners import EVEN, KNAPSACK, SEARCHED, CostsOf, Planned, Planner, even, knapsack
 from studies.speed.request import Request
 from studies.speed.result import Met, Round, read_met
 from studies.speed.searching import Search
@@ -74,40 +75,73 @@ class Meeting(Request):
     def found(self, work: Path) -> Found:
         """The masks, in a folder within `work`, what they came to and their plan."""
         assert self.speed.speedup is not None
-        machine, phase, decoder = self.machine(), self.phase(), self.decoder()
-        table = self.table(machine, phase, decoder, work / COSTS)
-        budget = table.budget(self.speed.speedup)
-        planners = self.planners(table, self.errors(table, work), budget, machine, work)
-        meet = partial(self.meet, table, budget, machine=machine, phase=phase, decoder=decoder, work=work)
-        (bundle, best, rounds), name, judged = nearest(planners, meet, self.apart)
+        demands = self.demands(work)
+        table = demands[0].table
+        planners = self.planners(demands, self.errors(table, work), work)
+        (bundle, best, rounds), name, judged = nearest(planners, partial(self.meet, demands, work=work), self.apart)
         met = Met(
             self.speed.speedup, best.additive, best.final, best.gap, table.reference, table.reference / best.final,
             table.fixed, best.error, rounds, table.facts, self.base.removal.words if self.base is not None else "",
             plan=name, held_out=len(self._drawn[1]), judged=judged,
+            also={one.name: [one.factor, best.others[one.name]] for one in demands[1:]},
         )  # fmt: skip
         return bundle, met, best.plan
 
+    def demands(self, work: Path) -> list[Demand]:
+        """The speed that is asked for first; tables are kept in `work`. Raises UserError for what cannot be met."""
+        assert self.speed.speedup is not None
+        machine, phase, decoder = self.machine(), self.phase(), self.decoder()
+        table = self.table(machine, phase, decoder, work / COSTS)
+        found = [Demand(phase.name, self.speed.speedup, table, partial(whole_us, machine, phase, decoder))]
+        names = frozenset(name for unit in table.units for name in unit.layers)
+        for name, factor in self.also.items():
+            file = work / f"costs-{name}.json"
+            if name in PHASES:
+                other = self.phase(name)
+                of_phase = self.table(machine, other, decoder, file)
+                found.append(Demand(name, factor, of_phase, partial(whole_us, machine, other, decoder)))
+            else:
+                counted = self.table(machine, phase, decoder, file, name)
+                found.append(Demand(name, factor, counted, partial(of_matrices, machine, phase, name, names)))
+        for demand in found:
+            _ = demand.budget
+        return found
+
     def planners(
-        self, table: CostTable, errors: list[np.ndarray], budget: float, machine: Machine, work: Path
+        self, demands: Sequence[Demand], errors: list[np.ndarray], work: Path
     ) -> dict[str, Callable[[], Planner]]:
         """By name what makes them; the search takes long."""
         most = SEARCHES if self.speed.searches is None else self.speed.searches
-
-        def costs_of(choice: Choice) -> np.ndarray:
-            if choice not in table.choices:
-                return self._table(machine, self.phase(), self.decoder(), [UNTOUCHED, choice]).costs[:, 1]
-            return table.costs[:, table.choices.index(choice)]
+        tables = [demand.table for demand in demands]
 
         def searched() -> Planner:
             recipe, ids = self._stands_in(), self._drawn[0].ids[:SEQUENCES]
             search = Search(self.opened, recipe, ids, work, self.progress, self.warn)
-            return knapsack(table, errors, search.factors(table, errors, budget, most, recipe.seed))
+            budgets = [demand.budget for demand in demands]
+            return knapsack(tables, errors, search.factors(tables, errors, budgets, most, recipe.seed))
 
         made: dict[str, Callable[[], Planner]] = {
-            KNAPSACK: lambda: knapsack(table, errors),
-            EVEN: lambda: even(table, errors, lru_cache(maxsize=None)(costs_of)),
+            KNAPSACK: lambda: knapsack(tables, errors),
+            EVEN: lambda: even(tables, errors, self._costs_of(demands)),
         }
         return made | ({SEARCHED: searched} if most else {})
+
+    def _costs_of(self, demands: Sequence[Demand]) -> CostsOf:
+        """Of choices between those of the tables too."""
+        machine, decoder = self.machine(), self.decoder()
+
+        @cache
+        def costs_of(choice: Choice) -> list[np.ndarray]:
+            found = []
+            for demand in demands:
+                table = demand.table
+                if choice not in table.choices:
+                    phase = self.phase(demand.name if demand.name in PHASES else "")
+                    table = self._table(machine, phase, decoder, [UNTOUCHED, choice], table.measure)
+                found.append(table.costs[:, table.choices.index(choice)])
+            return found
+
+        return costs_of
 
     def apart(self, bundle: MaskBundle) -> float:
         """How far predictions on the held-out sequences are from the unpruned model's."""
@@ -152,19 +186,17 @@ class Meeting(Request):
         return sha256_of([made.sha256(), *({name: str(value) for name, value in of.items()} for of in
                                            (asked, vars(self.speed)))])  # fmt: skip
 
-    def meet(
-        self, table: CostTable, budget: float, planner: Planner, machine: Machine, phase: Phase, decoder: Decoder,
-        work: Path,
-    ) -> tuple[MaskBundle, Round, int]:  # fmt: skip
-        """The masks with the least error among those that meet the speed, of a planner's plans."""
-        assert self.speed.speedup is not None
-        wanted, least = self.speed.speedup, float(np.nanmin(table.costs, axis=1).sum())
+    def meet(self, demands: Sequence[Demand], planner: Planner, work: Path) -> tuple[MaskBundle, Round, int]:
+        """The masks with the least error among those that meet all demands, of a planner's plans."""
+        table, budgets = demands[0].table, [demand.budget for demand in demands]
+        least = [float(np.nanmin(demand.table.costs, axis=1).sum()) for demand in demands]
         best: tuple[MaskBundle, Round] | None = None
-        nearest, scale, tried = 0.0, 1.0, dict[str, Round]()
+        scales, tried, nearest = [1.0] * len(demands), dict[str, Round](), [0.0] * len(demands)
         while len(tried) < ROUNDS:
-            solution = planner(max(budget * scale, least))
+            asked = [max(b * scale, low) for b, scale, low in zip(budgets, scales, least, strict=True)]
+            solution = planner(asked)
             if self.base is not None and not solution.changes:
-                return self._alone(table, solution, whole_us(machine, phase, decoder, self.base), work)
+                return self._alone(table, solution, demands[0].costs(self.base), work)
             plan = plan_of(table, solution)
             key = sha256_of(plan.facts)[:16]
             if key in tried:
@@ -174,23 +206,32 @@ class Meeting(Request):
                 bits = {name: choice.bits for name, choice in plan.choices.items() if choice.bits}
                 recipe = replace(recipe, costs=priced(table, bits))  # blocks cost what the plan says, in it they learn
             bundle = prune(self.opened(), recipe, work / f"try-{key}", self.progress, self.warn)
-            final_us = whole_us(machine, phase, decoder, bundle)
-            additive, final = (table.reference / us for us in (solution.cost + table.fixed, final_us))
-            one = Round(additive, final, solution.error, solution.gap, plan.facts)
-            tried[key], nearest = one, max(nearest, one.final)
-            met = one.final >= wanted
+            costs = [demand.costs(bundle) for demand in demands]
+            finals = [demand.table.reference / cost for demand, cost in zip(demands, costs, strict=True)]
+            others = {demand.name: final for demand, final in zip(demands[1:], finals[1:], strict=True)}
+            additive = table.reference / (solution.costs[0] + table.fixed)
+            one = Round(additive, finals[0], solution.error, solution.gap, plan.facts, others)
+            over = [final / demand.factor for demand, final in zip(demands, finals, strict=True)]
+            tried[key], nearest = one, finals if min(over) > min(_over(demands, nearest)) else nearest
+            met = min(over) >= 1
             if met and (best is None or one.error < best[1].error):
                 best = bundle, one
-            off = (final_us - table.fixed) / solution.cost if solution.cost else 1.0
-            if met and one.final <= wanted * (1 + ENOUGH):
+            if met and min(over) <= 1 + ENOUGH:
                 break
-            if not met and budget * scale <= least:
+            if not met and any(
+                o < 1 and b * s <= low for o, b, s, low in zip(over, budgets, scales, least, strict=True)
+            ):
                 break
-            scale = 1 / off if met else min(1 / off, scale) * (1 - SPARE)
+            for n, demand in enumerate(demands):
+                spent = solution.costs[n]
+                off = (costs[n] - demand.table.fixed) / spent if spent else 1.0
+                scales[n] = 1 / off if met else min(1 / off, scales[n]) * (1 - SPARE) if over[n] < 1 else scales[n]
         if best is None:
+            near = ", ".join(f"{d.name} {final:.3f}" for d, final in zip(demands, nearest, strict=True))
+            wanted = ", ".join(f"{d.name} {d.factor:g}" for d in demands)
             raise UserError(
-                f"`speedup` {wanted:g} on {machine.runner.name} was not met with real masks in {len(tried)} rounds; "
-                f"the nearest is {nearest:.3f}: ask for less, or allow more choices"
+                f"`speedup` on {table.facts['target']} ({wanted}) was not met with real masks in {len(tried)} rounds; "
+                f"the nearest is {near}: ask for less, or allow more choices"
             )
         return *best, len(tried)
 
@@ -202,20 +243,23 @@ class Meeting(Request):
             raise UserError(f"{self.base.folder} is {final:.3f} times as fast already; ask for more `speedup`")
         return self.base, Round(final, final, solution.error, 0.0, {}), 1
 
-    def table(self, machine: Machine, phase: Phase, decoder: Decoder, file: Path) -> CostTable:
+    def table(self, machine: Machine, phase: Phase, decoder: Decoder, file: Path, measure: str = "us") -> CostTable:
         key = {
+            **({} if measure == "us" else {"measure": measure}),
             "even": self._is_even, "facts": machine.facts(phase), "choices": [str(choice) for choice in self._choices],
             "group": self.asked.group_size or 0, "layers": [[layer.name, *layer.shape] for layer in self._layers],
         }  # fmt: skip
-        return cached_table(file, lambda: self._table(machine, phase, decoder, self._choices), key)
+        return cached_table(file, lambda: self._table(machine, phase, decoder, self._choices, measure), key)
 
-    def _table(self, machine: Machine, phase: Phase, decoder: Decoder, choices: list[Choice]) -> CostTable:
+    def _table(
+        self, machine: Machine, phase: Phase, decoder: Decoder, choices: list[Choice], measure: str
+    ) -> CostTable:
         left, reference = decoder, 0.0
         if self.base is not None:
             left = bundled(decoder, self.base)
             reference = times_of(machine.runner, decoder, phase, machine.numbers, machine.stack).us()
         return cost_table(
-            left, self._layers, machine, phase, choices, group_size=self.asked.group_size or 0,
+            left, self._layers, machine, phase, choices, measure, group_size=self.asked.group_size or 0,
             done=self.progress, unpruned=reference, even=self._is_even,
         )  # fmt: skip
 
@@ -248,7 +292,5 @@ def plan_of(table: CostTable, planned: Planned) -> Plan:
     return Plan.of({name: choice for unit, choice in chosen for name in unit.layers})
 
 
-def whole_us(machine: Machine, phase: Phase, decoder: Decoder, bundle: MaskBundle) -> float:
-    """Of the phase with the bundle's own masks."""
-    runner, left, _ = machine.runner.holding(decoder, bundle, frozenset({phase.tokens}))
-    return times_of(runner, left, phase, machine.numbers, machine.stack).us()
+def _over(demands: Sequence[Demand], finals: Sequence[float]) -> list[float]:
+    return [final / demand.factor for demand, final in zip(demands, finals, strict=True)]

@@ -1,4 +1,4 @@
-"""Ways to spend a budget: each gives, for what the units together may cost, what every unit gets.
+"""Ways to spend budgets: each gives, for what the units together may cost by every table, what every unit gets.
 
     knapsack   the least sum of errors (pruning/budget/knapsack.py)
     even       the same for every unit: of the sparsities, patterns and bits that cost no more, the one of least error
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruning.budget.knapsack import Rows, solve
+from pruning.budget.knapsack import Rows, Solution, solve
+from pruning.budget.several import solve_several
 from workloads.choices import UNTOUCHED, Choice
 from workloads.cost_table import CostTable
 from workloads.errors import UserError
@@ -22,12 +23,13 @@ HALVINGS = 7  # of a step of the ladder, towards the least even sparsity within 
 
 @dataclass(frozen=True)
 class Planned:
-    """choices (units,). `error`: sum of the table's, between two levels taken as linear; `cost` likewise summed, fixed
-    part left out; no plan of the table within the budget has a sum of errors below `bound`."""
+    """choices (units,). `error`: sum of the table's, between two levels taken as linear; `costs` of every table
+    likewise summed, fixed parts left out; no plan of the tables within the budgets has a sum of errors below `bound`.
+    """
 
     choices: tuple[Choice, ...]
     error: float
-    cost: float
+    costs: tuple[float, ...]
     bound: float
 
     @property
@@ -40,73 +42,87 @@ class Planned:
         return any(choice != UNTOUCHED for choice in self.choices)
 
 
-Planner = Callable[[float], Planned]
+Planner = Callable[[Sequence[float]], Planned]
+CostsOf = Callable[[Choice], Sequence[np.ndarray]]
 
 
-def knapsack(table: CostTable, errors: Rows, factors: np.ndarray | None = None) -> Planner:
-    """`factors` (units,) on the errors, by which it is solved; `Planned.error` is without them."""
-    costs = list(table.costs)
+def solved(errors: Rows, tables: Sequence[CostTable], budgets: Sequence[float]) -> Solution:
+    """By the knapsack, or for several budgets by HiGHS. Raises UserError where no choices fit."""
+    if len(tables) == 1:
+        return solve(errors, list(tables[0].costs), budgets[0])
+    names = [f"{n + 1}. {table.measure}" for n, table in enumerate(tables)]
+    costs = {name: list(table.costs) for name, table in zip(names, tables, strict=True)}
+    return solve_several(errors, costs, dict(zip(names, budgets, strict=True)))
+
+
+def knapsack(tables: Sequence[CostTable], errors: Rows, factors: np.ndarray | None = None) -> Planner:
+    """Tables of the same units and choices. `factors` (units,) on the errors, by which it is solved; `Planned.error` is
+    without them."""
     weighed = errors if factors is None else [row * c for row, c in zip(errors, factors, strict=True)]
 
-    def plan(budget: float) -> Planned:
-        found = solve(weighed, costs, budget)
-        bound = found.bound if factors is None else solve(errors, costs, budget).bound
+    def plan(budgets: Sequence[float]) -> Planned:
+        found = solved(weighed, tables, budgets)
+        bound = found.bound if factors is None else solved(errors, tables, budgets).bound
         error = float(sum(row[j] for row, j in zip(errors, found.choices, strict=True)))
-        return Planned(tuple(table.choices[int(j)] for j in found.choices), error, found.cost, min(bound, error))
+        spent = tuple(float(sum(row[j] for row, j in zip(table.costs, found.choices, strict=True))) for table in tables)
+        return Planned(tuple(tables[0].choices[int(j)] for j in found.choices), error, spent, min(bound, error))
 
     return plan
 
 
-def even(table: CostTable, errors: Rows, costs_of: Callable[[Choice], np.ndarray]) -> Planner:
-    """`costs_of(choice)` (units,) of any sparsity, NaN where a unit cannot have it; such a unit stays as it is."""
-    matrix = np.array(errors)
+def even(tables: Sequence[CostTable], errors: Rows, costs_of: CostsOf) -> Planner:
+    """`costs_of(choice)` by every table (units,) of any sparsity, NaN where a unit cannot have it; such a unit stays as
+    it is."""
+    matrix, choices = np.array(errors), tables[0].choices
+    dense = [table.costs[:, 0] for table in tables]
 
-    def plan(budget: float) -> Planned:
-        found = [one for one in _least(table, budget, costs_of) if one is not None]
+    def totals(choice: Choice) -> tuple[tuple[float, ...], np.ndarray]:
+        """(what all units cost by every table, which of them can have the choice)"""
+        costs = costs_of(choice)
+        can = np.array(~np.isnan(costs).any(axis=0))
+        return tuple(float(np.where(can, own, whole).sum()) for own, whole in zip(costs, dense, strict=True)), can
+
+    def plan(budgets: Sequence[float]) -> Planned:
+        def fits(choice: Choice) -> bool:
+            return all(cost <= budget for cost, budget in zip(totals(choice)[0], budgets, strict=True))
+
+        found = [one for one in _least(choices, fits) if one is not None]
         if not found:
-            raise UserError(f"nothing that is the same everywhere costs {budget:g} {table.measure} or less")
-        bound = solve(errors, list(table.costs), budget).bound
-        made = [_planned(table, matrix, choice, costs_of(choice), bound) for choice in found]
+            told = " and ".join(f"{budget:g} {table.measure}" for table, budget in zip(tables, budgets, strict=True))
+            raise UserError(f"nothing that is the same everywhere costs {told} or less")
+        bound, made = solved(errors, tables, budgets).bound, []
+        for choice in found:
+            costs, can = totals(choice)
+            error = float(np.where(can, _errors_at(choices, matrix, choice), matrix[:, 0]).sum())
+            chosen = tuple(choice if able else UNTOUCHED for able in can)
+            made.append(Planned(chosen, error, costs, min(bound, error)))
         return min(made, key=lambda one: one.error)
 
     return plan
 
 
-def _least(table: CostTable, budget: float, costs_of: Callable[[Choice], np.ndarray]) -> Iterator[Choice | None]:
-    """Of every number of bits the least sparsity within the budget, and of every pattern itself; None where there is
-    none."""
-    ladders: dict[int | None, list[int]] = {}
-    for j, choice in enumerate(table.choices):
+def _least(choices: Sequence[Choice], fits: Callable[[Choice], bool]) -> Iterator[Choice | None]:
+    """Of every number of bits the least sparsity that fits, and of every pattern itself; None where there is none."""
+    ladders: dict[int | None, list[Choice]] = {}
+    for choice in choices:
         if choice.pattern is not None:
-            yield choice if _total(table, table.costs[:, j]) <= budget else None
+            yield choice if fits(choice) else None
         else:
-            ladders.setdefault(choice.bits, []).append(j)
-    for bits, places in ladders.items():
-        places.sort(key=lambda j: table.choices[j].zeros)
-        top = next((n for n, j in enumerate(places) if _total(table, table.costs[:, j]) <= budget), None)
+            ladders.setdefault(choice.bits, []).append(choice)
+    for bits, ladder in ladders.items():
+        ladder.sort(key=lambda choice: choice.zeros)
+        top = next((n for n, choice in enumerate(ladder) if fits(choice)), None)
         if top is None:
             yield None
             continue
-        high = table.choices[places[top]]
-        low = table.choices[places[top - 1]].zeros if top else high.zeros
+        high, low = ladder[top], ladder[max(0, top - 1)].zeros
         for _ in range(HALVINGS if top else 0):
             middle = Choice(round((low + high.zeros) / 2, 6), None, bits)
-            if _total(table, costs_of(middle)) <= budget:
+            if fits(middle):
                 high = middle
             else:
                 low = middle.zeros
         yield high
-
-
-def _total(table: CostTable, costs: np.ndarray) -> float:
-    return float(np.where(np.isnan(costs), table.costs[:, 0], costs).sum())
-
-
-def _planned(table: CostTable, errors: np.ndarray, choice: Choice, costs: np.ndarray, bound: float) -> Planned:
-    can = ~np.isnan(costs)
-    error = float(np.where(can, _errors_at(table.choices, errors, choice), errors[:, 0]).sum())
-    chosen = tuple(choice if able else UNTOUCHED for able in can)
-    return Planned(chosen, error, _total(table, costs), min(bound, error))
 
 
 def _errors_at(choices: Sequence[Choice], errors: np.ndarray, choice: Choice) -> np.ndarray:

@@ -24,6 +24,7 @@ from studies.phase_rows import phase_of
 from studies.prune import recipe_for
 from studies.speed.asked import SpeedConfig
 from studies.speed.costs import Machine
+from studies.speed.demands import PHASES, parse_also
 from studies.speed.held_out import held_out
 from studies.speed.shapes import KINDS
 from workloads.bundle import MaskBundle
@@ -58,6 +59,10 @@ class Request:
         if self._structured and self.asked.after is not None:
             taken = " and ".join(self._structured)
             raise UserError(f"`choices` takes {taken} out of the unpruned model; leave `after` out")
+        if (self.speed.phase or "decode") in self.also:
+            raise UserError("`also` names the phase of `speedup` again; leave it out, or name the other")
+        if self.also and (self._structured or self.asked.after is not None):
+            raise UserError("`also` is of masks on the whole model; leave `after`, and units of `choices`, out")
         if len(self._choices) < 2:
             raise UserError(
                 "`choices`: neurons, heads and blocks go in steps, so name what meets the rest of the speed beside "
@@ -93,10 +98,21 @@ class Request:
         assert self.speed.on is not None
         return Machine.open(self.speed.on)
 
-    def phase(self) -> Phase:
-        phase = phase_of(self.speed.phase or "decode", self.speed.batch, self.speed.prompt, self.speed.context)
+    def phase(self, kind: str = "") -> Phase:
+        """The one that is asked for, or of another `kind`; each has its own size where both are asked for."""
+        main = self.speed.phase or "decode"
+        both = main not in self.also and any(name in self.also for name in PHASES)
+        prompt, context = self.speed.prompt, self.speed.context
+        if both:
+            prompt, context = (prompt, None) if (kind or main) == "prefill" else (None, context)
+        phase = phase_of(kind or main, self.speed.batch, prompt, context)
         assert phase is not None
         return phase
+
+    @cached_property
+    def also(self) -> dict[str, float]:
+        """Raises UserError."""
+        return parse_also(self.speed.also)
 
     def decoder(self) -> Decoder:
         """Of the unpruned model."""

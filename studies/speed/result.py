@@ -1,7 +1,7 @@
 """What pruning for a speed came to: told in lines, and kept beside the masks."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ FILE = "speed.json"
 @dataclass(frozen=True)
 class Round:
     """A plan: speedups by the table and with the masks it led to, what its errors sum up to, and the share of it that a
-    better plan within the same budget could save at most."""
+    better plan within the same budget could save at most;
+    `others`: the factors of what else was asked for, with the masks."""
 
     additive: float
     final: float
     error: float
     gap: float
     plan: dict[str, str]
+    others: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Met:
     plan: str = ""
     held_out: int = 0
     judged: tuple[Judged, ...] = ()
+    also: dict[str, list[float]] = field(default_factory=dict)  # by name [asked, final]
 
     @property
     def lines(self) -> list[str]:
@@ -73,6 +76,7 @@ class Met:
             f"{self.final_us:,.1f} us pruned",
             f"speedup: asked {self.asked:g}, by the sum of the table {self.additive:.3f}, with the final masks "
             f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''})",
+            *(f"{name}: asked {low:g}, with the final masks {final:.3f}" for name, (low, final) in self.also.items()),
             *self._tried,
             f"the plan's error is at most {self.gap:.2%} above the least within its budget; {self.fixed_us:,.1f} us "
             "are of what no choice changes",

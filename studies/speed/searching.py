@@ -11,10 +11,12 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from pruning.block_job import Warn
 from pruning.budget.coefficients import search_coefficients
+from pruning.budget.knapsack import Rows
 from pruning.forward.hidden_states import Progress
 from pruning.run.error_table import left
 from pruning.run.recipe import Recipe
 from pruning.run.stitched import Stitched, database
+from studies.speed.planners import solved
 from workloads.cost_table import CostTable
 from workloads.files import pretty_json, read_json, sha256_of, write_text
 
@@ -35,11 +37,11 @@ class Search:
     warn: Warn
 
     def factors(
-        self, table: CostTable, errors: Sequence[np.ndarray], budget: float, most: int, seed: int
+        self, tables: Sequence[CostTable], errors: Rows, budgets: Sequence[float], most: int, seed: int
     ) -> np.ndarray:
         """(units,), by at most `most` losses. Raises UserError where the plans cannot be held in memory."""
-        file = self.work / FILE
-        key = sha256_of([self.recipe.header(self.opened()).sha256(), table.sha256, budget])
+        table, file = tables[0], self.work / FILE
+        key = sha256_of([self.recipe.header(self.opened()).sha256(), *(one.sha256 for one in tables), list(budgets)])
         kept = read_json(file, "losses") if file.is_file() else {}
         losses: dict[str, float] = kept["losses"] if kept.get("key") == key else {}
         stitched: list[Stitched] = []  # made where a loss is not known yet
@@ -64,6 +66,7 @@ class Search:
             return losses[name]
 
         found = search_coefficients(
-            errors, list(table.costs), budget, loss, seed, max(1, most // FIRST), max(1, most // MISSES), most=most
-        )
+            errors, lambda rows: solved(rows, tables, budgets), loss, seed,
+            max(1, most // FIRST), max(1, most // MISSES), most,
+        )  # fmt: skip
         return found.factors

@@ -59,10 +59,10 @@ def test_the_search_finds_factors_that_the_loss_asks_for() -> None:
 
     plain = loss(solve(errors, costs, 3.5).choices)
     best = loss(solve([c * row for c, row in zip(truth, errors, strict=True)], costs, 3.5).choices)
-    found = search_coefficients(errors, costs, 3.5, loss, seed=4, tries=30, misses=15)
+    found = search_coefficients(errors, lambda rows: solve(rows, costs, 3.5), loss, seed=4, tries=30, misses=15)
     assert best <= found.loss <= plain
     assert found.loss - best <= 0.5 * (plain - best)
-    again = search_coefficients(errors, costs, 3.5, loss, seed=4, tries=30, misses=15)
+    again = search_coefficients(errors, lambda rows: solve(rows, costs, 3.5), loss, seed=4, tries=30, misses=15)
     assert (found.factors == again.factors).all()
 
 
@@ -98,5 +98,5 @@ def test_the_search_ends_after_so_many_losses() -> None:
         asked.append(choices.tobytes())
         return float(rng.uniform())
 
-    found = search_coefficients(errors, costs, 7.0, loss, seed=4, tries=5, misses=5, most=7)
+    found = search_coefficients(errors, lambda rows: solve(rows, costs, 7.0), loss, seed=4, tries=5, misses=5, most=7)
     assert found.evaluated == len(asked) == len(set(asked)) == 7

@@ -36,15 +36,15 @@ def test_the_even_plan_is_the_least_sparsity_that_fits() -> None:
     table = table_of(SIZES * (1 - ZEROS), LADDER)
     errors = [ZEROS**2, 3 * ZEROS**2]
     for budget in (0.9, 2.0, 3.3, 5.99):
-        found = even(table, errors, straight)(budget)
+        found = even([table], errors, lambda one: [straight(one)])([budget])
         exact = 1 - budget / 6
         assert len(set(found.choices)) == 1
         assert exact <= found.choices[0].zeros <= exact + 1 / 8 / 2**7 + 1e-6
-        assert found.cost <= budget
-    level = even(table, errors, straight)(3.0)
+        assert found.costs[0] <= budget
+    level = even([table], errors, lambda one: [straight(one)])([3.0])
     assert level.choices == (Choice(0.5), Choice(0.5))
     assert level.error == pytest.approx(4 * 0.25)
-    assert level.bound <= knapsack(table, errors)(3.0).error <= level.error
+    assert level.bound <= knapsack([table], errors)([3.0]).error <= level.error
 
 
 def test_a_stair_is_found_behind_the_line_between_its_levels() -> None:
@@ -54,7 +54,7 @@ def test_a_stair_is_found_behind_the_line_between_its_levels() -> None:
         return SIZES[:, 0] * (0.4 if choice.zeros >= 0.55 else 1.0)
 
     table = table_of(np.array([stair(choice) for choice in LADDER]).T, LADDER)
-    found = even(table, [ZEROS, ZEROS], stair)(3.0)
+    found = even([table], [ZEROS, ZEROS], lambda one: [stair(one)])([3.0])
     assert 0.55 <= found.choices[0].zeros <= 0.552
 
 
@@ -67,20 +67,20 @@ def test_of_patterns_bits_and_sparsities_the_least_error_is_taken() -> None:
     def of(choice: Choice) -> np.ndarray:
         return costs[:, choices.index(choice)] if choice in choices else np.full(2, 4.0 - 4 * choice.zeros)
 
-    assert even(table, errors, of)(4.5).choices == (choices[4], choices[4])
+    assert even([table], errors, lambda one: [of(one)])([4.5]).choices == (choices[4], choices[4])
     dear = [np.array([0, 2.0, 5.0, 1.0, 9.0]), np.array([0, 2.0, 5.0, 0.0, 9.0])]
-    found = even(table, dear, of)(6.0)
+    found = even([table], dear, lambda one: [of(one)])([6.0])
     assert found.choices == (choices[3], UNTOUCHED)  # the second cannot have it
-    assert found.cost == 6.0
+    assert found.costs == (6.0,)
     with pytest.raises(UserError, match=r"nothing that is the same everywhere costs 1\.5 us or less"):
-        even(table, errors, of)(1.5)
+        even([table], errors, lambda one: [of(one)])([1.5])
 
 
 def test_factors_move_the_plan_and_not_its_error() -> None:
     table = table_of(np.array([[2.0, 1.0], [2.0, 1.0]]), [UNTOUCHED, Choice(0.5)])
     errors = [np.array([0.0, 1.0]), np.array([0.0, 2.0])]
-    assert knapsack(table, errors)(3.0).choices == (Choice(0.5), UNTOUCHED)
-    moved = knapsack(table, errors, np.array([3.0, 1.0]))(3.0)
+    assert knapsack([table], errors)([3.0]).choices == (Choice(0.5), UNTOUCHED)
+    moved = knapsack([table], errors, np.array([3.0, 1.0]))([3.0])
     assert moved.choices == (UNTOUCHED, Choice(0.5))
     assert moved.error == 2.0
     assert moved.bound <= 1.0
@@ -163,4 +163,23 @@ def test_where_there_are_no_more_some_are_kept_apart() -> None:
 
 
 def test_no_plan_changes_nothing() -> None:
-    assert not Planned((UNTOUCHED, UNTOUCHED), 0.0, 1.0, 0.0).changes
+    assert not Planned((UNTOUCHED, UNTOUCHED), 0.0, (1.0,), 0.0).changes
+
+
+def test_two_budgets_bind_the_knapsack_and_the_even_plan() -> None:
+    """The second table knows no gain in the first unit, so the other has to give what it asks for."""
+    first, second = SIZES * (1 - ZEROS), np.array([np.full(8, 4.0), 2 * (1 - ZEROS)])
+    tables, errors = [table_of(first, LADDER), table_of(second, LADDER)], [ZEROS**2, 30 * ZEROS**2]
+    alone = knapsack(tables[:1], errors)([4.5])
+    assert alone.costs[0] <= 4.5
+    both = knapsack(tables, errors)([4.5, 5.01])
+    assert both.choices[1].zeros == 0.5  # 4 + 2 (1 - s) <= 5.01
+    assert both.costs[1] == 5.0
+    assert both.error > alone.error
+    assert both.bound <= both.error
+
+    def of(choice: Choice) -> list[np.ndarray]:
+        return [straight(choice), np.array([4.0, 2 * (1 - choice.zeros)])]
+
+    found = even(tables, errors, of)([4.5, 5.2])  # 0.25 is enough for the first, 0.4 for the second
+    assert 0.4 <= found.choices[0].zeros <= 0.401

@@ -1,0 +1,109 @@
+"""What equal_speed.py found, as the table and the figure of docs/speed.md, from the lines it wrote.
+
+    python -m benchmarks.equal_speed_figure results.jsonl --csv docs/equal-speed.csv
+    python -m benchmarks.equal_speed_figure docs/equal-speed.csv --figure docs/equal-speed.png
+
+Of the plans that were tried the one that held-out sequences are nearest to is marked as taken; perplexities are of the
+test text, the mean over seeds and their spread (lowest to highest).
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS = [
+    "on",
+    "phase",
+    "speed",
+    "seed",
+    "method",
+    "plan",
+    "perplexity",
+    "kl",
+    "speedup",
+    "sparsity",
+    "bits",
+    "reason",
+]
+UNITED = ("plans", "mixed")  # methods of several plans
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Both forms; the lines that are twice there as they were last made."""
+    rows = pd.read_csv(path) if path.suffix == ".csv" else pd.read_json(path, lines=True)
+    for name in COLUMNS:
+        if name not in rows:
+            rows[name] = None
+    rows = rows[COLUMNS].drop_duplicates(COLUMNS[:6], keep="last")
+    return rows.sort_values(["on", "phase", "speed", "method", "plan", "seed"], kind="stable").reset_index(drop=True)
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """With a column `name`: the method, its plan, and of each method of several plans the taken one again."""
+    ran = rows[rows["perplexity"].notna()].copy()
+    ran["name"] = [f"{m}: {p}" if isinstance(p, str) else m for m, p in zip(ran["method"], ran["plan"], strict=True)]
+    several = ran[ran["method"].isin(UNITED)]
+    best = several.loc[several.groupby(["on", "phase", "speed", "seed", "method"])["kl"].idxmin()].copy()
+    best["name"] = [f"{method}: taken" for method in best["method"]]
+    return pd.concat([ran, best])
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Markdown, a line for each place and name."""
+    lines = [
+        "| on | asked | | perplexity | lowest to highest | seeds | speedup | zeros |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (on, phase, speed, name), some in named(rows).groupby(["on", "phase", "speed", "name"]):
+        p = some["perplexity"]
+        spread = f"{p.min():.2f} to {p.max():.2f}" if len(p) > 1 else ""
+        lines.append(
+            f"| {on} {phase} | {speed:g} | {name} | {p.mean():.2f} | {spread} | {len(p)} "
+            f"| {some['speedup'].mean():.3f} | {some['sparsity'].mean():.1%} |"
+        )
+    refused = rows[rows["reason"].notna()]
+    return "\n".join([*lines, *(f"{r.on} {r.phase} {r.speed:g} {r.method}: {r.reason}" for r in refused.itertuples())])
+
+
+def draw(rows: pd.DataFrame, path: Path) -> None:
+    """A panel for each machine, phase and speed; dots are seeds, bars their mean."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    places = list(named(rows).groupby(["on", "phase", "speed"]))
+    figure, panels = plt.subplots(1, len(places), figsize=(2.9 * len(places) + 0.6, 3.4), squeeze=False)
+    for panel, ((on, phase, speed), some) in zip(panels[0], places, strict=True):
+        names = list(some.groupby("name")["perplexity"].mean().sort_values().index)
+        for n, name in enumerate(names):
+            p = some[some["name"] == name]["perplexity"]
+            panel.barh(n, p.mean(), color="tab:orange" if name.endswith("taken") else "tab:blue", alpha=0.6)
+            panel.plot(p, [n] * len(p), "k.", markersize=4)
+        panel.set_yticks(range(len(names)), names, fontsize=7)
+        panel.invert_yaxis()
+        panel.set_xscale("log")
+        panel.set_title(f"{phase} on {on}, {speed:g} times", fontsize=9)
+        panel.set_xlabel("perplexity (log)", fontsize=8)
+        panel.tick_params(axis="x", which="both", labelsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    rows = read(arguments.results)
+    if arguments.csv:
+        rows.round(6).to_csv(arguments.csv, index=False, lineterminator="\n")
+    if arguments.figure:
+        draw(rows, arguments.figure)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
