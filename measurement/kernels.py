@@ -205,12 +205,16 @@ class CuSparseLtLibrary:
     def search(self, compressed: Tensor, dense: Tensor, out: torch.dtype | None) -> tuple[int, int, int]:
         """(algorithm, split_k, split mode) the library finds quickest; its default where it cannot search."""
         try:
+            return self._found(compressed, dense, out)
+        except RuntimeError:
+            return 0, 1, -1
+
+    def _found(self, compressed: Tensor, dense: Tensor, out: torch.dtype | None) -> tuple[int, int, int]:
+        try:
             found = torch._C._cusparselt.mm_search(compressed, dense, None, None, out, True)  # type: ignore[attr-defined]
             return int(found[0]), int(found[1]), int(found[2])
         except (AttributeError, TypeError):  # other versions: the older call
             return int(torch._cslt_sparse_mm_search(compressed, dense, out_dtype=out, transpose_result=True)), 1, -1
-        except RuntimeError:
-            return 0, 1, -1
 
 
 class CuSparseLt24(_CuSparseLt):

@@ -7,6 +7,8 @@ compressed weights keep the rows, and 9/16 of the bytes in 16 bits, 10/16 in 8 (
 """
 
 import inspect
+import math
+import subprocess
 
 import pytest
 import torch
@@ -14,10 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from measurement import blocks, environment
 from measurement import kernels as k
-from measurement.measure import Device, Procedure, case
+from measurement.measure import Device, Procedure, case, cuda_device
 from measurement.problem import Operands, Problem
 from tests.measurement.stand_ins import FakeClock
 from tests.measurement.test_blocks import CONFIG
+from workloads.errors import UserError
 
 H100 = (9, 0)
 
@@ -133,6 +136,85 @@ def test_the_search_of_builds_with_cusparselt_is_asked_as_they_define_it(cuda, m
     library = k.CuSparseLtLibrary()
     found = library.search(library.compress(weight), torch.empty((256, 16), device="meta", dtype=torch.float16), None)
     assert found == (4, 2, 1)
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_library_that_cannot_search_runs_its_default(cuda, monkeypatch, newer):
+    """Whichever of the two calls a build has."""
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("cuSPARSELt not supported on your machine.")
+
+    library = type("Library", (), {"mm_search": staticmethod(fails)} if newer else {})
+    monkeypatch.setattr(torch._C, "_cusparselt", library, raising=False)
+    monkeypatch.setattr(torch, "_cslt_sparse_mm_search", fails)
+    weight = empty(128, 256, torch.float16)
+    assert k.CuSparseLtLibrary().search(weight, empty(256, 16, torch.float16), None) == (0, 1, -1)
+
+
+def test_the_device_of_a_card(monkeypatch):
+    properties = type("P", (), {"L2_cache_size": 100 << 20})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: H100)
+    with FakeTensorMode():
+        device = cuda_device()
+        buffer = device.clock._buffer
+    assert (device.name, device.capability) == ("cuda", H100)
+    assert (buffer.device.type, buffer.numel() * buffer.itemsize) == ("cuda", 400 << 20)  # four times the cache
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_kernel_that_fails_on_a_card_is_a_row_unless_the_card_fails(cuda, monkeypatch, broken):
+    import measurement.measure as loop
+
+    asked = []
+
+    def synchronize():
+        asked.append("synchronize")
+        if broken:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def fails(output):
+        raise RuntimeError("no such kernel")
+
+    shapes = ((16, 256), (128, 256), (128, 256))
+    monkeypatch.setattr(loop, "draw", lambda problem, device, seed: Operands(*(empty(*shape) for shape in shapes)))
+    monkeypatch.setattr(loop, "reference_error", lambda prepared, output: 0.0)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append("empty_cache"))
+    device = Device("cuda", H100, FakeClock(fails), lambda: {"sm_mhz": 1.0})
+    (dense,) = k.find_kernels(["dense"])
+    problem = Problem(128, 256, 16, "bf16")
+    if broken:
+        with pytest.raises(UserError, match=r"dense, .*: the GPU failed"):
+            case(device, problem, dense, Procedure("bf16"))
+    else:
+        row = case(device, problem, dense, Procedure("bf16"))
+        assert (row["feasible"], row["reason"]) == (False, "does not run: no such kernel")
+    assert "synchronize" in asked
+    assert asked[-1] == "empty_cache"
+
+
+def test_a_model_that_the_card_has_no_room_for(monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_config", full)
+    with pytest.raises(UserError, match=r"does not fit the GPU .*; measure a block"):
+        blocks.build(CONFIG, blocks.Scenario("bf16", "prefill", 1, 8), "meta")
+
+
+@pytest.mark.parametrize("failure", [OSError(), subprocess.TimeoutExpired("nvidia-smi", 20)])
+def test_a_card_whose_tool_does_not_answer_has_no_telemetry(monkeypatch, failure):
+    def fails(*args, **settings):
+        raise failure
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: type("P", (), {}))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(environment.subprocess, "run", fails)
+    assert all(math.isnan(value) for value in environment.telemetry().values())
 
 
 def test_the_loop_on_a_device_without_data(cuda, monkeypatch):
