@@ -45,6 +45,10 @@ class OpenModel(Protocol):
         then given to `edit`."""
         ...
 
+    def then(self, edit: Edit) -> None:
+        """From here on units are given to `edit` too."""
+        ...
+
     def as_stored(self) -> AbstractContextManager[None]:
         """Within it units are loaded whole."""
         ...
@@ -74,6 +78,17 @@ class Changes:
         """From here on units are loaded without what `removal` takes out, and with `biases`, by the names of matrices,
         in the place of theirs; `edit` then writes into what is left of a unit. One that is gone hands them through."""
         self.removal, self._biases, self._edit = removal, dict(biases or {}), edit
+
+    def then(self, edit: Edit) -> None:
+        """From here on units are given to `edit` too, after whatever they were given to before."""
+        before = self._edit
+
+        def both(number: int, unit: nn.Module) -> None:
+            if before is not None:
+                before(number, unit)
+            edit(number, unit)
+
+        self._edit = both
 
     @contextmanager
     def as_stored(self) -> Iterator[None]:

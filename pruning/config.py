@@ -31,7 +31,7 @@ class PruneConfig:
 
     method: str | None = setting(
         "magnitude, wanda, ria, gblm, sparsegpt, besa, none; cfsp, flap, obs-sp, taylor-sp, evolution, "
-        "policy-gradient, wanda-sp, magnitude-sp, shortgpt, blockpruner, which take heads, neurons or blocks out; "
+        "policy-gradient, ffr, wanda-sp, magnitude-sp, shortgpt, blockpruner, which take heads, neurons or blocks out; "
         "lowrank, blockdense, blockshuffle, which factorize FFN matrices; gradual, iss-p, which train the model "
         "meanwhile; unify, of small blocks (prunesim ls methods)."
     )

@@ -13,6 +13,7 @@ from pruning.methods.sparsegpt import SparseGpt
 from pruning.methods.structured.blockpruner import BlockPruner
 from pruning.methods.structured.cfsp import Cfsp
 from pruning.methods.structured.evolution import Evolution
+from pruning.methods.structured.ffr import Ffr
 from pruning.methods.structured.flap import Flap
 from pruning.methods.structured.magnitude_sp import MagnitudeSp
 from pruning.methods.structured.obs_sp import ObsSp
@@ -32,7 +33,7 @@ METHODS: dict[str, type[PruningMethod]] = {
     for method in (
         Magnitude, Wanda, Ria, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp,
         TaylorSp, ShortGpt, BlockPruner, Evolution, PolicyGradient, LowRank, BlockDense, BlockShuffle,
-        Gradual, IssP, Unify,
+        Gradual, IssP, Ffr, Unify,
     )
 }  # fmt: skip
 

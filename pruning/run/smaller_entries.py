@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from checkpoints.discovery import LinearRef
+from checkpoints.prunable import parameter_name
 from pruning.block_job import Decision
 from pruning.bundle_values import BIAS, to_values
 from pruning.forward.hidden_states import read_tensors
@@ -19,7 +21,7 @@ from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup
 from workloads.mask import PackedMask
 from workloads.patterns import DENSE, SMALLER
-from workloads.removal import Removal
+from workloads.removal import Cut, Removal
 
 
 def scores_file(run: Run, number: int) -> Path:
@@ -46,7 +48,7 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Groups, removal: R
             if ref is None or (left := removal.left(ref.layer)) is None:
                 run.writer.add_gone(unpruned)
                 continue
-            values = base.left_of(name, removal.cuts.get(name))
+            values = held(run, ref, removal.cuts.get(name))
             if name in biases:
                 cut = removal.cuts.get(name)
                 values[BIAS] = biases[name] if cut is None else biases[name][cut.rows]
@@ -57,6 +59,19 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Groups, removal: R
             pattern = DENSE if left.shape == unpruned.shape else SMALLER
             run.writer.add(left, PackedMask.dense(*left.shape), pattern, values=values, unpruned=unpruned)
         run.writer.commit()
+
+
+def held(run: Run, ref: LinearRef, cut: Cut | None) -> dict[str, np.ndarray]:
+    """The weights and the bias of a matrix without what `cut` takes, where they are not the model's own: those that
+    the bundle which the run goes on from holds, or that training made."""
+    values = run.recipe.base.left_of(ref.layer.name, cut)
+    made = None if run.decided is None else run.decided[ref.layer.name]
+    if made is None or made.weight is None:
+        return values
+    weight = made.weight.cpu() if cut is None else made.weight.cpu()[cut.rows][:, cut.cols]
+    whole = Decision(torch.ones_like(weight, dtype=torch.bool), weight)
+    trained = to_values(whole, run.checkpoint.stored_dtype(parameter_name(ref)))
+    return {**trained, **{kind: value for kind, value in values.items() if kind == BIAS}}
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -4,21 +4,28 @@ with. The whole model is in memory meanwhile."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
+from torch import nn
 
+from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from checkpoints.network import Network
 from checkpoints.opened import OpenModel
+from checkpoints.prunable import parameter_name
 from pruning.block_job import Decision
 from pruning.data.calibration import in_own_order
 from pruning.forward.network_walk import SAMPLES
+from pruning.methods.structured.ffr import Ffr
 from pruning.methods.trained.choosing import Choosing
 from pruning.methods.trained.method import TrainedMethod
 from pruning.recovery.examples import Examples
+from pruning.recovery.flow_objective import FlowObjective
 from pruning.recovery.loop import Data, Diverged, Loop
 from pruning.recovery.masked_weights import FullWeight, MaskedWeight
 from pruning.recovery.network_objective import with_dense_outputs
+from pruning.recovery.objective import Batch, Objective
 from pruning.recovery.plan import default_lr
 from pruning.recovery.schedule import Schedule
 from pruning.recovery.start import check_learns, hidden_of, load_whole, objective_of, put_away
@@ -26,7 +33,9 @@ from pruning.recovery.state import has_state
 from pruning.recovery.trainer import Trainer
 from pruning.run.context import Run
 from pruning.run.layer_sparsities import scored_weights
+from pruning.structured.units import groups_of
 from workloads.errors import NotForThisModel, UserError
+from workloads.removal import NEURON
 
 SAVES = 20  # states of a run, evenly
 
@@ -34,43 +43,76 @@ SAVES = 20  # states of a run, evenly
 def trained(run: Run) -> Run:
     """The run with what training decided of its treated matrices, of a method that trains; where nothing goes nothing
     is trained."""
-    if not run.recipe.method.trains:
+    method = run.recipe.method
+    if not method.trains:
         return run
     refs = [ref for block in run.treated for ref in block]
+    if isinstance(method, Ffr) and not method.steps:
+        return run
     if not any(run.pattern(ref.layer.name) or run.sparsities.sparsity[ref.layer.name] for ref in refs):
         return replace(run, decided={ref.layer.name: Decision(torch.ones(ref.layer.shape).bool()) for ref in refs})
     fresh = not has_state(run.writer.folder)
     run.writer.begin()
     try:
-        return replace(run, decided=learn(run, refs))
+        run = replace(run, decided=learn(run, refs))
+        if run.recipe.takes_out:
+            run.checkpoint.then(partial(write, run))
+        return run
     except UserError as error:
         if fresh or isinstance(error, Diverged):
             run.writer.discard()
         raise
 
 
+@torch.no_grad()
+def write(run: Run, number: int, block: nn.Module) -> None:
+    """Puts what training made into a loaded block, so that it is what is scored."""
+    if number not in run.checkpoint.removal.blocks and run.decided is not None:
+        for ref in run.refs[number]:
+            weight = run.decided[ref.layer.name].weight
+            if weight is not None:
+                ref.matrix(block).copy_(weight.to(run.checkpoint.stored_dtype(parameter_name(ref))))
+
+
 def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
     """One decision for every matrix."""
     method, checkpoint = run.recipe.method, run.checkpoint
-    assert isinstance(method, TrainedMethod)
+    assert isinstance(method, TrainedMethod | Ffr)
     check_learns(checkpoint)
     data = examples(run)
-    norms = {} if method.scores == "magnitude" else input_norms(run)
+    norms = input_norms(run) if isinstance(method, TrainedMethod) and method.scores == "wanda" else {}
     run.progress("loading the model", 0, 0)
     with loaded(checkpoint):
         weights: list[MaskedWeight] = [whole_weight(run, ref) for ref in refs]
-        patterns = {ref.layer.name: run.pattern(ref.layer.name) for ref in refs}
-        choosing = Choosing(refs, run.keeper, patterns, run.recipe.rule, run.recipe.sparsity)
-        hook = method.hook(choosing, [norms.get(ref.layer.name) for ref in refs])
-        learning = objective_of(checkpoint, None if method.distill == "none" else method.distill, 1.0)
-        trainer = Trainer(checkpoint, weights, learning, hook)
         schedule = schedule_of(run, method, checkpoint)
+        hook = None
+        if isinstance(method, Ffr):
+            first = data.take(schedule.sequences_at(0, len(data)))
+            learning: Objective = flow_objective(run, method, first)
+        else:
+            patterns = {ref.layer.name: run.pattern(ref.layer.name) for ref in refs}
+            choosing = Choosing(refs, run.keeper, patterns, run.recipe.rule, run.recipe.sparsity)
+            hook = method.hook(choosing, [norms.get(ref.layer.name) for ref in refs])
+            learning = objective_of(checkpoint, None if method.distill == "none" else method.distill, 1.0)
+        trainer = Trainer(checkpoint, weights, learning, hook)
         Loop(
             trainer, schedule, data, None, run.writer.folder, run.progress, f"training ({method.name})",
             save_every=max(1, method.steps // SAVES),
         ).run()  # fmt: skip
         learning.close()
         return {weight.ref.layer.name: weight.decision() for weight in weights}
+
+
+def flow_objective(run: Run, method: Ffr, batch: Batch) -> Objective:
+    """Relative to the dense model on the first batch."""
+    checkpoint = run.checkpoint
+    assert isinstance(checkpoint, Checkpoint)
+    groups = [group for n, refs in enumerate(run.refs)
+              for group in groups_of(checkpoint.blocks[n], checkpoint.block_paths[n], refs)]  # fmt: skip
+    ffns = [group.output for group in groups if group.kind == NEURON and group.output.expert is None]
+    made = FlowObjective(checkpoint, (method.length, method.curvature, method.activation), ffns)
+    made.measure(checkpoint.device, batch)
+    return made
 
 
 @contextmanager
@@ -93,9 +135,11 @@ def examples(run: Run) -> Data:
     predicts nothing."""
     calibration, method = run.recipe.calibration, run.recipe.method
     assert calibration is not None
-    assert isinstance(method, TrainedMethod)
+    assert isinstance(method, TrainedMethod | Ffr)
     name = method.name
     if isinstance(run.checkpoint, Network):
+        if isinstance(method, Ffr):
+            raise NotForThisModel(f"{run.checkpoint.folder}: ffr trains language models alone; use another method")
         if method.distill != "none":
             raise NotForThisModel(
                 f"{run.checkpoint.folder} follows the outputs of the unpruned network in any case; leave `distill` out"
@@ -119,6 +163,6 @@ def input_norms(run: Run) -> dict[str, torch.Tensor | None]:
     return norms
 
 
-def schedule_of(run: Run, method: TrainedMethod, checkpoint: OpenModel) -> Schedule:
+def schedule_of(run: Run, method: TrainedMethod | Ffr, checkpoint: OpenModel) -> Schedule:
     lr = method.lr if method.lr is not None else default_lr(hidden_of(checkpoint), "full")
     return Schedule(method.steps, lr, method.steps // 20, method.batch, run.recipe.seed)

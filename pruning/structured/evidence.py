@@ -14,7 +14,7 @@ from pruning.evidence.moments import InputWatch, Sums, merge
 from pruning.parallel import ordered_map
 from workloads.errors import NotForThisModel
 
-IMPORTANCES = ("angular", "cosine", "mse", "mae")
+IMPORTANCES = ("angular", "cosine", "mse", "mae", "size")
 UNKNOWN = dict.fromkeys(IMPORTANCES, float("nan"))
 CACHED_TOKENS = 64  # whose float64 states fit the cache
 
@@ -126,19 +126,20 @@ def observe(
 
 
 def importance(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
-    """Sums over tokens (CFSP, methods 6.1): arccos(cos)/pi, 1 - cos, mean (u-v)^2, mean |u-v|. The cosine is clamped to
-    [-1, 1], where the released program takes NaN from one that rounding puts above 1; undefined ones count 0.5."""
+    """Sums over tokens (CFSP, methods 6.1): arccos(cos)/pi, 1 - cos, mean (u-v)^2, mean |u-v|, and mean |u| (methods
+    14.2). The cosine is clamped to [-1, 1], where the released program takes NaN from one that rounding puts above 1;
+    undefined ones count 0.5."""
     pairs = zip(*(states.flatten(0, -2).split(CACHED_TOKENS) for states in (before, after)), strict=True)
     sums = torch.cat([_of_tokens(u.double(), v.double()) for u, v in pairs], dim=1).sum(dim=1)
     return dict(zip(IMPORTANCES, sums.tolist(), strict=True))
 
 
 def _of_tokens(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """(4, tokens), as IMPORTANCES, of float64 (tokens, hidden)."""
+    """(5, tokens), as IMPORTANCES, of float64 (tokens, hidden)."""
     dot, apart = torch.linalg.vecdot, u - v
     cosine = (dot(u, v) / (dot(u, u) * dot(v, v)).sqrt()).nan_to_num(0.5).clamp(-1, 1)
     mse = dot(apart, apart) / u.shape[-1]
-    return torch.stack([cosine.arccos() / torch.pi, 1 - cosine, mse, apart.abs_().mean(dim=-1)])
+    return torch.stack([cosine.arccos() / torch.pi, 1 - cosine, mse, apart.abs_().mean(dim=-1), u.abs().mean(dim=-1)])
 
 
 @contextmanager

@@ -27,6 +27,12 @@ class ScoredBlock:
         """Mean over calibration tokens of 1 - cos(u, v), u its input and v its output (methods 7.5)."""
         return self.importance["cosine"] / self.tokens
 
+    @property
+    def step(self) -> float:
+        """mean |v - u| / mean |u| over calibration tokens (methods 14.2)."""
+        size = self.importance["size"]
+        return self.importance["mae"] / size if size else 0.0
+
 
 def as_scored(number: int, groups: list[UnitGroup], tensors: dict[str, torch.Tensor]) -> ScoredBlock:
     found: dict[str, dict[str, torch.Tensor]] = {"score": {}, "mean": {}, "hessian": {}}

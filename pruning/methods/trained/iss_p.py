@@ -1,6 +1,6 @@
 """ISS-P: what shall go shrinks a little after every step, until it is cut (methods 12.1).
 
-Iterative soft shrinkage by percentage (Bai, Wang, Ma, Zhang, Qin, Fu, "Iterative Soft Shrinkage Learning for Efficient
+Iterative soft shrinkage by percentage (Wang, Wang, Zhang, Fu, Tao, "Iterative Soft Shrinkage Learning for Efficient
 Image Super-Resolution", ICCV 2023). After each optimizer step the weights that score lowest now, as many as the target
 says, are multiplied by gamma; they are chosen anew every step, so that a weight which grows comes back. At the end of
 the ramp they are masked for good, and the rest of the steps recover under the mask. gamma=0 is iterative hard
