@@ -4,10 +4,11 @@ by two.
     python benchmarks/executors.py costs                # seconds of an empty job, by executor
     python benchmarks/executors.py designs [100000 [10000]]   # designs a minute, by workers; rows a job
 
-`costs` sends jobs that do nothing: the first, which waits for a worker to start and import, and the mean of many after
-it. `designs` runs a study of a sweep (systolic: array x bandwidth x buffers) as `prunesim run` does, without its page;
-statistics and rows are within the time, masks are not. Two workers are two processes of one thread each. Seconds of
-processor are those of the workers and of the process that hands out jobs.
+`costs` sends jobs that do nothing: the first, which waits for a worker to start, and the mean of many after it (a
+worker's first real job also imports, for some seconds). `designs` runs a study of a sweep (systolic: array x bandwidth
+x buffers) as `prunesim run` does, without its page; statistics and rows are within the time, masks are not. Two workers
+are two processes of one thread each. Seconds of processor are those of the workers and of the process that hands out
+jobs.
 """
 
 import os
