@@ -30,10 +30,10 @@ class PruneConfig:
     """What to prune with."""
 
     method: str | None = setting(
-        "magnitude, wanda, ria, gblm, sparsegpt, besa, none; cfsp, flap, obs-sp, taylor-sp, evolution, "
-        "policy-gradient, ffr, wanda-sp, magnitude-sp, shortgpt, blockpruner, which take heads, neurons or blocks out; "
-        "lowrank, blockdense, blockshuffle, which factorize FFN matrices; gradual, iss-p, which train the model "
-        "meanwhile; unify, of small blocks (prunesim ls methods)."
+        "magnitude, wanda, wanda-pp, ria, gblm, sparsegpt, besa, dpp, none; cfsp, flap, obs-sp, taylor-sp, evolution, "
+        "policy-gradient, stamp, ffr, wanda-sp, magnitude-sp, shortgpt, blockpruner, which take heads, neurons or "
+        "blocks out; lowrank, blockdense, blockshuffle, which factorize FFN matrices; gradual, iss-p, which train the "
+        "model meanwhile; unify, of small blocks (prunesim ls methods)."
     )
     sparsity: float | None = setting("Share of weights to prune, in [0, 1). Left out with N:M, which fixes it.")
     pattern: str | None = setting("unstructured (default), or N:M: at most N kept in each run of M inputs.")

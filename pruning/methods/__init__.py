@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pruning.methods.besa.besa import Besa
+from pruning.methods.dpp import Dpp
 from pruning.methods.factorized import BlockDense, BlockShuffle, LowRank
 from pruning.methods.gblm import Gblm
 from pruning.methods.magnitude import Magnitude
@@ -19,20 +20,22 @@ from pruning.methods.structured.magnitude_sp import MagnitudeSp
 from pruning.methods.structured.obs_sp import ObsSp
 from pruning.methods.structured.policy_gradient import PolicyGradient
 from pruning.methods.structured.shortgpt import ShortGpt
+from pruning.methods.structured.stamp import Stamp
 from pruning.methods.structured.taylor_sp import TaylorSp
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.methods.trained.gradual import Gradual
 from pruning.methods.trained.iss_p import IssP
 from pruning.methods.unify import Unify
 from pruning.methods.wanda import Wanda
+from pruning.methods.wanda_pp import WandaPlusPlus
 from workloads.errors import UserError, meant
 from workloads.plugins import Wanted, find
 
 METHODS: dict[str, type[PruningMethod]] = {
     method.name: method
     for method in (
-        Magnitude, Wanda, Ria, Gblm, SparseGpt, Besa, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp, ObsSp,
-        TaylorSp, ShortGpt, BlockPruner, Evolution, PolicyGradient, LowRank, BlockDense, BlockShuffle,
+        Magnitude, Wanda, WandaPlusPlus, Ria, Gblm, SparseGpt, Besa, Dpp, NoPruning, Cfsp, Flap, WandaSp, MagnitudeSp,
+        ObsSp, TaylorSp, ShortGpt, BlockPruner, Evolution, PolicyGradient, Stamp, LowRank, BlockDense, BlockShuffle,
         Gradual, IssP, Ffr, Unify,
     )
 }  # fmt: skip

@@ -52,7 +52,14 @@ class Silent:
         return made
 
 
-Factors = dict[str, Silent]
+class Through:
+    """What becomes of the features (in,) of one group, whatever a function makes of them."""
+
+    def __init__(self, of: Callable[[torch.Tensor], torch.Tensor]):
+        self.of = of
+
+
+Factors = Mapping[str, Silent | Through]
 
 
 def check_has_loss(model: BlockwiseModel) -> None:
@@ -115,6 +122,17 @@ class MaskedModel:
         found = [loss for losses in side_by_side(self._run, items, device) for loss in losses]
         return [math.fsum(found[n : n + len(ids)]) / len(ids) for n in range(0, len(found), len(ids))]
 
+    def logits(self, ids: torch.Tensor, through: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]) -> torch.Tensor:
+        """(sequences, tokens, vocabulary) where by a group's key what enters its output (..., in) is what a function
+        makes of it. Gradients go through; of experts in a stack the function sees the tokens that reach one."""
+        self._own.factors, self._own.gone = {key: Through(of) for key, of in through.items()}, frozenset()
+        with Products(self._stacked, self._silenced) if self._stacked else nullcontext():
+            return self._checkpoint.model(**arguments(self._checkpoint, ids)).logits
+
+    def block(self, number: int) -> nn.Module:
+        """A block, its weights in memory."""
+        return self._checkpoint.blocks[number]
+
     def _run(self, item: tuple[Factors, frozenset[int], torch.Tensor]) -> list[float]:
         """Of every sequence."""
         self._own.factors, self._own.gone, piece = item
@@ -124,7 +142,8 @@ class MaskedModel:
         return [window_loss(*pair) for pair in zip(logits.split(1), piece.split(1), strict=True)]
 
     def _factors(self, kept: Kept, fill: Fill | None) -> Factors:
-        made, (device, dtype) = {}, (self._checkpoint.device, self._checkpoint.model.dtype)
+        made: dict[str, Silent] = {}
+        device, dtype = (self._checkpoint.device, self._checkpoint.model.dtype)
         for key, own in kept.items():
             stays, filling = torch.from_numpy(own[self._groups[key].columns]), None
             if bool(stays.all()):

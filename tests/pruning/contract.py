@@ -56,6 +56,9 @@ PLAIN = [
     Case("besa", "block", {"granularity": "layer", "reference": "dense", "rounds": 1}),
     Case("besa", "block", {"ranking": "sparsegpt", "normalisation": "none", "rounds": 1, "update": "obs"}),
     Case("besa", "block", {"ranking": "gblm", "normalisation": "token", "rounds": 1}),
+    Case("wanda-pp", "row", {"rounds": 0}),
+    Case("wanda-pp", "row", {"rounds": 1, "samples": 3}),
+    Case("dpp", "row", {"epochs": 1}),
     Case("ria", "layer"),
     Case("ria", "row", {"rule": "row", "a": 1.0}),
     Case("unify", "", {"iterations": 4}),
@@ -67,6 +70,8 @@ PATTERNS = [
     for pattern in ("2:4", "1:4", "5:8")
 ] + [
     Case("ria", "run", {"pattern": "2:4", "permute": "fold"}),
+    Case("wanda-pp", "run", {"pattern": "2:4", "rounds": 1, "samples": 3}),
+    Case("dpp", "run", {"pattern": "2:4", "epochs": 1}),
     Case("besa", "layer", {"pattern": "2:4", "nm_budget": "row", "rounds": 1}),
 ]
 QUANTIZED = [
@@ -98,7 +103,7 @@ ALLOCATED = [
 CASES = PLAIN + PATTERNS + QUANTIZED + ALLOCATED
 # One of each kind of run, for the costlier contracts.
 FEW = [PLAIN[0], PLAIN[2], PLAIN[3], PLAIN[5], PLAIN[7], PLAIN[9], PLAIN[11], PLAIN[12], QUANTIZED[3], QUANTIZED[8],
-       QUANTIZED[9], QUANTIZED[12], ALLOCATED[1], PLAIN[17]]  # fmt: skip
+       QUANTIZED[9], QUANTIZED[12], ALLOCATED[1], PLAIN[16], PLAIN[17], PLAIN[20]]  # fmt: skip
 
 
 def masks_of(bundle: MaskBundle) -> dict[str, np.ndarray]:

@@ -17,7 +17,8 @@ from validation.conformance.tiny_models import load_whole, quiet, save, token_id
 from workloads.bundle import MaskBundle
 
 FAMILIES = ["llama-tied", "qwen2", "gpt2", "opt-projected", "gemma2", "phi3", "mixtral", "gpt_oss", "falcon"]
-WEIGHTS = [case for case in CASES if case.method == "sparsegpt" or {"bits", "permute"} & set(case.settings)]
+NEW = {"bits", "permute"}  # settings that give weights
+WEIGHTS = [case for case in CASES if case.method in ("sparsegpt", "wanda-pp") or NEW & set(case.settings)]
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def test_a_network_without_channels_gives_what_zeros_in_their_place_give(tiny, t
     torch.testing.assert_close(smaller.run(images()), zeroed.run(images()), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "wanda", "ria", "sparsegpt", "besa"])
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "wanda-pp", "ria", "sparsegpt", "besa", "dpp"])
 def test_half_of_a_network_goes(tiny, tmp_path, method):
     bundle = run(tiny, tmp_path / "out", method)
     assert bundle.sparsity == pytest.approx(0.5, abs=1 / 100)
@@ -269,8 +269,11 @@ def test_obs_takes_channels_out_too(tiny, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "why"),
-    [("cfsp", "neurons of one input"), ("shortgpt", "channels, which count"), ("gblm", "gradients are")],
-)
+    [
+        ("cfsp", "neurons of one input"), ("shortgpt", "channels, which count"), ("gblm", "gradients are"),
+        ("stamp", "loss of next tokens"),
+    ],
+)  # fmt: skip
 def test_what_a_network_cannot_do_is_one_line(tiny, tmp_path, method, why):
     with pytest.raises(UserError, match=why):
         run(tiny, tmp_path / "out", method)

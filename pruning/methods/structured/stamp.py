@@ -1,0 +1,155 @@
+"""STAMP-like structured pruning, experimental (methods 16; after Song, Yoon, Yang, Hwang, "Rapid Structural Pruning of
+Neural Networks with Set-based Task-Adaptive Meta-Pruning", 2020): a small network says from what a *set* of sequences
+does to kv groups and FFN neurons which of them stay for that set. The paper's is of image classifiers; everything about
+language models here is ours.
+
+A task is a random half of the calibration sequences, or `set_size` of them; half of those describe it (the generator's
+inputs), the others judge: mean KL(dense || masked) of the next token's distribution + 0.001 KL(Bernoulli(pi) ||
+Bernoulli(keep)). `steps` tasks, `batch` judging sequences each, AdamW with `lr`; masks are hard-concrete gates, the
+budget of each kind of unit is met by moving all its logits alike. Then `adapt` steps on the whole set move one number a
+group. The most probable units stay. At first the generator gives Wanda-sp's standardised scores; where Wanda-sp's own
+choice has the lower loss on the calibration set, it stays, and a warning says so.
+
+Only one text calibrates a run, so tasks are subsets of one domain and the generator is no more than a learned metric of
+it: nothing is carried over to other tasks, models or weights, which is what the paper is about. Weights stay.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from pydantic import Field
+from torch import nn
+
+from pruning.evidence.needs import Need
+from pruning.methods.structured.method import UNITS, StructuredMethod
+from pruning.methods.structured.policy_gradient import in_own_order, split
+from pruning.methods.structured.wanda_sp import WandaSp
+from pruning.structured.choice import Scored, cheapest, kept_units, scored, uniform
+from pruning.structured.evidence import BlockEvidence
+from pruning.structured.generator import Features, Generator, bernoulli_kl, gates, within_budget
+from pruning.structured.problem import Kept, UnitProblem
+from pruning.structured.scores import ScoredBlock
+from pruning.structured.units import UnitGroup
+from workloads.errors import UserError
+
+Whole = Annotated[int, Ge(1)]
+PRIOR = 1e-3
+ADAPT_LR = 0.1
+
+
+@dataclass(frozen=True)
+class Stamp(StructuredMethod):
+    name = "stamp"
+    needs = frozenset({Need.ENERGY})
+    trial_settings: ClassVar[Mapping[str, Any]] = {"steps": 3, "adapt": 1, "hidden": 8}
+
+    steps: Whole = 200
+    batch: Whole = 1
+    set_size: Annotated[int, Ge(0)] = 0
+    hidden: Whole = 64
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    adapt: Annotated[int, Ge(0)] = 5
+    units: Literal["all", "ffn", "heads"] = "all"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return UNITS[self.units]
+
+    @property
+    def propagates(self) -> bool:
+        return True
+
+    @property
+    def searches(self) -> bool:
+        return True
+
+    def scores(self, group: UnitGroup, weights: Mapping[str, torch.Tensor], evidence: BlockEvidence) -> torch.Tensor:
+        return WandaSp().scores(group, weights, evidence)
+
+    def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
+        return uniform(scored(blocks), sparsity)
+
+    def search(self, problem: UnitProblem) -> Kept:
+        groups, ids = scored(problem.blocks), in_own_order(problem.ids)
+        draws = torch.Generator().manual_seed(problem.seed)
+        angular = {block.number: block.importance["angular"] / block.tokens for block in problem.blocks}
+        features = Features(problem.model, groups, angular, ids)
+        generator = Generator(groups, self.hidden, draws)
+        with torch.enable_grad():
+            self.train(problem, groups, ids, features, generator, draws)
+        with torch.no_grad():
+            logits = generator(features.of(range(len(ids)))).double().numpy()
+        found = most_probable(problem, groups, logits)
+        before, after = problem.model.losses([problem.start, found], ids)
+        if after < before:
+            return found
+        problem.warn(
+            f"stamp: after {self.steps} steps the loss on the calibration set is {after:.4f}, that of Wanda-sp's "
+            f"choice {before:.4f}, so the latter stays; set more steps or another lr"
+        )
+        return problem.start
+
+    def train(
+        self, problem: UnitProblem, groups: Scored, ids: torch.Tensor, features: Features, generator: Generator,
+        draws: torch.Generator,
+    ) -> None:  # fmt: skip
+        """First the generator on subsets, then its betas on all."""
+        kinds = kinds_of(groups)
+        size = min(self.set_size or max(2, len(ids) // 2), len(ids))
+        outer = torch.optim.AdamW([p for name, p in generator.named_parameters() if name != "beta"], lr=self.lr)
+        inner = torch.optim.AdamW([generator.beta], lr=ADAPT_LR, weight_decay=0.0)
+        loss = float("nan")
+        for step in range(self.steps + self.adapt):
+            told = f", loss {loss:.4f}" if step else ""
+            problem.progress(f"learning masks{told}", step, self.steps + self.adapt)
+            order = torch.randperm(len(ids), generator=draws).tolist()
+            if step < self.steps:
+                describe, judge, optimizer = order[: (size + 1) // 2], order[(size + 1) // 2 : size], outer
+            else:
+                describe, judge, optimizer = list(range(len(ids))), order, inner
+            logits = within_budget(generator(features.of(describe)), kinds, 1 - problem.sparsity)
+            found = kl_of(problem, groups, gates(logits, draws), ids[(judge or describe)[: self.batch]])
+            total = found + PRIOR * bernoulli_kl(logits, 1 - problem.sparsity)
+            if not bool(total.isfinite()):
+                raise UserError(f"stamp: at step {step + 1} the loss is not finite; use `dtype=float32`")
+            generator.zero_grad()
+            total.backward()
+            optimizer.step()
+            loss = float(total.detach())
+
+
+def kl_of(problem: UnitProblem, groups: Scored, gate: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Mean over tokens of KL(dense || masked), of the next token's distribution."""
+    with torch.no_grad():
+        dense = problem.model.logits(ids, {}).float().log_softmax(dim=-1)
+    own = dict(zip([group.key for group, _ in groups], gate.split([group.count for group, _ in groups]), strict=True))
+    columns = {group.key: torch.from_numpy(group.columns) for group, _ in groups}
+
+    def silence(key: str):
+        return lambda inputs: inputs * own[key][columns[key]].to(inputs)
+
+    masked = problem.model.logits(ids, {key: silence(key) for key in own}).float().log_softmax(dim=-1)
+    apart = nn.functional.kl_div(masked, dense, reduction="none", log_target=True).sum(dim=-1)
+    return apart.mean().cpu()
+
+
+def kinds_of(groups: Scored) -> torch.Tensor:
+    """(units,) the number of each one's kind."""
+    names = sorted({group.kind for group, _ in groups})
+    return torch.repeat_interleave(
+        torch.tensor([names.index(group.kind) for group, _ in groups]),
+        torch.tensor([group.count for group, _ in groups]),
+    )
+
+
+def most_probable(problem: UnitProblem, groups: Scored, logits: np.ndarray) -> Kept:
+    """(1 - sparsity) of the weights of each kind, the highest logits of the model."""
+    ranked = [(group, torch.from_numpy(own)) for (group, _), own in zip(groups, split(groups, logits), strict=True)]
+    wanted: dict[str, float] = {}
+    for kind in sorted({group.kind for group, _ in groups}):
+        wanted |= cheapest([pair for pair in ranked if pair[0].kind == kind], problem.sparsity)
+    return kept_units(ranked, wanted, problem.multiple_of)
