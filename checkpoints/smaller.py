@@ -29,7 +29,8 @@ from checkpoints.silent import silence
 from checkpoints.weight_files import REMOVAL_NAME
 from workloads.errors import NotForThisModel, UserError
 from workloads.factors import Factors
-from workloads.removal import Removal
+from workloads.removal import Removal, Units
+from workloads.removals_in_turn import in_turn
 
 FACTORS = "factors|"
 NUMBERS = ("layer_idx", "layer_id", "layer_number", "block_idx")  # what families call a block's own number
@@ -68,6 +69,32 @@ def read_smaller(folder: Path) -> Smaller | None:
         return Smaller(Removal.from_arrays(arrays), frozenset(str(name) for name in biased), factors)
     except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{file} cannot be read ({error}); save the model again") from None
+
+
+def further(first: Smaller | None, second: Removal, biased: frozenset[str], paths: list[str]) -> Smaller:
+    """What both take out of the model before the first. `second` and `biased` are of what the first left, and go by the
+    numbers of its blocks, which are at `paths`."""
+    if first is None:
+        return Smaller(second, biased)
+    gone = first.removal.blocks
+    numbers = [n for n in range(len(paths) + len(gone)) if n not in gone]
+    before = {path: f"{path.rpartition('.')[0]}.{n}" for path, n in zip(paths, numbers, strict=True)} if gone else {}
+
+    def old(name: str) -> str:
+        path = next((path for path in before if name.startswith(f"{path}.")), "")
+        return before[path] + name.removeprefix(path) if path else name
+
+    removal = in_turn(
+        first.removal,
+        Removal(
+            frozenset(numbers[n] for n in second.blocks),
+            tuple(Units(each.kind, numbers[each.block], old(each.module), each.kept) for each in second.units),
+            {old(name): cut for name, cut in second.cuts.items()},
+            {old(path): values for path, values in second.sublayers.items()},
+        ),
+    )
+    names = first.biased | {old(name) for name in biased}
+    return Smaller(removal, frozenset(n for n in names if not removal.has_sublayer_of(n)), first.factors)
 
 
 def shrink(model: PreTrainedModel, smaller: Smaller, config: PretrainedConfig) -> None:

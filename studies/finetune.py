@@ -9,7 +9,7 @@ from pruning.block_job import Warn
 from pruning.forward.hidden_states import Progress
 from pruning.recovery.finetune import finetune, read_history
 from pruning.recovery.plan import Plan
-from pruning.saving.dense import check_target
+from pruning.saving.dense import check_ordinary, check_target
 from pruning.saving.packed_smaller import packable_form
 from studies.prune import SAVE_FORMATS, check_form, save
 from workloads.bundle import MaskBundle
@@ -38,6 +38,8 @@ def run_finetune(
     if save_model.resolve() == out.resolve():
         raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
     check_target(save_model, checkpoint.folder)
+    if save_format != "dense":
+        check_ordinary(checkpoint.folder)
     with writing(save_model):
         check_writable_folder(save_model)
         bundle = finetune(checkpoint, masks, plan, out, progress, warn)

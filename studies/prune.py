@@ -21,7 +21,7 @@ from pruning.run.driver import prune
 from pruning.run.estimate import estimate, runs_whole
 from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
-from pruning.saving.dense import check_target, save_pruned
+from pruning.saving.dense import check_ordinary, check_target, save_pruned
 from pruning.saving.factored import save_factored
 from pruning.saving.packed import check_packable, save_packed
 from pruning.saving.packed_smaller import packable_form, save_packed_smaller
@@ -135,6 +135,8 @@ def prune_and_save(
     masks = recipe.base.masks
     is_smaller = masks is not None and masks.is_smaller
     check_form(save_format, SMALLER if is_smaller else recipe.method.leaves, recipe.method.name)
+    if save_format != "dense":
+        check_ordinary(checkpoint.folder)
     if save_format == "packed":
         if recipe.quantization is None:
             raise UserError("`save_format=packed` holds quantized weights; say how many bits, for example `bits=4`")

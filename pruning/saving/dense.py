@@ -42,15 +42,9 @@ Shard = Callable[[], dict[str, torch.Tensor]]
 
 
 def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None) -> None:
-    """Raises UserError if the folder is the source itself, or holds something else; or if the source's blocks have
-    sizes that its config does not say."""
+    """Raises UserError if the folder is the source itself, or holds something else."""
     if folder.resolve() == source.resolve():
         raise UserError(f"`save_model` {folder} is the model itself; choose another folder")
-    if (source / REMOVAL_NAME).is_file():
-        raise UserError(
-            f"{source} is a pruned model with blocks of different sizes; prune and save the original anew, `after` its "
-            "bundle"
-        )
     if (
         folder.is_dir()
         and not (folder / STAMP_FILE).exists()
@@ -61,6 +55,15 @@ def check_target(folder: Path, source: Path, stamp: dict[str, str] | None = None
         raise UserError(
             f"`save_model` {folder} holds a checkpoint pruned with other masks or from other weights, or packed "
             "otherwise; choose another folder or delete it"
+        )
+
+
+def check_ordinary(source: Path) -> None:
+    """Raises UserError if the source's blocks have sizes that its config does not say."""
+    if (source / REMOVAL_NAME).is_file():
+        raise UserError(
+            f"{source} is a pruned model with blocks of different sizes, of which only `dense` can be saved; prune and "
+            "save the original anew, `after` its bundle"
         )
 
 
@@ -77,15 +80,18 @@ def read_stamp(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def save_pruned(source: Path, masks: MaskBundle, folder: Path, progress: Progress) -> None:
-    """Writes the model of `source` with `masks` applied. Raises UserError as `check_target`, or on foreign masks."""
+    """Writes the model of `source` with `masks` applied, one of different sizes as what it is. Raises UserError as
+    `check_target`, or on foreign masks."""
     check_target(folder, source)
     check_whole(masks)
     checkpoint = Checkpoint(source)
+    if checkpoint.smaller is not None and checkpoint.smaller.factors:
+        check_ordinary(source)
     refs = all_refs(checkpoint)
     check_masks(refs, masks)
     stamp = {"masks_sha256": masks.sha256, "weights_sha256": checkpoint.sha256()}
     shards = block_shards(checkpoint, refs, lambda keys, block: shard_tensors(checkpoint, keys, block, masks))
-    save_shards(checkpoint, shards, folder, stamp, progress)
+    save_shards(checkpoint, shards, folder, stamp, progress, smaller=checkpoint.smaller)
 
 
 def check_whole(masks: MaskBundle) -> None:
@@ -99,8 +105,9 @@ def check_whole(masks: MaskBundle) -> None:
 
 def save_floats(source: Path, folder: Path, progress: Progress) -> None:
     """Writes a model as it is, in plain floats: what a GGUF file or a packed checkpoint holds. Raises UserError as
-    `check_target`."""
+    `check_target`, and of models of different sizes."""
     check_target(folder, source)
+    check_ordinary(source)
     checkpoint = Checkpoint(source)
     stamp = {"weights_sha256": checkpoint.sha256()}
     shards = block_shards(checkpoint, all_refs(checkpoint), lambda keys, block: checkpoint.raw(keys))

@@ -17,7 +17,7 @@ from checkpoints.smaller import Smaller
 from pruning.applied import check_masks
 from pruning.bundle_values import read_factors
 from pruning.forward.hidden_states import Progress
-from pruning.saving.dense import block_shards, check_target, save_shards, shard_tensors
+from pruning.saving.dense import block_shards, check_ordinary, check_target, save_shards, shard_tensors
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel
 from workloads.removal import Removal
@@ -27,6 +27,7 @@ def save_factored(source: Path, masks: MaskBundle, folder: Path, progress: Progr
     """Raises UserError as `check_target`, and if the bundle is of another model; NotForThisModel for products of
     matrices that the model holds in pieces, in a stack of experts, or in several blocks."""
     check_target(folder, source)
+    check_ordinary(source)
     checkpoint = Checkpoint(source)
     refs = all_refs(checkpoint)
     check_masks(refs, masks)

@@ -32,7 +32,7 @@ from pruning.applied import check_masks
 from pruning.bundle_values import read_quantized
 from pruning.forward.hidden_states import Progress
 from pruning.quantization_grid import QuantizationGrid, Quantized
-from pruning.saving.dense import block_shards, check_target, check_whole, save_shards, shard_tensors
+from pruning.saving.dense import block_shards, check_ordinary, check_target, check_whole, save_shards, shard_tensors
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -55,6 +55,7 @@ def save_packed(source: Path, masks: MaskBundle, folder: Path, progress: Progres
     """
     require_library()
     check_target(folder, source)
+    check_ordinary(source)
     check_whole(masks)
     checkpoint = Checkpoint(source)
     refs = all_refs(checkpoint)

@@ -9,7 +9,7 @@ from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef, find_refs
 from pruning.applied import refs_of
 from pruning.forward.hidden_states import Progress
-from pruning.saving.dense import Shard, block_keys, check_target, save_shards
+from pruning.saving.dense import Shard, block_keys, check_ordinary, check_target, save_shards
 from pruning.saving.packed import (
     Packing,
     ignored,
@@ -29,6 +29,7 @@ def save_packed_smaller(source: Path, masks: MaskBundle, folder: Path, progress:
     `packable_form`."""
     require_library()
     check_target(folder, source)
+    check_ordinary(source)
     checkpoint = Checkpoint(source)
     packing = plan_packing(checkpoint, refs_of(checkpoint, masks), masks, progress)
     form = packable_form(checkpoint, masks)

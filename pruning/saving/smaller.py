@@ -3,8 +3,9 @@ blocks numbered anew, masks, new weights and biases of the bundle in it.
 
 Two folders can come out. Where a config of the family says the sizes (pruning/saving/plain.py), an ordinary one, which
 `AutoModelForCausalLM.from_pretrained` loads. Elsewhere one of ours (checkpoints/smaller.py), which `ps.load_pruned` and
-every verb that runs a model load. Padded, blocks are as wide as the widest of them, or as before where no config says
-that width; what was taken out is zero there, so logits are equal and the folder is ordinary.
+every verb that runs a model load; what is pruned of such a folder is one again. Padded, blocks are as wide as the
+widest of them, or as before where no config says that width; what was taken out is zero there, so logits are equal and
+the folder is ordinary.
 
 Shards are written, resumed and stamped as in pruning/saving/dense.py.
 """
@@ -20,11 +21,19 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef, find_refs
 from checkpoints.prunable import parameter_name
-from checkpoints.smaller import Smaller
+from checkpoints.smaller import Smaller, further
 from pruning.applied import check_removal
 from pruning.bundle_values import read_biases
 from pruning.forward.hidden_states import Progress
-from pruning.saving.dense import Shard, block_keys, check_target, in_file_form, save_shards, shard_tensors
+from pruning.saving.dense import (
+    Shard,
+    block_keys,
+    check_ordinary,
+    check_target,
+    in_file_form,
+    save_shards,
+    shard_tensors,
+)
 from pruning.saving.plain import Plain, plain_form
 from pruning.saving.widths import padded_removal
 from workloads.bundle import MaskBundle
@@ -52,13 +61,17 @@ def save_smaller(source: Path, masks: MaskBundle, folder: Path, progress: Progre
     """
     check_target(folder, source)
     checkpoint = Checkpoint(source)
+    if padded or (checkpoint.smaller is not None and checkpoint.smaller.factors):
+        check_ordinary(source)
     if checkpoint.shared:
         raise NotForThisModel(f"{source}: blocks share matrices, so none of them can be smaller alone")
     check_removal(checkpoint, masks)
     form = choose_form(checkpoint, masks, padded)
     words = "padded" if padded else "plain" if form.plain.settings is not None else "smaller"
     stamp = {"format": words, "masks_sha256": masks.sha256, "weights_sha256": checkpoint.sha256()}
-    own = None if form.plain.settings is not None else Smaller(form.removal, biased(checkpoint, form.biases))
+    own = None
+    if form.plain.settings is None:
+        own = further(checkpoint.smaller, form.removal, biased(checkpoint, form.biases), checkpoint.block_paths)
     save_shards(checkpoint, smaller_shards(checkpoint, form), folder, stamp, progress, form.plain.settings, own)
     if own is not None:
         return f"a folder for ps.load_pruned, not for AutoModel ({form.plain.why})"
@@ -69,6 +82,8 @@ def choose_form(checkpoint: Checkpoint, masks: MaskBundle, padded: bool) -> Form
     """Raises UserError where nothing that is padded has a config."""
     biases = read_biases(masks)
     added = biased(checkpoint, biases)
+    if checkpoint.smaller is not None:
+        return Form(masks, masks.removal, biases, Plain(None, why="the model was one already"))
     if not padded:
         return Form(masks, masks.removal, biases, plain_form(checkpoint, Smaller(masks.removal, added)))
     kinds = sorted({unit.kind for unit in masks.removal.units})

@@ -228,8 +228,8 @@ def test_what_cannot_be_saved_is_said_in_a_line(tmp_path: Path) -> None:
     save_smaller(source, bundle, tmp_path / "saved", quiet)
     with pytest.raises(UserError, match="packed otherwise"):
         save_smaller(source, bundle, tmp_path / "saved", quiet, padded=True)
-    with pytest.raises(UserError, match="blocks of different sizes; prune and save the original"):
-        save_pruned(tmp_path / "saved", bundle, tmp_path / "no", quiet)
+    with pytest.raises(UserError, match="of which only `dense` can be saved; prune and save the original"):
+        save_packed(tmp_path / "saved", bundle, tmp_path / "no", quiet)
     with pytest.raises(UserError, match="give the mask bundle"):
         resolve_config(str(tmp_path / "saved"))
     with pytest.raises(UserError, match="`save_format=padded` is for what structured pruning leaves; magnitude takes"):
