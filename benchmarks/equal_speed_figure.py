@@ -26,6 +26,7 @@ COLUMNS = [
     "bits",
     "reason",
 ]
+FROM, TICKS = 15, (20, 50, 100, 1000)  # of perplexity
 UNITED = ("plans", "mixed")  # methods of several plans
 
 
@@ -67,23 +68,29 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
-    """A panel for each machine, phase and speed; dots are seeds, bars their mean."""
+    """A panel for each machine, phase and speed, all on one axis; dots are seeds, circles their mean."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     places = list(named(rows).groupby(["on", "phase", "speed"]))
-    figure, panels = plt.subplots(1, len(places), figsize=(2.9 * len(places) + 0.6, 3.4), squeeze=False)
+    figure, panels = plt.subplots(1, len(places), figsize=(3 * len(places) + 0.6, 3.2), squeeze=False, sharex=True)
     for panel, ((on, phase, speed), some) in zip(panels[0], places, strict=True):
         names = list(some.groupby("name")["perplexity"].mean().sort_values().index)
         for n, name in enumerate(names):
             p = some[some["name"] == name]["perplexity"]
-            panel.barh(n, p.mean(), color="tab:orange" if name.endswith("taken") else "tab:blue", alpha=0.6)
-            panel.plot(p, [n] * len(p), "k.", markersize=4)
+            colour = "tab:orange" if name.endswith("taken") else "tab:blue"
+            panel.plot(p.mean(), n, "o", color=colour, markersize=8, fillstyle="none")
+            panel.plot(p, [n] * len(p), ".", color=colour, markersize=4)
+            panel.annotate(f"{p.mean():.1f}", (p.max(), n), (7, 0), textcoords="offset points", va="center", fontsize=7)
         panel.set_yticks(range(len(names)), names, fontsize=7)
         panel.invert_yaxis()
         panel.set_xscale("log")
+        panel.set_xlim(FROM, max(FROM, named(rows)["perplexity"].max()) * 4)
+        panel.set_xticks(TICKS, map(str, TICKS))
+        panel.minorticks_off()
+        panel.grid(axis="x", alpha=0.3)
         panel.set_title(f"{phase} on {on}, {speed:g} times", fontsize=9)
         panel.set_xlabel("perplexity (log)", fontsize=8)
         panel.tick_params(axis="x", which="both", labelsize=7)
