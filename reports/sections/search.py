@@ -68,7 +68,7 @@ def search(contents: Contents) -> Section | None:
         blocks += _designs(found, front)
     refused = _refused(found)
     if len(refused):
-        blocks.append(Table(refused, ["reason", "count"], "Why designs cannot run", known=KNOWN, file="trials.csv"))
+        blocks.append(Table(refused, ["count", "reason"], "Why designs cannot run", known=KNOWN, file="trials.csv"))
     files = {"trials.csv": found.trials, **({"front.csv": front} if len(front) else {})}
     return Section("Search", blocks, LEAD, files)
 

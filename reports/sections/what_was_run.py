@@ -7,6 +7,7 @@ from reports.tables.quality import DENSE, EVALUATION
 from reports.tables.sums import groups
 from reports.words.naming import evaluation_text, few, listing
 from reports.words.settings import settings_text
+from workloads.searched import Searched
 
 
 def what_was_run(contents: Contents) -> list[tuple[str, str]]:
@@ -35,6 +36,8 @@ def what_was_run(contents: Contents) -> list[tuple[str, str]]:
             ("Methods", listing(pruned["method"])),
             ("Sparsity", listing(pruned["target_name"])),
         ]
+    if contents.searched is not None:
+        lines += _searched(contents.searched)
     if not perplexities.empty:
         texts = [f"{key['model']}: {evaluation_text(key)}" for key, _ in groups(perplexities, EVALUATION)]
         lines.append(("Perplexity on", "; ".join(texts)))
@@ -50,6 +53,17 @@ def _whole(table: pd.DataFrame) -> list[tuple[str, str]]:
         ("Sequences", listing(sorted(table["batch"].unique()))),
         ("Prompts", listing(f"{tokens:,}" for tokens in sorted(table.loc[~table["step"], "prompt"].unique()))),
         ("Contexts of one step", listing(f"{n:,}" for n in sorted(table.loc[table["step"], "context"].unique()))),
+    ]
+
+
+def _searched(found: Searched) -> list[tuple[str, str]]:
+    return [
+        ("Searched", f"{found.title}, {found.passes}"),
+        ("Parameters", listing(found.parameters)),
+        ("Objectives", listing(found.objectives)),
+        ("Constraints", listing(found.constraints)),
+        ("Trials", f"{len(found.trials):,} by {found.sampler}"),
+        ("Seed of the sampler", "" if found.seed is None else str(found.seed)),
     ]
 
 
