@@ -17,7 +17,7 @@ from prunesim.methods import Evidence, Need, PruningMethod, feature_norm_or_ones
 class Ria(PruningMethod):
     """a: how much inputs count; 0 leaves the weights alone to decide."""
 
-    name = "ria"
+    name = "own-ria"  # what ships is called ria
     rules = ("row", "layer")
     needs = frozenset({Need.ENERGY})  # the sums of squares of the inputs: `evidence.feature_norm`
 

@@ -29,6 +29,14 @@ def test_scores_by_hand():
     assert (unseen == 0).all()
 
 
+def test_what_ships_scores_the_same():
+    """Written twice, apart from each other."""
+    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    norms = torch.rand(5, generator=torch.Generator().manual_seed(1))
+    shipped = find_method("ria")(a=0.7).score(weight, Evidence(1, feature_norm=norms))
+    assert torch.allclose(find_method(RIA)(a=0.7).score(weight, Evidence(1, feature_norm=norms)), shipped)
+
+
 def test_it_obeys_the_laws():
     results = list(check_method(find_method(RIA)))
     assert not [str(result) for result in results if result.failed]
@@ -37,7 +45,7 @@ def test_it_obeys_the_laws():
 def test_its_settings_and_source_are_recorded(tiny_model, tmp_path):  # noqa: F811
     asked = {"method": RIA, "sparsity": 0.5, "calibration": str(tiny_model / "ids.npy")}
     masks = ps.prune(tiny_model, out=tmp_path / "masks", set={"a": 0.25}, **asked)
-    assert masks.header.method == "ria"
+    assert masks.header.method == "own-ria"
     assert masks.header.parameters["a"] == 0.25
     assert len(masks.header.parameters["source_sha256"]) == 64
     with pytest.raises(ps.UserError, match="a = 3"):
