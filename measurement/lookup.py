@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from measurement.layer_facts import Case, Row, density_of
+from measurement.layer_uses import samples_in, tokens_of
 from measurement.rows import RecordTarget
 from measurement.shapes import ANY
 from workloads.errors import UserError
@@ -24,12 +25,12 @@ def rows_for(target: RecordTarget, layers: Sequence[tuple[Layer, Sequence[int]]]
     dtypes = list(dict.fromkeys(case["dtype"] for case in cases))
     if dtype and dtype not in dtypes:
         raise UserError(f"the record of {target.name} has no {dtype}; it has {', '.join(dtypes)}")
-    every = sorted({case["tokens"] for case in cases})
+    every = samples_in(target.record.header["layers"]) or sorted({case["tokens"] for case in cases})
     rows = []
     for layer, tokens in as_measured(target, layers):
         for each in [dtype] if dtype else dtypes:
             own = [case for case in target.of_layer(*shape_of(layer)) if case["dtype"] == each]
-            for count in tokens or every:
+            for count in tokens_of(layer, tokens or every):
                 found = [case for case in own if case["tokens"] == count]
                 rows += target.layer_rows(layer, found) or [_nearest_row(target, layer, count, each)]
     return rows

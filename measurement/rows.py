@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from measurement.break_even import density_by_bytes, density_by_times
 from measurement.layer_facts import density_of, drawn_kept, layer_facts, shape_alone, weight_bits
+from measurement.layer_uses import as_used, asked, facts_of, samples_in
 from measurement.measured_columns import CPU_COLUMNS, CPU_NOTES, MEASURED_COLUMNS, NOTES
 from measurement.noise import noisy
 from measurement.published import Source, source_of
@@ -151,7 +152,7 @@ class RecordTarget:
         return tuple(case[name] for name in KEY if name not in apart)
 
     def check(self, conditions: Conditions) -> None:
-        tokens = sorted({case["tokens"] for cases in self.cases.values() for case in cases})
+        tokens = samples_in(self.record.header["layers"]) or sorted({case["tokens"] for case in self.every_case})
         if conditions.tokens not in tokens:
             raise UserError(
                 f"the record of {self.name} has no {conditions.tokens:,} tokens; it has {', '.join(map(str, tokens))}"
@@ -172,9 +173,10 @@ class RecordTarget:
     def rows(self, header: BundleHeader, operation: Operation, conditions: Conditions, gathered: Gathered) -> list[Row]:
         """Every kernel at the tokens of the conditions."""
         assert isinstance(operation, Linear)
-        facts, unpruned = linear_facts(header, operation), operation.unpruned
-        found = (case for case in self.of_layer(*_mask_of(operation)) if case["tokens"] == conditions.tokens)
-        return [{**facts, **self._figures(case, unpruned)} for case in found]
+        facts, unpruned, use = linear_facts(header, operation), operation.unpruned, facts_of(operation)
+        tokens = conditions.tokens * operation.use.tokens
+        found = (case for case in self.of_layer(*_mask_of(operation)) if case["tokens"] == tokens)
+        return [as_used(use, {**facts, **self._figures(case, unpruned)}) for case in found]
 
     def every_row(self) -> list[Row]:
         """Every layer of the record's header at every token count by every kernel. Cases that no layer stands for are a
@@ -185,7 +187,7 @@ class RecordTarget:
         for layer in self.record.header["layers"]:
             shape, unpruned = (layer.get("out_features", 0), layer.get("in_features", 0)), layer.get("unpruned")
             baselines |= {tuple(unpruned)} if unpruned else set()
-            found = self.of_layer(*shape, layer.get("pattern", ""), density_of(layer))
+            found = asked(layer, self.of_layer(*shape, layer.get("pattern", ""), density_of(layer)))
             seen |= {id(case) for case in found}
             rows += self.layer_rows(layer, found)
         for shape, cases in self.cases.items():
@@ -195,17 +197,19 @@ class RecordTarget:
 
     def layer_rows(self, layer: dict[str, Any], cases: Sequence[Case]) -> list[Row]:
         """Of a layer of a record's header, by each case."""
-        return [{**layer_facts(layer, case), **self._figures(case, layer.get("unpruned"))} for case in cases]
+        unpruned = layer.get("unpruned")
+        return [as_used(layer, {**layer_facts(layer, case), **self._figures(case, unpruned)}) for case in cases]
 
     def missing_row(self, layer: dict[str, Any], tokens: int, dtype: str, reason: str) -> Row:
-        """Of a layer that was not measured."""
+        """Of a layer that was not measured at so many tokens of its own."""
         none = {"out_features": layer["out_features"], "in_features": layer["in_features"], "density": 1.0}
         anything = layer["pattern"] == ANY and self.every_case
         facts = layer_facts(layer, {**none, "pattern": self.every_case[0]["pattern"] if anything else layer["pattern"]})
-        return {
+        row = {
             **facts, **self._whose(), "tokens": tokens, "activation_density": 1.0,
             "settings": f"dtype={dtype} {self.settings}{self._named()}", "feasible": False, "reason": reason,
         }  # fmt: skip
+        return as_used(layer, row)
 
     def _whose(self) -> Row:
         return {"target": self.name, "level": self.level, "source": self.source, "spec_sha256": self.sha256}

@@ -11,6 +11,7 @@ import pandas as pd
 from checkpoints.catalog import resolve_config
 from checkpoints.catalog_layers import linears_of
 from measurement.layer_facts import density_of, shape_alone
+from measurement.layer_uses import merged, tokens_of, used
 from measurement.lookup import rows_for
 from measurement.noise import NOISY
 from measurement.published import open_record
@@ -27,6 +28,7 @@ from workloads.operations import Linear
 from workloads.operations import linears_of as linears_of_bundle
 from workloads.patterns import DENSE, kept_of_four
 from workloads.rows import to_frame as result_frame
+from workloads.uses import uses_of
 
 if TYPE_CHECKING:  # they need torch
     from measurement.cpu.kernels import CpuKernel
@@ -49,7 +51,10 @@ class MeasurementJob:
 
     def layers_with_tokens(self) -> list[tuple[dict[str, Any], Sequence[int]]]:
         tokens = {(shape.out_features, shape.in_features): some for shape, some in self.shapes}
-        return [(layer, tokens[layer["out_features"], layer["in_features"]]) for layer in self.layers]
+        return [
+            (layer, layer.get("samples") or tokens[layer["out_features"], layer["in_features"]])
+            for layer in self.layers
+        ]
 
 
 def open_job(
@@ -62,7 +67,7 @@ def open_job(
 ) -> MeasurementJob:
     """Exactly one of bundle, model and shapes (each "m,n,k" = tokens, out_features, in_features). `densities`: where
     times depend on them: the shares kept of model and shapes, whose pattern then is ANY, and for a bundle its own.
-    Raises UserError."""
+    `tokens` of a network's bundle are samples, of which each layer makes tokens of its own. Raises UserError."""
     if sum((bundle is not None, model is not None, bool(shapes))) != 1:
         raise UserError("give exactly one of `bundle`, `model` and `shapes`, or `replay` for a record")
     if bundle is not None:
@@ -79,7 +84,10 @@ def open_job(
             }
             for linear in runs
         ]  # fmt: skip
-        return _job(masks.header.model_id, layers, whole_list(tokens, "`tokens`"), [1.0] if densities is None else [])
+        samples = whole_list(tokens, "`tokens`")
+        if uses_of(masks.header.model_config):
+            layers = [used(layer, linear.use, samples) for layer, linear in zip(layers, runs, strict=True)]
+        return _job(masks.header.model_id, layers, samples, [1.0] if densities is None else [])
     densities = densities or [1.0]
     if kept_of_four(pattern) is None and pattern not in ("unstructured", ANY):
         raise UserError(f"`pattern` {pattern!r}: {NOT_24}")
@@ -111,14 +119,15 @@ def _runs(linear: Linear) -> list[Linear]:
 def _job(model: str, layers: list[dict[str, Any]], tokens: list[int], densities: Sequence[float]) -> MeasurementJob:
     """Each distinct shape, and the unpruned ones of layers that became smaller. `densities`: of every shape; of none
     each layer's own."""
-    distinct: dict[Shape, None] = {}
+    distinct: dict[Shape, dict[int, None]] = {}
     for layer in layers:
         rows, cols, pattern = layer["out_features"], layer["in_features"], layer["pattern"]
         for density in densities or [round(density_of(layer), DENSITY_DIGITS)]:
-            distinct[Shape(rows, cols, pattern, density)] = None
-    before = [layer["unpruned"] for layer in layers if "unpruned" in layer]
-    distinct |= {Shape(rows, cols, DENSE): None for rows, cols in before}
-    return MeasurementJob(model, layers, [(shape, tokens) for shape in distinct])
+            distinct.setdefault(Shape(rows, cols, pattern, density), {}).update(dict.fromkeys(tokens_of(layer, tokens)))
+    for layer in (layer for layer in layers if "unpruned" in layer):
+        rows, cols = layer["unpruned"]
+        distinct.setdefault(Shape(rows, cols, DENSE), {}).update(dict.fromkeys(tokens_of(layer, tokens)))
+    return MeasurementJob(model, layers, [(shape, list(own)) for shape, own in distinct.items()])
 
 
 def whole_list(text: str, setting: str) -> list[int]:
@@ -156,10 +165,8 @@ def extend_record(
     }
     if old is not None:
         check_same(path, old.header["environment"], environment)
-        known = [(layer.get("model"), layer.get("name")) for layer in old.header["layers"]]
-        new = [layer for layer in plain(job.layers) if (layer["model"], layer["name"]) not in known]
         models = dict.fromkeys([*str(old.header["model"]).split(" + "), job.model])
-        header = {**old.header, "model": " + ".join(models), "layers": [*old.header["layers"], *new]}
+        header = {**old.header, "model": " + ".join(models), "layers": merged(old.header["layers"], plain(job.layers))}
     before: list[dict[str, Any]] = old.frame.to_dict("records") if old is not None else []  # type: ignore[assignment]
     rows = {tuple(row[key] for key in KEY): row for row in before}
     record = Record(header, to_frame(rows.values()))
@@ -167,8 +174,8 @@ def extend_record(
         rows |= {tuple(row[key] for key in KEY): row for row in more}
         record = Record(header, to_frame(rows.values()))
         write_record(path, record)
-    if len(header["layers"]) != len(old.header["layers"] if old is not None else []):
-        write_record(path, record)  # new layers of shapes that were there already
+    if header["layers"] != (old.header["layers"] if old is not None else []):
+        write_record(path, record)  # new layers, or samples, of shapes and tokens that were there already
     return record
 
 

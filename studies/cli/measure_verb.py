@@ -63,7 +63,8 @@ def measure(
         fp16 (as usual) or bf16 on a GPU, fp32 (as usual) or bf16 on a CPU.
     tokens
         Tokens that pass through each layer together, separated by commas: 1 for decoding one sequence. Usually
-        1,16,64,256,1024,2048,8192 on a GPU and 1,16,128 on a CPU.
+        1,16,64,256,1024,2048,8192 on a GPU and 1,16,128 on a CPU. Of the bundle of a network samples, of which each
+        layer makes tokens of its own.
     pattern
         With --model and --shapes on a GPU: 2:4 (as usual), 1:4, 1:2, or unstructured (for which PyTorch has no faster
         kernel: rows say so).
