@@ -4,7 +4,8 @@ beside every plan that `prune --speedup` tries, with its divergence on held-out 
     python -m benchmarks.equal_speed --out results.jsonl [--seeds 1] [--methods owl,plans] [--on vitcod:decode]
 
 One line of JSON a run; lines that are there are not made again. Written for the demo model; --model takes another.
-`plans` and `mixed` make a line each for the even plan, the knapsack's and the searched one.
+`plans` and `mixed` make a line each for the knapsack's plan, the even one, OWL's and the searched one; `owl` is tuned
+by its final masks.
 """
 
 import argparse

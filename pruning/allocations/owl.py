@@ -17,7 +17,7 @@ at 1:4 or 3:4. Compare such runs by the sparsity they report.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -55,16 +55,21 @@ class Owl(Allocation):
         if job.pattern is None:
             check_target(job, self.name)
         ratios = dict(outlier_ratios(job, self.m))
-        band = spread(list(ratios.values()))
-        band -= band.mean()
         if job.pattern is None:
-            sparsities = job.sparsity - 2 * self.lam * band
-            sparsities[sparsities <= 0] = LEAST
-            return balanced(job, of_blocks(job, dict(zip(ratios, sparsities, strict=True))))
-        kept = kept_counts(self.lam_nm * band, job.pattern)
+            return self.of_ratios(job, ratios)
+        band = spread(list(ratios.values()))
+        kept = kept_counts(self.lam_nm * (band - band.mean()), job.pattern)
         chosen = dict(zip(ratios, kept, strict=True))
         patterns = {layer.name: NofM(chosen[layer.block], job.pattern.m) for layer in job.layers}
         return LayerSparsities({name: pattern.sparsity for name, pattern in patterns.items()}, patterns)
+
+    def of_ratios(self, job: AllocationJob, ratios: Mapping[int, float]) -> LayerSparsities:
+        """Sparsities for the job's own, by the `outlier_ratios` of its blocks; looks at no weights."""
+        band = spread(list(ratios.values()))
+        band -= band.mean()
+        sparsities = job.sparsity - 2 * self.lam * band
+        sparsities[sparsities <= 0] = LEAST
+        return balanced(job, of_blocks(job, dict(zip(ratios, sparsities, strict=True))))
 
 
 def kept_counts(deviations: np.ndarray, base: NofM) -> list[int]:

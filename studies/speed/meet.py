@@ -22,7 +22,8 @@ from simulator.inference.steps import times_of
 from studies.speed.choosing import nearest
 from studies.speed.costs import Machine, cached_table, cost_table
 from studies.speed.demands import PHASES, Demand, of_matrices, whole_us
-from studies.speed.planners import EVEN, KNAPSACK, SEARCHED, CostsOf, Planned, Planner, even, knapsack
+from studies.speed.outliers import owl_shares
+from studies.speed.planners import EVEN, KNAPSACK, OWL, SEARCHED, CostsOf, Planned, Planner, even, knapsack, owl
 from studies.speed.request import Request
 from studies.speed.result import Met, Round, read_met
 from studies.speed.searching import Search
@@ -120,9 +121,15 @@ class Meeting(Request):
             budgets = [demand.budget for demand in demands]
             return knapsack(tables, errors, search.factors(tables, errors, budgets, most, recipe.seed))
 
+        def by_outliers() -> Planner:
+            shares = owl_shares(self.opened, self._stands_in(), tables[0].units, work, self.progress)
+            return owl(tables, errors, costs_of, shares)
+
+        costs_of = self._costs_of(demands)
         made: dict[str, Callable[[], Planner]] = {
             KNAPSACK: lambda: knapsack(tables, errors),
-            EVEN: lambda: even(tables, errors, self._costs_of(demands)),
+            EVEN: lambda: even(tables, errors, costs_of),
+            OWL: by_outliers,
         }
         return made | ({SEARCHED: searched} if most else {})
 

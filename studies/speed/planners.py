@@ -2,23 +2,27 @@
 
     knapsack   the least sum of errors (pruning/budget/knapsack.py)
     even       the same for every unit: of the sparsities, patterns and bits that cost no more, the one of least error
+    owl        OWL's sparsity of each block (pruning/allocations/owl.py) at the least sparsity of all together
     searched   the knapsack with a factor on the errors of each unit, found by SPDY's search (coefficients.py)
 
-Errors of single matrices do not add up where much goes, so none of the three is the best everywhere."""
+Errors of single matrices do not add up where much goes, so none of the four is the best everywhere."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from pruning.budget.knapsack import Rows, Solution, solve
 from pruning.budget.several import solve_several
+from pruning.shifting import shifted
 from workloads.choices import UNTOUCHED, Choice
 from workloads.cost_table import CostTable
 from workloads.errors import UserError
 
-KNAPSACK, EVEN, SEARCHED = "knapsack", "even", "searched"
-HALVINGS = 7  # of a step of the ladder, towards the least even sparsity within a budget
+KNAPSACK, EVEN, OWL, SEARCHED = "knapsack", "even", "owl", "searched"
+HALVINGS = 7  # of a step of the ladder, towards the least sparsity within a budget
+DIGITS = 3  # of a block's sparsity: blocks, and plans of budgets nearly alike, share what the machine was asked
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Planned:
 
 Planner = Callable[[Sequence[float]], Planned]
 CostsOf = Callable[[Choice], Sequence[np.ndarray]]
+Shares = Callable[[float], np.ndarray]
 
 
 def solved(errors: Rows, tables: Sequence[CostTable], budgets: Sequence[float]) -> Solution:
@@ -93,10 +98,62 @@ def even(tables: Sequence[CostTable], errors: Rows, costs_of: CostsOf) -> Planne
         bound, made = solved(errors, tables, budgets).bound, []
         for choice in found:
             costs, can = totals(choice)
-            error = float(np.where(can, _errors_at(choices, matrix, choice), matrix[:, 0]).sum())
+            error = float(np.where(can, _at(choices, matrix, choice), matrix[:, 0]).sum())
             chosen = tuple(choice if able else UNTOUCHED for able in can)
             made.append(Planned(chosen, error, costs, min(bound, error)))
         return min(made, key=lambda one: one.error)
+
+    return plan
+
+
+def owl(tables: Sequence[CostTable], errors: Rows, costs_of: CostsOf, shares: Shares) -> Planner:
+    """`shares(sparsity)` (units,) sparsities with that mean over weights; none goes beyond the highest level, what that
+    takes the others lose. `costs_of` as for `even`. Raises UserError where no unit can have a level of the tables."""
+    matrix, choices, weights = np.array(errors), tables[0].choices, np.array([u.weights for u in tables[0].units])
+    ladder = sorted((one for one in choices if one.pattern is None and one.bits is None), key=lambda one: one.zeros)
+    places = [choices.index(one) for one in ladder if one.zeros]
+    if not any(np.isfinite(table.costs[:, places]).any() for table in tables):
+        where = tables[0].facts.get("target", "the target")
+        raise UserError(f"owl gives sparsities without a pattern or bits, and of these there are none on {where}")
+    levels = [one.zeros for one in ladder]
+
+    def made(sparsity: float, ask: CostsOf) -> tuple[tuple[Choice, ...], tuple[float, ...]]:
+        """(what every unit gets, what all cost by every table)"""
+        own = shares(sparsity)
+        if own.max() > levels[-1]:
+            own = shifted(own, weights, sparsity * float(weights.sum()), 0, levels[-1])
+        chosen, costs = [], np.zeros((len(tables), len(own)))
+        for n, share in enumerate(own):
+            choice = Choice(round(float(share), DIGITS))
+            found = [of[n] for of in ask(choice)]
+            chosen.append(UNTOUCHED if np.isnan(found).any() else choice)
+            costs[:, n] = [table.costs[n, 0] for table in tables] if np.isnan(found).any() else found
+        return tuple(chosen), tuple(map(float, costs.sum(axis=1)))
+
+    @cache
+    def drawn(choice: Choice) -> list[np.ndarray]:
+        return [_at(choices, table.costs, choice) for table in tables]
+
+    def plan(budgets: Sequence[float]) -> Planned:
+        def fits(sparsity: float, ask: CostsOf = costs_of) -> bool:
+            return all(cost <= budget for cost, budget in zip(made(sparsity, ask)[1], budgets, strict=True))
+
+        # What the lines between levels say is near, and costs the machine no time.
+        top = next((n for n, level in enumerate(levels) if fits(level, drawn)), len(levels) - 1)
+        while top < len(levels) and not fits(levels[top]):
+            top += 1
+        if top == len(levels):
+            told = " and ".join(f"{budget:g} {table.measure}" for table, budget in zip(tables, budgets, strict=True))
+            raise UserError(f"owl's sparsities of at most {levels[-1]:g} cost more than {told}")
+        while top and fits(levels[top - 1]):
+            top -= 1
+        low, high = levels[max(0, top - 1)], levels[top]
+        for _ in range(HALVINGS if top else 0):
+            middle = (low + high) / 2
+            low, high = (low, middle) if fits(middle) else (middle, high)
+        chosen, costs = made(high, costs_of)
+        error = float(sum(_at(choices, matrix[[n]], choice)[0] for n, choice in enumerate(chosen)))
+        return Planned(chosen, error, costs, min(solved(errors, tables, budgets).bound, error))
 
     return plan
 
@@ -125,11 +182,11 @@ def _least(choices: Sequence[Choice], fits: Callable[[Choice], bool]) -> Iterato
         yield high
 
 
-def _errors_at(choices: Sequence[Choice], errors: np.ndarray, choice: Choice) -> np.ndarray:
-    """(units,)"""
+def _at(choices: Sequence[Choice], rows: np.ndarray, choice: Choice) -> np.ndarray:
+    """(units,), of rows (units, choices): errors or costs, between levels linear."""
     if choice in choices:
-        return errors[:, list(choices).index(choice)]
+        return rows[:, list(choices).index(choice)]
     places = [j for j, one in enumerate(choices) if one.pattern is None and one.bits == choice.bits]
     places.sort(key=lambda j: choices[j].zeros)
     levels = [choices[j].zeros for j in places]
-    return np.array([np.interp(choice.zeros, levels, row[places]) for row in errors])
+    return np.array([np.interp(choice.zeros, levels, row[places]) for row in rows])

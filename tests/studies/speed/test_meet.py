@@ -60,6 +60,8 @@ def test_the_speed_is_met_with_the_final_masks(model: Path, tmp_path: Path, caps
     kept = json.loads((out / "speed.json").read_text())
     met, table = kept["met"], CostTable.read(out / "costs.json")
     assert met["final"] >= 1.2
+    assert [one["name"] for one in met["judged"]] == ["knapsack", "even", "owl", "searched"]
+    assert all(f"{one['name']} {one['kl']:.4g} at {one['final']:.3f}" in said for one in met["judged"])
     assert f"with the final masks {met['final']:.3f}" in said
     assert met["unpruned_us"] == pytest.approx(table.dense)
     assert simulated_speedup(out, capsys) == pytest.approx(met["final_us"])

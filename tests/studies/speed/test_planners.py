@@ -10,7 +10,7 @@ import torch
 from pruning.data.calibration import Calibration
 from studies.speed.choosing import nearest
 from studies.speed.held_out import HELD, held_out, shares
-from studies.speed.planners import Planned, even, knapsack
+from studies.speed.planners import Planned, even, knapsack, owl
 from studies.speed.result import Judged, Met, Round, read_met
 from workloads.choices import UNTOUCHED, Choice, choices_of
 from workloads.cost_table import CostTable, Unit
@@ -74,6 +74,95 @@ def test_of_patterns_bits_and_sparsities_the_least_error_is_taken() -> None:
     assert found.costs == (6.0,)
     with pytest.raises(UserError, match=r"nothing that is the same everywhere costs 1\.5 us or less"):
         even([table], errors, lambda one: [of(one)])([1.5])
+
+
+BAND = np.array([0.1, -0.2])  # 0 in the mean over weights
+WEIGHTS = (10, 5)
+
+
+def allotted(sparsity: float) -> np.ndarray:
+    """What an allocation gives two units whose weights are WEIGHTS."""
+    return sparsity + BAND if sparsity else np.zeros(2)
+
+
+def weighed(costs: np.ndarray, choices: list[Choice]) -> CostTable:
+    units = tuple(Unit(f"u{n}", (f"u{n}",), size) for n, size in enumerate(WEIGHTS))
+    return CostTable("us", units, tuple(choices), costs, 1.0, {"target": "chip"})
+
+
+def test_owl_is_its_own_sparsities_at_the_least_total_that_fits() -> None:
+    """Costs 4 (1 - s - .1) + 2 (1 - s + .2) = 6 - 6 s where zeros save evenly."""
+    table, errors = weighed(SIZES * (1 - ZEROS), LADDER), [ZEROS**2, 3 * ZEROS**2]
+    for budget in (2.0, 3.3, 4.3):
+        found = owl([table], errors, lambda one: [straight(one)], allotted)([budget])
+        total = np.average([one.zeros for one in found.choices], weights=WEIGHTS)
+        assert 1 - budget / 6 <= total + 0.0005
+        assert total <= 1 - budget / 6 + 1 / 8 / 2**7 + 0.0005
+        assert found.choices[0].zeros - found.choices[1].zeros == pytest.approx(0.3, abs=0.001)
+        assert found.costs[0] <= budget
+        assert found.costs[0] == pytest.approx(sum(straight(c)[n] for n, c in enumerate(found.choices)))
+        assert found.bound <= knapsack([table], errors)([budget]).error
+    assert owl([table], errors, lambda one: [straight(one)], allotted)([6.0]).choices == (UNTOUCHED, UNTOUCHED)
+
+
+def test_owl_asks_the_machine_between_levels() -> None:
+    """Nothing is saved below 0.55 of a unit; the first has it at a total of 0.45, and that is enough."""
+
+    def stair(choice: Choice) -> np.ndarray:
+        return SIZES[:, 0] * (0.4 if choice.zeros >= 0.55 else 1.0)
+
+    table = weighed(np.array([stair(choice) for choice in LADDER]).T, LADDER)
+    asked: list[Choice] = []
+
+    def of(choice: Choice) -> list[np.ndarray]:
+        asked.append(choice)
+        return [stair(choice)]
+
+    found = owl([table], [ZEROS, ZEROS], of, allotted)([3.61])
+    assert 0.55 <= found.choices[0].zeros <= 0.552
+    assert found.costs == (pytest.approx(3.6),)
+    assert any(choice not in LADDER for choice in asked)
+    both = owl([table], [ZEROS, ZEROS], of, allotted)([2.41])
+    assert 0.55 <= both.choices[1].zeros <= 0.552
+
+
+def test_owl_goes_no_further_than_the_highest_level() -> None:
+    table = weighed(SIZES * (1 - ZEROS), LADDER)
+    found = owl([table], [ZEROS, ZEROS], lambda one: [straight(one)], allotted)([0.9])
+    assert found.choices[0].zeros == LADDER[-1].zeros == 0.875
+    assert found.costs[0] <= 0.9  # the second unit takes what the first cannot
+    with pytest.raises(UserError, match=r"owl's sparsities of at most 0\.875 cost more than 0\.7 us"):
+        owl([table], [ZEROS, ZEROS], lambda one: [straight(one)], allotted)([0.7])
+
+
+def test_owl_leaves_what_cannot_have_it_and_needs_sparsities() -> None:
+    costs = SIZES * (1 - ZEROS)
+    costs[1, 1:] = np.nan
+    table = weighed(costs, LADDER)
+
+    def of(choice: Choice) -> list[np.ndarray]:
+        return [np.array([straight(choice)[0], np.nan if choice.zeros else 2.0])]
+
+    found = owl([table], [ZEROS, ZEROS], of, allotted)([4.0])
+    assert found.choices[1] == UNTOUCHED
+    assert found.costs[0] <= 4.0
+    assert found.choices[0].zeros == pytest.approx(0.5, abs=0.002)
+    choices = [UNTOUCHED, Choice(0, NofM(2, 4)), Choice(bits=4), Choice(0.5, bits=4)]
+    other = weighed(np.array([[4.0, 2.0, 2.0, 1.0], [2.0, 1.0, 1.0, 0.5]]), choices)
+    with pytest.raises(UserError, match="without a pattern or bits, and of these there are none on chip"):
+        owl([other], [np.arange(4.0)] * 2, of, allotted)
+
+
+def test_two_budgets_bind_owl() -> None:
+    first, second = SIZES * (1 - ZEROS), np.array([np.full(8, 4.0), 2 * (1 - ZEROS)])
+    tables = [weighed(first, LADDER), weighed(second, LADDER)]
+
+    def of(choice: Choice) -> list[np.ndarray]:
+        return [straight(choice), np.array([4.0, 2 * (1 - choice.zeros)])]
+
+    found = owl(tables, [ZEROS, ZEROS], of, allotted)([4.5, 5.2])  # 0.25 in all for the first, 0.4 of the second unit
+    assert 0.4 <= found.choices[1].zeros <= 0.402
+    assert found.choices[0].zeros == pytest.approx(found.choices[1].zeros + 0.3, abs=0.001)
 
 
 def test_factors_move_the_plan_and_not_its_error() -> None:
