@@ -10,7 +10,7 @@ from torch import nn
 
 from checkpoints.module_state import put_back, state_of
 from checkpoints.network_channels import ChannelMap, cut_module
-from checkpoints.network_matrices import NetworkRef, is_depthwise, matrices
+from checkpoints.network_matrices import ATTENTION, TRANSPOSED, NetworkRef, kind_of, matrices
 from checkpoints.network_units import units_of
 from checkpoints.network_uses import uses_in
 from checkpoints.opened import Changes
@@ -120,12 +120,23 @@ class Network(Changes):
     def left_alone(self) -> dict[str, int]:
         """Parameters of two dimensions or more that no method sees, by kind."""
         seen = {f"{ref.module_path}.{ref.parameter}" for refs in self._refs for ref in refs}
+        attentions = tuple(f"{path}." for path, each in self.model.named_modules() if kind_of(each) == ATTENTION)
         found: Counter[str] = Counter()
         for path, module in self.model.named_modules():
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter.ndim > 1 and f"{path}.{name}" not in seen:
-                    found["depth-wise convolutions" if is_depthwise(module) else "other parameters"] += 1
+                    found[ATTENTION if path.startswith(attentions) else kind_of(module)] += 1
         return dict(found)
+
+    @property
+    def left_dense(self) -> str:
+        """One line: which of these multiply as matrices do, and might be taken for pruned; "" where none does."""
+        found = [f"{kind} ({self.left_alone[kind]})" for kind in (TRANSPOSED, ATTENTION) if kind in self.left_alone]
+        return f"{self.folder}: {' and '.join(found)} are left dense, and have no rows" if found else ""
+
+    def dense_tensor(self, path: str, name: str) -> torch.Tensor | None:
+        """A parameter or buffer of a module as it was built; None where it has none of that name."""
+        return self._whole[path][0].get(name)
 
     def _check_once(self) -> None:
         places = Counter(ref.layer.name for refs in self._refs for ref in refs)

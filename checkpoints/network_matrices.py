@@ -18,6 +18,8 @@ from workloads.layers import Layer
 from workloads.roles import role_of
 
 Convolution = nn.Conv1d | nn.Conv2d
+DEPTHWISE, TRANSPOSED, OTHER = "depth-wise convolutions", "transposed convolutions", "other parameters"
+ATTENTION = "matrices of nn.MultiheadAttention"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ def matrices(unit: nn.Module, number: int) -> Iterator[NetworkRef]:
 
 def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, Convolution) and module.groups > 1 and module.groups == module.in_channels
+
+
+def kind_of(module: nn.Module) -> str:
+    """What a module is whose parameters stay as they are, in words."""
+    if isinstance(module, nn.MultiheadAttention):
+        return ATTENTION
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return TRANSPOSED
+    return DEPTHWISE if is_depthwise(module) else OTHER
 
 
 def is_matrix(module: nn.Module) -> bool:

@@ -124,6 +124,19 @@ class Recurrent(nn.Module):
         return tuple(part[number] for part in ((state,) if isinstance(state, torch.Tensor) else state))
 
 
+def as_torch(module: Recurrent) -> dict[str, torch.Tensor]:
+    """The parameters by the names and in the shapes of the layer or cell that it stands in the place of."""
+    found = {}
+    for number, layer in enumerate(module.layers):
+        end = "" if module.is_cell else f"_l{number // module.ways}{'_reverse' if number % module.ways else ''}"
+        for what, gates in (("ih", layer.input), ("hh", layer.hidden)):
+            linears: list[Any] = list(gates.children())  # type: ignore[union-attr, operator]
+            found[f"weight_{what}{end}"] = torch.cat([linear.weight for linear in linears])
+            if linears[0].bias is not None:
+                found[f"bias_{what}{end}"] = torch.cat([linear.bias for linear in linears])
+    return found
+
+
 def with_linears(model: nn.Module, split: bool = False) -> nn.Module:
     """`model` with its recurrent layers as linears, in place. Raises nothing; layers with projections stay."""
     for path, module in list(model.named_modules()):

@@ -11,7 +11,7 @@ from pruning.recovery.finetune import finetune, read_history
 from pruning.recovery.plan import Plan
 from pruning.saving.dense import check_ordinary, check_target
 from pruning.saving.packed_smaller import packable_form
-from studies.prune import SAVE_FORMATS, check_form, save
+from studies.prune import SAVE_FORMATS, check_form, check_network_form, save_of
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError, unknown
 from workloads.files import check_writable_folder
@@ -33,17 +33,16 @@ def run_finetune(
         if save_format != "dense":
             raise UserError(f"`save_format={save_format}` needs a folder: `save_model`")
         return finetune(checkpoint, masks, plan, out, progress, warn)
-    if not isinstance(checkpoint, Checkpoint):
-        raise UserError(f"`save_model` writes models of transformers; of {checkpoint.folder} bundles alone are written")
+    check_network_form(checkpoint, save_format)
     if save_model.resolve() == out.resolve():
         raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
     check_target(save_model, checkpoint.folder)
-    if save_format != "dense":
+    if save_format != "dense" and isinstance(checkpoint, Checkpoint):
         check_ordinary(checkpoint.folder)
     with writing(save_model):
         check_writable_folder(save_model)
         bundle = finetune(checkpoint, masks, plan, out, progress, warn)
-        save(checkpoint.folder, bundle, save_model, save_format, progress)
+        save_of(checkpoint, bundle, save_model, save_format, progress)
     return bundle
 
 

@@ -8,6 +8,7 @@ import torch
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.coverage import coverage
+from checkpoints.network import Network
 from checkpoints.opened import OpenModel
 from pruning.applied import refs_of
 from pruning.block_job import Warn
@@ -23,6 +24,7 @@ from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
 from pruning.saving.dense import check_ordinary, check_target, save_pruned
 from pruning.saving.factored import save_factored
+from pruning.saving.network import save_network
 from pruning.saving.packed import check_packable, save_packed
 from pruning.saving.packed_smaller import packable_form, save_packed_smaller
 from pruning.saving.smaller import save_smaller
@@ -107,11 +109,10 @@ def run_prune(
     """Writes the bundle and, if `save_model` is given, the checkpoint in one of SAVE_FORMATS."""
     if save_format not in SAVE_FORMATS:
         raise unknown("`save_format`", save_format, SAVE_FORMATS)
+    if left := family_of(checkpoint).left_dense(checkpoint):
+        warn(left)
     if save_model is not None:
-        if not isinstance(checkpoint, Checkpoint):
-            raise UserError(
-                f"`save_model` writes models of transformers; of {checkpoint.folder} masks alone are written"
-            )
+        check_network_form(checkpoint, save_format)
         if save_model.resolve() == out.resolve():
             raise UserError(f"`out` and `save_model` are both {out}; masks and checkpoint need folders of their own")
         check_target(save_model, checkpoint.folder)
@@ -124,7 +125,7 @@ def run_prune(
 
 
 def prune_and_save(
-    checkpoint: Checkpoint,
+    checkpoint: OpenModel,
     recipe: Recipe,
     out: Path,
     save_model: Path,
@@ -132,6 +133,10 @@ def prune_and_save(
     progress: Progress,
     warn: Warn,
 ) -> MaskBundle:
+    if not isinstance(checkpoint, Checkpoint):
+        bundle = prune(checkpoint, recipe, out, progress, warn)
+        save_of(checkpoint, bundle, save_model, save_format, progress)
+        return bundle
     masks = recipe.base.masks
     is_smaller = masks is not None and masks.is_smaller
     check_form(save_format, SMALLER if is_smaller else recipe.method.leaves, recipe.method.name)
@@ -167,6 +172,25 @@ def check_form(save_format: str, leaves: str, method: str) -> None:
         )
     if save_format == "factored" and leaves != FACTORED:
         raise UserError(f"`save_format=factored` is for factors; {method} makes none, save the dense checkpoint")
+
+
+def check_network_form(checkpoint: OpenModel, save_format: str) -> None:
+    """Raises UserError for a network in another form than the one there is, and for what is no torch module."""
+    if isinstance(checkpoint, Checkpoint):
+        return
+    if not isinstance(checkpoint, Network):
+        raise UserError(f"`save_model`: {checkpoint.folder} is no torch module whose weights can be saved")
+    if save_format != "dense":
+        raise UserError(f"`save_format={save_format}` is of models of transformers; {checkpoint.folder} is saved dense")
+
+
+def save_of(checkpoint: OpenModel, bundle: MaskBundle, folder: Path, save_format: str, progress: Progress) -> None:
+    """Writes what a bundle makes of an open model."""
+    if isinstance(checkpoint, Checkpoint):
+        save(checkpoint.folder, bundle, folder, save_format, progress)
+    else:
+        assert isinstance(checkpoint, Network)
+        save_network(checkpoint, bundle, folder)
 
 
 def save(source: Path, bundle: MaskBundle, folder: Path, save_format: str, progress: Progress) -> None:

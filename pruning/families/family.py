@@ -57,6 +57,10 @@ class ModelFamily:
         """One line: how many of its matrices are pruned, and what becomes of the others."""
         raise NotImplementedError(f"{type(self).__name__} has no `covered`")
 
+    def left_dense(self, model: OpenModel) -> str:
+        """One line that warns of matrices which no method sees; "" where there is nothing to warn of."""
+        return ""
+
     def calibration(self, model: OpenModel, data: CalibrationConfig, seed: int) -> Calibration | None:
         """Samples to prune with; None where the data has to be given and is not."""
         raise NotImplementedError(f"{type(self).__name__} has no `calibration`")

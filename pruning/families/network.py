@@ -93,6 +93,9 @@ class NetworkFamily(ModelFamily):
         alone = f"; left alone: {left}" if left else ""
         return f"{len(refs)} matrices in {len(network.blocks)} units{alone}"
 
+    def left_dense(self, model: OpenModel) -> str:
+        return cast(Network, model).left_dense
+
     def calibration(self, model: OpenModel, data: CalibrationConfig, seed: int) -> Calibration | None:
         """Samples that the family makes, or those of a .npz with an array `samples`."""
         if data.seq_len is not None:

@@ -30,6 +30,26 @@ class Tiny(NetworkFamily):
 '''
 
 
+UP = '''
+import torch
+from torch import nn
+from prunesim.families import NetworkFamily
+
+
+class Up(NetworkFamily):
+    """A convolution and a transposed one."""
+
+    name = "up"
+
+    def build(self, variant):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 3, 2, stride=2))
+
+    def samples(self, count, seed):
+        return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+'''
+
+
 class Net(nn.Module):
     """A stem, a residual block, a grouped and a depth-wise convolution, a head."""
 

@@ -14,13 +14,14 @@ from checkpoints.network_channels import ChannelMap
 from checkpoints.network_matrices import matrices
 from checkpoints.network_units import units_of
 from checkpoints.recurrent import with_linears
+from pruning.applied import apply_bundle
 from pruning.config import CalibrationConfig, EvaluationConfig, PruneConfig
 from pruning.families import TRANSFORMERS, family_of, find_family
 from pruning.forward.network_walk import packed, unpacked
 from pruning.run.driver import prune
-from studies.prune import open_checkpoint, open_model, recipe_for
+from studies.prune import open_checkpoint, open_model, recipe_for, run_prune
 from studies.simulate import bundle_source
-from tests.pruning.nets import FAMILY, Net, Sounds, Woven, seeded
+from tests.pruning.nets import FAMILY, UP, Net, Sounds, Woven, seeded
 from validation.conformance.tiny_models import quiet
 from workloads.bundle import MaskBundle
 from workloads.conditions import Conditions
@@ -106,6 +107,24 @@ def test_windows_times_the_matrix_are_the_convolution(module):
     torch.testing.assert_close(made, wanted.flatten(2).transpose(1, 2).flatten(0, 1), atol=1e-5, rtol=1e-5)
 
 
+def test_masked_groups_are_the_convolution_with_those_weights_zero(tiny, tmp_path):
+    bundle = run(tiny, tmp_path / "out", "magnitude")
+    masked, own = open_model(tiny, "float32"), seeded(Net())
+    dense = own.depthwise.weight.clone()
+    for number in range(2):  # the rows of a group are its half of the filters
+        kept = torch.from_numpy(bundle[f"grouped.group{number}"].to_dense()).reshape(8, 4, 3, 3)
+        own.grouped.weight.data[8 * number : 8 * number + 8] *= kept
+    for name in ("stem", "first", "second", "point", "head"):
+        weight = own.get_submodule(name).weight
+        weight.data *= torch.from_numpy(bundle[name].to_dense()).reshape(weight.shape)
+    assert "depthwise" not in bundle
+    apply_bundle(masked, bundle)
+    masked.load_all()
+    torch.testing.assert_close(masked.run(images()), own(images()))
+    assert torch.equal(masked.model.depthwise.weight, dense)
+    assert int((masked.model.grouped.weight == 0).sum()) == 16 * 4 * 9 // 2
+
+
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize(
     "module",
@@ -158,7 +177,19 @@ def test_channels_that_others_meet_stay(capsys):
 def test_matrices_that_no_module_is_called_for_stay():
     made = network(seeded(Woven()), images())
     assert set(made.uses) == {"left", "right", "squeeze", "excite", "out", "head"}
-    assert made.left_alone == {"other parameters": 2}
+    assert made.left_alone == {"matrices of nn.MultiheadAttention": 2}
+    assert made.left_dense == "net: matrices of nn.MultiheadAttention (2) are left dense, and have no rows"
+    assert network(seeded(Net()), images()).left_dense == ""  # depth-wise ones are no matrices
+
+
+def test_transposed_convolutions_are_told_of_and_left_alone(tmp_path):
+    (tmp_path / "up.py").write_text(UP)
+    told = []
+    opened = open_model(f"{tmp_path}/up.py:Up", "float32")
+    recipe = recipe_for("up", opened, PruneConfig("magnitude", 0.5), CalibrationConfig())
+    bundle = run_prune(opened, recipe, tmp_path / "out", None, "dense", quiet, told.append)
+    assert told == ["up: transposed convolutions (1) are left dense, and have no rows"]
+    assert [entry.name for entry in bundle.layers] == ["0"]
 
 
 @pytest.mark.parametrize("method", ["magnitude-sp", "wanda-sp", "flap"])
