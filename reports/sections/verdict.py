@@ -27,6 +27,7 @@ def left_out_parts(group: pd.DataFrame) -> tuple[list[str], bool]:
 def against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> tuple[int, list[str]]:
     """(how many are worse than dense, what to say of them and of the others); nothing where the ratio is not known."""
     several = lines["tokens"].nunique() > 1
+    lines = lines.assign(_run=_runs(lines))
     blurred = (lines["verdict"] == UNCLEAR) & (column == "speedup")
     unclear, lines = lines[blurred], lines[~blurred]
     bad, good = lines[lines[column] < 1], lines[lines[column] >= 1]
@@ -43,12 +44,24 @@ def against_dense(lines: pd.DataFrame, column: str, worse: str, better: str) -> 
     return len(bad), parts
 
 
+def _runs(lines: pd.DataFrame) -> list[str]:
+    """ "wanda 2:4", "cfsp smaller 20 %": each line's method and pattern, with the sparsity that was asked for where its
+    method was run at several, or in several patterns."""
+    asked = lines[["method", "pattern", "target_sparsity"]]
+    counts = asked.drop_duplicates().groupby("method", dropna=False).size()
+    runs = []
+    for method, pattern, sparsity in asked.itertuples(index=False, name=None):
+        plain = pd.isna(sparsity) or ":" in pattern or counts[method] == 1
+        runs.append(f"{method} {pattern}" if plain else f"{method} {pattern} {100 * sparsity:g} %")
+    return runs
+
+
 def _named(lines: pd.DataFrame, column: str, with_tokens: bool) -> str:
     """The methods of some lines with their ratios, as many as anyone reads."""
     at = [f" at {tokens_text(n)}" if with_tokens else "" for n in lines["tokens"]]
     names = [
-        f"{method} {pattern}{where} {times_text(value)}".replace("  ", " ")
-        for method, pattern, where, value in zip(lines["method"], lines["pattern"], at, lines[column], strict=True)
+        f"{run}{where} {times_text(value)}".replace("  ", " ")
+        for run, where, value in zip(lines["_run"], at, lines[column], strict=True)
     ]
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 

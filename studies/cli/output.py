@@ -45,10 +45,23 @@ def emit(frame: "pd.DataFrame", form: str, out: Path | None, columns: tuple[str,
         text = csv_text(frame)
     else:
         shown = frame[[column for column in columns if column in frame]]
-        text = shown.to_string(index=False, float_format=lambda value: f"{value:.4g}") + "\n"
+        text = _printed(shown)
     if out is None:
         sys.stdout.write(text)
     else:
         write_text(out, text)
         sys.stderr.write(f"wrote {out}\n")
     check_any_ran(frame)
+
+
+def _printed(shown: "pd.DataFrame") -> str:
+    """Four digits of a number; nothing where a row lacks a value."""
+    from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
+
+    table = shown.copy()
+    for name in [name for name in shown if is_extension_array_dtype(shown[name].dtype) and shown[name].hasnans]:
+        # pandas prints <NA> whatever it is asked for, and numbers below a heading that begins with a space.
+        table[name] = shown[name].astype(object).where(shown[name].notna(), "")
+        if is_numeric_dtype(shown[name].dtype):
+            table = table.rename(columns={name: f" {name}"})
+    return table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}") + "\n"

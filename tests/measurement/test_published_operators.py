@@ -84,5 +84,20 @@ def test_both_tables_are_listed_shown_and_replayed_whole(capsys):
     )
 
 
+@pytest.mark.parametrize("name", [NAME, "whole-models"])
+def test_a_table_is_empty_where_a_row_lacks_a_value(capsys, name):
+    """Every value ends below the end of its heading, and the cells are those of the .csv."""
+    heading, *lines = out_of(capsys, "measure", "--replay", name).splitlines()
+    ends = [found.end() for found in re.finditer(r"\S+", heading)]
+    rows = pd.read_csv(
+        io.StringIO(out_of(capsys, "measure", "--replay", name, "--format", "csv")), dtype=str, keep_default_na=False
+    )[heading.split()]
+    assert len(lines) == len(rows)
+    assert (rows == "").any(axis=None)
+    for line, row in zip(lines, rows.to_numpy().tolist(), strict=True):
+        cells = [line[begin:end].strip() for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+        assert [cell == "" for cell in cells] == [value == "" for value in row]
+
+
 def test_a_choice_beside_a_whole_table_is_told(capsys):
     assert f"--replay of {NAME} prints all of it" in refused(capsys, "--replay", NAME, "--dtype", "fp16")

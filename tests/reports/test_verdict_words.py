@@ -68,3 +68,32 @@ def test_bars_of_a_phase_figure_say_slower_only_beyond_the_error():
     measured = Bar(64, "fp16", False, "dense fp16", 100.0)
     for latency_us, said in ((101.0, "slower"), (99.0, ""), (100.0, "")):
         assert Bar(64, "fp16", True, "2:4 fp16", latency_us).against(measured) == said
+
+
+def test_a_method_at_several_sparsities_is_named_with_each():
+    """Also where another sparsity of it stands among the others; an N:M pattern has its sparsity in its name."""
+    slow = {"method": "cfsp", "pattern": "smaller"}
+    table = whole(
+        row(100, 110, **slow, target_sparsity=0.2),
+        row(100, 105, **slow, target_sparsity=0.3),
+        row(100, 50, **slow, target_sparsity=0.5),
+        row(100, 125, method="wanda", pattern="2:4", target_sparsity=0.5),
+        row(100, 80, method="wanda", pattern="unstructured", target_sparsity=0.625),
+        row(100, 200, method="flap", pattern="smaller", target_sparsity=0.5),
+    )
+    ((sentence, _),) = gains(table)
+    assert (
+        "slower than dense: cfsp smaller 20 % 0.91x, cfsp smaller 30 % 0.95x, wanda 2:4 0.80x, flap smaller 0.50x;"
+        in (sentence)
+    )
+    once = whole(row(100, 110, **slow, target_sparsity=0.2), *(row(100, 50, method=m) for m in ("a", "b")))
+    assert "slower than dense: cfsp smaller 0.91x;" in gains(once)[0][0]
+
+
+def test_a_pattern_of_a_method_has_its_sparsity_beside_another_pattern():
+    table = whole(
+        row(100, 125, method="wanda", pattern="2:4", target_sparsity=0.5),
+        row(100, 160, method="wanda", pattern="unstructured", target_sparsity=0.625),
+        row(100, 50, method="flap", pattern="smaller", target_sparsity=None),
+    )
+    assert "slower than dense: wanda 2:4 0.80x, wanda unstructured 62.5 % 0.62x;" in gains(table)[0][0]
