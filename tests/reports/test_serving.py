@@ -7,6 +7,7 @@ import pytest
 
 from reports import write_report
 from reports.contents import gather
+from reports.render.data import fields
 from reports.section import Drawing, Points, Table
 from reports.sections.serving import sentences, serving
 from reports.sections.serving_batches import serving_batches
@@ -51,26 +52,36 @@ def two(**others) -> list[dict]:
     ]
 
 
-def test_who_is_the_fastest_over_the_context():
-    """Steps of 4 and 16 sequences; int4 falls behind where 2:4 goes from 0.5 to 1.5 of its rate: in the middle of the
-    logarithms of 1,000 and 4,000. What does not fit is not the fastest; batches between the ends are left out."""
+def steps_over_three_contexts(**others) -> list[dict]:
+    """Steps of 4, 8 and 16 sequences at 1,000 to 16,000 tokens, where int4 does not fit."""
     rates = {1000: (100, 200, 400), 4000: (90, 180, 120), 16000: (80, 120, 500)}
-    lines = [
+    return [
         line(method, batch, rate, rates[context][0], prefill_ms=None, prompt=context - 1, generate=1,
-             fits=(context, method) != (16000, "int4"))
+             fits=(context, method) != (16000, "int4"), **others)
         for batch in (4, 8, 16)
         for context in rates
         for method, rate in zip(("dense", "2:4", "int4"), rates[context], strict=True)
     ]  # fmt: skip
+
+
+def test_who_is_the_fastest_over_the_context():
+    """Steps of 4 and 16 sequences; int4 falls behind where 2:4 goes from 0.5 to 1.5 of its rate: in the middle of the
+    logarithms of 1,000 and 4,000. What does not fit is not the fastest; batches between the ends are left out."""
+    lines = steps_over_three_contexts()
     section = serving_contexts(gather(None, None, whole=whole(*lines)))
     (points,) = blocks(section, Points)
     crossed = "the fastest step that fits is int4 at 1,000 tokens, then 2:4 at 4,000 to 16,000 tokens"
     assert points.sentences == [
         f"tiny on gpu, {batch} sequences: {crossed} (overtaking near 2,000)." for batch in (4, 16)
     ]
-    assert [drawing.text for drawing in blocks(section, Drawing)] == [
-        f"Tokens a second over context: tiny, {batch} sequences" for batch in (4, 16)
+    drawings = blocks(section, Drawing)
+    assert [drawing.title for drawing in drawings] == [
+        f"Tokens a second over context: gpu, tiny, decode steps of {batch} sequences" for batch in (4, 16)
     ]
+    assert "2:4 200 at 1,000 tokens of context" in drawings[0].text
+    assert "180 at" not in drawings[0].text  # of the ends alone
+    assert fields(drawings[0].chart) <= set(drawings[0].data.columns)
+    assert drawings[0].data["fits_said"].tolist() == ["yes"] * 8 + ["no"]
     assert all(svg_bytes(drawing.draw()) for drawing in blocks(section, Drawing))
     assert serving_contexts(gather(None, None, whole=whole(*lines[:6]))) is None
 
