@@ -14,16 +14,18 @@ from scipy.sparse import csr_array
 from pruning.budget.knapsack import Rows, Solution
 from workloads.errors import UserError
 
-SECONDS = 60.0
+NODES = 500  # of the search tree: a limit in seconds would give a slower machine another plan
+LIMIT = 1  # what milp calls a search that was ended
 TOLERANCE = 1e-6  # the solver's own, of a budget: taken off every budget
 
 
 def solve_several(
-    errors: Rows, costs: Mapping[str, Rows], budgets: Mapping[str, float], gap: float = 1e-4, seconds: float = SECONDS
+    errors: Rows, costs: Mapping[str, Rows], budgets: Mapping[str, float], gap: float = 1e-4, nodes: int = NODES
 ) -> Solution:
     """errors: a row (choices,) for every unit; costs: the same by the name of a budget, NaN where there is no such
-    choice. Ends when no solution can be better by more than the share `gap`, or with the best one found in `seconds`.
-    `Solution.cost` is of the first budget. Raises UserError where no choices fit."""
+    choice. Ends when no solution can be better by more than the share `gap`, or with the best one that so many `nodes`
+    of the tree gave, however long they took. `Solution.cost` is of the first budget. Raises UserError where no choices
+    fit, or none was found."""
     known = [~np.any([np.isnan(costs[name][n]) for name in budgets], axis=0) for n in range(len(errors))]
     empty = next((n for n, row in enumerate(known) if not row.any()), None)
     if empty is not None:
@@ -43,10 +45,12 @@ def solve_several(
         integrality=np.ones(len(flat)),
         bounds=(0, 1),
         constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(spent, ub=limits * (1 - TOLERANCE))],
-        options={"mip_rel_gap": gap, "time_limit": seconds},
+        options={"mip_rel_gap": gap, "node_limit": nodes},
     )
     if found.x is None:
         named = ", ".join(f"{name} {budget:g}" for name, budget in budgets.items())
+        if found.status == LIMIT:
+            raise UserError(f"no choices were found in {nodes} steps that keep to all budgets: {named}; ask for less")
         raise UserError(f"no choices keep to all budgets: {named}")
     chosen = [int(np.argmax(found.x[low:high])) for low, high in pairwise(starts)]
     at = starts[:-1] + np.array(chosen)

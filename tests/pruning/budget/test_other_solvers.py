@@ -1,12 +1,14 @@
 """Several budgets, SPDY's search and FALCON's projection, each against all choices there are."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pruning.budget import several
 from pruning.budget.coefficients import search_coefficients
 from pruning.budget.knapsack import solve
 from pruning.budget.several import solve_several, within
@@ -46,6 +48,29 @@ def test_budgets_that_no_choice_keeps() -> None:
     errors, costs = table(0, 3, 3)
     with pytest.raises(UserError, match=r"no choices keep to all budgets: prefill 0\.1, decode 9"):
         solve_several(errors, costs, {"prefill": 0.1, "decode": 9.0})
+
+
+def test_what_was_found_when_the_search_is_ended_keeps_to_the_budgets() -> None:
+    errors, costs = table(3, 30, 6)
+    budgets = {"prefill": 10.0, "decode": 10.5}
+    whole, ended = solve_several(errors, costs, budgets), solve_several(errors, costs, budgets, nodes=1)
+    assert all(within(costs, ended.choices)[name] <= budget for name, budget in budgets.items())
+    assert ended.bound <= whole.error <= ended.error * (1 + 1e-4)
+    assert (ended.choices == solve_several(errors, costs, budgets, nodes=1).choices).all()
+
+
+def test_the_search_is_ended_by_its_steps_and_not_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def none_found(*arguments: object, options: dict[str, float], **others: object) -> SimpleNamespace:
+        asked.append(options)
+        return SimpleNamespace(x=None, status=1)
+
+    monkeypatch.setattr(several, "milp", none_found)
+    errors, costs = table(0, 3, 3)
+    with pytest.raises(UserError, match=r"no choices were found in 7 steps that keep to all budgets: decode 9"):
+        solve_several(errors, costs, {"decode": 9.0}, nodes=7)
+    assert asked == [{"mip_rel_gap": 1e-4, "node_limit": 7}]
 
 
 def test_the_search_finds_factors_that_the_loss_asks_for() -> None:
