@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports.figures import drawing
 from reports.figures.drawing import safe
@@ -38,10 +39,13 @@ def _panel(axes: Axes, x: str, y: str, table: pd.DataFrame, methods: list[str]) 
     _, names = in_units(table[[x, y]])
     axes.set_xlabel(heading(names.get(x, x)).text)
     axes.set_ylabel(heading(names.get(y, y)).text)
-    for column, scale in (("x", axes.set_xscale), ("y", axes.set_yscale)):
+    for column, scale, axis in (("x", axes.set_xscale, axes.xaxis), ("y", axes.set_yscale, axes.yaxis)):
         low, high = table[column].min(), table[column].max()
         if low > 0 and high / low > _WIDE:
             scale("log")
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+            axis.set_minor_formatter(NullFormatter())
     stairs = table[table["stairs"]].sort_values("x")
     axes.plot(stairs["x"], stairs["y"], color=drawing.GREY, linewidth=0.8, drawstyle="steps-post")
     for number, method in enumerate(methods):

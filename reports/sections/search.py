@@ -133,7 +133,7 @@ def _pairs(found: Searched) -> list[Block]:
     charts, panels = [], []
     for x, y in chosen:
         table = chart_pair(found, x, y)
-        what = f"{heading(x, KNOWN).text} against {heading(y, KNOWN).text}"
+        what = f"{KNOWN[x].title} against {KNOWN[y].title}"
         panels.append((x, y, table))
         charts.append(
             Drawing(slug(f"front-{x}-{y}"), spoken_pair(table, x, y), None, table, partial(pair_chart, table, x, y),
