@@ -7,6 +7,7 @@ from pathlib import Path
 
 from checkpoints.catalog import resolve_config
 from checkpoints.decoders import decoder_of
+from pruning.networks import is_network
 from simulator.inference.runner import Numbers, Runner
 from simulator.inference.steps import Times, times_of
 from studies.configurations import MOST, Configuration
@@ -69,6 +70,11 @@ def _opened(text: str, attention: SparseAttention | None) -> Asked:
         return Asked(header.model_id, header.method, bundled(dense, bundle), dense, bundle, attention)
     if Path(text).name == HEADER_FILE and Path(text).is_file():
         raise UserError(f"{text} is the header of a mask bundle; give its folder, {Path(text).parent}")
+    if is_network(text):
+        raise UserError(
+            f"{text} is a network, which has no prefill and no decode; its layers are timed one by one, by `simulate` "
+            "or `measure` of the masks that `prune` makes of it"
+        )
     name, config = resolve_config(text)
     dense = decoder_of(config)
     return Asked(name, "", dense, dense, attention=attention)

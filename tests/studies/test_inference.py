@@ -358,6 +358,8 @@ def test_arrays_of_numpy_are_lists(config):
 
 BAD = [
     (["nothing-7b", "--on", "h100-sxm"], "no model 'nothing-7b'"),
+    (["net.py:Net", "--on", "h100-sxm"], "net.py:Net is a network, which has no prefill and no decode"),
+    (["crepe:tiny", "--on", "vitcod"], "prunesim measure of the masks"),
     (["CONFIG", "--on", "h1000"], "h1000"),
     (["CONFIG", "--on", "vitcod-paper"], "whole models need a cycle model of any number of tokens"),
     (["CONFIG", "--on", "vitcod-attention"], "runs attention, not whole models"),
