@@ -194,10 +194,11 @@ class Checkpoint(Changes):
                 raise UserError(f"{self.folder}: the checkpoint lacks {name}")
 
     def release(self, module: nn.Module) -> None:
-        """Gives the memory of a module's parameters back."""
-        if id(module) in self._uncut:
-            self._uncut.pop(id(module)).restore()
-        self.unsilence(module)
+        """Gives the memory of a module's parameters back; blocks in it are again what files are loaded into."""
+        for part in [part for part in module.modules() if id(part) in self._uncut]:
+            self._uncut.pop(id(part)).restore()
+        for part in [part for part in module.modules() if id(part) in self._silenced]:
+            self.unsilence(part)
         for child in module.modules():
             for name, parameter in list(child._parameters.items()):
                 if parameter is not None and not parameter.is_meta:

