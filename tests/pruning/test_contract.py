@@ -8,6 +8,7 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from pruning.bundle_values import read_quantized, read_weight
 from pruning.methods import METHODS
+from pruning.methods.trained.method import TrainedMethod
 from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, QUANTIZED, Case, masks_of
 from tests.pruning.recipes import recipe
@@ -67,6 +68,8 @@ def test_the_shipped_check_finds_no_fault(name: str) -> None:
     found = list(check_method(name))
     assert [str(result) for result in found if result.failed] == []
     assert sum(result.status == "passed" for result in found) >= (8 if METHODS[name].prunes else 5)
+    if issubclass(METHODS[name], TrainedMethod):
+        assert {result.status for result in found} == {"passed"}
 
 
 def test_nothing_pruned_at_sparsity_zero(llama: Path, tmp_path: Path) -> None:
