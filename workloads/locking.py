@@ -74,6 +74,8 @@ def _acquire(folder: Path) -> int | None:
         except FileNotFoundError:  # its last owner has just removed the folder
             continue
         except OSError as error:
+            if isinstance(error, FileExistsError) and (folder.is_dir() or not os.path.lexists(folder)):
+                continue  # removed, and maybe made again, while mkdir looked at what is in its way
             if error.errno in CLOSED and folder.is_dir():
                 return None
             raise cannot_write_to(folder, error) from None
