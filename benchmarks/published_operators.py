@@ -7,8 +7,6 @@ bars say, and a layer's operators by the clock of the host.
 """
 
 import csv
-import gzip
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.operator_data import FOLDER, layer_ops
+from benchmarks.published_tables import write_table
 from measurement.published_operators import COLUMNS, FILE
 
 CARDS = {"A100-80GB-SXM": "a100-sxm", "A100-80GB": "a100-sxm", "A100-80GB DGX": "a100-sxm", "H100-80GB-SXM": "h100-sxm",
@@ -28,13 +27,7 @@ LAYERS = "layers"  # as the presets call them
 
 
 def main() -> None:
-    rows = [*attention(), *layers(), *row_kernels(), *experts(), *all_reduces()]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    FILE.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-    print(f"{FILE}: {len(rows)} rows, {FILE.stat().st_size:,} bytes")
+    write_table(FILE, COLUMNS, [*attention(), *layers(), *row_kernels(), *experts(), *all_reduces()])
 
 
 def table(name: str) -> list[dict[str, str]]:

@@ -6,12 +6,14 @@ columns renamed, times of a step from tokens a second where these are given, spe
 """
 
 import csv
-import gzip
-import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.published_tables import write_table
 from measurement.published_models import COLUMNS, FILE
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "performance"
@@ -27,13 +29,7 @@ GPTFAST = {"bf16": "bf16", "int8": "int8-weight", "int4-g32": "int4"}
 
 
 def main() -> None:
-    rows = [*gpt_fast(), *served(), *splitwise(), *tensorrt(), *macko()]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    FILE.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-    print(f"{FILE}: {len(rows)} rows, {FILE.stat().st_size:,} bytes")
+    write_table(FILE, COLUMNS, [*gpt_fast(), *served(), *splitwise(), *tensorrt(), *macko()])
 
 
 def table(name: str) -> list[dict[str, str]]:

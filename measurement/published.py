@@ -1,12 +1,15 @@
 """Records of others that ship with the package: times that publications give, each with who measured it, under which
 licence, and how. Needs no torch.
 
-The files of measurement/published/ are made by benchmarks/published_records.py; NOTICE holds the licences. A record
+The files of measurement/published/ are made by benchmarks/published_*.py; NOTICE holds the licences. A record
 that was published has a `source` in its header, and times of one situation, without samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from measurement.records import Record, read_record
 from workloads.errors import UserError, unknown
@@ -15,6 +18,14 @@ FOLDER = Path(__file__).parent / "published"
 ENDING = ".csv.gz"
 WHOLE_MODELS = f"whole-models{ENDING}"  # no record of GEMMs: published_models.py
 OPERATORS = f"operators{ENDING}"  # nor these: published_operators.py
+
+
+def read_table(path: Path, whole: Sequence[str], numbers: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """`columns` of a table that ships: `whole` numbers, other `numbers`, else texts; of numbers an empty cell is
+    missing."""
+    texts = {name: "str" for name in columns if name not in (*whole, *numbers)}
+    missing = {name: [""] for name in (*whole, *numbers)}
+    return pd.read_csv(path, dtype={**dict.fromkeys(whole, "Int64"), **texts}, keep_default_na=False, na_values=missing)
 
 
 @dataclass(frozen=True)

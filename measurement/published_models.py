@@ -1,5 +1,5 @@
 """Whole models as others timed them: decode steps, first tokens and tokens a second that publications give. They ship
-with the package; benchmarks/published_records.py makes the file, NOTICE has the licences. Needs no torch.
+with the package; benchmarks/published_whole_models.py makes the file, NOTICE has the licences. Needs no torch.
 
 Nothing is interpolated: a configuration has figures where exactly its model's shapes, card, type, chips, sequences,
 prompt and new tokens were published, each by whom; elsewhere a row that is not feasible says what is nearest."""
@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from measurement.published import FOLDER, WHOLE_MODELS, Source
+from measurement.published import FOLDER, WHOLE_MODELS, Source, read_table
 
 NAME = "whole-models"  # what commands and studies call them
 FILE = FOLDER / WHOLE_MODELS
@@ -38,10 +38,7 @@ SOURCES = {
 @cache
 def published_models() -> pd.DataFrame:
     """COLUMNS; what a publication does not say is missing."""
-    whole = dict.fromkeys(SIZES, "Int64")
-    texts = {name: "str" for name in COLUMNS if name not in (*SIZES, *FIGURES)}
-    missing = {name: [""] for name in (*SIZES, *FIGURES)}
-    return pd.read_csv(FILE, dtype={**whole, **texts}, keep_default_na=False, na_values=missing)
+    return read_table(FILE, SIZES, FIGURES, COLUMNS)
 
 
 def published_rows() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from measurement.published import FOLDER, OPERATORS, Source
+from measurement.published import FOLDER, OPERATORS, Source, read_table
 
 NAME = "operators"  # what commands call them
 FILE = FOLDER / OPERATORS
@@ -33,7 +33,4 @@ SOURCES = {
 @cache
 def published_operators() -> pd.DataFrame:
     """COLUMNS; sizes that an operation does not have are missing. `of`: the matrix of a linear, as "qkv"."""
-    whole = dict.fromkeys(SIZES, "Int64")
-    texts = {name: "str" for name in COLUMNS if name not in (*SIZES, "latency_us")}
-    missing = {name: [""] for name in (*SIZES, "latency_us")}
-    return pd.read_csv(FILE, dtype={**whole, **texts}, keep_default_na=False, na_values=missing)
+    return read_table(FILE, SIZES, ["latency_us"], COLUMNS)

@@ -76,7 +76,7 @@ def database(
 
 
 class Stitched:
-    """`loss(places)`: the divergence of the predictions on `ids` (sequences, seq_len) when every matrix that is named
+    """`loss(places)`: the divergence of the predictions on `ids` (sequences, seq_len) once every matrix that is named
     has the choice of that place; nats a token."""
 
     def __init__(self, checkpoint: Checkpoint, found: Database, ids: torch.Tensor):
@@ -89,9 +89,14 @@ class Stitched:
             self._dense = [self._logits(window) for window in self._windows]
 
     @torch.no_grad()
-    def loss(self, places: Mapping[str, int]) -> float:
+    def put(self, places: Mapping[str, int]) -> None:
+        """Every matrix that is named has the choice of that place from now on."""
         for name, place in places.items():
             self._matrix(name).copy_(self._found.weight(name, place, self._weights[name]))
+
+    @torch.no_grad()
+    def loss(self, places: Mapping[str, int]) -> float:
+        self.put(places)
         with one_thread_per_operation():
             apart = [
                 divergence_of(dense, self._logits(window))[0]

@@ -76,7 +76,7 @@ def structure_errors(
             progress("errors of structures in the predictions", number, len(found))
             name, half = group.output.layer.name, errors[group.count // 2]
             factor = stitched.loss({name: HALF}) / half if half > 0 else 1.0
-            stitched.loss({name: 0})
+            stitched.put({name: 0})
             layers = (*(ref.layer.name for ref, _ in group.members), name)
             weights = group.unit_weights * group.count
             groups.append(Group(group.kind, group.block, group.key, errors * factor, weights, layers))
@@ -86,7 +86,7 @@ def structure_errors(
         gone = {}
         for block, places in outputs.items():
             gone[block] = stitched.loss(places)
-            stitched.loss(dict.fromkeys(places, 0))
+            stitched.put(dict.fromkeys(places, 0))
     return StructureErrors(tuple(groups), gone)
 
 

@@ -18,6 +18,11 @@ def scored(blocks: Iterable[ScoredBlock], kind: str | None = None) -> Scored:
     return [(g, b.scores[g.key]) for b in blocks for g in b.groups if kind is None or g.kind == kind]
 
 
+def split(groups: Scored, values: np.ndarray) -> list[np.ndarray]:
+    """(units,) of the model, group by group."""
+    return np.split(values, np.cumsum([group.count for group, _ in groups])[:-1])
+
+
 def uniform(groups: Scored, sparsity: float) -> dict[str, float]:
     """The same share of every group stays."""
     return {group.key: group.count * (1 - sparsity) for group, _ in groups}

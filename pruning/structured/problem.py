@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from pruning.block_job import Warn
+from pruning.data.calibration import in_own_order
 from pruning.forward.hidden_states import Progress
 from pruning.structured.masked_model import MaskedModel
 from pruning.structured.scores import ScoredBlock
@@ -30,3 +31,14 @@ class UnitProblem:
     state: Path
     progress: Progress
     warn: Warn
+
+    def unless_worse(self, found: Kept, method: str, steps: int) -> Kept:
+        """`found` where its loss on all `ids` is below that of `start`; else `start`, and a warning."""
+        before, after = self.model.losses([self.start, found], in_own_order(self.ids))
+        if after < before:
+            return found
+        self.warn(
+            f"{method}: after {steps} steps the loss on the calibration set is {after:.4f}, that of Wanda-sp's choice "
+            f"{before:.4f}, so the latter stays; set more steps or another lr"
+        )
+        return self.start

@@ -30,7 +30,7 @@ from pruning.forward.hidden_states import read_tensors, write_tensors
 from pruning.methods.structured.method import UNITS, StructuredMethod
 from pruning.methods.structured.wanda_sp import WandaSp
 from pruning.recovery.schedule import Schedule
-from pruning.structured.choice import Scored, cheapest, kept_units, scored, standardized, uniform
+from pruning.structured.choice import Scored, cheapest, kept_units, scored, split, standardized, uniform
 from pruning.structured.evidence import BlockEvidence
 from pruning.structured.policy import Precond, draw, gradient, moved, projected
 from pruning.structured.problem import Kept, UnitProblem
@@ -120,14 +120,7 @@ class PolicyGradient(StructuredMethod):
             if state.step % max(1, self.steps // SAVES) == 0:
                 state.write(problem.state)
         found = self.most_probable(problem, groups, state.theta)
-        before, after = problem.model.losses([problem.start, found], ids)
-        if after < before:
-            return found
-        problem.warn(
-            f"policy-gradient: after {self.steps} steps the loss on the calibration set is {after:.4f}, that of "
-            f"Wanda-sp's choice {before:.4f}, so the latter stays; set more steps or another lr"
-        )
-        return problem.start
+        return problem.unless_worse(found, self.name, self.steps)
 
     def first(self, problem: UnitProblem, groups: Scored) -> State:
         draws = torch.Generator().manual_seed(problem.seed)
@@ -182,11 +175,6 @@ class PolicyGradient(StructuredMethod):
 def ranking_scores(groups: Scored) -> torch.Tensor:
     """(units,) standardised in their group."""
     return torch.cat([standardized(score) for _, score in groups])
-
-
-def split(groups: Scored, values: np.ndarray) -> list[np.ndarray]:
-    """(units,) of the model, group by group."""
-    return np.split(values, np.cumsum([group.count for group, _ in groups])[:-1])
 
 
 def by_group(groups: Scored, mask: np.ndarray) -> Kept:

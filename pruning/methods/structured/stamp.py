@@ -24,11 +24,11 @@ from annotated_types import Ge
 from pydantic import Field
 from torch import nn
 
+from pruning.data.calibration import in_own_order
 from pruning.evidence.needs import Need
 from pruning.methods.structured.method import UNITS, StructuredMethod
-from pruning.methods.structured.policy_gradient import in_own_order, split
 from pruning.methods.structured.wanda_sp import WandaSp
-from pruning.structured.choice import Scored, cheapest, kept_units, scored, uniform
+from pruning.structured.choice import Scored, cheapest, kept_units, scored, split, uniform
 from pruning.structured.evidence import BlockEvidence
 from pruning.structured.generator import Features, Generator, bernoulli_kl, gates, within_budget
 from pruning.structured.problem import Kept, UnitProblem
@@ -84,14 +84,7 @@ class Stamp(StructuredMethod):
         with torch.no_grad():
             logits = generator(features.of(range(len(ids)))).double().numpy()
         found = most_probable(problem, groups, logits)
-        before, after = problem.model.losses([problem.start, found], ids)
-        if after < before:
-            return found
-        problem.warn(
-            f"stamp: after {self.steps} steps the loss on the calibration set is {after:.4f}, that of Wanda-sp's "
-            f"choice {before:.4f}, so the latter stays; set more steps or another lr"
-        )
-        return problem.start
+        return problem.unless_worse(found, self.name, self.steps)
 
     def train(
         self, problem: UnitProblem, groups: Scored, ids: torch.Tensor, features: Features, generator: Generator,
