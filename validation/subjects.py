@@ -90,8 +90,8 @@ OTHERS = (
     ),
     Subject(
         "pruning methods",
-        "Masks and weights of magnitude, wanda, gblm, sparsegpt, besa and unify, and of quantization after them or "
-        "within; units and blocks that structured methods take out; factors (`prunesim show wanda`).",
+        "Masks and weights of every pruning method, and of quantization after them or within; "
+        "units and blocks that structured methods take out; factors (`prunesim show wanda`).",
         PRUNING_NOTES,
     ),
 )

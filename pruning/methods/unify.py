@@ -7,8 +7,9 @@ input (`weighted`) or 1. ADMM then moves all weights so that the layer's outputs
 were, while the blocks stay what they are (pruning/second_order/unified.py). A unified block is stored as one magnitude
 and a sign a weight: `prunesim formats` counts it.
 
-After the unification and pruning of convolutions by ADMM with the loss of the task; here the loss is the layer's own
-error, whose step has a closed form. With iterations=0 the weights are projected once, without ADMM.
+After Lin, Jiang, Wang, Xu, Wang, Liu, Li, "Efficient Micro-Structured Weight Unification and Pruning for Neural Network
+Compression", 2021 (arXiv 2106.08301): there convolutions, by ADMM with the loss of the task; here the loss
+is the layer's own error, whose step has a closed form. With iterations=0 the weights are projected once, without ADMM.
 
 Deviations: that loss, and with it no training of the whole network; rho stays the same; of all iterations the one with
 the least error is taken; which blocks are pruned and unified is decided matrix by matrix, and settles after half of the

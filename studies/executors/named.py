@@ -8,7 +8,7 @@ from typing import Any
 
 from studies.executors.asked import StudyExecutor
 from studies.executors.dask_workers import dask
-from studies.executors.executor import Here
+from studies.executors.executor import Here, ended
 from studies.executors.processes import Processes
 from studies.executors.submitit_jobs import submitit
 from workloads.errors import UserError, one_line
@@ -20,7 +20,7 @@ Opener = Callable[[StudyExecutor, int, Path, Path], AbstractContextManager[Execu
 @contextmanager
 def processes(asked: StudyExecutor, workers: int, out: Path, beside: Path) -> Iterator[Executor]:
     """One worker is this process itself."""
-    with _ended(Here() if workers == 1 else Processes(workers)) as executor:
+    with ended(Here() if workers == 1 else Processes(workers)) as executor:
         yield executor
 
 
@@ -37,7 +37,7 @@ def opened(asked: StudyExecutor, out: Path, beside: Path) -> Iterator[Executor]:
         with EXECUTORS[asked.name](asked, asked.workers or WORKERS[asked.name], out, beside) as executor:
             yield executor
         return
-    with _ended(_made(asked)) as executor:
+    with ended(_made(asked)) as executor:
         yield executor
 
 
@@ -73,13 +73,3 @@ def _made(asked: StudyExecutor) -> Executor:
             "return client.get_executor()"
         )
     return made
-
-
-@contextmanager
-def _ended(executor: Executor) -> Iterator[Executor]:
-    try:
-        yield executor
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    executor.shutdown()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.executors.asked import StudyExecutor
-from studies.executors.executor import WorkerLost
+from studies.executors.executor import WorkerLost, ended
 from studies.telling import warn
 from workloads.errors import UserError, one_line
 
@@ -40,12 +40,8 @@ def submitit(asked: StudyExecutor, workers: int, out: Path, beside: Path) -> Ite
     except (AssertionError, NameError, TypeError, ValueError) as error:
         raise UserError(f"executor.set: submitit does not take it: {one_line(error)}") from None
     jobs = Jobs(auto, None if asked.cluster == "slurm" else workers, EVERY_S[asked.cluster])
-    try:
+    with ended(jobs):
         yield jobs
-    except BaseException:
-        jobs.shutdown(wait=False, cancel_futures=True)
-        raise
-    jobs.shutdown()
     if not jobs.lost:
         shutil.rmtree(folder, ignore_errors=True)
 

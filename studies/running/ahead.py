@@ -14,7 +14,7 @@ from workloads.errors import UserError
 if TYPE_CHECKING:
     from pruning.run.work import Work
 
-ROW_S = (0.0002, 0.004)  # a design on a layer: from systolic to vitcod with many tokens, 2 to 30 s of 7,000 rows
+ROW_S = (0.0002, 0.01)  # a design on a layer: from systolic to vitcod with many tokens on large matrices
 TOKEN_BYTES = 4  # of a text
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+import prunesim as ps
 from studies.cli.main import main
 from studies.speed.demands import parse_also
 from tests.studies.speed.test_meet import CONFIG
@@ -25,6 +26,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(CONFIG).save_pretrained(folder)
     np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 300, (4, 32)))
     return folder
+
+
+MOVED = [f"{kind}_bytes" for kind in ("weight", "metadata", "scale", "activation", "output")]
+RATIOS = {"energy_pj": (["dense_energy_pj"], ["energy_pj"]), "bytes": (["dense_bytes"], MOVED)}
 
 
 def prune(model: Path, out: Path, *arguments: object) -> int:
@@ -70,7 +75,11 @@ def test_of_other_measures_the_masks_are_counted(model: Path, tmp_path: Path, wh
     out = tmp_path / "masks"
     assert prune(model, out, "--speedup", 1.0, *SIZES, "--also", f"{what}:1.3") == 0
     assert met_of(out)["also"][what][1] >= 1.3
-    if what == "flop":
+    if what in RATIOS:
+        rows = ps.simulate(out, on="vitcod", tokens=1).frame
+        dense, masked = (rows[[*names]].sum().sum() for names in RATIOS[what])
+        assert met_of(out)["also"][what][1] == pytest.approx(dense / masked)
+    else:
         layers = MaskBundle.open(out).layers
         fewer = sum(e.layer.n_weights for e in layers) / sum(e.nnz for e in layers)
         assert met_of(out)["also"][what][1] == pytest.approx(fewer)
