@@ -1,6 +1,7 @@
 """Where a training run is: what was measured so far, and on disk all that it needs to go on to the same bytes."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,30 @@ def save_state(folder: Path, trainer: Trainer, state: RunState) -> None:
             [[look.step, look.training_loss, look.held_out_loss] for look in state.looks], dtype=torch.float64
         ).reshape(-1, 3),
     }
-    for number, leaf in enumerate(trainer.trained):
-        own = trainer.optimizer.state.get(leaf) or {}
-        tensors[f"{number:06d}.value"] = leaf.detach().cpu()
-        tensors |= {f"{number:06d}.{name}": own[name].cpu() for name in MOMENTS if name in own}
+    tensors |= adam_tensors(trainer.trained, trainer.optimizer)
     tensors |= {f"{OF_HOOK}{name}": tensor.cpu() for name, tensor in trainer.hook.tensors().items()}
     write_tensors(folder / STATE_FILE, tensors)
+
+
+def adam_tensors(leaves: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Values and moments, by the leaves' numbers."""
+    tensors = {}
+    for number, leaf in enumerate(leaves):
+        own = optimizer.state.get(leaf) or {}
+        tensors[f"{number:06d}.value"] = leaf.detach().cpu()
+        tensors |= {f"{number:06d}.{name}": own[name].cpu() for name in MOMENTS if name in own}
+    return tensors
+
+
+def take_adam(
+    tensors: Mapping[str, torch.Tensor], leaves: Iterable[torch.Tensor], optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    """What `adam_tensors` gave after `step` steps of this optimizer."""
+    for number, leaf in enumerate(leaves):
+        leaf.data.copy_(tensors[f"{number:06d}.value"])
+        if f"{number:06d}.{MOMENTS[0]}" in tensors:
+            moments: dict[str, Any] = {name: tensors[f"{number:06d}.{name}"].to(leaf.device) for name in MOMENTS}
+            optimizer.state[leaf] = {"step": torch.tensor(float(step)), **moments}
 
 
 def has_state(folder: Path) -> bool:
@@ -72,11 +91,7 @@ def read_state(folder: Path, trainer: Trainer) -> RunState | None:
         return None
     tensors = read_tensors(folder / STATE_FILE)
     step, since, over = tensors["step"].tolist()
-    for number, leaf in enumerate(trainer.trained):
-        leaf.data.copy_(tensors[f"{number:06d}.value"])
-        if f"{number:06d}.{MOMENTS[0]}" in tensors:
-            moments: dict[str, Any] = {name: tensors[f"{number:06d}.{name}"].to(leaf.device) for name in MOMENTS}
-            trainer.optimizer.state[leaf] = {"step": torch.tensor(float(step)), **moments}
+    take_adam(tensors, trainer.trained, trainer.optimizer, step)
     trainer.hook.take({n.removeprefix(OF_HOOK): each for n, each in tensors.items() if n.startswith(OF_HOOK)})
     trainer.write()
     looks = [Look(int(row[0]), row[1], row[2]) for row in tensors["looks"].tolist()]

@@ -12,6 +12,8 @@ from pruning.forward.hidden_states import Progress
 from pruning.structured.masked_model import MaskedModel
 from pruning.structured.scores import ScoredBlock
 
+SAVES = 100  # of an unfinished search, evenly
+
 Kept = dict[str, np.ndarray]  # by a group's key (count,) bool
 
 
@@ -42,3 +44,8 @@ class UnitProblem:
             f"{before:.4f}, so the latter stays; set more steps or another lr"
         )
         return self.start
+
+
+def is_saved(step: int, steps: int) -> bool:
+    """Whether a search of so many steps keeps its state after this one."""
+    return step % max(1, steps // SAVES) == 0

@@ -33,13 +33,12 @@ from pruning.recovery.schedule import Schedule
 from pruning.structured.choice import Scored, cheapest, kept_units, scored, split, standardized, uniform
 from pruning.structured.evidence import BlockEvidence
 from pruning.structured.policy import Precond, draw, gradient, moved, projected
-from pruning.structured.problem import Kept, UnitProblem
+from pruning.structured.problem import Kept, UnitProblem, is_saved
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
 from workloads.errors import UserError
 
 SURE = 0.9  # init=constant
-SAVES = 100  # of an unfinished search, evenly
 
 
 @dataclass
@@ -117,7 +116,7 @@ class PolicyGradient(StructuredMethod):
             told = f", loss {state.loss:.4f}" if state.step else ""
             problem.progress(f"policy gradient{told}", state.step, self.steps)
             self.one_step(problem, groups, state, ids[plan.sequences_at(state.step, len(ids))], plan)
-            if state.step % max(1, self.steps // SAVES) == 0:
+            if is_saved(state.step, self.steps):
                 state.write(problem.state)
         found = self.most_probable(problem, groups, state.theta)
         return problem.unless_worse(found, self.name, self.steps)

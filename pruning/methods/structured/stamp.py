@@ -16,6 +16,7 @@ it: nothing is carried over to other tasks, models or weights, which is what the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,12 +27,14 @@ from torch import nn
 
 from pruning.data.calibration import in_own_order
 from pruning.evidence.needs import Need
+from pruning.forward.hidden_states import read_tensors, write_tensors
 from pruning.methods.structured.method import UNITS, StructuredMethod
 from pruning.methods.structured.wanda_sp import WandaSp
+from pruning.recovery.state import adam_tensors, take_adam
 from pruning.structured.choice import Scored, cheapest, kept_units, scored, split, uniform
 from pruning.structured.evidence import BlockEvidence
 from pruning.structured.generator import Features, Generator, bernoulli_kl, gates, within_budget
-from pruning.structured.problem import Kept, UnitProblem
+from pruning.structured.problem import Kept, UnitProblem, is_saved
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
 from workloads.errors import UserError
@@ -39,6 +42,36 @@ from workloads.errors import UserError
 Whole = Annotated[int, Ge(1)]
 PRIOR = 1e-3
 ADAPT_LR = 0.1
+
+
+@dataclass
+class State:
+    """After `step` steps, the last with this loss. outer moves the generator on subsets, inner its betas on all."""
+
+    generator: Generator
+    outer: torch.optim.AdamW
+    inner: torch.optim.AdamW
+    draws: torch.Generator
+    step: int = 0
+    loss: float = float("nan")
+
+    def write(self, path: Path) -> None:
+        tensors = {"draws": self.draws.get_state(), "step": torch.tensor([self.step])}
+        tensors["loss"] = torch.tensor([self.loss], dtype=torch.float64)
+        for name, optimizer in (("outer", self.outer), ("inner", self.inner)):
+            own = adam_tensors(optimizer.param_groups[0]["params"], optimizer)
+            tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
+        write_tensors(path, tensors)
+
+    def read(self, path: Path, outer_steps: int) -> None:
+        """Raises UserError for a damaged file."""
+        found = read_tensors(path)
+        self.step, self.loss = int(found["step"]), float(found["loss"])
+        self.draws.set_state(found["draws"])
+        done = min(self.step, outer_steps)
+        for name, optimizer, steps in (("outer.", self.outer, done), ("inner.", self.inner, self.step - done)):
+            own = {key.removeprefix(name): tensor for key, tensor in found.items() if key.startswith(name)}
+            take_adam(own, optimizer.param_groups[0]["params"], optimizer, steps)
 
 
 @dataclass(frozen=True)
@@ -75,44 +108,49 @@ class Stamp(StructuredMethod):
 
     def search(self, problem: UnitProblem) -> Kept:
         groups, ids = scored(problem.blocks), in_own_order(problem.ids)
-        draws = torch.Generator().manual_seed(problem.seed)
         angular = {block.number: block.importance["angular"] / block.tokens for block in problem.blocks}
         features = Features(problem.model, groups, angular, ids)
-        generator = Generator(groups, self.hidden, draws)
+        state = self.first(groups, problem.seed)
+        if problem.state.exists():
+            state.read(problem.state, self.steps)
         with torch.enable_grad():
-            self.train(problem, groups, ids, features, generator, draws)
+            self.train(problem, groups, ids, features, state)
         with torch.no_grad():
-            logits = generator(features.of(range(len(ids)))).double().numpy()
+            logits = state.generator(features.of(range(len(ids)))).double().numpy()
         found = most_probable(problem, groups, logits)
         return problem.unless_worse(found, self.name, self.steps)
 
-    def train(
-        self, problem: UnitProblem, groups: Scored, ids: torch.Tensor, features: Features, generator: Generator,
-        draws: torch.Generator,
-    ) -> None:  # fmt: skip
-        """First the generator on subsets, then its betas on all."""
-        kinds = kinds_of(groups)
-        size = min(self.set_size or max(2, len(ids) // 2), len(ids))
+    def first(self, groups: Scored, seed: int) -> State:
+        draws = torch.Generator().manual_seed(seed)
+        generator = Generator(groups, self.hidden, draws)
         outer = torch.optim.AdamW([p for name, p in generator.named_parameters() if name != "beta"], lr=self.lr)
         inner = torch.optim.AdamW([generator.beta], lr=ADAPT_LR, weight_decay=0.0)
-        loss = float("nan")
-        for step in range(self.steps + self.adapt):
-            told = f", loss {loss:.4f}" if step else ""
-            problem.progress(f"learning masks{told}", step, self.steps + self.adapt)
-            order = torch.randperm(len(ids), generator=draws).tolist()
-            if step < self.steps:
-                describe, judge, optimizer = order[: (size + 1) // 2], order[(size + 1) // 2 : size], outer
+        return State(generator, outer, inner, draws)
+
+    def train(self, problem: UnitProblem, groups: Scored, ids: torch.Tensor, features: Features, state: State) -> None:
+        """First the generator on subsets, then its betas on all."""
+        kinds, steps = kinds_of(groups), self.steps + self.adapt
+        size = min(self.set_size or max(2, len(ids) // 2), len(ids))
+        while state.step < steps:
+            told = f", loss {state.loss:.4f}" if state.step else ""
+            problem.progress(f"learning masks{told}", state.step, steps)
+            order = torch.randperm(len(ids), generator=state.draws).tolist()
+            if state.step < self.steps:
+                describe, judge, optimizer = order[: (size + 1) // 2], order[(size + 1) // 2 : size], state.outer
             else:
-                describe, judge, optimizer = list(range(len(ids))), order, inner
-            logits = within_budget(generator(features.of(describe)), kinds, 1 - problem.sparsity)
-            found = kl_of(problem, groups, gates(logits, draws), ids[(judge or describe)[: self.batch]])
+                describe, judge, optimizer = list(range(len(ids))), order, state.inner
+            logits = within_budget(state.generator(features.of(describe)), kinds, 1 - problem.sparsity)
+            found = kl_of(problem, groups, gates(logits, state.draws), ids[(judge or describe)[: self.batch]])
             total = found + PRIOR * bernoulli_kl(logits, 1 - problem.sparsity)
             if not bool(total.isfinite()):
-                raise UserError(f"stamp: at step {step + 1} the loss is not finite; use `dtype=float32`")
-            generator.zero_grad()
+                raise UserError(f"stamp: at step {state.step + 1} the loss is not finite; use `dtype=float32`")
+            state.generator.zero_grad()
             total.backward()
             optimizer.step()
-            loss = float(total.detach())
+            state.loss = float(total.detach())
+            state.step += 1
+            if is_saved(state.step, steps):
+                state.write(problem.state)
 
 
 def kl_of(problem: UnitProblem, groups: Scored, gate: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """STAMP: budgets, gates and features against plain programs, gradients by differences, its start and its ends."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import groups_of
 from tests.pruning.recipes import recipe
 from tests.pruning.structured.test_choice import group
-from validation.conformance.tiny_models import load_whole, quiet, save, token_ids
+from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
 from workloads.errors import UserError
 
 
@@ -177,6 +178,53 @@ def test_training_lowers_the_loss(folder, tmp_path):
 
     found, start = (perplexity(Checkpoint(folder), ids, bundle, quiet) for bundle in (made, plain))
     assert found < start or any("so the latter stays" in text for text in told)
+
+
+STEPS = "learning masks"
+FEW = recipe("stamp", 0.5, ids=token_ids(5, 12), steps=4, adapt=3, hidden=8)
+
+
+class Stopped(BaseException):
+    """Nothing may catch it."""
+
+
+def steps_told(folder: Path, out: Path, stop_at: int = -1) -> list[str]:
+    """What a run tells of its steps, up to the one at whose beginning it is stopped."""
+    told: list[str] = []
+
+    def tell(what: str, done: int, of: int) -> None:
+        if what.startswith(STEPS):
+            if done == stop_at:
+                raise Stopped
+            told.append(what)
+
+    with suppress(Stopped):
+        prune(Checkpoint(folder), FEW, out, tell, quiet)
+    return told
+
+
+@pytest.fixture(scope="module")
+def in_one_go(folder, tmp_path_factory) -> tuple[list[str], dict[str, bytes]]:
+    out = tmp_path_factory.mktemp("whole")
+    return steps_told(folder, out), contents(out)
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 6])
+def test_a_stopped_search_goes_on(folder, tmp_path, in_one_go, step):
+    """Among the steps on subsets, where those on all begin, and among these: to the same losses and bytes, and no step
+    is taken twice."""
+    first = steps_told(folder, tmp_path, step)
+    assert len(first) == step
+    assert not (tmp_path / "bundle.json").exists()
+    assert (first + steps_told(folder, tmp_path), contents(tmp_path)) == in_one_go
+
+
+def test_a_damaged_state_is_refused(folder, tmp_path):
+    steps_told(folder, tmp_path, 2)
+    (state,) = tmp_path.glob("search-*")
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=f"{state.name} is damaged"):
+        prune(Checkpoint(folder), FEW, tmp_path, quiet, quiet)
 
 
 @pytest.mark.parametrize(
