@@ -3,8 +3,9 @@ syllables, some with a hiss before them; behind it noise. Nobody speaks in it, b
 there.
 """
 
+from typing import Any
+
 import numpy as np
-from scipy.signal import lfilter
 
 RATE_HZ = 16_000
 CHUNK, CONTEXT, CHUNKS = 512, 64, 32
@@ -77,6 +78,13 @@ def _syllable(pitch_hz: float, draw: np.random.Generator) -> np.ndarray:
         hiss = lfilter([1.0, -0.9], [1.0], draw.standard_normal(int(RATE_HZ * draw.uniform(0.04, 0.09))))
         made = np.concatenate([0.15 * made.std() * hiss, made])
     return made
+
+
+def lfilter(*args: Any, **kwargs: Any) -> Any:
+    """scipy's; importing it takes half a second that no other family needs."""
+    from scipy.signal import lfilter as found
+
+    return found(*args, **kwargs)
 
 
 def _noise(length: int, draw: np.random.Generator) -> np.ndarray:

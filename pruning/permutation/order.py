@@ -13,7 +13,6 @@ A run of M - 1 others keeps c at the cost of its own N-th best t: giving it colu
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from workloads.patterns import NofM
 
@@ -54,6 +53,8 @@ def assigned(scores: torch.Tensor, order: torch.Tensor, pattern: NofM, place: in
     # sum max(0, c - t) = (sum |c - t| + sum c - sum t) / 2
     apart = torch.cdist(least.contiguous(), given.contiguous(), p=1)
     worth = (apart + given.sum(dim=1)[None, :] - least.sum(dim=1)[:, None]) / 2
+    from scipy.optimize import linear_sum_assignment  # only here: importing it takes a quarter of a second
+
     _, taken = linear_sum_assignment(worth.numpy(), maximize=True)
     runs[:, place] = moved[torch.from_numpy(np.asarray(taken, dtype=np.int64))]
     return runs.reshape(-1)
