@@ -16,8 +16,7 @@ from workloads.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "published"
 ENDING = ".csv.gz"
-WHOLE_MODELS = f"whole-models{ENDING}"  # no record of GEMMs: published_models.py
-OPERATORS = f"operators{ENDING}"  # nor these: published_operators.py
+OPERATORS, WHOLE_MODELS = TABLES = ("operators", "whole-models")  # of no GEMMs: published_*.py
 
 
 def read_table(path: Path, whole: Sequence[str], numbers: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
@@ -44,17 +43,27 @@ class Source:
 
 def names() -> list[str]:
     """Of the records that ship, such as "slidesparse-a100-pcie"."""
-    found = {path.name for path in FOLDER.glob(f"*{ENDING}")} - {WHOLE_MODELS, OPERATORS}
-    return sorted(name.removesuffix(ENDING) for name in found)
+    return sorted({path.name.removesuffix(ENDING) for path in FOLDER.glob(f"*{ENDING}")} - {*TABLES})
+
+
+def file_of(name: str) -> Path:
+    """Of a record or a table that ships."""
+    return FOLDER / f"{name}{ENDING}"
+
+
+def is_name(text: str | Path) -> bool:
+    """Whether it is a word, meant as the name of one that ships unless there is such a file."""
+    path = Path(text)
+    return not path.suffix and len(path.parts) == 1
 
 
 def open_record(text: str | Path) -> Record:
     """Of a file, or of a name of those that ship. Raises UserError."""
     path = Path(text)
     if str(text) in names() and not path.exists():
-        return read_record(FOLDER / f"{text}{ENDING}")
-    if not path.suffix and len(path.parts) == 1 and not path.exists():
-        raise unknown("record", str(text), names())
+        return read_record(file_of(str(text)))
+    if is_name(text) and not path.exists():
+        raise unknown("record", str(text), [*names(), *TABLES])
     return read_record(path)
 
 

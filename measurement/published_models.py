@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from measurement.published import FOLDER, WHOLE_MODELS, Source, read_table
+from measurement.published import WHOLE_MODELS, Source, file_of, read_table
 
-NAME = "whole-models"  # what commands and studies call them
-FILE = FOLDER / WHOLE_MODELS
+FILE = file_of(WHOLE_MODELS)
 SAME = ("model", "target", "dtype", "tensor_parallel", "batch", "prompt", "generate")
 SIZES = ("tensor_parallel", "batch", "prompt", "generate")
 FIGURES = ("prefill_ms", "decode_ms_per_token", "tokens_per_s", "speedup")

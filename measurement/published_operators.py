@@ -7,10 +7,9 @@ from functools import cache
 
 import pandas as pd
 
-from measurement.published import FOLDER, OPERATORS, Source, read_table
+from measurement.published import OPERATORS, Source, file_of, read_table
 
-NAME = "operators"  # what commands call them
-FILE = FOLDER / OPERATORS
+FILE = file_of(OPERATORS)
 SIZES = (
     *("batch", "q_tokens", "kv_tokens", "heads", "kv_heads", "head_dim", "window", "m", "n", "k", "rows", "cols"),
     *("tokens", "hidden", "expert_ffn", "experts", "top_k", "distinct_experts", "gpus", "message_bytes"),

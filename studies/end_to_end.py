@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from measurement.noise import noisy
+from measurement.published import WHOLE_MODELS, is_name
 from workloads.columns.inference import INFERENCE_COLUMNS
-from workloads.errors import UserError
+from workloads.errors import UserError, unknown
 from workloads.files import plain, read_json, write_text
 from workloads.rows import to_frame
 
@@ -53,6 +54,8 @@ def whole_rows(path: Path) -> pd.DataFrame:
     """A row for each whole model that was timed: its time to the first token, or of one decode step; of a GPU dense or
     2:4, launched from the host or as a graph, of a CPU each variant, cold and warm. Raises UserError for what is no
     such record, and one of single blocks alone."""
+    if is_name(path) and not path.exists():
+        raise unknown("record of whole models", str(path), [WHOLE_MODELS])
     content = read_json(path, "measured models")
     try:
         if content["format"] != FORMAT or content["version"] != VERSION:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from measurement.published_models import NAME, rows_beside
+from measurement.published import WHOLE_MODELS
+from measurement.published_models import rows_beside
 from simulator.inference.runner import Runner
 from simulator.inference.steps import GROUPS, TimedRow, Times
 from studies.asked import Asked, OnRunner
@@ -95,9 +96,9 @@ def frame_of(
     """Rows of several models or treatments, and of files of measured ones. Raises UserError as the two below,
     NothingRan where none has operations."""
     if not operations:
-        others = [whole_rows(path) for path in measured if str(path) != NAME]
+        others = [whole_rows(path) for path in measured if str(path) != WHOLE_MODELS]
         made = [inference_frame(asked, wanted, progress) for asked, wanted in each]
-        if Path(NAME) in measured:
+        if Path(WHOLE_MODELS) in measured:
             others.append(to_frame(rows_beside(pd.concat(made, ignore_index=True), nearest=True), INFERENCE_COLUMNS))
         return pd.concat([*made, *others], ignore_index=True)
     if measured:

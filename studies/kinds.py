@@ -14,8 +14,6 @@ def kind_of(name: str) -> str:
     nothing."""
     from checkpoints.catalog import catalog_names
     from measurement import published
-    from measurement.published_models import NAME as WHOLE_MODELS
-    from measurement.published_operators import NAME as OPERATORS
     from simulator.accelerators import ACCELERATORS
     from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
     from simulator.gpu import GPUS
@@ -31,7 +29,7 @@ def kind_of(name: str) -> str:
         "gpus": GPUS,
         "attention": ATTENTION_MODELS,
         "models": catalog_names(),
-        "records": [*published.names(), OPERATORS, WHOLE_MODELS],
+        "records": [*published.names(), *published.TABLES],
     }
     for kind, names in machines.items():
         if name in names or name in installed(kind):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from measurement import published_models, published_operators
-from measurement.published import Source
+from measurement.published import OPERATORS, WHOLE_MODELS, Source
 from simulator.gpu import GPUS
 from studies.inference import INFERENCE_TABLE
 from studies.operator_files import operators_of
@@ -42,7 +42,7 @@ def _beside(rows: pd.DataFrame, card: str) -> pd.DataFrame:
     asked = [name for name in rows.columns if name not in ("target", "latency_us", "published", "of")]
     cells = rows[asked].astype(object).where(rows[asked].notna(), "").astype(str)
     lines = list(enumerate(cells.to_numpy().tolist(), start=1))
-    found = predict_operators(operators_of(published_operators.NAME, asked, lines), [card], "fp16")
+    found = predict_operators(operators_of(OPERATORS, asked, lines), [card], "fp16")
     return rows.assign(
         predicted_us=found["latency_us"].to_numpy(),
         predicted_error_p90=found["latency_error_p90"].to_numpy(),
@@ -55,14 +55,14 @@ def whole_rows() -> pd.DataFrame:
 
 
 TABLES = {
-    published_operators.NAME: Table(
+    OPERATORS: Table(
         "single operators of decoder layers",
         published_operators.SOURCES,
         published_operators.published_operators,
         operator_rows,
         OPERATOR_COLUMNS,
     ),
-    published_models.NAME: Table(
+    WHOLE_MODELS: Table(
         "whole models",
         published_models.SOURCES,
         published_models.published_models,
@@ -85,7 +85,7 @@ def described(name: str) -> str:
     frame = table.read()
     lines = [f"{name}: {summary(name)}"]
     lines += [f"published: {source.said}" for source in table.sources.values()]
-    if name == published_operators.NAME:
+    if name == OPERATORS:
         return "\n".join([*lines, "the presets were fitted to these very times", *_errors()])
     for model, rows in frame.groupby("model", sort=False):
         cards = ", ".join(f"{card} {len(part)}" for card, part in rows.groupby("target", sort=False))

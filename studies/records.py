@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from measurement.published import names, open_record, source_of
+from measurement.published import is_name, names, open_record, source_of
 from measurement.records import Record
 from measurement.rows import RecordTarget
 from measurement.shapes import ANY
@@ -22,7 +22,8 @@ ENDINGS = (".csv", ".gz", ".parquet")
 
 def study_rows(study: Study, wanted: StudyRecord) -> pd.DataFrame:
     """Result rows of a record of a study. Raises UserError, which names the study file."""
-    record = wanted.record if wanted.record in names() else str(study.beside(wanted.record))
+    beside = study.beside(wanted.record)
+    record = wanted.record if is_name(wanted.record) and not beside.exists() else str(beside)
     try:
         if not wanted.models:
             return replay(record, wanted.l2, wanted.dtype)

@@ -69,12 +69,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """ "did you mean 'h100-pcie' or 'h100-sxm'? ", "" where nothing is near: names that are it but for the case, begin
-    with it, or look like it."""
+    with it, hold it, or look like it."""
     by_lower = {each.lower(): each for each in known}
     text = name.lower()
     near = [by_lower[text]] if text in by_lower else []
     if not near and len(text) > 1:
         begun = [each for lower, each in by_lower.items() if lower.startswith(text)]
+        begun = begun or [each for lower, each in by_lower.items() if text in lower]
         near = begun if len(begun) <= MOST_MEANT else []
     if not near:
         near = [by_lower[each] for each in difflib.get_close_matches(text, by_lower, n=1)]

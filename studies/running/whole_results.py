@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from measurement.published_models import NAME, rows_beside
+from measurement.published import WHOLE_MODELS
+from measurement.published_models import rows_beside
 from studies.names import whole_name
 from studies.roofs import roofs_of
 from studies.running.execute import Results
@@ -29,7 +30,7 @@ def whole_models(plan: Plan, results: Results, measured: Sequence[pd.DataFrame])
     if not found and not measured:
         return None
     made = [each.rows for each in found]
-    if made and any(record.record == NAME for record in plan.study.file.measured):
+    if made and any(record.record == WHOLE_MODELS for record in plan.study.file.measured):
         beside = rows_beside(pd.concat(made, ignore_index=True), nearest=False)
         made += [to_frame(beside, INFERENCE_COLUMNS)] if beside else []
     return WholeModels(

@@ -7,8 +7,9 @@ from contextlib import suppress
 import pandas as pd
 import pytest
 
+from measurement.published import OPERATORS as NAME
 from measurement.published_models import published_models
-from measurement.published_operators import COLUMNS, NAME, SIZES, SOURCES, published_operators
+from measurement.published_operators import COLUMNS, SIZES, SOURCES, published_operators
 from studies.cli.main import main
 from studies.operator_files import FORMS, read_operators
 from studies.predict_operators import predict_operators

@@ -165,6 +165,8 @@ def test_an_accelerator_may_be_for_some_models_alone(study_file, tmp_path):
         ("[[accelerators]]\nname = 'vitcod'\npublished = true", "`published` is for GPUs"),
         ("[[accelerators]]\nname = 'a100-pcix'", "did you mean 'a100-pcie'"),
         ("[[measured]]\nrecord = 'none.csv'", "no such record"),
+        ("[[measured]]\nrecord = 'whole-model'", "unknown record 'whole-model'; did you mean 'whole-models'"),
+        ("[[measured]]\nrecord = 'a100-pcie'", "did you mean 'slidesparse-a100-pcie'"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_and_nothing_runs(study_file, tmp_path, more, said):

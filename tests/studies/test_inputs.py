@@ -28,6 +28,7 @@ def here(tmp_path, monkeypatch):
         ("A100-SXM", "did you mean 'a100-sxm'? "),
         ("H100", "did you mean 'h100-pcie' or 'h100-sxm'? "),
         ("h200x", "did you mean 'h200'? "),
+        ("pcie", "did you mean 'a100-pcie' or 'h100-pcie'? "),
         ("h", ""),
         ("tpu", ""),
     ],
