@@ -11,6 +11,7 @@ from torch import nn
 from checkpoints.module_state import put_back, state_of
 from checkpoints.network_channels import ChannelMap, cut_module
 from checkpoints.network_matrices import ATTENTION, TRANSPOSED, NetworkRef, kind_of, matrices
+from checkpoints.network_moves import moves_in
 from checkpoints.network_units import units_of
 from checkpoints.network_uses import uses_in
 from checkpoints.opened import Changes
@@ -48,6 +49,7 @@ class Network(Changes):
         self._refs = [[ref for ref in refs if ref.layer.name in self.uses] for refs in self._refs]
         if not self.uses:
             raise UserError(f"{name}: none of its matrices is called; nothing can be pruned")
+        self.moves = list(moves_in(self.units, len(self.example)))
         self._channels: ChannelMap | None = None
 
     @property

@@ -49,10 +49,10 @@ def simulate(
     `model` with `pattern`, `density` and `seed`. `on`: a name, "file.py:Name", a machine file, or a design made in
     Python, Vitcod(array=Array(32, 32)); or several of these. `tokens` pass through each layer together, 1 unless given,
     or follow from a `phase`: "prefill" (`batch`, `prompt`) or "decode" (`batch`, `context`); `include` adds rows of its
-    "attention" and "head". `set`: keys of the accelerator, {"array.height": 16};
+    "attention" and "head", or of a network's "moves". `set`: keys of the accelerator, {"array.height": 16};
     `sweep`: keys with their values or a range, {"array.height": "16:128:16"}, one design for each combination.
     """
-    from studies.phase_rows import Beside, checked_included, phase_of, tokens_of
+    from studies.phase_rows import checked_included, phase_of, rows_beside, tokens_of
     from workloads.conditions import Conditions
     from workloads.routing_counts import given_routing
 
@@ -64,7 +64,7 @@ def simulate(
         target.check(conditions)
     source = _source(masks, model, pattern, density, seed, fresh)
     progress = ProgressLine(terminal_only=True)
-    more = list(Beside(asked, roles).rows(source, targets)) if asked and roles else []
+    more = rows_beside(roles, asked, conditions.tokens, source, targets)
     frame = simulate_frame(source, targets, conditions, progress, more)
     progress.close()
     return Rows(frame, table_of(frame, targets))

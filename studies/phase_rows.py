@@ -1,4 +1,5 @@
-"""A phase in place of `tokens`, and rows of what is no layer of a model: attention, and its head."""
+"""A phase in place of `tokens`, and rows of what is no layer of a model: a decoder's attention and head, what another
+network moves by indices."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from workloads.facts import header_facts
 from workloads.operations import DecoderOperation
 from workloads.operations.causal import CausalAttention, LatentAttention
 from workloads.operations.gemm import Gemm
+from workloads.operations.moves import MOVES, moves_of
 from workloads.patterns import DENSE
 from workloads.phases import Phase, decode, prefill
 from workloads.targets import Row, Target
@@ -23,7 +25,8 @@ from workloads.targets import Row, Target
 if TYPE_CHECKING:
     from simulator.inference.runner import Numbers, Runner, Timed
 
-INCLUDED = ("attention", "head")
+OF_PHASES = ("attention", "head")
+INCLUDED = (*OF_PHASES, MOVES)
 PROMPT, CONTEXT = 2048, 2048  # where none is given
 
 
@@ -58,18 +61,48 @@ def tokens_of(phase: Phase | None, tokens: int | None) -> int:
 
 
 def checked_included(names: Sequence[str], phase: Phase | None) -> tuple[str, ...]:
-    """Raises UserError for what is none, and without a phase."""
+    """Raises UserError for what is none, and for what has no phase, or lacks one."""
     for name in names:
         if name not in INCLUDED:
             raise unknown("operation to `include`", name, INCLUDED)
-    if names and phase is None:
+    if phase is None and set(names) & set(OF_PHASES):
         raise UserError("`include` needs a `phase`, prefill or decode, as attention depends on its context")
+    if phase is not None and MOVES in names:
+        raise UserError(f"`include` {MOVES} is of networks, which have no phases; give `tokens`, the samples, instead")
     return tuple(name for name in INCLUDED if name in names)
+
+
+def rows_beside(
+    roles: Sequence[str], phase: Phase | None, tokens: int, source: Source, targets: Sequence[Target]
+) -> list[Row]:
+    """Of `roles` as `checked_included` gives them; `tokens` are the samples of a network. Raises UserError where the
+    masks do not say what there is, and for targets that run layers alone."""
+    if MOVES in roles:
+        return list(move_rows(tokens, source, targets))
+    return list(Beside(phase, tuple(roles)).rows(source, targets)) if phase and roles else []
+
+
+def move_rows(samples: int, source: Source, targets: Sequence[Target]) -> Iterator[Row]:
+    """Gathers and scatters, target by target, as `rows_beside`; those of the unpruned network."""
+    from simulator.runners import runner_of
+
+    moves, phase = moves_of(source.header.model_config), prefill(samples, 1)
+    if not moves:
+        raise UserError(
+            f"`include` {MOVES}: the masks of {source.header.model_id} come without a gather or scatter; leave it out"
+        )
+    for target in targets:
+        runner, numbers = runner_of(target)
+        for move in moves:
+            timed = runner.time_of(move, [phase], numbers)
+            sizes = move.rows, move.width, move.rows * move.width
+            row = {**_facts(source, target, move, phase, sizes), "spec_sha256": runner.sha256}
+            yield {**row, **_figures(target, timed, timed)}
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What else than layers a model runs in a phase: `roles` of INCLUDED."""
+    """What else than layers a decoder runs in a phase: `roles` of OF_PHASES."""
 
     phase: Phase
     roles: tuple[str, ...]
@@ -87,7 +120,8 @@ class Beside:
             runner, numbers = runner_of(target)
             own = {operation.name: timed for operation, timed in self._timed(runner, left, numbers)}
             for operation, before in self._timed(runner, dense, numbers):
-                row = {**self._facts(source, target, operation), "spec_sha256": runner.sha256}
+                facts = _facts(source, target, operation, self.phase, _sizes(operation, self.phase))
+                row = {**facts, "spec_sha256": runner.sha256}
                 yield {**row, **_figures(target, own.get(operation.name), before)}
 
     def _timed(
@@ -101,15 +135,18 @@ class Beside:
                     known[alike] = runner.time_of(operation, [self.phase], numbers)
                 yield operation, known[alike]
 
-    def _facts(self, source: Source, target: Target, operation: DecoderOperation) -> Row:
-        rows, cols, kept = _sizes(operation, self.phase)
-        return {
-            **header_facts(source.header), "layer": operation.name, "block": operation.block, "role": operation.role,
-            "out_features": rows, "in_features": cols, "nnz": kept, "sparsity": 0.0, "layer_pattern": DENSE,
-            "target": target.name, "settings": target.settings, "level": target.level, "source": target.source,
-            "tokens": self.phase.tokens, "layer_tokens": self.phase.tokens, "executions": 1.0,
-            "activation_density": 1.0, "feasible": True, "reason": "",
-        }  # fmt: skip
+
+def _facts(
+    source: Source, target: Target, operation: DecoderOperation, phase: Phase, sizes: tuple[int, int, int]
+) -> Row:
+    rows, cols, kept = sizes
+    return {
+        **header_facts(source.header), "layer": operation.name, "block": operation.block, "role": operation.role,
+        "out_features": rows, "in_features": cols, "nnz": kept, "sparsity": 0.0, "layer_pattern": DENSE,
+        "target": target.name, "settings": target.settings, "level": target.level, "source": target.source,
+        "tokens": phase.tokens, "layer_tokens": phase.tokens, "executions": 1.0,
+        "activation_density": 1.0, "feasible": True, "reason": "",
+    }  # fmt: skip
 
 
 def _sizes(operation: DecoderOperation, phase: Phase) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ A sample is a crystal of 8 atoms, 224 bonds and 240 angles, and quality the mean
 the unpruned network, in meV an atom, over crystals that pruning never sees: there are no labels, so that dense is 0.
 What the network adds for the elements alone, which no pruning changes, is left out. Its linears are over nodes and
 edges: a sample brings them as many tokens as it has atoms, bonds (in both directions) or angles. Gathering what the
-ends of an edge know, and adding up messages, is no matrix and has no rows.
+ends of an edge know, and adding up messages, is no matrix: `simulate --include moves` has rows of it.
 """
 
 from pathlib import Path

@@ -28,6 +28,7 @@ from pruning.forward.walk import Walk
 from pruning.structured.layouts import Groups
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
+from workloads.operations.moves import MOVES
 from workloads.uses import USES
 
 CALIBRATION_SAMPLES = 64
@@ -79,11 +80,13 @@ class NetworkFamily(ModelFamily):
     def described(self, model: OpenModel) -> dict[str, Any]:
         network = cast(Network, model)
         refs = [ref for unit in network.found_refs() for ref in unit]
+        moves = [move.plain() for move in network.moves]
         return {
             "family": self.name,
             "weights_sha256": network.sha256(),
             "matrices": {"handled": len(refs), "left": network.left_alone},
             USES: {name: use.plain() for name, use in network.uses.items()},
+            **({MOVES: moves} if moves else {}),
         }
 
     def covered(self, model: OpenModel) -> str:

@@ -41,6 +41,7 @@ from workloads.operations.elementwise import Activation, Norm, ResidualAdd
 from workloads.operations.ends import AllReduce, Embedding
 from workloads.operations.expert_ffn import ExpertFfn, ExpertSum
 from workloads.operations.gemm import Gemm, Matrix
+from workloads.operations.moves import Gather, Scatter
 from workloads.phases import Phase
 from workloads.routing import Load
 
@@ -239,5 +240,5 @@ Run = Callable[[ArrayRunner, Any, Sequence[Phase], Elements], Timed]
 RUNS: dict[type[DecoderOperation], Run] = {
     Gemm: _gemm, ExpertFfn: _experts, CausalAttention: _attention, LatentAttention: _attention, Norm: _elementwise,
     Rotary: _elementwise, ResidualAdd: _elementwise, Activation: _elementwise, ExpertSum: _elementwise,
-    Embedding: _copy, KvWrite: _copy, AllReduce: _all_reduce,
+    Embedding: _copy, KvWrite: _copy, Gather: _copy, Scatter: _elementwise, AllReduce: _all_reduce,
 }  # fmt: skip

@@ -4,6 +4,8 @@ Kernels that no data show are made of those that there are, and say so in `assum
 * an addition with the norm behind it: a norm over twice the columns, as it moves twice the values;
 * the write into the KV cache in decode, and the sum of experts: copies of the same bytes (in prefill the write is part
   of the measured attention kernels);
+* rows that are gathered: those of an embedding's table; that are added up where indices say: an addition of the same
+  bytes;
 * a 2:4 GEMM: the dense one of the framework, made faster by what the fastest library kernels show on the same shape;
 * one token through a whole matrix, where cuBLAS was measured at just that: that measured
   kernel, with a launch behind another one;
@@ -33,6 +35,7 @@ from workloads.operations.elementwise import Activation, Norm, ResidualAdd
 from workloads.operations.ends import AllReduce, Embedding
 from workloads.operations.expert_ffn import ExpertFfn, ExpertSum
 from workloads.operations.gemm import Gemm, Matrix
+from workloads.operations.moves import Gather, Scatter
 from workloads.patterns import kept_of_four
 from workloads.phases import Phase
 
@@ -189,6 +192,16 @@ def _embedding(gpu: GpuSpec, one: Embedding, phases: Sequence[Phase], numbers: N
     return _elementwise(gpu, Values("embedding", _tokens(phases), one.width))
 
 
+def _gather(gpu: GpuSpec, one: Gather, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    return _elementwise(gpu, Values("embedding", _tokens(phases) * one.rows, one.width, "rows as those of a table"))
+
+
+def _scatter(gpu: GpuSpec, one: Scatter, phases: Sequence[Phase], numbers: Numbers) -> Timed:
+    """(rows + 2 sums) x width values, as an addition reads and writes three a value."""
+    rows = -(-_tokens(phases) * (one.rows + 2 * one.sums) // 3)
+    return _elementwise(gpu, Values("residual_add", rows, one.width, "an addition of the same bytes"))
+
+
 def _kv_write(gpu: GpuSpec, one: KvWrite, phases: Sequence[Phase], numbers: Numbers) -> Timed:
     if phases[0].name == "prefill":
         nothing = np.zeros(len(phases))
@@ -233,6 +246,7 @@ Kernel = Callable[[GpuSpec, Any, Sequence[Phase], Numbers], Timed]
 KERNELS: dict[type[DecoderOperation], Kernel] = {
     Gemm: _gemm, CausalAttention: _attention, LatentAttention: _latent_attention, Embedding: _embedding,
     KvWrite: _kv_write, ExpertFfn: _experts, ExpertSum: _expert_sum, AllReduce: _all_reduce,
+    Gather: _gather, Scatter: _scatter,
 }  # fmt: skip
 RowKernel = Callable[[Any, Sequence[Phase]], Values]  # what a compiler fuses
 ROW_KERNELS: dict[type[DecoderOperation], RowKernel] = {

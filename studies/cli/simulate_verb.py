@@ -78,7 +78,7 @@ def simulate(
         it.
     include
         Rows of what is no layer of a block, too, as `prunesim inference` has it in --phase: attention, head, or both
-        with a comma.
+        with a comma. Of a network without phases: moves, what it gathers and scatters.
     activation_density
         Share of nonzero inputs, at random places; only designs that skip zero inputs gain from it.
     routing
@@ -102,7 +102,7 @@ def simulate(
     from studies.designs import open_targets, parse_sweep
     from studies.gaps import warn_of_gaps
     from studies.multiples import multiples_notes
-    from studies.phase_rows import Beside, checked_included, phase_of, tokens_of
+    from studies.phase_rows import checked_included, phase_of, rows_beside, tokens_of
     from studies.simulate import (
         check_traceable,
         find_layer,
@@ -135,7 +135,7 @@ def simulate(
     if layer:
         find_layer(source, layer)
     progress = ProgressLine()
-    more = list(Beside(asked, roles).rows(source, targets)) if asked and roles else []
+    more = rows_beside(roles, asked, conditions.tokens, source, targets)
     frame = simulate_frame(source, targets, conditions, progress, more)
     progress.close()
     if frame["feasible"].any():

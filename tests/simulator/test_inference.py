@@ -24,6 +24,7 @@ from workloads.decoder.split import split
 from workloads.errors import UserError
 from workloads.operations import DecoderOperation
 from workloads.operations.gemm import Gemm, Matrix
+from workloads.operations.moves import Move
 from workloads.phases import decode, generate, prefill
 
 FP16 = numbers_of("fp16")
@@ -60,7 +61,7 @@ def test_every_operation_has_a_kernel():
     def leaves(kind):
         return {kind} | {leaf for child in kind.__subclasses__() for leaf in leaves(child)}
 
-    known = {DecoderOperation, *KERNELS, *ROW_KERNELS}
+    known = {DecoderOperation, Move, *KERNELS, *ROW_KERNELS}
     assert {kind.__name__ for kind in leaves(DecoderOperation) - known} == {"Softmax"}
 
 
