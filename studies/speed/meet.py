@@ -26,6 +26,7 @@ from studies.speed.outliers import owl_shares
 from studies.speed.planners import EVEN, KNAPSACK, OWL, SEARCHED, CostsOf, Planned, Planner, even, knapsack, owl
 from studies.speed.request import Request
 from studies.speed.result import Met, Round, read_met
+from studies.speed.scaling import Tried, scaled
 from studies.speed.searching import Search
 from studies.speed.shapes import BLOCKS, Found, Shapes, units_of
 from studies.speed.structures import Structure, Structures
@@ -41,9 +42,6 @@ from workloads.locking import writing
 from workloads.phases import Phase
 from workloads.removal import KV_GROUP, NEURON
 
-ROUNDS = 8
-ENOUGH = 0.005  # more speed than this beyond what was asked is worth another round
-SPARE = 0.002  # of a budget, when one more round follows a miss
 SEARCHES = 40
 MASKS = 8  # of a ladder, beside what is taken out
 COSTS, ERRORS = "costs.json", "errors.json"
@@ -84,7 +82,7 @@ class Meeting(Request):
             self.speed.speedup, best.additive, best.final, best.gap, table.reference, table.reference / best.final,
             table.fixed, best.error, rounds, table.facts, self.base.removal.words if self.base is not None else "",
             plan=name, held_out=len(self._drawn[1]), judged=judged,
-            also={one.name: [one.factor, best.others[one.name]] for one in demands[1:]},
+            also={one.name: [one.factor, best.others[one.name]] for one in demands[1:]}, missed_above=best.missed_above,
         )  # fmt: skip
         return bundle, met, best.plan
 
@@ -197,58 +195,59 @@ class Meeting(Request):
         """The masks with the least error among those that meet all demands, of a planner's plans."""
         table, budgets = demands[0].table, [demand.budget for demand in demands]
         least = [float(np.nanmin(demand.table.costs, axis=1).sum()) for demand in demands]
-        best: tuple[MaskBundle, Round] | None = None
-        scales, tried, nearest = [1.0] * len(demands), dict[str, Round](), [0.0] * len(demands)
-        while len(tried) < ROUNDS:
+        made = dict[str, tuple[MaskBundle, Round, Tried]]()
+
+        def attempt(scales: Sequence[float]) -> Tried:
             asked = [max(b * scale, low) for b, scale, low in zip(budgets, scales, least, strict=True)]
             solution = planner(asked)
-            if self.base is not None and not solution.changes:
-                return self._alone(table, solution, demands[0].costs(self.base), work)
             plan = plan_of(table, solution)
             key = sha256_of(plan.facts)[:16]
-            if key in tried:
-                break
-            recipe = self._recipe(plan, work / f"plan-{key}.json")
-            if recipe.method.takes_costs and any(choice.zeros for choice in table.choices):
-                bits = {name: choice.bits for name, choice in plan.choices.items() if choice.bits}
-                recipe = replace(recipe, costs=priced(table, bits))  # blocks cost what the plan says, in it they learn
-            bundle = prune(self.opened(), recipe, work / f"try-{key}", self.progress, self.warn)
-            costs = [demand.costs(bundle) for demand in demands]
-            finals = [demand.table.reference / cost for demand, cost in zip(demands, costs, strict=True)]
-            others = {demand.name: final for demand, final in zip(demands[1:], finals[1:], strict=True)}
-            additive = table.reference / (solution.costs[0] + table.fixed)
-            one = Round(additive, finals[0], solution.error, solution.gap, plan.facts, others)
-            over = [final / demand.factor for demand, final in zip(demands, finals, strict=True)]
-            tried[key], nearest = one, finals if min(over) > min(_over(demands, nearest)) else nearest
-            met = min(over) >= 1
-            if met and (best is None or one.error < best[1].error):
-                best = bundle, one
-            if met and min(over) <= 1 + ENOUGH:
-                break
-            if not met and any(
-                o < 1 and b * s <= low for o, b, s, low in zip(over, budgets, scales, least, strict=True)
-            ):
-                break
-            for n, demand in enumerate(demands):
-                spent = solution.costs[n]
-                off = (costs[n] - demand.table.fixed) / spent if spent else 1.0
-                scales[n] = 1 / off if met else min(1 / off, scales[n]) * (1 - SPARE) if over[n] < 1 else scales[n]
-        if best is None:
-            near = ", ".join(f"{d.name} {final:.3f}" for d, final in zip(demands, nearest, strict=True))
+            if key not in made:
+                bundle, costs = self._masks(demands, solution, plan, work, key)
+                finals = [demand.table.reference / cost for demand, cost in zip(demands, costs, strict=True)]
+                others = {demand.name: final for demand, final in zip(demands[1:], finals[1:], strict=True)}
+                additive = table.reference / (solution.costs[0] + table.fixed)
+                changeable = [cost - demand.table.fixed for demand, cost in zip(demands, costs, strict=True)]
+                off = tuple(c / spent if spent else 1.0 for c, spent in zip(changeable, solution.costs, strict=True))
+                tried = Tried(key, over(finals), off, ())
+                made[key] = bundle, Round(additive, finals[0], solution.error, solution.gap, plan.facts, others), tried
+            at_least = tuple(b * scale <= low for b, scale, low in zip(budgets, scales, least, strict=True))
+            return replace(made[key][2], least=at_least)
+
+        def over(finals: Sequence[float]) -> tuple[float, ...]:
+            return tuple(final / demand.factor for demand, final in zip(demands, finals, strict=True))
+
+        missed_above = scaled(attempt, len(demands))
+        met = [(bundle, one) for bundle, one, tried in made.values() if tried.met]
+        if not met:
+            finals = max(([one.final, *one.others.values()] for _, one, _ in made.values()), key=lambda f: min(over(f)))
+            near = ", ".join(f"{d.name} {final:.3f}" for d, final in zip(demands, finals, strict=True))
             wanted = ", ".join(f"{d.name} {d.factor:g}" for d in demands)
             raise UserError(
-                f"`speedup` on {table.facts['target']} ({wanted}) was not met with real masks in {len(tried)} rounds; "
+                f"`speedup` on {table.facts['target']} ({wanted}) was not met with real masks in {len(made)} rounds; "
                 f"the nearest is {near}: ask for less, or allow more choices"
             )
-        return *best, len(tried)
+        bundle, best = min(met, key=lambda one: one[1].error)
+        return bundle, replace(best, missed_above=missed_above), len(made)
 
-    def _alone(self, table: CostTable, solution: Planned, final_us: float, work: Path) -> tuple[MaskBundle, Round, int]:
-        """What was taken out is enough. Raises UserError where it was so before: there is nothing to do."""
-        assert self.base is not None
-        final = table.reference / final_us
-        if self.base.folder.parent != work:
-            raise UserError(f"{self.base.folder} is {final:.3f} times as fast already; ask for more `speedup`")
-        return self.base, Round(final, final, solution.error, 0.0, {}), 1
+    def _masks(
+        self, demands: Sequence[Demand], solution: Planned, plan: Plan, work: Path, key: str
+    ) -> tuple[MaskBundle, list[float]]:
+        """(masks of a plan, what they cost by each demand). Raises UserError where what was taken out before is enough
+        and there is nothing to do."""
+        table = demands[0].table
+        if self.base is not None and not solution.changes:
+            cost = demands[0].costs(self.base)
+            if self.base.folder.parent != work:
+                final = table.reference / cost
+                raise UserError(f"{self.base.folder} is {final:.3f} times as fast already; ask for more `speedup`")
+            return self.base, [cost]
+        recipe = self._recipe(plan, work / f"plan-{key}.json")
+        if recipe.method.takes_costs and any(choice.zeros for choice in table.choices):
+            bits = {name: choice.bits for name, choice in plan.choices.items() if choice.bits}
+            recipe = replace(recipe, costs=priced(table, bits))  # blocks cost what the plan says, in it they learn
+        bundle = prune(self.opened(), recipe, work / f"try-{key}", self.progress, self.warn)
+        return bundle, [demand.costs(bundle) for demand in demands]
 
     def table(self, machine: Machine, phase: Phase, decoder: Decoder, file: Path, measure: str = "us") -> CostTable:
         key = {
@@ -297,7 +296,3 @@ def plan_of(table: CostTable, planned: Planned) -> Plan:
     """What each unit gets, each of its matrices gets."""
     chosen = zip(table.units, planned.choices, strict=True)
     return Plan.of({name: choice for unit, choice in chosen for name in unit.layers})
-
-
-def _over(demands: Sequence[Demand], finals: Sequence[float]) -> list[float]:
-    return [final / demand.factor for demand, final in zip(demands, finals, strict=True)]

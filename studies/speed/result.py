@@ -14,8 +14,8 @@ FILE = "speed.json"
 @dataclass(frozen=True)
 class Round:
     """A plan: speedups by the table and with the masks it led to, what its errors sum up to, and the share of it that a
-    better plan within the same budget could save at most;
-    `others`: the factors of what else was asked for, with the masks."""
+    better plan within the same budget could save at most; `others`: the factors of what else was asked for, with the
+    masks; `missed_above`: by how much the last budgets that missed lie above the last that met, None where none did."""
 
     additive: float
     final: float
@@ -23,6 +23,7 @@ class Round:
     gap: float
     plan: dict[str, str]
     others: dict[str, float] = field(default_factory=dict)
+    missed_above: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Met:
     held_out: int = 0
     judged: tuple[Judged, ...] = ()
     also: dict[str, list[float]] = field(default_factory=dict)  # by name [asked, final]
+    missed_above: float | None = None  # as Round has it
 
     @property
     def lines(self) -> list[str]:
@@ -75,7 +77,7 @@ class Met:
             f"{phase['name']} on {where}, batch {phase['batch']}, {size}: {self.unpruned_us:,.1f} us dense, "
             f"{self.final_us:,.1f} us pruned",
             f"speedup: asked {self.asked:g}, by the sum of the table {self.additive:.3f}, with the final masks "
-            f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''})",
+            f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''}){self._missed}",
             *(f"{name}: asked {low:g}, with the final masks {final:.3f}" for name, (low, final) in self.also.items()),
             *self._tried,
             f"the plan's error is at most {self.gap:.2%} above the least within its budget; {self.fixed_us:,.1f} us "
@@ -83,6 +85,10 @@ class Met:
             *([f"taken out first: {self.removed}"] if self.removed else []),
             *([f"the nearest to the unpruned model of {self.shapes} shapes"] if self.shapes > 1 else []),
         ]
+
+    @property
+    def _missed(self) -> str:
+        return "" if self.missed_above is None else f"; with budgets {self.missed_above:.1%} larger it is missed"
 
     @property
     def _tried(self) -> list[str]:
