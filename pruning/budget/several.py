@@ -16,7 +16,8 @@ from workloads.errors import UserError
 
 NODES = 500  # of the search tree: a limit in seconds would give a slower machine another plan
 LIMIT = 1  # what milp calls a search that was ended
-TOLERANCE = 1e-6  # the solver's own, of a budget: taken off every budget
+TOLERANCE = 1e-6  # the solver's own, of a budget: taken off every budget, where the cheapest choices leave so much
+NOTHING = 1e-9  # of a budget: sums in another order
 
 
 def solve_several(
@@ -39,21 +40,25 @@ def solve_several(
     sizes = {name: budget if budget > 0 else 1.0 for name, budget in budgets.items()}
     spent = np.array([rows[name] / size for name, size in sizes.items()])
     limits = np.array([budgets[name] / size for name, size in sizes.items()])
+    least = np.array([np.minimum.reduceat(row, starts[:-1]).sum() for row in spent])
+    most = np.maximum(limits * (1 - TOLERANCE), np.minimum(limits, least))
     scale = float(flat.max()) or 1.0
     found = milp(
         flat / scale,
         integrality=np.ones(len(flat)),
         bounds=(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(spent, ub=limits * (1 - TOLERANCE))],
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(spent, ub=most)],
         options={"mip_rel_gap": gap, "node_limit": nodes},
     )
+    named = ", ".join(f"{name} {budget:g}" for name, budget in budgets.items())
     if found.x is None:
-        named = ", ".join(f"{name} {budget:g}" for name, budget in budgets.items())
         if found.status == LIMIT:
             raise UserError(f"no choices were found in {nodes} steps that keep to all budgets: {named}; ask for less")
         raise UserError(f"no choices keep to all budgets: {named}")
     chosen = [int(np.argmax(found.x[low:high])) for low, high in pairwise(starts)]
     at = starts[:-1] + np.array(chosen)
+    if (spent[:, at].sum(axis=1) > limits + NOTHING * np.maximum(limits, 1)).any():
+        raise UserError(f"no choices keep to all budgets: {named}")
     error = float(flat[at].sum())
     bound = max(0.0, float(found.mip_dual_bound) * scale)
     choices = np.array([int(where[j]) for where, j in zip(places, chosen, strict=True)])

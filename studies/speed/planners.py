@@ -60,6 +60,23 @@ def solved(errors: Rows, tables: Sequence[CostTable], budgets: Sequence[float]) 
     return solve_several(errors, costs, dict(zip(names, budgets, strict=True)))
 
 
+def bound_of(errors: Rows, tables: Sequence[CostTable], budgets: Sequence[float]) -> float:
+    """No choices of the tables within the budgets have a sum of errors below it. Where HiGHS finds no choices (plans
+    between the levels may fit where none of the tables does) the highest of one budget alone, 0 where that has none
+    either."""
+    try:
+        return solved(errors, tables, budgets).bound
+    except UserError:
+        return max((_alone(errors, *one) for one in zip(tables, budgets, strict=True)), default=0.0)
+
+
+def _alone(errors: Rows, table: CostTable, budget: float) -> float:
+    try:
+        return solve(errors, list(table.costs), budget).bound
+    except UserError:
+        return 0.0
+
+
 def knapsack(tables: Sequence[CostTable], errors: Rows, factors: np.ndarray | None = None) -> Planner:
     """Tables of the same units and choices. `factors` (units,) on the errors, by which it is solved; `Planned.error` is
     without them."""
@@ -67,7 +84,7 @@ def knapsack(tables: Sequence[CostTable], errors: Rows, factors: np.ndarray | No
 
     def plan(budgets: Sequence[float]) -> Planned:
         found = solved(weighed, tables, budgets)
-        bound = found.bound if factors is None else solved(errors, tables, budgets).bound
+        bound = found.bound if factors is None else bound_of(errors, tables, budgets)
         error = float(sum(row[j] for row, j in zip(errors, found.choices, strict=True)))
         spent = tuple(float(sum(row[j] for row, j in zip(table.costs, found.choices, strict=True))) for table in tables)
         return Planned(tuple(tables[0].choices[int(j)] for j in found.choices), error, spent, min(bound, error))
@@ -95,7 +112,7 @@ def even(tables: Sequence[CostTable], errors: Rows, costs_of: CostsOf) -> Planne
         if not found:
             told = " and ".join(f"{budget:g} {table.measure}" for table, budget in zip(tables, budgets, strict=True))
             raise UserError(f"nothing that is the same everywhere costs {told} or less")
-        bound, made = solved(errors, tables, budgets).bound, []
+        bound, made = bound_of(errors, tables, budgets), []
         for choice in found:
             costs, can = totals(choice)
             error = float(np.where(can, _at(choices, matrix, choice), matrix[:, 0]).sum())
@@ -153,7 +170,7 @@ def owl(tables: Sequence[CostTable], errors: Rows, costs_of: CostsOf, shares: Sh
             low, high = (low, middle) if fits(middle) else (middle, high)
         chosen, costs = made(high, costs_of)
         error = float(sum(_at(choices, matrix[[n]], choice)[0] for n, choice in enumerate(chosen)))
-        return Planned(chosen, error, costs, min(solved(errors, tables, budgets).bound, error))
+        return Planned(chosen, error, costs, min(bound_of(errors, tables, budgets), error))
 
     return plan
 

@@ -80,11 +80,16 @@ class Met:
             f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''}){self._missed}",
             *(f"{name}: asked {low:g}, with the final masks {final:.3f}" for name, (low, final) in self.also.items()),
             *self._tried,
-            f"the plan's error is at most {self.gap:.2%} above the least within its budget; {self.fixed_us:,.1f} us "
-            "are of what no choice changes",
+            f"{self._above_least}; {self.fixed_us:,.1f} us are of what no choice changes",
             *([f"taken out first: {self.removed}"] if self.removed else []),
             *([f"the nearest to the unpruned model of {self.shapes} shapes"] if self.shapes > 1 else []),
         ]
+
+    @property
+    def _above_least(self) -> str:
+        if self.gap >= 1:
+            return "how far the plan's error is above the least within its budget is not known"
+        return f"the plan's error is at most {self.gap:.2%} above the least within its budget"
 
     @property
     def _missed(self) -> str:

@@ -272,3 +272,45 @@ def test_two_budgets_bind_the_knapsack_and_the_even_plan() -> None:
 
     found = even(tables, errors, of)([4.5, 5.2])  # 0.25 is enough for the first, 0.4 for the second
     assert 0.4 <= found.choices[0].zeros <= 0.401
+
+
+def test_budgets_that_buy_the_cheapest_choices_alone_are_met_by_every_plan() -> None:
+    """Every unit's cheapest choice is the highest level by both tables, and the first budget is just these."""
+    first, second = SIZES * (1 - ZEROS), SIZES[::-1] * (1 - ZEROS) ** 2
+    tables, errors = [weighed(first, LADDER), weighed(second, LADDER)], [ZEROS**2, 30 * ZEROS**2]
+
+    def of(choice: Choice) -> list[np.ndarray]:
+        return [straight(choice), SIZES[::-1, 0] * (1 - choice.zeros) ** 2]
+
+    budgets, flat = [float(first[:, -1].sum()), 5.0], lambda sparsity: np.full(2, sparsity)
+    for planner in (
+        knapsack(tables, errors), knapsack(tables, errors, np.array([0.3, 0.9])), even(tables, errors, of),
+        owl(tables, errors, of, flat),
+    ):  # fmt: skip
+        found = planner(budgets)
+        assert found.choices == (LADDER[-1], LADDER[-1])
+        assert found.bound == pytest.approx(found.error)
+
+
+def test_without_choices_of_several_budgets_the_bound_is_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HiGHS may end with none: of one budget alone less is lost, never more."""
+    from studies.speed import planners
+
+    tables = [weighed(SIZES * (1 - ZEROS), LADDER), weighed(SIZES * (1 - ZEROS) ** 2, LADDER)]
+    errors, budgets = [ZEROS**2, 30 * ZEROS**2], [3.0, 2.0]
+
+    def of(choice: Choice) -> list[np.ndarray]:
+        return [straight(choice), SIZES[:, 0] * (1 - choice.zeros) ** 2]
+
+    exact = knapsack(tables, errors)(budgets)
+
+    def ended(*arguments: object) -> None:
+        raise UserError("no choices were found in 500 steps")
+
+    monkeypatch.setattr(planners, "solve_several", ended)
+    alone = max(knapsack([table], errors)([budget]).bound for table, budget in zip(tables, budgets, strict=True))
+    for plan in (even(tables, errors, of), owl(tables, errors, of, lambda sparsity: np.full(2, sparsity))):
+        found = plan(budgets)
+        assert found.bound == pytest.approx(alone)
+        assert 0 < found.bound <= exact.error <= found.error
+    assert planners.bound_of(errors, tables, [0.01, 0.01]) == 0.0
