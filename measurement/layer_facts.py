@@ -12,6 +12,7 @@ Row = dict[str, Any]
 WEIGHT_BITS = {
     "int8": 8, "int8-24": 8, "fp8": 8, "fp8-24": 8, "int4": 4, "int8-x86": 8, "int8-onednn": 8, "int8-weights": 8,
     "int4-weights": 4, "csr": 32, "bsr": 32, "bf16": 16,
+    "openvino-bf16": 16, "openvino-int8": 8, "openvino-sparse": 8,
 }  # fmt: skip
 
 

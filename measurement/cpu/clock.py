@@ -101,6 +101,11 @@ def pinned(threads: int) -> Iterator[str]:
         torch.set_num_threads(before)
 
 
+def stay_together() -> None:
+    """Threads that a library began, too, stay on the cores that this process may use."""
+    _stay_on(_affinity())
+
+
 def _affinity() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 

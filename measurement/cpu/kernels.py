@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from measurement.cpu import openvino_kernels
 from measurement.cpu.masks import blocks_kept, kept_by_pattern, rows_kept
+from measurement.cpu.numbers import FP32_TOLERANCE, QUANTIZED_INPUTS, to_int8_rows
 from measurement.kernels import Int4, Named, Prepared, by_name, float_tolerance, quantize_int4
 from measurement.problem import Operands, Problem
 from workloads.patterns import DENSE, SMALLER, UNSTRUCTURED, kept_of_four
@@ -25,8 +27,6 @@ NO_24 = (
     "PyTorch has no CPU kernel for 2:4: its semi-structured tensors are CUDA's, so such a mask runs dense here, or as "
     "the CSR of any mask"
 )
-FP32_TOLERANCE = 1e-3
-QUANTIZED_INPUTS = 1e-1  # inputs of 8 bits: steps of 9 / 255 of a standard deviation, at five of them
 
 
 class CpuKernel(Named, Protocol):
@@ -244,6 +244,7 @@ class None24:
 
 KERNELS: tuple[type[CpuKernel], ...] = (
     Dense, Bf16, Int8X86, Int8Onednn, Int8Weights, Int4Weights, Csr, Bsr, Smaller, None24,
+    *openvino_kernels.KERNELS,
 )  # fmt: skip
 NAMES = tuple(kernel.name for kernel in KERNELS)
 
@@ -257,14 +258,8 @@ def pattern_of(kernel: CpuKernel, pattern: str) -> str:
     """The pattern of the kernel's row where a layer's mask is `pattern`, "" where the kernel is for other masks."""
     if kernel.masks == DENSE:
         return DENSE
-    if kernel.name == Csr.name:
+    if kernel.masks == UNSTRUCTURED:
         return pattern if ":" in pattern or pattern == UNSTRUCTURED else ""
     if kernel.name == None24.name:
         return pattern if kept_of_four(pattern) else ""
     return ""
-
-
-def to_int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(codes int8 (rows, cols), scales float32 (rows,)), symmetric."""
-    scales = (weight.abs().amax(1) / 127).clamp(min=1e-12)
-    return (weight / scales[:, None]).round().clamp(-127, 127).to(torch.int8), scales

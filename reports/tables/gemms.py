@@ -13,7 +13,7 @@ GEMM = ["target", "dtype", "tokens", "out_features", "in_features"]
 GIVEN, PREDICTED, ERROR = "given", "predicted", "error (%)"  # groups of columns
 TIMES = ("dense_us", "sparse24_us", "speedup")
 ERRORS = {"dense_us": "dense_error", "sparse24_us": "sparse24_error", "speedup": "speedup_error"}
-MASKED = ("csr", "bsr", "smaller", "macko")  # measured kernels that are neither dense nor 2:4
+MASKED = ("csr", "bsr", "smaller", "macko", "openvino-sparse")  # measured kernels that are neither dense nor 2:4
 # What CUDA calls the cards that have a preset.
 CARDS = (
     (r"A100.*80GB.*PCIe", "a100-pcie"), (r"A100-SXM.*80GB", "a100-sxm"), (r"\bH100 PCIe", "h100-pcie"),

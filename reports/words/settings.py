@@ -16,6 +16,9 @@ QUANTIZED = {
     "int8-weights": "int8",
     "int4-weights": "int4",
     "bf16": "bf16",
+    "openvino-bf16": "bf16",
+    "openvino-int8": "int8",
+    "openvino-sparse": "int8",
 }  # measured kernels: their type
 
 

@@ -57,7 +57,8 @@ def measure(
     kernels
         Separated by commas; dense is always measured. On a GPU any of dense, cusparselt24, cutlass24, int8, int8-24,
         fp8, fp8-24, int4; on a CPU of dense, bf16, int8-x86, int8-onednn, int8-weights, int4-weights, csr, bsr,
-        smaller, sparse24. All unless given.
+        smaller, sparse24. All of these unless given; on a CPU openvino, openvino-bf16, openvino-int8 and
+        openvino-sparse (the extra `openvino`) where they are named.
     dtype
         Of the dense layer, of masked ones without quantization, and of what quantized kernels write where they can:
         fp16 (as usual) or bf16 on a GPU, fp32 (as usual) or bf16 on a CPU.
