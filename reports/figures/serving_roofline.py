@@ -11,17 +11,16 @@ from reports.figures.drawing import safe
 from reports.figures.serving_shares import COLOURS
 from reports.tables.serving import GROUPS
 
-WHAT = "Roofline of every operation, dense model"
 _PANELS_A_LINE = 3
 MARKS = {"prefill": "o", "decode": "^"}
 
 
-def roofline_figure(panels: list[tuple[str, pd.DataFrame, float, float]], where: str) -> Figure:
+def roofline_figure(panels: list[tuple[str, pd.DataFrame, float, float]], where: str, what: str) -> Figure:
     """(target, operations, peak TFLOP/s, GB/s) each: operations with `intensity` (FLOP a byte), `tflops`, `share` of
-    the time, `group` and `phase`."""
+    the time, `group` and `phase`. `what` they are: "every operation"."""
     columns = min(_PANELS_A_LINE, len(panels))
     rows = -(-len(panels) // columns)
-    figure = drawing.new_figure(3.4 * columns + 0.8, 2.9 * rows + 1.1, WHAT, where)
+    figure = drawing.new_figure(3.4 * columns + 0.8, 2.9 * rows + 1.1, f"Roofline of {what}, dense model", where)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for number, place in enumerate(axes.flat):
         if number >= len(panels):

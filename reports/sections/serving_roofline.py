@@ -1,4 +1,4 @@
-"""Every operation of the dense whole model under the roofs of each target."""
+"""Every operation of the dense whole model under the roofs of each target, and its linears alone."""
 
 from functools import partial
 
@@ -13,13 +13,15 @@ from reports.tables.rooflines import below_slope, rooflines
 from reports.words import serving as words
 from reports.words.naming import slug
 
+Panels = list[tuple[str, pd.DataFrame, float, float]]  # target, operations, peak TFLOP/s, GB/s
+
 
 def serving_roofline(contents: Contents) -> Section | None:
     found = [] if contents.whole is None else list(rooflines(contents.whole, contents.serving))
     if not found:
         return None
     sentences: list[str] = []
-    places_of: dict[str, list[tuple[str, pd.DataFrame, float, float]]] = {}
+    places_of: dict[str, Panels] = {}
     for key, points, peak, bandwidth in found:
         where = f"{key['model']}, {words.sizes_text(key)}"
         at = f"{words.target_name(key)}, {words.sequences(key['batch'])}"
@@ -37,10 +39,19 @@ def serving_roofline(contents: Contents) -> Section | None:
     return Section("Roofline", [Points(sentences), *drawings], words.HOW_ROOFLINE)
 
 
-def _drawings(where: str, panels: list[tuple[str, pd.DataFrame, float, float]]) -> list[Drawing]:
-    charts = []
+def _drawings(where: str, panels: Panels) -> list[Drawing]:
+    """Linears alone behind, where there is anything else to leave out: they are what masks and bits of weights change,
+    and the axes are then theirs."""
+    alone = [(at, points[points["group"] == "linears"], peak, bandwidth) for at, points, peak, bandwidth in panels]
+    alone = [panel for panel in alone if len(panel[1])]
+    fewer = sum(len(panel[1]) for panel in alone) < sum(len(panel[1]) for panel in panels)
+    return _figure(where, panels, "every operation") + (_figure(where, alone, "linears") if alone and fewer else [])
+
+
+def _figure(where: str, panels: Panels, what: str) -> list[Drawing]:
+    charts, of = [], "" if what == "every operation" else f", {what} alone"
     for at, points, peak, bandwidth in panels:
-        shown, place = chart_roofline(points), f"{where}, on {at}"
+        shown, place = chart_roofline(points), f"{where}, on {at}{of}"
         charts.append(
             Drawing(
                 slug(f"{place}-roofline"),
@@ -48,9 +59,9 @@ def _drawings(where: str, panels: list[tuple[str, pd.DataFrame, float, float]]) 
                 None,
                 shown,
                 partial(roofline_chart, shown, peak, bandwidth),
-                f"Roofline of every operation of the dense model: {place}",
+                f"Roofline of {what} of the dense model: {where}, on {at}",
                 "roofline",
                 place,
             )
         )
-    return together(slug(f"{where}-roofline"), charts, partial(roofline_figure, panels, where))
+    return together(slug(f"{where}{of}-roofline"), charts, partial(roofline_figure, panels, where, what))

@@ -35,7 +35,7 @@ HOW_CONTEXTS = (
 HOW_ROOFLINE = (
     "Every kind of operation of the dense model at its FLOP a byte, as many FLOP/s as it reaches. Bytes count every "
     "operand once. What lies left of the ridge waits for memory, and masks that only save arithmetic cannot help it; "
-    "what lies right of it computes."
+    "what lies right of it computes. Linears alone, which masks and bits of weights change, have figures of their own."
 )
 HOW_GAINS = (
     "Speedup over the dense model for the same sequences. Masks and bits of weights help linears alone: longer "

@@ -56,7 +56,7 @@ def test_every_figure_is_a_chart_with_marks(alone):
 
 def test_the_roofs_stand_above_the_operations(alone):
     """A path of the roof with its corner, and below it a mark for each of the two operations with FLOP."""
-    chart = alone[0].locator("section:has(#roofline) .chart")
+    chart = alone[0].locator("section:has(#roofline) figure:visible .chart")
     roof = chart.locator("svg .mark-line path").get_attribute("d")
     assert roof.count("L") == 2
     assert chart.locator("svg .mark-symbol.role-mark path").count() == 2
@@ -98,12 +98,12 @@ def test_steps_over_the_context_are_filtered_and_hollow_where_they_do_not_fit(al
 
 def test_numbers_come_out_of_a_page_without_its_folder(alone, served):
     page = alone[0]
-    link = page.locator("section:has(#roofline) .files a", has_text="CSV")
+    link = page.locator("section:has(#roofline) figure:visible .files a", has_text="CSV")
     path = link.get_attribute("href")
     assert "held by this page" in link.get_attribute("title")
     with page.expect_download() as caught:
         link.click()
     assert caught.value.path().read_text() == served[path].read_text()
     assert caught.value.suggested_filename == path.removeprefix("figures/")
-    others = page.locator("section:has(#roofline) .files a", has_text="PDF")
+    others = page.locator("section:has(#roofline) figure:visible .files a", has_text="PDF")
     assert "in the folder of this report" in others.get_attribute("title")

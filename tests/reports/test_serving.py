@@ -191,6 +191,15 @@ def test_operations_under_roofs():
         "left of the ridge (100 FLOP a byte) take 60 % of the time, those right of it 30 %"
         in (blocks(section, Points)[0].sentences[0])
     )
+    every, alone = blocks(section, Drawing)
+    assert (len(every.data), len(alone.data)) == (2, 1)
+    assert alone.data["part"].tolist() == ["linears"]
+    assert alone.label == f"{every.label}, linears alone"
+    assert len({every.name, alone.name}) == 2
+    assert b"Roofline of linears, dense model" in svg_bytes(alone.draw())
+    linears = operations().query("role == 'o'")
+    found = whole(line("dense", 1, 100, 100), operations=linears, roofs=roofs)
+    assert len(blocks(serving_roofline(gather(None, None, whole=found)), Drawing)) == 1
     assert rooflines(whole(line("dense", 1, 100, 100)), serving_table(found)) is not None
     assert list(rooflines(whole(line("dense", 1, 100, 100)), serving_table(found))) == []
 
