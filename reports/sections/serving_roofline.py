@@ -49,9 +49,9 @@ def _drawings(where: str, panels: Panels) -> list[Drawing]:
 
 
 def _figure(where: str, panels: Panels, what: str) -> list[Drawing]:
-    charts, of = [], "" if what == "every operation" else f", {what} alone"
+    charts, of = [], "" if what == "every operation" else f"{what} alone: "
     for at, points, peak, bandwidth in panels:
-        shown, place = chart_roofline(points), f"{where}, on {at}{of}"
+        shown, place = chart_roofline(points), f"{of}{where}, on {at}"
         charts.append(
             Drawing(
                 slug(f"{place}-roofline"),
@@ -64,4 +64,4 @@ def _figure(where: str, panels: Panels, what: str) -> list[Drawing]:
                 place,
             )
         )
-    return together(slug(f"{where}{of}-roofline"), charts, partial(roofline_figure, panels, where, what))
+    return together(slug(f"{of}{where}-roofline"), charts, partial(roofline_figure, panels, where, what))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from measurement import published_models, published_operators
 from measurement.layer_facts import shape_alone
 from measurement.lookup import as_measured, nearest, rows_for
 from measurement.published import FOLDER, names, open_record, source_of
@@ -41,6 +42,39 @@ def test_each_says_whose_it_is_and_notice_names_it(name):
     assert f"{name.partition('-')[0]}-*.csv.gz" in notice
     assert commit in notice
     assert source.licence.split("-")[0] in notice
+
+
+HOLDERS = {  # as the licence files of the repositories have it, or their files' heads
+    "bcacdwk/vllmbench": "contributors to the vLLM project",
+    "ai-dynamo/aiconfigurator": "2025-2026 NVIDIA CORPORATION & AFFILIATES",
+    "NVIDIA/TensorRT-LLM": "2011-2025 NVIDIA CORPORATION & AFFILIATES",
+    "vlejd/macko_spmv": "2025 GrizzlyTech s.r.o.",
+    "Mutinifni/splitwise-sim": "2024 Pratyush Patel",
+    "meta-pytorch/gpt-fast": "2023 Meta",
+    "microsoft/vidur": "Microsoft Corporation",
+    "casys-kaist/LLMServingSim": "2024, CASYS Lab at KAIST",
+    "PrincetonUniversity/LLMCompass": "2024, Princeton University",
+}
+TEXTS = {"Apache-2.0": "TERMS AND CONDITIONS FOR USE", "MIT": "Permission is hereby granted, free of charge",
+         "BSD-3-Clause": "Neither the name of the copyright holder"}  # fmt: skip
+
+
+def test_notice_has_the_holder_and_the_licence_of_every_source():
+    """Both of each, in each place that the repository is named, in front of the next repository."""
+    notice = " ".join((ROOT / "NOTICE").read_text().split())
+    texts = notice + (ROOT / "LICENSES" / "Apache-2.0.txt").read_text()
+    records = [source for name in names() if (source := source_of(open_record(name)))]
+    sources = [*records, *published_models.SOURCES.values(), *published_operators.SOURCES.values()]
+    named = {repository: source for source in sources for repository in HOLDERS if repository in source.citation}
+    assert set(named) == set(HOLDERS)
+    assert all(TEXTS[source.licence] in texts for source in sources)
+    for repository, holder in HOLDERS.items():
+        (_, *after) = notice.split(f"{repository}, ")
+        assert after, repository
+        for part in after:
+            said = part.split("Changed: ")[0]
+            said = re.split(rf"\b(?:{'|'.join(map(re.escape, HOLDERS))}), ", said)[0]
+            assert re.search(rf"Copyright (\(c\) )?{re.escape(holder)}", said), (repository, said)
 
 
 def test_all_of_them_are_small():

@@ -194,7 +194,7 @@ def test_operations_under_roofs():
     every, alone = blocks(section, Drawing)
     assert (len(every.data), len(alone.data)) == (2, 1)
     assert alone.data["part"].tolist() == ["linears"]
-    assert alone.label == f"{every.label}, linears alone"
+    assert alone.label == f"linears alone: {every.label}"
     assert len({every.name, alone.name}) == 2
     assert b"Roofline of linears, dense model" in svg_bytes(alone.draw())
     linears = operations().query("role == 'o'")
