@@ -1,7 +1,9 @@
 """What one sample asks of every matrix of a network, seen while an example runs through it."""
 
+from math import prod
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -49,8 +51,9 @@ def _use(ref: NetworkRef, calls: list[torch.Size], samples: int) -> Use:
     ]
     tokens = torch.Size(positions).numel()
     window, stride = "x".join(map(str, module.kernel_size)), "x".join(map(str, module.stride))
-    elements = shape[1] // ref.groups * shape[2:].numel()
-    distinct = min(1.0, elements / (tokens * ref.layer.in_features))
+    sizes = zip(shape[2:], _before(module), module.kernel_size, module.stride, module.dilation, positions, strict=True)
+    elements = shape[1] // ref.groups * prod(_covered(*each) for each in sizes)
+    distinct = min(1.0, max(1, elements) / (tokens * ref.layer.in_features))
     places = "x".join(map(str, positions))
     return Use(tokens, len(calls), f"convolution {window} stride {stride} by im2col, {places} positions", distinct)
 
@@ -59,3 +62,14 @@ def _padding(module: Convolution) -> list[int]:
     """Of both ends together, side by side."""
     both = module._reversed_padding_repeated_twice
     return [both[n] + both[n + 1] for n in range(0, len(both), 2)][::-1]
+
+
+def _before(module: Convolution) -> list[int]:
+    """Padding in front, side by side."""
+    return module._reversed_padding_repeated_twice[::2][::-1]
+
+
+def _covered(side: int, before: int, window: int, stride: int, dilation: int, positions: int) -> int:
+    """Places of a side that any window reads; windows are products of what they read of each side."""
+    places = np.add.outer(stride * np.arange(positions), dilation * np.arange(window)) - before
+    return len(np.unique(places[(places >= 0) & (places < side)]))

@@ -159,6 +159,8 @@ class RecordTarget:
             )
         if conditions.activation_density != 1:
             raise UserError(f"{self.name} was measured with dense inputs; leave `activation_density` out")
+        if conditions.halo_reuse:
+            raise UserError(f"{self.name} was measured on whole GEMMs; leave `halo_reuse` out")
 
     def supports(self, operation: Operation) -> Refusal | None:
         if not isinstance(operation, Linear):

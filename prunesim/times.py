@@ -36,6 +36,7 @@ def simulate(
     sweep: Mapping[str, Any] | None = None,
     activation_density: float = 1.0,
     routing: str | Path | Sequence[float] | Mapping[int, Sequence[float]] = "uniform",
+    halo_reuse: bool = False,
     dtype: str = "",
     model: str | Path | None = None,
     pattern: str = "unstructured",
@@ -51,6 +52,7 @@ def simulate(
     or follow from a `phase`: "prefill" (`batch`, `prompt`) or "decode" (`batch`, `context`); `include` adds rows of its
     "attention" and "head", or of a network's "moves". `set`: keys of the accelerator, {"array.height": 16};
     `sweep`: keys with their values or a range, {"array.height": "16:128:16"}, one design for each combination.
+    `halo_reuse`: inputs that several windows of a convolution share come from DRAM once.
     """
     from studies.phase_rows import checked_included, phase_of, rows_beside, tokens_of
     from workloads.conditions import Conditions
@@ -58,7 +60,7 @@ def simulate(
 
     asked = phase_of(phase, batch, prompt, context)
     roles = checked_included([include] if isinstance(include, str) else include, asked)
-    conditions = Conditions(tokens_of(asked, tokens), activation_density, given_routing(routing))
+    conditions = Conditions(tokens_of(asked, tokens), activation_density, given_routing(routing), halo_reuse)
     targets = open_targets(on, overrides(set or {}), swept(sweep or {}), dtype)
     for target in targets:
         target.check(conditions)

@@ -46,6 +46,7 @@ def evaluate(target: Accelerator, layer: Linear, conditions: Conditions, store: 
         weights.group_size,
         conditions.activation_density if target.skips_zero_inputs else 1.0,
         left,
+        layer.use.distinct if conditions.halo_reuse else 1.0,
     )
     outcome = outcome_of(target, work, statistics)
     return dense_outcome(outcome, weights.pattern) if left else outcome
@@ -66,7 +67,7 @@ def layer_row(
         **linear_facts(header, layer),
         **load_facts(load),
         "target": target.name,
-        "settings": f"{target.settings} {conditions.routing.settings(header)}".strip(),
+        "settings": f"{target.settings} {conditions.settings(header)}".strip(),
         "level": target.level,
         "source": "simulated",
         "tokens": conditions.tokens,
@@ -88,7 +89,7 @@ def layer_row(
         **facts,
         **_figures(target, outcome),
         **_energies(target, outcome),
-        "mapping": layer.use.words(outcome.sparse.mapping),
+        "mapping": layer.use.words(outcome.sparse.mapping, conditions.halo_reuse),
         "feasible": True,
         "reason": outcome.no_baseline,
     }

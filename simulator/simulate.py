@@ -72,6 +72,8 @@ class AcceleratorTarget:
         return float(self.accelerator.spec.clock.mhz)
 
     def check(self, conditions: Conditions) -> None:
+        if conditions.halo_reuse and not self.accelerator.reuses_halo:
+            raise UserError(f"{self.name} does not model inputs that overlapping windows share; leave `halo_reuse` out")
         only = self.accelerator.only_tokens
         if only is not None and conditions.tokens != only:
             raise UserError(

@@ -58,7 +58,8 @@ class StudyAccelerator:
     to lists of values or to ranges: a design for each combination. `trace` names a layer, or a role (its first layer),
     whose utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets
     published figures of the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced
-    or a .json or .csv file of counts. `models` are names of those that run here, all unless given."""
+    or a .json or .csv file of counts. `halo_reuse`: what windows of a convolution share is fetched once. `models` are
+    names of those that run here, all unless given."""
 
     name: str
     tokens: Several[int] = (1,)
@@ -69,6 +70,7 @@ class StudyAccelerator:
     dtype: str = ""
     published: bool = False
     routing: str = "uniform"
+    halo_reuse: bool = False
     models: Several[str] | None = None
 
     def runs(self, model: StudyModel) -> bool:

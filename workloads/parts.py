@@ -36,7 +36,7 @@ def rows_of_parts(
     found: list[Sequence[Row]] = []
     for _, part in layer.parts:
         found.append(target.rows(header, part, conditions, gathered))
-        conditions = replace(conditions, activation_density=1.0)  # what a factor gives is dense
+        conditions = replace(conditions, activation_density=1.0, halo_reuse=False)  # what a factor gives is dense
     first, second = ([row["settings"] for row in rows] for rows in found)
     if first != second:
         raise UserError(f"{target.name} has other figures of one factor than of the other; measure both alike")

@@ -19,7 +19,7 @@ USES = "uses"
 class Use:
     """`runs` of a sample that wait for each other, with `tokens` each; samples run side by side, so a batch has
     batch x tokens in each run. `lowered`: what the linear stands for, "" where it is one; `distinct`: the share of its
-    inputs that are distinct elements, below 1 where windows overlap.
+    inputs that are distinct elements, below 1 where windows overlap or reach into padding.
 
     Raises UserError for numbers that cannot be."""
 
@@ -35,10 +35,11 @@ class Use:
                 f"{self.runs}, {self.distinct}"
             )
 
-    def words(self, mapping: str) -> str:
+    def words(self, mapping: str, halo_reuse: bool = False) -> str:
         """How a target runs the layer, with what it stands for in front."""
+        lowered = f"{self.lowered}, shared inputs fetched once" if halo_reuse and self.distinct < 1 else self.lowered
         waits = f"{self.runs:,} runs one after the other" if self.runs > 1 else ""
-        return "; ".join(part for part in (self.lowered, waits, mapping) if part)
+        return "; ".join(part for part in (lowered, waits, mapping) if part)
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)

@@ -75,6 +75,7 @@ class Accelerator(ABC):
     skips_zero_inputs: ClassVar[bool] = (
         False  # others multiply them: an activation density below 1 changes nothing there
     )
+    reuses_halo: ClassVar[bool] = False  # `layer` heeds Work.distinct
     columns: ClassVar[tuple[Column, ...]] = ()  # of its rows, beside those of all; `LayerCycles.extra` has their values
     only_tokens: ClassVar[int | None] = None  # the only number of tokens it knows
     statistics_version: ClassVar[int] = 1  # raised when `gather` gives other arrays for the same mask

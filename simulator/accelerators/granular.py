@@ -16,6 +16,8 @@ class GranularAccelerator(Accelerator):
     """A design states `gather` and `granules`; tiles, loop orders, buffers, DRAM and energy are those of
     tiling/mapper.py."""
 
+    reuses_halo = True
+
     @abstractmethod
     def granules(self, statistics: Statistics) -> Granules:
         """What every granule holds and takes, from what was gathered."""

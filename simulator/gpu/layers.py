@@ -85,6 +85,8 @@ class GpuTarget:
                 f"{self.name} is a GPU, whose times are predicted: it gains nothing from `activation_density`; leave "
                 f"it out"
             )
+        if conditions.halo_reuse:
+            raise UserError(f"{self.name} is a GPU, whose times are of whole GEMMs; leave `halo_reuse` out")
         if conditions.tokens > MAX_SIZE:
             raise UserError(f"{self.name} cannot run tokens = {conditions.tokens}; 1 to {MAX_SIZE:,}")
         if self.kernel and conditions.tokens != 1:
@@ -104,7 +106,7 @@ class GpuTarget:
             **linear_facts(header, operation),
             **load_facts(load),
             "target": self.name,
-            "settings": f"{self.settings} {conditions.routing.settings(header)}".strip(),
+            "settings": f"{self.settings} {conditions.settings(header)}".strip(),
             "level": self.level,
             "source": self.source,
             "tokens": conditions.tokens,

@@ -10,7 +10,7 @@ from simulator.engine import Stream, run
 from simulator.machine.parts import Machine
 from simulator.machine.port import Port
 from simulator.tiling.granules import Granules, Level
-from simulator.work import Work
+from simulator.work import Work, held_bytes
 
 ORDERS = ("tokens-outer", "rows-outer")
 
@@ -139,7 +139,7 @@ class Execution:
     def _inputs(self, tokens: int) -> np.ndarray:
         """Bytes of the inputs of every tile, (row tiles, column tiles)."""
         level = self.tiling.sizes.level
-        inputs = -(-level.cols * (tokens * self.machine.number.activation_bits) // 8)
+        inputs = held_bytes(self.work, level.cols * tokens, self.machine.number.activation_bits)
         return np.repeat(inputs[None, :], len(level.rows), axis=0)
 
     def _transfer(self, number_of_bytes: np.ndarray) -> np.ndarray:

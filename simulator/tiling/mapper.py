@@ -13,6 +13,7 @@ Partial sums stay in the output buffer until a row tile has seen all inputs. One
 energy and a lower bound of the cycles; few are walked through.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -208,7 +209,8 @@ def _scalars(machine: Machine, port: Port, granules: Granules, work: Work) -> tu
     wanted = {"best": -1, ORDERS[0]: 0, ORDERS[1]: 1}[machine.mapping.order]
     step_total, visit_total = float(granules.step_cycles.sum()) / granules.step_unit, float(granules.visit_cycles.sum())
     return (
-        *(work.rows, work.cols, work.tokens, number.activation_bits, number.accumulator_bits),
+        *(work.rows, work.cols, work.tokens, number.activation_bits, work.held_bits(number.activation_bits)),
+        *(number.accumulator_bits,),
         *(granules.token_step, step_total, visit_total, granules.stationary == "output", granules.act_reads),
         *(len(granules.rows), len(granules.cols), np.array(buffers.capacities), np.array(buffers.widths)),
         *(buffers.double, port.bytes_per_cycle, wanted),
@@ -227,7 +229,7 @@ def _energies(machine: Machine, work: Work, value_bits: int) -> tuple:
 
 @njit(cache=True, nogil=True)
 def candidate_table(
-    facts, tiles, rows, cols, tokens, act_bits, sum_bits,
+    facts, tiles, rows, cols, tokens, act_bits, held_bits, sum_bits,
     step, step_total, visit_total, output_stationary, act_reads,
     row_groups, col_groups, capacities, widths, double, bandwidth, wanted,
     macs, useful, shared_pj, idle_pj, dram_pj, read_pj, write_pj,
@@ -263,8 +265,8 @@ def candidate_table(
         for t in tiles:
             if tile_rows * t * sum_bits / 8 > capacities[3] * share:
                 continue
-            streamed = tile_cols * t * act_bits / 8 <= capacities[2] * share
-            resident = cols * t * act_bits / 8 <= capacities[2] * (1.0 if t == tokens else share)
+            streamed = tile_cols * t * held_bits / 8 <= capacities[2] * share
+            resident = cols * t * held_bits / 8 <= capacities[2] * (1.0 if t == tokens else share)
             count = -(-tokens // t)
             steps = (tokens // t) * -(-t // step) + -(-(tokens % t) // step)
             compute = steps * step_total + count * visit_total
@@ -279,7 +281,7 @@ def candidate_table(
                     continue  # the same as tokens-outer
                 stays = order == 0 and resident
                 passes = count if order == 0 else 1
-                loaded_inputs = cols * tokens * act_bits / 8 * (1 if stays else row_tiles)
+                loaded_inputs = cols * tokens * held_bits / 8 * (1 if stays else row_tiles)
                 moved = float(all_w + all_m) * passes + loaded_inputs + rows * tokens * act_bits / 8
                 weight_reads = steps if output_stationary else count
                 sums = (
@@ -295,7 +297,7 @@ def candidate_table(
                     if widths[b] > 0:
                         busy = max(busy, volumes[b] * (2 if b == 3 else 1) / widths[b])
                 transfer = moved / bandwidth
-                first = (first_bytes + tile_cols * t * act_bits / 8) / bandwidth
+                first = (first_bytes + tile_cols * t * held_bits / 8) / bandwidth
                 last = last_rows * (tokens - (count - 1) * t) * act_bits / 8 / bandwidth
                 table[n, SHAPE], table[n, TILE_TOKENS], table[n, ORDER], table[n, RESIDENT] = i, t, order, stays
                 table[n, BOUND] = max(transfer, busy + first + last) if double else transfer + busy
@@ -312,7 +314,7 @@ def smallest_tile_refusal(machine: Machine, granules: Granules, sizes: TileBytes
     needs = (
         int((sizes.weight_bytes + sizes.scale_bytes).max()),
         int(sizes.metadata_bytes.max()),
-        -(-cols * tokens * number.activation_bits // 8),
+        math.ceil(cols * tokens * work.held_bits(number.activation_bits) / 8),
         -(-rows * tokens * number.accumulator_bits // 8),
     )
     for name, need, capacity in zip(BUFFERS, needs, buffers.capacities, strict=True):

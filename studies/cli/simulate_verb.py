@@ -31,6 +31,7 @@ def simulate(
     include: str = "",
     activation_density: float = 1.0,
     routing: str = "uniform",
+    halo_reuse: Annotated[bool, Parameter(negative="")] = False,
     dtype: str = "",
     trace: Path | None = None,
     layer: str = "",
@@ -84,6 +85,8 @@ def simulate(
     routing
         How experts share the tokens: uniform (the router's choices are alike and independent), balanced (as few
         collisions as can be), or the tokens each expert saw: a .json or .csv file, or numbers with commas.
+    halo_reuse
+        Inputs that several windows of a convolution share come from DRAM once, not once for each window.
     dtype
         On GPUs (prunesim ls gpus): fp16, bf16, int8 or fp8; fp16 unless given.
     trace
@@ -117,7 +120,7 @@ def simulate(
 
     asked = phase_of(phase, batch, prompt, context)
     roles = checked_included([each.strip() for each in include.split(",")] if include else [], asked)
-    conditions = Conditions(tokens_of(asked, tokens), activation_density, parse_routing(routing))
+    conditions = Conditions(tokens_of(asked, tokens), activation_density, parse_routing(routing), halo_reuse)
     targets = open_targets(on, set_ or [], [parse_sweep(each) for each in sweep or []], dtype)
     for target in targets:
         target.check(conditions)

@@ -14,9 +14,8 @@ from studies.names import described
 from studies.phases import configurations_of, runs_whole_models, types_of
 from studies.records import study_rows
 from studies.running.plan import Plan
-from studies.running.rows_tasks import routing_of
+from studies.running.rows_tasks import conditions_of, routing_of
 from studies.study import StudyModel
-from workloads.conditions import Conditions
 from workloads.errors import NotForThisModel, UserError
 
 
@@ -30,7 +29,7 @@ def check_study(plan: Plan) -> None:
     for on in study.file.accelerators:
         for tokens in on.tokens:
             try:
-                conditions = Conditions(tokens, on.activation_density, routing_of(plan.place, on))
+                conditions = conditions_of(plan.place, on, tokens)
                 check_place(on, tried_of(on), conditions)
             except UserError as error:
                 raise UserError(f"{study.path}: {on.name}: {error}") from None

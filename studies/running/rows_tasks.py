@@ -24,7 +24,7 @@ from studies.simulate import simulate_frame, utilisation_frame
 from studies.study import StudyAccelerator, StudyModel
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.columns.quality import QUALITY_COLUMNS
-from workloads.conditions import Conditions
+from workloads.conditions import HALO_REUSE, Conditions
 from workloads.files import sha256_of
 from workloads.plugins import shown
 from workloads.routing import Routing
@@ -34,6 +34,16 @@ from workloads.routing_counts import parse_routing
 def routing_of(place: Place, accelerator: StudyAccelerator) -> Routing:
     """Raises UserError for one that is none, or counts that cannot be read."""
     return parse_routing(accelerator.routing, place.folder)
+
+
+def conditions_of(place: Place, on: StudyAccelerator, tokens: int) -> Conditions:
+    """Raises UserError as `routing_of`, and for tokens out of range."""
+    return Conditions(tokens, on.activation_density, routing_of(place, on), on.halo_reuse)
+
+
+def halo_of(on: StudyAccelerator) -> list[str]:
+    """What a key or name says of it; nothing of the default."""
+    return [HALO_REUSE] if on.halo_reuse else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,19 +122,19 @@ class LayersTask(Task):
 
     @property
     def _conditions(self) -> Conditions:
-        return Conditions(self.tokens, self.accelerator.activation_density, routing_of(self.place, self.accelerator))
+        return conditions_of(self.place, self.accelerator, self.tokens)
 
     def key(self, inputs: Sequence[Any]) -> str:
         on, conditions = self.accelerator, self._conditions
         target = key_of(on)
-        asked = [self.tokens, on.activation_density, conditions.routing.text]
+        asked = [self.tokens, on.activation_density, conditions.routing.text, *halo_of(on)]
         named = [self.model.name, self.method.title]
         return sha256_of([inputs[0].sha256, target, asked, named, code_sha256(SIMULATING)])
 
     def _name(self, inputs: Sequence[Masks]) -> str:
         on, routing = self.accelerator, self._conditions.routing
-        settings = sha256_of([on.set, on.sweep, on.activation_density])[:8]
-        plain = not on.set and not on.sweep and on.activation_density == 1
+        settings = sha256_of([on.set, on.sweep, on.activation_density, *halo_of(on)])[:8]
+        plain = not on.set and not on.sweep and on.activation_density == 1 and not on.halo_reuse
         routed = "" if routing.kind == "uniform" else routing.text
         return slug(
             self._what, inputs[0].name, shown(on.name), on.dtype, "" if plain else settings, routed, self.tokens
@@ -177,7 +187,7 @@ class UtilisationTask(FreeTask):
 
     def result(self, inputs: Sequence[Any]) -> pd.DataFrame:
         on, source = self.accelerator, inputs[0].source()
-        conditions = Conditions(self.tokens, on.activation_density, routing_of(self.place, on))
+        conditions = conditions_of(self.place, on, self.tokens)
         frame = utilisation_frame(source, first_of(on), conditions, on.trace)
         header = source.header
         facts = {"pattern": header.pattern, "target_sparsity": header.target_sparsity, "seed": header.seed}

@@ -59,6 +59,7 @@ class BitWaveSpec(Machine):
 
 class BitWave(Accelerator):
     name = "bitwave"
+    reuses_halo = True
     spec_type = BitWaveSpec
     spec: BitWaveSpec
     reads_values = True

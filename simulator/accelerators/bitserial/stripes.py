@@ -46,6 +46,7 @@ class StripesSpec(Machine):
 
 class Stripes(Accelerator):
     name = "stripes"
+    reuses_halo = True
     spec_type = StripesSpec
     spec: StripesSpec
     notes = (

@@ -53,6 +53,7 @@ from workloads.mask import PackedMask
 
 class Sigma(Accelerator):
     name = "sigma"
+    reuses_halo = True
     spec_type = SigmaSpec
     spec: SigmaSpec
     columns = (

@@ -14,7 +14,7 @@ from simulator.engine import Stream, run
 from simulator.machine.fit import too_small
 from simulator.machine.port import Port
 from simulator.statistics import Statistics
-from simulator.work import Work
+from simulator.work import Work, held_bytes
 from workloads.refusals import Refusal
 
 CONFIGURE_CYCLES = 1
@@ -118,12 +118,17 @@ class Plan:
     order: Literal["rows-outer", "tokens-outer"]
 
     def input_bits(self, columns: int) -> int:
-        return columns * self.tile * self.spec.number.activation_bits
+        return math.ceil(columns * self.tile * self.held_bits)
+
+    @property
+    def held_bits(self) -> float:
+        """Of an input that DRAM brings."""
+        return self.work.held_bits(self.spec.number.activation_bits)
 
     @property
     def resident(self) -> bool:
         """Whether the inputs of all tokens stay on chip."""
-        bits = self.work.cols * self.work.tokens * self.spec.number.activation_bits
+        bits = self.work.cols * self.work.tokens * self.held_bits
         return bits / 8 <= self.spec.buffers.activation_kib * 1024
 
     @property
@@ -178,7 +183,8 @@ class Plan:
         token_bytes = number.activation_bits / 8
         rows_outer = self.order == "rows-outer"
         whole = self.resident or not rows_outer  # every input is loaded once
-        inputs = (work.cols if whole else int(folds.inputs.sum())) * work.tokens * token_bytes
+        input_bytes = self.held_bits / 8
+        inputs = (work.cols if whole else int(folds.inputs.sum())) * work.tokens * input_bytes
         read, sum_bytes = folds.inputs * (work.tokens * token_bytes), work.tokens * number.accumulator_bits / 8
         array = folds.fixed_cycles(spec.array.num_ms) * passes
         for tokens, times in [(work.tokens, 1)] if rows_outer else self.runs:
@@ -189,7 +195,7 @@ class Plan:
         slowest = np.maximum(held / weight_width + read / input_width, np.maximum(metadata / index_width, sums))
         busy = float(np.maximum(array, slowest).sum())
         moved = float(held.sum() + metadata.sum()) + inputs + work.rows * work.tokens * token_bytes
-        first = (held[0] + metadata[0]) / passes + (work.cols if whole else folds.inputs[0]) * self.tile * token_bytes
+        first = (held[0] + metadata[0]) / passes + (work.cols if whole else folds.inputs[0]) * self.tile * input_bytes
         last = folds.finished[-1] * (work.tokens - (ceil_div(work.tokens, self.tile) - 1) * self.tile) * token_bytes
         ends, transfer = (first + last) / port.bytes_per_cycle, moved / port.bytes_per_cycle
         bound = max(transfer, busy + ends) if buffers.double else transfer + busy
@@ -296,7 +302,7 @@ class Execution:
         return Stream(load, compute, store, np.stack([starts, starts + 1, times_each], axis=1))
 
     def _input_bytes(self, columns, tokens: int):
-        return -(-columns * (tokens * self.spec.number.activation_bits) // 8)
+        return held_bytes(self.plan.work, columns * tokens, self.spec.number.activation_bits)
 
     def _tiles(
         self, tokens: int, times: int, first: bool, input_bytes: np.ndarray, all_tokens: int

@@ -88,6 +88,7 @@ class SpartenSpec(Machine):
 
 class Sparten(Accelerator):
     name = "sparten"
+    reuses_halo = True
     spec_type = SpartenSpec
     spec: SpartenSpec
     skips_zero_inputs = True

@@ -102,6 +102,7 @@ class SystolicSpec(Machine):
 
 class Systolic(Accelerator):
     name = "systolic"
+    reuses_halo = True
     spec_type = SystolicSpec
     spec: SystolicSpec
     notes = (
@@ -167,6 +168,7 @@ class Systolic(Accelerator):
             group_size=work.group_size,
             activation_bits=number.activation_bits,
             sum_bits=number.accumulator_bits,
+            distinct=work.distinct,
         )
         kind = str(pattern) if packed else f"dense: keeps more than {pattern.n} of {pattern.m}" if pattern else "dense"
         return assembled(self.spec, work, gemm, mapped(self.spec, gemm), kind)

@@ -152,7 +152,7 @@ def moving_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataf
             gemm.input_bytes(some, tokens),
         )
 
-    all_w, all_m, all_x = totals(gemm)
+    all_w, all_m, all_x, read_x = totals(gemm)
     capacity = np.array(machine.buffers.capacities)
     share = 0.5 if machine.buffers.double else 1.0
     needs = np.empty((len(outer), 4))
@@ -187,7 +187,7 @@ def moving_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dataf
         last = np.maximum(last, end * length * gemm.activation_bits / 8 - (length - chunk) * port.bytes_per_cycle)
     edge = sum(loaded(first_inputs)) + last + gaps
     compute = outer_folds * inner_folds * (fabric.fill_cycles + length) - 1
-    reads = (all_w, all_m, all_x * outer_folds) if weights_stay else (all_w * outer_folds, all_m * outer_folds, all_x)
+    reads = (all_w, all_m, read_x * outer_folds) if weights_stay else (all_w * outer_folds, all_m * outer_folds, read_x)
     sums = results * inner_folds * gemm.sum_bits / 8
     busy = slowest(machine, compute, (*reads, 2.0 * sums))
     bound = lower_bound(machine, port, busy, edge, moved)
@@ -218,7 +218,7 @@ def standing_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dat
             -outputs * spread(inputs, gemm.group_size) * gemm.scale_bits // 8
         )
 
-    all_w, _, all_x = totals(gemm)
+    all_w, _, all_x, read_x = totals(gemm)
     capacity = np.array(machine.buffers.capacities)
     share = 0.5 if machine.buffers.double else 1.0
     limits = np.tile(capacity * share, (len(outer), 1))
@@ -243,7 +243,7 @@ def standing_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dat
     edge = outer_bytes(wide, chunk) + inner_bytes(deep, chunk) + last * gemm.activation_bits / 8
     compute = outer_folds * inner_folds * (fabric.fill_cycles + gemm.inputs) - 1
     token_folds, output_folds = ceil_div(gemm.tokens, fabric.rows), ceil_div(gemm.outputs, fabric.cols)
-    sums, reads = gemm.outputs * gemm.tokens * gemm.sum_bits / 8, (all_w * token_folds, 0.0, all_x * output_folds)
+    sums, reads = gemm.outputs * gemm.tokens * gemm.sum_bits / 8, (all_w * token_folds, 0.0, read_x * output_folds)
     busy = slowest(machine, compute, (*reads, 2.0 * sums))
     bound = lower_bound(machine, port, busy, edge, moved)
     loads = (outer_loads, inner_loads)[:: 1 if outer_buffer == 0 else -1]
@@ -253,14 +253,16 @@ def standing_table(machine: Machine, port: Port, gemm: Gemm, fabric: Fabric, dat
     return Table(order, outer, inner, chunk, resident, kept, spilled, needs, limits, energy_pj, bound, steps)
 
 
-def totals(gemm: Gemm) -> tuple[float, float, float]:
-    """Bytes of all weights with scales, of metadata, and of inputs, unrounded."""
+def totals(gemm: Gemm) -> tuple[float, float, float, float]:
+    """Bytes of all weights with scales, of metadata, of inputs as DRAM brings them and as the array reads them once,
+    unrounded."""
     weights = (
         gemm.outputs * (gemm.slots * gemm.weight_bits + spread(gemm.inputs, gemm.group_size) * gemm.scale_bits) / 8
     )
     return (
         float(weights),
         gemm.outputs * gemm.slots * gemm.index_bits / 8,
+        gemm.inputs * gemm.tokens * gemm.held_bits / 8,
         gemm.inputs * gemm.tokens * gemm.activation_bits / 8,
     )
 

@@ -30,6 +30,7 @@ from simulator.machine.port import Port
 class Gemm:
     """A layer as the array multiplies it. n of every m inputs have a slot, a row of the array (1 of 1: dense).
 
+    distinct: the share of the inputs that DRAM brings and buffers hold, as Work has it.
     scale_bits: of a scale and a zero point, 0 where weights have none; group_size: inputs that share them (None: all).
     """
 
@@ -43,6 +44,12 @@ class Gemm:
     group_size: int | None
     activation_bits: int
     sum_bits: int
+    distinct: float = 1.0
+
+    @property
+    def held_bits(self) -> float:
+        """Of an input that DRAM brings."""
+        return self.activation_bits * self.distinct
 
     @property
     def slots(self) -> int:
@@ -67,6 +74,13 @@ class Gemm:
         return -(-slots * self.weight_bits // 8), -(-slots * self.index_bits // 8), -(-scales // 8)
 
     def input_bytes(self, inputs: np.ndarray, tokens: np.ndarray | int) -> np.ndarray:
+        """As DRAM brings them."""
+        if self.distinct == 1:
+            return self.read_bytes(inputs, tokens)
+        return np.ceil(inputs * tokens * self.held_bits / 8).astype(np.int64)
+
+    def read_bytes(self, inputs: np.ndarray, tokens: np.ndarray | int) -> np.ndarray:
+        """As the array reads them, once."""
         return -(-inputs * tokens * self.activation_bits // 8)
 
 
@@ -191,13 +205,13 @@ def moving_outputs(gemm: Gemm, fabric: Fabric, dataflow: str, plan: Plan) -> Til
             array[:, :, 0] = part
         inputs[:] = gemm.input_bytes(cut.inputs[:, None], chunk)
         weight_reads[:], index_reads[:] = 8.0 * (weights + scales), 8.0 * metadata
-        input_reads[:] = 8.0 * inputs * outer_folds[:, None, None]
+        input_reads[:] = 8.0 * gemm.read_bytes(cut.inputs[:, None], chunk) * outer_folds[:, None, None]
         again = [inputs]
     else:
         inputs[:, :, 0] = gemm.input_bytes(cut.inputs, outer[:, None])
         for array, part in zip((weights, metadata, scales), gemm.weight_bytes(chunk, cut), strict=True):
             array[:] = part.T
-        input_reads[:] = 8.0 * inputs
+        input_reads[:, :, 0] = 8.0 * gemm.read_bytes(cut.inputs, outer[:, None])
         weight_reads[:] = 8.0 * (weights + scales) * outer_folds[:, None, None]
         index_reads[:] = 8.0 * metadata * outer_folds[:, None, None]
         again = [weights, metadata, scales]
@@ -245,7 +259,8 @@ def standing_outputs(gemm: Gemm, fabric: Fabric, plan: Plan) -> Tiles:
     for array, part in zip((weights, metadata, scales), gemm.weight_bytes(outputs, cut), strict=True):
         array[:] = part[sides[::-1]]
     output_folds, token_folds = (inner_folds, outer_folds) if tokens_outer else (outer_folds, inner_folds)
-    input_reads = 8.0 * inputs * output_folds[sides[::-1]][..., None]
+    read = np.broadcast_to(gemm.read_bytes(cut.inputs, tokens[:, None])[sides], shape)
+    input_reads = 8.0 * read * output_folds[sides[::-1]][..., None]
     weight_reads = 8.0 * (weights + scales) * token_folds[sides][..., None]
     index_reads = 8.0 * metadata * token_folds[sides][..., None]
     for array in (inputs, weights, metadata, scales):

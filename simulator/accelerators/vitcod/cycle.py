@@ -52,6 +52,7 @@ from workloads.mask import PackedMask
 
 class Vitcod(Accelerator):
     name = "vitcod"
+    reuses_halo = True
     spec_type = VitcodSpec
     spec: VitcodSpec
     notes = (

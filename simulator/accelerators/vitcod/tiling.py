@@ -32,7 +32,7 @@ from simulator.machine.port import port_of
 from simulator.tiling.mapper import token_tiles
 from simulator.tiling.search import Choices
 from simulator.tiling.tiles import load_cycles
-from simulator.work import Work
+from simulator.work import Work, held_bytes
 from workloads.refusals import Refusal
 
 SHAPE, TILE_TOKENS, RESIDENT, BOUND, ENERGY = range(5)  # columns of candidate_table
@@ -57,13 +57,14 @@ def tilings(spec: VitcodSpec, shapes: Shapes, work: Work, limit_cycles: float = 
     def candidates(totals: np.ndarray) -> np.ndarray:
         found = candidate_table(
             *(facts, np.flatnonzero(fits), totals, tiles, work.rows, work.cols, work.tokens),
-            *(number.activation_bits, number.accumulator_bits, capacities, room, np.array(spec.buffers.widths)),
+            *(number.activation_bits, work.held_bits(number.activation_bits), number.accumulator_bits),
+            *(capacities, room, np.array(spec.buffers.widths)),
             *(spec.buffers.double, port.bytes_per_cycle, port.turnaround_cycles),
             *(spec.macs, useful, useful * (unit.mac_pj + unit.register_pj), unit.idle_pj, unit.dram_pj),
             *(np.array(unit.read_pj), np.array(unit.write_pj)),
         )
         if not len(found):
-            raise Infeasible(smallest_tile_refusal(spec, shapes, storage, int(tiles.min())))
+            raise Infeasible(smallest_tile_refusal(spec, shapes, storage, work, int(tiles.min())))
         return found
 
     totals = shapes.totals(spec.array.height)
@@ -83,7 +84,7 @@ def tilings(spec: VitcodSpec, shapes: Shapes, work: Work, limit_cycles: float = 
 @njit(cache=True, nogil=True)
 def candidate_table(
     facts, fitting, totals, tiles, rows, cols, tokens,
-    act_bits, sum_bits, capacities, room, widths, double, bandwidth, turnaround,
+    act_bits, held_bits, sum_bits, capacities, room, widths, double, bandwidth, turnaround,
     macs, useful, shared_pj, idle_pj, dram_pj, read_pj, write_pj,
 ):  # fmt: skip
     """What fits, (n, 5): shape, token tile, inputs resident, lower bound of the cycles, energy in pJ as layer_energy
@@ -117,14 +118,14 @@ def candidate_table(
         for t in tiles:
             if tile_rows * t * sum_bits / 8 > room[3]:
                 continue
-            resident = cols * t * act_bits / 8 <= (capacities[2] if t == tokens else room[2])
-            if not resident and tile_cols * t * act_bits / 8 > room[2]:
+            resident = cols * t * held_bits / 8 <= (capacities[2] if t == tokens else room[2])
+            if not resident and tile_cols * t * held_bits / 8 > room[2]:
                 continue
             count = -(-tokens // t)
-            inputs = cols * tokens * act_bits / 8 * (1 if resident else row_tiles)
+            inputs = cols * tokens * held_bits / 8 * (1 if resident else row_tiles)
             moved = float(weights + metadata + scales) * count + inputs + rows * tokens * act_bits / 8
             transfer = moved / bandwidth + turnaround * row_tiles * count
-            first = (first_bytes + tile_cols * t * act_bits / 8) / bandwidth
+            first = (first_bytes + tile_cols * t * held_bits / 8) / bandwidth
             last = last_rows * (tokens - (count - 1) * t) * act_bits / 8 / bandwidth + turnaround
             table[n, SHAPE], table[n, TILE_TOKENS], table[n, RESIDENT] = i, t, resident
             table[n, BOUND] = max(transfer, busy + first + last) if double else transfer + busy
@@ -205,7 +206,7 @@ class Schedule:
 
     def _inputs(self, tokens: int) -> np.ndarray:
         """Bytes of the inputs of every column tile."""
-        return -(-self.shape.cols * (tokens * self.spec.number.activation_bits) // 8)
+        return held_bytes(self.work, self.shape.cols * tokens, self.spec.number.activation_bits)
 
     def _outputs(self, tokens: int) -> np.ndarray:
         """Bytes of the outputs of every row tile."""
@@ -271,14 +272,14 @@ class Schedule:
         )
 
 
-def smallest_tile_refusal(spec: VitcodSpec, shapes: Shapes, storage: Storage, tokens: int) -> Refusal:
+def smallest_tile_refusal(spec: VitcodSpec, shapes: Shapes, storage: Storage, work: Work, tokens: int) -> Refusal:
     """Why not even the smallest tile fits: the first buffer that is too small for it."""
     facts, buffers = shapes.facts(storage)[0], spec.buffers
     rows, cols = int(facts[0]), int(facts[1])
     needs = (
         int(facts[MOST_HELD]),
         int(facts[MOST_METADATA]),
-        ceil_div(cols * tokens * spec.number.activation_bits, 8),
+        math.ceil(cols * tokens * work.held_bits(spec.number.activation_bits) / 8),
         ceil_div(rows * tokens * spec.number.accumulator_bits, 8),
     )
     for i in (0, 1, 3, 2):
