@@ -16,6 +16,7 @@ from workloads.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "published"
 ENDING = ".csv.gz"
+ENDINGS = (".csv", ".gz", ".parquet")  # of any record's file
 OPERATORS, WHOLE_MODELS = TABLES = ("operators", "whole-models")  # of no GEMMs: published_*.py
 
 
@@ -55,6 +56,12 @@ def is_name(text: str | Path) -> bool:
     """Whether it is a word, meant as the name of one that ships unless there is such a file."""
     path = Path(text)
     return not path.suffix and len(path.parts) == 1
+
+
+def is_record(what: object) -> bool:
+    """Whether it means a record: one that ships, or a file that may be one."""
+    text = str(what)
+    return text in names() or (Path(text).suffix in ENDINGS and Path(text).is_file())
 
 
 def open_record(text: str | Path) -> Record:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from measurement.published import is_record
 from studies.checking import check_bundle, check_laws, is_bundle
 from studies.progress import ProgressLine
-from studies.records import check_record, is_record
+from studies.records import check_record
 from validation.conformance.laws import Result
 
 

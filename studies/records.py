@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from measurement.published import is_name, names, open_record, source_of
+from measurement.published import is_name, open_record, source_of
 from measurement.records import Record
 from measurement.rows import RecordTarget
 from measurement.shapes import ANY
@@ -16,8 +16,6 @@ from simulator.gpu.prediction import DTYPES
 from studies.measure import layers_of_model, replay, replay_for
 from studies.study import Study, StudyRecord
 from workloads.errors import UserError
-
-ENDINGS = (".csv", ".gz", ".parquet")
 
 
 def study_rows(study: Study, wanted: StudyRecord) -> pd.DataFrame:
@@ -35,12 +33,6 @@ def study_rows(study: Study, wanted: StudyRecord) -> pd.DataFrame:
         return pd.concat(frames, ignore_index=True) if frames else replay(record, wanted.l2).head(0)
     except UserError as error:
         raise UserError(f"{study.path}: {error}") from None
-
-
-def is_record(what: object) -> bool:
-    """Whether it means a record: one that ships, or a file that may be one."""
-    text = str(what)
-    return text in names() or (Path(text).suffix in ENDINGS and Path(text).is_file())
 
 
 def check_record(what: str | Path) -> str:

@@ -88,8 +88,9 @@ def check(
         raise UserError("`out`, `data` and `without` are of the pages, which `all` writes")
     if not what:
         raise UserError("say what to check: a bundle, an accelerator or a pruning method, such as my_chip.py:MyChip")
+    from measurement.published import is_record
     from studies.checking import check_bundle, is_bundle
-    from studies.records import check_record, is_record
+    from studies.records import check_record
 
     if is_record(what):
         print(check_record(what))

@@ -14,7 +14,10 @@ class SpeedConfig:
         "In place of a sparsity: how many times faster than the unpruned model the whole phase shall be on the machine "
         "`on`, with the final masks. Which matrix gets what follows from what it costs there and the error it makes."
     )
-    on: str | None = setting("The accelerator or GPU (prunesim ls), machine file or file.py:Name that the speed is on.")
+    on: str | None = setting(
+        "The accelerator or GPU (prunesim ls), machine file or file.py:Name that the speed is on; or a record of "
+        "measure (.csv, .parquet, or one that ships), whose linears alone then count."
+    )
     phase: str | None = setting("decode (default) or prefill.")
     batch: int | None = setting("Sequences that run together (default 1).")
     context: int | None = setting("Of decode: keys that the token sees (default 2048).")

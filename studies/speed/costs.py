@@ -1,4 +1,4 @@
-"""Cost tables: every unit of a decoder under every choice, on anything that runs decoders.
+"""Cost tables: every unit of a decoder under every choice, on anything that runs decoders, or by a measured record.
 
 Masks of the table are made: random ones of the very shape and share, the same for all matrices that are alike, so a
 model of many equal blocks costs as much as one block; with as many zeros in every row where the method prunes by rows,
@@ -22,6 +22,7 @@ from simulator.inference.steps import times_of
 from simulator.runners import find_runner
 from simulator.simulate import rows_on
 from simulator.targets import find_target
+from studies.speed.recorded import RecordRunner, means_record
 from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.choices import Choice
@@ -40,6 +41,7 @@ from workloads.operations.gemm import BITMAP, Gemm, Matrix
 from workloads.operations.linear import Linear, Weights
 from workloads.patterns import DENSE, UNSTRUCTURED
 from workloads.phases import Phase
+from workloads.targets import Target
 
 MEASURES = ("us", "energy_pj", "bytes", "flop", "parameters")
 WITHOUT_MASKS = ("flop", "parameters")
@@ -62,11 +64,18 @@ class Machine:
     @classmethod
     def open(cls, on: str | Accelerator, sets: Sequence[str] = (), dtype: str = "", host: str = "") -> "Machine":
         """Raises UserError."""
-        runner, even = find_runner(on, sets), dict[str, Linear]()
+        runner, even = _runner_of(on, sets), dict[str, Linear]()
         if isinstance(runner, ArrayRunner):
             runner = ArrayRunner(runner.accelerator, Linears(runner.accelerator, even))
         said, stack = runner.host(host)
         return cls(on, tuple(sets), runner, runner.numbers(dtype), said, stack, even)
+
+    @property
+    def target(self) -> Target:
+        """What counts energy and bytes of linears there. Raises UserError for a record."""
+        if isinstance(self.runner, RecordRunner):
+            raise UserError(f"a record of {self.runner.name} holds times alone; choose us, flop or parameters")
+        return find_target(self.on, self.sets)
 
     @property
     def sees_masks(self) -> bool:
@@ -91,6 +100,10 @@ class Machine:
             "source": self.runner.source, "dtype": self.numbers.name, "host": self.host,
             "phase": {"name": phase.name, "batch": phase.batch, "new": phase.new, "context": phase.context},
         }  # fmt: skip
+
+
+def _runner_of(on: str | Accelerator, sets: Sequence[str]) -> Runner:
+    return RecordRunner.open(on) if isinstance(on, str) and means_record(on) else find_runner(on, sets)
 
 
 def units_of(decoder: Decoder, layers: Sequence[Layer], machine: Machine) -> list[tuple[Unit, Gemm]]:
@@ -206,7 +219,7 @@ def _costing(machine: Machine, phase: Phase, measure: str) -> Callable[[Gemm], f
         return lambda gemm: float(sum(_kept(matrix) for matrix in gemm.matrices))
     if measure == "flop":
         return lambda gemm: 2.0 * gemm.tokens(phase) * sum(_kept(matrix) for matrix in gemm.matrices)
-    target, header = find_target(machine.on, machine.sets), BundleHeader("", "generated")
+    target, header = machine.target, BundleHeader("", "generated")
 
     def of_rows(gemm: Gemm) -> float:
         rows = rows_on([target], header, _linears(gemm, machine), Conditions(gemm.tokens(phase)))

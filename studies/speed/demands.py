@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from simulator.inference.steps import times_of
 from simulator.simulate import rows_on
-from simulator.targets import find_target
 from studies.speed.costs import MEASURES, WITHOUT_MASKS, Machine
 from workloads.bundle import MaskBundle
 from workloads.conditions import Conditions
@@ -68,7 +67,7 @@ def of_matrices(machine: Machine, phase: Phase, measure: str, names: frozenset[s
     if measure in WITHOUT_MASKS:
         kept = sum(entry.nnz for entry in bundle.layers if entry.name in names)
         return float(kept if measure == "parameters" else 2 * phase.tokens * kept)
-    target = find_target(machine.on, machine.sets)
+    target = machine.target
     linears = (linear for linear in linears_of(bundle) if linear.name in names)
     found = [cost_of(row) for row in rows_on([target], bundle.header, linears, Conditions(phase.tokens))]
     costs = [each.energy_pj if measure == "energy_pj" else each.moved_bytes for each in found]

@@ -9,6 +9,7 @@ from workloads.errors import UserError
 from workloads.files import pretty_json, read_json, write_text
 
 FILE = "speed.json"
+RECORDED = ("measured", "published")  # the source of times that nobody simulates
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Met:
         return [
             f"{phase['name']} on {where}, batch {phase['batch']}, {size}: {self.unpruned_us:,.1f} us dense, "
             f"{self.final_us:,.1f} us pruned",
+            *([f"times are of a record: {self.facts['settings']}"] if self.facts.get("source") in RECORDED else []),
             f"speedup: asked {self.asked:g}, by the sum of the table {self.additive:.3f}, with the final masks "
             f"{self.final:.3f} ({self.rounds} round{'s' if self.rounds > 1 else ''}){self._missed}",
             *(f"{name}: asked {low:g}, with the final masks {final:.3f}" for name, (low, final) in self.also.items()),

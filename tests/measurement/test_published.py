@@ -11,10 +11,10 @@ import pytest
 from measurement import published_models, published_operators
 from measurement.layer_facts import shape_alone
 from measurement.lookup import as_measured, nearest, rows_for
-from measurement.published import FOLDER, names, open_record, source_of
+from measurement.published import FOLDER, is_record, names, open_record, source_of
 from measurement.records import read_record, write_record
 from measurement.rows import RecordTarget
-from studies.records import check_record, is_record
+from studies.records import check_record
 from tests.documents import ROOT
 from tests.measurement.test_verb import refused, run
 from workloads.errors import UserError
