@@ -31,9 +31,12 @@ class Table:
 
 def operator_rows() -> pd.DataFrame:
     """The published operators, `predicted_us` and its error beside each whose card is a preset's."""
-    frame = published_operators.published_operators()
-    parts = [_beside(rows, str(card)) for card, rows in frame.groupby("target", sort=False)]
-    return pd.concat(parts).sort_index().assign(source="published", feasible=True)
+    return with_predictions(published_operators.published_operators()).assign(source="published", feasible=True)
+
+
+def with_predictions(frame: pd.DataFrame) -> pd.DataFrame:
+    """Some of the published operators with what the presets of their cards predict of the same kernels."""
+    return pd.concat([_beside(rows, str(card)) for card, rows in frame.groupby("target", sort=False)]).sort_index()
 
 
 def _beside(rows: pd.DataFrame, card: str) -> pd.DataFrame:

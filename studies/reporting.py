@@ -45,4 +45,9 @@ def whole_of(found: Sequence[Found]) -> WholeModels | None:
 
     shipped = [name for name in dict.fromkeys(rows.loc[rows["settings"] == "", "target"]) if name in OURS]
     roofs = roofs_of([StudyAccelerator(name=name) for name in shipped])
-    return WholeModels(rows, pd.DataFrame() if operations is None else operations, roofs)
+    operators = joined([each.operators for each in found])
+    return WholeModels(rows, _or_none(operations), roofs, operators=_or_none(operators))
+
+
+def _or_none(frame: pd.DataFrame | None) -> pd.DataFrame:
+    return pd.DataFrame() if frame is None else frame

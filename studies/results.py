@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.report import read_rows
 from workloads.columns.column import Column
-from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS
+from workloads.columns.inference import INFERENCE_COLUMNS, OPERATION_COLUMNS, PUBLISHED_OPERATOR_COLUMNS
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.errors import UserError
@@ -23,18 +23,20 @@ TOLD_BY = (
 )
 FILES = {
     "rows.csv": LAYER_COLUMNS, "quality.csv": QUALITY_COLUMNS, "inference.csv": INFERENCE_COLUMNS,
-    "operations.csv": OPERATION_COLUMNS,
+    "operations.csv": OPERATION_COLUMNS, "published-operators.csv": PUBLISHED_OPERATOR_COLUMNS,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Found:
-    """Rows of layers, perplexities, rows of whole models and of their operations; None where there are none."""
+    """Rows of layers, perplexities, rows of whole models and of their operations, published times of single operators;
+    None where there are none."""
 
     rows: pd.DataFrame | None = None
     quality: pd.DataFrame | None = None
     inference: pd.DataFrame | None = None
     operations: pd.DataFrame | None = None
+    operators: pd.DataFrame | None = None
 
     @property
     def count(self) -> int:

@@ -99,7 +99,8 @@ class StudyRecord:
     """A record of `prunesim measure`, beside the study file, or the name of one that ships; `l2` says which of its
     times are meant: cold or warm. `models` are names of those whose layers are looked up in it, at these `tokens` (all
     of the record unless given), instead of all that it has; `dtype` of the dense layer, all unless given. Or a record
-    of `measure` with `end_to_end`, whose whole models stand among those of [[phases]].
+    of `measure` with `end_to_end`, whose whole models stand among those of [[phases]]; whole-models and operators,
+    which ship, beside these what was published of the same.
 
     With `on` = "cpu" instead of a record: the linears of `models` are measured on this machine as the study runs, by
     `kernels` (all unless given), masked ones at `density`; what is noisy is shown as that."""

@@ -16,6 +16,7 @@ from reports.sections.networks import networks
 from reports.sections.over_time import over_time
 from reports.sections.phases import phases
 from reports.sections.provenance import provenance
+from reports.sections.published_operators import published_operators
 from reports.sections.quality import perplexity
 from reports.sections.roles import roles
 from reports.sections.search import search
@@ -54,6 +55,7 @@ SECTIONS = [
     whole_model,
     steps,
     sources,
+    published_operators,
     spmm,
     energy,
     perplexity,

@@ -37,6 +37,11 @@ HOW_ROOFLINE = (
     "operand once. What lies left of the ridge waits for memory, and masks that only save arithmetic cannot help it; "
     "what lies right of it computes. Linears alone, which masks and bits of weights change, have figures of their own."
 )
+HOW_OPERATORS = (
+    "Of the operators that the dense models run here, those that publications timed on the same card at the same "
+    "sizes, in 16 bits, each with the prediction of the same kernel. The card's description was fitted to published "
+    "times, these among them, so that it is no test of it."
+)
 HOW_GAINS = (
     "Speedup over the dense model for the same sequences. Masks and bits of weights help linears alone: longer "
     "contexts and larger batches give attention, which they do not touch, a larger share."

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from measurement.published import WHOLE_MODELS
+from measurement.published import TABLES
 from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.entries import check_method, check_place, needs_calibration, tried_of
@@ -37,9 +37,11 @@ def check_study(plan: Plan) -> None:
         path = study.beside(record.record)
         if record.on:
             check_measured(study, record)
-        elif record.record == WHOLE_MODELS and not study.file.phases:
-            raise UserError(f"{study.path}: {WHOLE_MODELS} stand beside whole models; say in [[phases]] what these run")
-        elif record.record == WHOLE_MODELS:
+        elif record.record in TABLES and not study.file.phases:
+            raise UserError(
+                f"{study.path}: {record.record} stand beside whole models; say in [[phases]] what these run"
+            )
+        elif record.record in TABLES:
             continue
         else:
             whole_rows(path) if is_end_to_end(path) else study_rows(study, record)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from measurement.published import WHOLE_MODELS
+from measurement.published import TABLES
 from studies.end_to_end import is_end_to_end, whole_rows
 from studies.executors.named import opened
 from studies.gaps import check_any_ran
@@ -105,7 +105,7 @@ class StudyRun:
         for each in records:
             if each.on:
                 rows.append(measured_here(self.study, each, self.out, ProgressLine()))
-            elif each.record != WHOLE_MODELS and self.study.beside(each.record) not in whole:
+            elif each.record not in TABLES and self.study.beside(each.record) not in whole:
                 rows.append(study_rows(self.study, each))
         return joined(rows), joined(quality)
 

@@ -79,7 +79,7 @@ class WholeTask(Task):
         return None if rows is None or operations is None else WholeRows(rows, operations)
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
-        model, wanted = self._asked(inputs)
+        model, wanted = self.asked(inputs)
 
         def operations() -> pd.DataFrame:
             ends = min(self.phase.batch), max(self.phase.batch)
@@ -92,7 +92,8 @@ class WholeTask(Task):
         store.make_rows(self._name, key, lambda: self._called(inference_frame(model, wanted, progress)))
         store.make_rows(f"{self._name}-of-operations", key, operations)
 
-    def _asked(self, inputs: Sequence[Masks]) -> tuple[Asked, list[Configuration]]:
+    def asked(self, inputs: Sequence[Masks] = ()) -> tuple[Asked, list[Configuration]]:
+        """The model with its masks, and what is asked of it."""
         folder = inputs[0].folder if inputs else None
         if folder is not None:
             return asked_of(str(folder), "", self.phase, self.accelerator, self._routing)

@@ -56,6 +56,29 @@ INFERENCE_COLUMNS = (
     Column("spec_sha256", "text", "hash of the machine's full description"),
     Column("tool_version", "text", "prunesim version"),
 )  # fmt: skip
+PUBLISHED_OPERATOR_COLUMNS = (
+    Column("model", "text", "model id"),
+    Column("target", "text", "the GPU"),
+    Column("tensor_parallel", "int", "GPUs that share every layer", heading="Chips"),
+    Column("phase", "text", "prefill or decode: where the model runs it"),
+    Column("role", "text", "what it does in the model: qkv, attention, norm ..."),
+    Column("operation", "text", "what operators of a file are called: linear, attention, rmsnorm ..."),
+    Column("sizes", "text", "of a linear tokens x outputs x inputs, of attention sequences x new tokens of those seen"),
+    Column("dtype", "text", "of the published time"),
+    Column("kernel", "text", "that was timed"),
+    Column("published_us", "float", "published time of one execution", heading="Published", printed="quantity"),
+    Column("predicted_us", "float", "of the same kernel", heading="Predicted", printed="quantity"),
+    Column("error", "float", "predicted / published - 1", heading="Off by", printed="share"),
+    Column(
+        "latency_error_p90",
+        "float",
+        f"e of the prediction: {ERROR}",
+        printed="share",
+        heading="Error of the time, 90 % within",
+    ),
+    Column("extrapolated", "text", "what lies outside the data", wraps=True),
+    Column("published", "text", "who timed it, under which licence, how", wraps=True),
+)
 OPERATION_COLUMNS = (
     *CONFIGURATION,
     Column("phase", "text", "prefill or decode, all of its steps"),
