@@ -99,7 +99,7 @@ def check_method(method: StudyMethod) -> None:
         return
     from pruning.run.make_recipe import make_recipe
 
-    make_recipe(method)
+    make_recipe(method.known)
 
 
 def needs_calibration(method: StudyMethod) -> bool:
@@ -107,7 +107,7 @@ def needs_calibration(method: StudyMethod) -> bool:
         return False
     from pruning.run.make_recipe import make_recipe
 
-    return make_recipe(method).needs_calibration
+    return method.speedup is not None or make_recipe(method.known).needs_calibration
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 there, or for what shapes alone are treated with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field
 
 from pruning.config import PruneConfig
+from studies.speed.asked import SpeedConfig
 from studies.treatments import DENSE, parse_treatments
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
@@ -30,7 +31,7 @@ NOT_PRUNED = "none"  # the method that keeps every weight: quantization alone
 
 
 @dataclass(frozen=True)
-class StudyMethod(PruneConfig):
+class StudyMethod(PruneConfig, SpeedConfig):
     """One run: a pruning method, "none", or "generated" with a generator as its pattern; one target, one seed.
 
     `masks`: the folder of a bundle in place of a method; its header gives pattern, sparsity and seed. `treat`: what a
@@ -45,6 +46,29 @@ class StudyMethod(PruneConfig):
     masks: str | None = None
     treat: str = ""
     models: tuple[str, ...] | None = None
+
+    @property
+    def speed(self) -> SpeedConfig:
+        return SpeedConfig(**{each.name: getattr(self, each.name) for each in fields(SpeedConfig)})
+
+    @property
+    def for_speed(self) -> bool:
+        """Whether a machine says how much goes, by a speed or by a budget of its cost."""
+        return self.speedup is not None or self.cost is not None
+
+    @property
+    def asked(self) -> PruneConfig:
+        """What to prune with, and for a speed nothing of what that decides."""
+        given = {each.name: getattr(self, each.name) for each in fields(PruneConfig)}
+        if self.for_speed:
+            given |= {"pattern": None if self.pattern == UNSTRUCTURED else self.pattern}
+            given |= {"fallback": None if self.fallback == REFUSE else self.fallback}
+        return PruneConfig(**given)
+
+    @property
+    def known(self) -> PruneConfig:
+        """Of which what it needs can be said before the machine says how much goes: the same at a half."""
+        return replace(self.asked, sparsity=0.5) if self.for_speed else self.asked
 
     @property
     def of_attention(self) -> bool:
@@ -65,11 +89,22 @@ class StudyMethod(PruneConfig):
             name = f"{self.method} {self.pattern}"
         planned = f"plan {Path(self.plan).stem}" if self.plan else ""
         asked = [self.rule, shown(self.allocation or ""), planned, self.bits_text, self.selection.text]
-        said = ", ".join(text for text in asked if text)
+        said = ", ".join(text for text in (*asked, self.speed_text) if text)
         if self.after and self.method == NOT_PRUNED:
             return f"{self.after} + {said}"
         name = f"{name} ({said})" if said else name
         return f"{self.after} + {name}" if self.after else name
+
+    @property
+    def speed_text(self) -> str:
+        """ "1.5x on vitcod, prefill:1.25"; "0.8 of vitcod:us"; "" without."""
+        if self.cost is not None:
+            machine, _, measure = self.cost.rpartition(":")
+            return f"{self.budget:g} of {shown(machine)}:{measure}"
+        if self.speedup is None:
+            return ""
+        on = f"{self.speedup:g}x on {shown(self.on or '')}"
+        return ", ".join(text for text in (on, self.phase, self.choices, self.also) if text)
 
     @property
     def bits_text(self) -> str:
@@ -86,7 +121,7 @@ class StudyMethod(PruneConfig):
 
 
 @dataclass(frozen=True)
-class MethodEntry(PruneConfig):
+class MethodEntry(PruneConfig, SpeedConfig):
     """An entry as the file has it: a `method` or `masks`, the folder of a bundle beside the study file. Of a method
     either `targets` (numbers are unstructured sparsities, texts are patterns) or one `sparsity` or `pattern`; either
     `seeds` or one `seed`. Masks are taken as they are, so only `label` and `models` go with them; only `models` with
@@ -109,6 +144,7 @@ class MethodEntry(PruneConfig):
         if self.treat:
             return self._treated()
         _ = self.selection
+        self._check_speed()
         for several, one in (("targets", "sparsity"), ("targets", "pattern"), ("seeds", "seed")):
             if getattr(self, several) is not None and getattr(self, one) is not None:
                 raise UserError(f"gives both `{several}` and `{one}`; leave one out")
@@ -123,17 +159,40 @@ class MethodEntry(PruneConfig):
         seeds = self.seeds if self.seeds is not None else (self.seed or 0,)
         return [self._run(beside, pattern, sparsity, seed) for pattern, sparsity in targets for seed in seeds]
 
+    def _check_speed(self) -> None:
+        """Raises UserError for keys of a speed without one, and for other words on how much goes."""
+        given = SpeedConfig(**{each.name: getattr(self, each.name) for each in fields(SpeedConfig)})
+        given.check()
+        if given.speedup is None and given.cost is None:
+            return
+        for name in ("targets", "sparsity", "pattern", "allocation", "plan", "bits"):
+            if getattr(self, name) is not None:
+                raise UserError(
+                    f"{'`speedup`' if given.cost is None else '`budget`'} says how much goes; leave `{name}` out"
+                )
+        if given.also:
+            from studies.speed.demands import parse_also  # machines, which no other entry needs
+
+            parse_also(given.also)
+        if self.method in (GENERATED, NOT_PRUNED):
+            raise UserError(f"`speedup` and `cost` are for methods that prune weights, not for {self.method!r}")
+
     def _sole_target(self) -> tuple[str, float | None]:
         if self.method == NOT_PRUNED and self.sparsity is None and self.pattern is None:
             return UNSTRUCTURED, 0.0
         return self.pattern or UNSTRUCTURED, self.sparsity
 
     def _run(self, beside: Path, pattern: str, sparsity: float | None, seed: int) -> StudyMethod:
-        asked = {each.name: getattr(self, each.name) for each in fields(PruneConfig)}
+        asked = {each.name: getattr(self, each.name) for kind in (PruneConfig, SpeedConfig) for each in fields(kind)}
+        asked |= {"on": place_of(asked["on"], beside), "cost": self._cost(beside)}
         asked |= {name: located(asked[name], beside) for name in CODE if asked[name]}
         asked |= {"plan": str(beside / asked["plan"])} if asked["plan"] else {}
         asked |= {"pattern": pattern, "sparsity": sparsity, "seed": seed, "fallback": self.fallback or REFUSE}
         return StudyMethod(**asked, label=self.label, models=self.models)
+
+    def _cost(self, beside: Path) -> str | None:
+        machine, _, measure = (self.cost or "").rpartition(":")
+        return f"{place_of(machine, beside)}:{measure}" if machine else self.cost
 
     def _given(self, beside: Path) -> StudyMethod:
         """The bundle's own words, where the entry has no label; of an import its folder's name."""
@@ -167,6 +226,13 @@ class MethodEntry(PruneConfig):
         """Raises UserError for a key that `plain` has not."""
         for key in (key.name for key in fields(self) if getattr(self, key.name) != getattr(plain, key.name)):
             raise UserError(f"{why}: leave `{key}` out")
+
+
+def place_of(machine: str | None, beside: Path) -> str | None:
+    """Of a machine's name, a file of it or a record: of files beside the study their place."""
+    if machine is None or (beside / machine).is_file():
+        return None if machine is None else str(beside / machine)
+    return located(machine, beside)
 
 
 def of_attention(masks: str | None) -> bool:

@@ -20,7 +20,8 @@ def masks_name(model: StudyModel, method: StudyMethod) -> str:
     chosen = "" if plain else sha256_of([selection.only, selection.skip, method.fallback])[:8]
     quantized = slug(method.bits_text)
     after = f"after {sha256_of(method.after)[:8]}" if method.after else ""
-    return slug(model.name, shown(method.method or ""), method.pattern, method.sparsity, method.rule,
+    speed = slug(method.speed_text)[:60] + f"-{sha256_of(vars(method.speed))[:8]}" if method.for_speed else ""
+    return slug(model.name, shown(method.method or ""), speed or method.pattern, method.sparsity, method.rule,
                 shown(method.allocation or ""), quantized, sets, chosen, after, method.seed)  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def whole_name(method: StudyMethod, others: Sequence[StudyMethod] = ()) -> str:
 
 
 def target_text(method: StudyMethod) -> str:
+    if method.for_speed:
+        return method.speed_text
     return method.pattern if method.sparsity is None else f"{100 * method.sparsity:g} %"
 
 

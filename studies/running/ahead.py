@@ -57,6 +57,8 @@ def work_of_task(task: PrunedMasks | QualityTask) -> "Work | None":
         return None
     if isinstance(task, PrunedMasks):
         model = task.model
+        if task.method.for_speed:
+            return None  # masks are tried until they are fast enough
         samples, seq_len = model.samples or DEFAULT_SAMPLES, model.seq_len or DEFAULT_SEQ_LEN
         name = task.place.beside_or_name(model.path)
         return work_of(model_layers(name), model_config(name), samples, samples * seq_len, make_recipe(task.method))

@@ -10,7 +10,7 @@ from studies.masks import Generated, generated, write_bundle
 from studies.method_entry import StudyMethod
 from studies.names import described, given_name, masks_name, slug
 from studies.progress import ProgressLine, warn
-from studies.running.code import PRUNING, code_sha256
+from studies.running.code import PRUNING, SIMULATING, code_sha256
 from studies.running.store import Store
 from studies.running.task import FreeTask, Place, Task, file_sha256
 from studies.settings import density_of
@@ -119,30 +119,46 @@ class PrunedMasks(BundleTask):
         settings = [model.name, model.samples, model.seq_len, model.dtype, {**vars(self.method), "label": ""}]
         code = [code_sha256(PRUNING), *foreign_code(self.method)]
         code += [file_sha256(Path(self.method.plan))] if self.method.plan else []
+        code += machine_of_speed(self.method)
         before = [masks.sha256 for masks in inputs]
         return sha256_of([settings, drawn, model_files_sha256(self.place, model), *before, *code])
 
     def make(self, store: Store, key: str, inputs: Sequence[Any], progress: ProgressLine) -> None:
         from studies.prune import open_model, recipe_for, run_prune
+        from studies.speed.runs import masks_of_speed
 
-        model = self.model
+        model, method = self.model, self.method
 
         def prune(folder: Path) -> MaskBundle:
-            checkpoint = open_model(self.place.beside_or_name(model.path), model.dtype)
+            place = self.place.beside_or_name(model.path)
             calibration = self.place.beside_or_name(model.calibration) if model.calibration else None
             after = str(inputs[0].folder) if inputs else None
-            asked, data = replace(self.method, after=after), replace(model, calibration=calibration)
+            asked, data = replace(method.asked, after=after), replace(model, calibration=calibration)
+            if method.for_speed:
+                return masks_of_speed(model.name, place, model.dtype, asked, data, method.speed, folder, progress)
+            checkpoint = open_model(place, model.dtype)
             recipe = recipe_for(model.name, checkpoint, asked, data)
             return run_prune(checkpoint, recipe, folder, None, "dense", progress, warn)
 
         store.make_bundle(masks_name(model, self.method), key, prune)
 
 
+def machine_of_speed(method: StudyMethod) -> list[str]:
+    """Hashes of the code that finds masks for a speed, and of the file that its machine is, if it is one."""
+    if not method.for_speed:
+        return []
+    file = Path((method.on or (method.cost or "").rpartition(":")[0]).partition(".py:")[0])
+    own = file if file.is_file() else file.with_name(f"{file.name}.py")
+    return [code_sha256((*SIMULATING, "studies.speed", "measurement")), *([file_sha256(own)] if own.is_file() else [])]
+
+
 def foreign_code(method: StudyMethod) -> list[str]:
     """Hashes of the files of what is not ours: a method, a quantizer, an allocation."""
     from pruning.run.make_recipe import make_recipe
 
-    return [file_sha256(source) for part in make_recipe(method).parts if (source := part.foreign_source()) is not None]
+    return [
+        file_sha256(source) for part in make_recipe(method.known).parts if (source := part.foreign_source()) is not None
+    ]
 
 
 def model_files_sha256(place: Place, model: StudyModel) -> str:
