@@ -10,7 +10,7 @@ block, its sums, and one block's gradients a thread. On disk while the run is un
 blocks, and 4 bytes a weight and sum.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -111,13 +111,13 @@ def _forward(model: Walk, ids: torch.Tensor, folder: Path, progress: Progress) -
     return hidden
 
 
-def _loss_scale(model: Walk) -> float:
+def loss_scale(model: Walk) -> float:
     return FLOAT16_LOSS_SCALE if model.checkpoint.dtype == torch.float16 else 1.0
 
 
 def _last_gradients(model: Walk, ids: torch.Tensor, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
     """Gradients of each sequence's (scaled) loss with respect to the last block's outputs."""
-    scale = _loss_scale(model)
+    scale = loss_scale(model)
 
     def task(pair: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         sequence, states = pair
@@ -151,22 +151,38 @@ def _differentiate(
             output = model.run(number, entering)
             return torch.autograd.grad(output, [entering, *parameters], pair[1], materialize_grads=True)
 
-    scale = _loss_scale(model)
-    sums = {
-        f"{each}|{ref.layer.name}": torch.zeros(ref.layer.shape, device=model.device) for each in which for ref in refs
-    }
+    scale = loss_scale(model)
+    sums = no_sums(refs, which, model.device)
     below: list[torch.Tensor] = []
     for entering, *gradients in ordered_map(task, zip(states, upstream, strict=True), large=True):
         below.append(entering)
         of_place = dict(zip(places, gradients, strict=True))
-        for ref in refs:
-            gradient = ref.view(of_place[ref.module_path, ref.parameter]).float() / scale
-            for each in which:
-                sums[f"{each}|{ref.layer.name}"] += OF_ONE[each](gradient)
+        add_to(sums, refs, which, of_place, scale)
+    return finished(model, sums), below
+
+
+def no_sums(refs: Sequence[LinearRef], which: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
+    """Zeros by SUM|LAYER."""
+    return {f"{each}|{ref.layer.name}": torch.zeros(ref.layer.shape, device=device) for each in which for ref in refs}
+
+
+def add_to(
+    sums: dict[str, torch.Tensor], refs: Sequence[LinearRef], which: Sequence[str],
+    of_place: Mapping[tuple[str, str], torch.Tensor], scale: float,
+) -> None:  # fmt: skip
+    """What one sample's (scaled) gradients of parameters, by module and name, add."""
+    for ref in refs:
+        gradient = ref.view(of_place[ref.module_path, ref.parameter]).float() / scale
+        for each in which:
+            sums[f"{each}|{ref.layer.name}"] += OF_ONE[each](gradient)
+
+
+def finished(model: Walk, sums: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As they are written. Raises UserError for what is not finite."""
     for key, total in sums.items():
         if not bool(torch.isfinite(total).all()):
             raise UserError(
                 f"{key.partition('|')[2]}: a gradient is NaN or Inf in "
                 f"{str(model.checkpoint.dtype).removeprefix('torch.')}; use `dtype=float32` or bfloat16"
             )
-    return {key: (total.sqrt() if key.startswith("l2|") else total).cpu() for key, total in sums.items()}, below
+    return {key: (total.sqrt() if key.startswith("l2|") else total).cpu() for key, total in sums.items()}

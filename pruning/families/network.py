@@ -64,6 +64,12 @@ class NetworkFamily(ModelFamily):
         difference of a sample."""
         return (output - dense).square().reshape(len(output), -1).mean(dim=1).sum()
 
+    def loss(self, output: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """Whose gradients methods that go by them take, at the unpruned network: of outputs (1, ...) float32 and the
+        sample they are of, a scalar with its graph. No labels are known here, and `distance` has no slope where nothing
+        is pruned; so unless a family says otherwise it is the norm of the output, as in Wanda++ (methods 3.5)."""
+        return output.norm()
+
     def open(self, model: str, dtype: torch.dtype, device: str) -> Network:
         """`model`: VARIANT, or VARIANT/N for units of N matrices or more."""
         where = find_device(device)

@@ -2,6 +2,8 @@
 
 from pruning.evidence.gradients import gradient_file, write_gradients
 from pruning.evidence.needs import GRADIENTS, gradient_sums
+from pruning.evidence.network_gradients import write_network_gradients
+from pruning.forward.network_walk import SAMPLES, NetworkWalk
 from pruning.forward.walk import Walk
 from pruning.run.context import Run
 
@@ -12,7 +14,12 @@ def gather_gradients(run: Run, model: Walk) -> None:
         return
     assert run.recipe.calibration is not None
     which = gradient_sums(run.recipe.needs)
-    write_gradients(model, run.treated, run.recipe.calibration.ids, which, run.writer.folder, run.progress)
+    calibration, folder = run.recipe.calibration, run.writer.folder
+    if isinstance(model, NetworkWalk):
+        assert calibration.arrays is not None
+        write_network_gradients(model, run.treated, calibration.arrays[SAMPLES], which, folder, run.progress)
+    else:
+        write_gradients(model, run.treated, calibration.ids, which, folder, run.progress)
 
 
 def drop_gradients(run: Run) -> None:

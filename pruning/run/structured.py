@@ -142,6 +142,15 @@ def score_blocks(run: Run, method: StructuredMethod, model: Walk, layouts: Group
     return blocks, kept
 
 
+def gradients_of(run: Run, number: int, groups: list[UnitGroup]) -> dict[str, dict[str, torch.Tensor]]:
+    """As `read_gradients`, of the block and, where units reach into others, of these."""
+    found = read_gradients(run.writer.folder, number)
+    for other in sorted({ref.layer.block for group in groups for ref, _ in group.members} - {number}):
+        for which, own in read_gradients(run.writer.folder, other).items():
+            found.setdefault(which, {}).update(own)
+    return found
+
+
 def score_block(
     run: Run,
     method: StructuredMethod,
@@ -158,7 +167,7 @@ def score_block(
         Need.HESSIAN in method.needs, method.wants_released_fluctuation,
     )  # fmt: skip
     if run.recipe.needs & GRADIENTS:
-        evidence.gradients = read_gradients(run.writer.folder, number)
+        evidence.gradients = gradients_of(run, number, groups)
     tensors = {
         "importance": torch.tensor([evidence.importance[name] for name in IMPORTANCES], dtype=torch.float64),
         "tokens": torch.tensor([evidence.tokens]),
