@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from studies.cli.apart import check_apart
 from studies.cli.ending import ending
+from studies.cli.numba_start import without_blas_note
 from studies.cli.verbs import VERBS, function_of
 from workloads.errors import UserError
 from workloads.threads import worker_count
@@ -63,6 +64,7 @@ def check_sets(arguments: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     gc.set_threshold(50_000)  # else a fifth of a short command goes to looking through modules for garbage
+    without_blas_note()
     with ending(sys.argv[1:] if arguments is None else arguments):
         run(spread_sets(sys.argv[1:] if arguments is None else arguments))
 

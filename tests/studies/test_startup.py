@@ -23,7 +23,10 @@ with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
         assert not stop.code, stop.code
 print(json.dumps([out.getvalue(), sorted(sys.modules)]))
 """
-HEAVY = {"torch", "transformers", "huggingface_hub", "matplotlib", "altair", "jinja2", "scipy.stats", "scipy.special"}
+HEAVY = {
+    "torch", "transformers", "huggingface_hub", "matplotlib", "altair", "jinja2", "scipy.stats", "scipy.special",
+    "scipy.linalg",
+}  # fmt: skip
 HELPED = [
     "simulate",
     "predict",
