@@ -1,6 +1,6 @@
 """What a matrix costs as its share of zeros grows: the curve that budgets which are learned see of a machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,14 +8,17 @@ from workloads.choices import Choice
 from workloads.cost_table import CostTable
 from workloads.errors import UserError
 
+ROWS_IN_STEP = "rows_in_step"  # of a table's facts
+
 
 @dataclass(frozen=True)
 class CostCurve:
     """Linear between `sparsities`, rising from 0; `costs` at them, none higher than the one before. Beyond the last it
-    stays."""
+    stays. `rows_in_step`: of each so many rows in turn all wait for the fullest; 1: none does."""
 
     sparsities: np.ndarray
     costs: np.ndarray
+    rows_in_step: int = 1
 
     def at(self, sparsity: float) -> float:
         return float(np.interp(sparsity, self.sparsities, self.costs))
@@ -64,7 +67,8 @@ def priced(table: CostTable, bits: dict[str, int] | None = None) -> Priced:
     curves = {}
     for unit, row in zip(table.units, table.costs, strict=True):
         for name in unit.layers:
-            curves[name] = _curve(table.choices, row / len(unit.layers), (bits or {}).get(name))
+            curve = _curve(table.choices, row / len(unit.layers), (bits or {}).get(name))
+            curves[name] = replace(curve, rows_in_step=table.facts.get(ROWS_IN_STEP, 1))
     return Priced(curves, {"sha256": table.sha256, "measure": table.measure, **table.facts})
 
 

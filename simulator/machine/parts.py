@@ -183,6 +183,12 @@ class Machine(ABC):
         """MAC units: products a cycle at most."""
 
     @property
+    def rows_in_step(self) -> int:
+        """Outputs, each so many in turn, that run side by side and wait for the one with most kept weights; 1 where
+        none waits, or for other reasons."""
+        return 1
+
+    @property
     def vector_per_us(self) -> float:
         """Operations of the vector unit."""
         return (self.vector.lanes or max(self.macs // MACS_PER_LANE, 1)) * (self.vector.mhz or self.clock.mhz)

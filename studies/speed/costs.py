@@ -27,6 +27,7 @@ from workloads import __version__
 from workloads.bundle import BundleHeader
 from workloads.choices import Choice
 from workloads.conditions import Conditions
+from workloads.cost_curve import ROWS_IN_STEP
 from workloads.cost_table import CostTable, Unit
 from workloads.costs import cost_of
 from workloads.decoder.bundled import content_of, role_in_block
@@ -80,6 +81,11 @@ class Machine:
     @property
     def sees_masks(self) -> bool:
         return isinstance(self.runner, ArrayRunner)
+
+    @property
+    def rows_in_step(self) -> int:
+        """As the design's spec has it."""
+        return self.runner.spec.rows_in_step if isinstance(self.runner, ArrayRunner) else 1
 
     def evenly(self, matrix: Matrix) -> Matrix:
         """Under a mask that keeps as many of every row, in the place of one of which only the count is known."""
@@ -160,7 +166,7 @@ def cost_table(
     fixed = max(0.0, whole - float(costs[:, 0].sum())) if whole is not None else 0.0
     facts = {
         **machine.facts(phase), "masks": "even rows" if even else "anywhere", "group_size": group_size,
-        "tool_version": __version__,
+        "tool_version": __version__, **({ROWS_IN_STEP: machine.rows_in_step} if machine.rows_in_step > 1 else {}),
     }  # fmt: skip
     return CostTable(measure, tuple(unit for unit, _ in units), tuple(choices), costs, fixed, facts, unpruned)
 

@@ -1,5 +1,6 @@
 """BESA's budgets held to what matrices cost, instead of to how many weights they lose."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.prunable import all_refs
 from pruning.config import PruneConfig
-from pruning.methods.besa.constraint import Costs, Weights, tie
+from pruning.methods.besa.constraint import SOFT, Costs, Weights, constraint_of, least, tie, weighed
 from pruning.run.driver import prune
 from tests.pruning.recipes import recipe
 from validation.conformance.tiny_models import quiet, save
@@ -70,6 +71,57 @@ def test_rows_of_a_lane_group_are_tied() -> None:
     budgets = torch.tensor([0.0, 1.0, 0.5, 0.7, 0.9])
     tie(budgets, 2)
     assert budgets.tolist() == pytest.approx([0.5, 0.5, 0.6, 0.6, 0.9])
+
+
+IN_STEP = CostCurve(LINE.sparsities, LINE.costs, rows_in_step=2)
+
+
+def test_a_lane_group_costs_what_its_fullest_row_does() -> None:
+    """Of two rows d apart the fuller has 1 / (1 + exp(-d / SOFT)) of the price; equal rows have half each."""
+    near, even, far = [0.5, 0.5 + SOFT], [0.3, 0.3], [0.2, 0.9]
+    (shares,) = Costs({"a": IN_STEP}, 1.0).prices([Matrix("a", 6, 0.5, near + even + far)])
+    assert isinstance(shares, torch.Tensor)
+    fuller = 2 / (1 + math.exp(-1))
+    assert shares.tolist() == pytest.approx([fuller, 2 - fuller, 1, 1, 2, 0], abs=1e-6)
+    (half,) = Costs({"a": IN_STEP}, 0.5).prices([Matrix("a", 6, 0.5, near + even + far)])
+    assert half.tolist() == pytest.approx([(1 + share) / 2 for share in shares.tolist()], abs=1e-6)
+    assert least(torch.tensor(even)) == pytest.approx(0.3)
+    assert least(torch.tensor(far)) == pytest.approx(0.2 + SOFT * math.log(2), abs=1e-6)
+    assert weighed(6, torch.ones(6).double(), shares) == pytest.approx(6.0)  # the mean of prices stays
+
+
+@pytest.mark.parametrize("imbalance", [0.0, 0.5, 1.0])
+def test_budgets_come_back_to_what_the_fullest_rows_cost(imbalance: float) -> None:
+    """Rows at 0.2 and 0.6 cost as one at 0.4 - 0.2 i, but for the smooth least: the shift makes that 0.5."""
+    (matrix,) = members = [Matrix("a", 10, 0.5, [0.2, 0.6])]
+    Costs({"a": IN_STEP}, imbalance).restore(members)
+    smooth = imbalance * SOFT * math.log(2)
+    assert matrix.budgets.tolist() == pytest.approx([0.3 + 0.2 * imbalance - smooth, 0.7 + 0.2 * imbalance - smooth])
+
+
+def test_imbalance_is_refused_where_no_row_waits() -> None:
+    with pytest.raises(UserError, match="on this one none does"):
+        Costs({"a": LINE}, 0.5)
+    with pytest.raises(UserError, match="give a `cost`"):
+        constraint_of(0.5, None)
+    assert isinstance(constraint_of(0.0, None), Weights)
+
+
+def spread_after(imbalance: float) -> float:
+    """Of the rows of a group, where every weight costs the loss the same: steps along the gradient, and back."""
+    (matrix,) = members = [Matrix("a", 40, 0.5, [0.4, 0.6, 0.45, 0.55])]
+    costs, lost = Costs({"a": IN_STEP}, imbalance), torch.ones(4)
+    for _ in range(60):
+        (price,) = costs.prices(members)
+        level = weighed(40, lost, price) / weighed(40, price, price)
+        matrix.budgets -= 0.004 * (lost - level * price)
+        costs.restore(members)
+    return max(float(rows.max() - rows.min()) for rows in matrix.budgets.split(2))
+
+
+def test_rows_of_a_group_are_pulled_together() -> None:
+    assert spread_after(0.0) == pytest.approx(0.2, abs=1e-4)  # without it nothing tells rows apart
+    assert spread_after(1.0) < 0.01
 
 
 def bundle_with(llama: Path, out: Path, costs: Priced | None, **settings):

@@ -31,6 +31,8 @@ Settings, with what paper and released program do:
                   the last one brought less than 3 %.
   lanes           rows that share a budget, each `lanes` in turn: as many as an array has lanes, so that none waits for
                   another (1: every row its own).
+  imbalance       with costs, on a machine whose rows wait for each other: the share of a lane group's cost that follows
+                  its fullest row, the rest the mean of its rows (0: as the table has it). constraint.py.
  of prodigy alone:
   d_coef          how far budgets travel, the knob the authors tuned. 0 = by granularity, coefficients and size of the
                   block: rows as published from 7B models up (5, 10, 50); below 50 M weights 1, or 0.2 with softmax;

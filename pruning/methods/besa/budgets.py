@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from pruning.block_job import BlockJob
-from pruning.methods.besa.constraint import Costs, Weights, tie
+from pruning.methods.besa.constraint import constraint_of, tie, weighed
 from pruning.methods.besa.matrices import RankedMatrix, final_counts, scopes
 from pruning.methods.besa.settings import BesaSettings
 from pruning.training import StandIn, output_error
@@ -108,7 +108,7 @@ class BudgetTraining:
         self._clipper = torch.optim.AdamW(clipped, lr=settings.clip_lr, weight_decay=0.0) if clipped else None
         self._steps = 0
         self._even = final_counts(matrices, [torch.full((len(b.weight),), b.target) for b in matrices])
-        self._constraint = Weights() if job.curves is None else Costs(job.curves)
+        self._constraint = constraint_of(settings.imbalance, job.curves)
 
     def learn(self) -> list[torch.Tensor]:
         """(rows,) ranks pruned of every matrix."""
@@ -176,8 +176,8 @@ class BudgetTraining:
         for group in scopes(self._free):
             members = [self._free[i] for i in group]
             prices = self._constraint.prices(members)
-            worth = sum(b.n_weights * p * p for b, p in zip(members, prices, strict=True))
-            level = sum(float(b.cost.double().mean()) * b.n_weights * p for b, p in zip(members, prices, strict=True))
+            worth = sum(weighed(b.n_weights, p, p) for b, p in zip(members, prices, strict=True))
+            level = sum(weighed(b.n_weights, b.cost.double(), p) for b, p in zip(members, prices, strict=True))
             level /= worth
             for matrix, price in zip(members, prices, strict=True):
                 off = torch.where(matrix.cost != 0, matrix.cost - level * price, 0.0)  # 0: no token reached it

@@ -15,7 +15,7 @@ from workloads.patterns import NofM
 NEAR_HALF = 0.1  # how far from 0.5 a target may be for bounded coefficients
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PRODIGYS = ("coefficients", "candidates", "d_coef", "epochs", "beta")
-ADAMS = ("step", "rounds", "lanes")
+ADAMS = ("step", "rounds", "lanes", "imbalance")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class BesaSettings(PruningMethod):
     step: Annotated[float, Field(gt=0, le=0.5)] = 0.04
     rounds: Annotated[int, Field(ge=1)] = 4
     lanes: Annotated[int, Field(ge=1)] = 1
+    imbalance: Annotated[float, Field(ge=0, le=1)] = 0.0
     update: Literal["none", "obs"] = "none"
     reference: Literal["local", "dense"] = "local"
     normalisation: Literal["auto", "token", "channel", "none"] = "auto"

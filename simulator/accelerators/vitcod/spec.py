@@ -22,3 +22,8 @@ class VitcodSpec(Machine):
     @property
     def macs(self) -> int:
         return self.array.width * self.array.height
+
+    @property
+    def rows_in_step(self) -> int:
+        """A lane each; the sparser engine's lanes wait for each other at the end of a tile."""
+        return self.array.width
