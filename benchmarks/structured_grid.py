@@ -293,6 +293,7 @@ def cells(asked: argparse.Namespace) -> Iterator[Cell]:
         yield from (Cell("neurons", name, main, seed) for name in first)
         if asked.every_seed:
             yield from (Cell("neurons", name, share, seed) for share in shares for name in first)
+            yield from (Cell("all units", name, share, seed) for share in asked.of_all for name in OF_ALL)
         yield from (Cell("all units", name, main, seed) for name in OF_ALL)
         yield from (Cell("neurons", name, main, seed) for name in late)
         if asked.every_seed:

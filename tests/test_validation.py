@@ -216,6 +216,10 @@ def test_scalesim_that_cannot_be_installed_is_a_line_without_paths(monkeypatch):
     assert not any("/somewhere" in text for text in pages([found]).values())
 
 
+def test_what_runs_in_the_environment_of_scalesim_is_python() -> None:
+    compile(scalesim_package.DRIVER, "driver", "exec")
+
+
 def test_scalesim_rows_become_a_table_without_times(monkeypatch):
     row = {"array": "8x8", "dataflow": "ws", "nm": "dense", "m": 1, "n": 2, "k": 3, "scalesim_cycles": 20, "cycles": 21,
            "error": 0.05, "scalesim_seconds": 1.234, "seconds": 0.5, "scalesim_peak_gb": 1.0,

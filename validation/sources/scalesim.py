@@ -58,8 +58,9 @@ from scalesim.scale_sim import scalesim
 config, *topologies = sys.argv[1:]
 seconds = []
 for topology in topologies:
-    layer = scalesim(save_disk_space=True, verbose=False, config=config, topology=topology, layout=topology + ".layout",
-    input_type_gemm=True) began = time.perf_counter()
+    layer = scalesim(save_disk_space=True, verbose=False, config=config, topology=topology,
+                     layout=topology + ".layout", input_type_gemm=True)
+    began = time.perf_counter()
     layer.run_scale(top_path=topology + ".out")
     seconds.append(time.perf_counter() - began)
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9]))
