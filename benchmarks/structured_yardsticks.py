@@ -63,6 +63,8 @@ OF_KV_GROUPS = [
     *(("evolution", each, None) for each in UNSEARCHED),
     ("evolution", {}, None),
     ("evolution", {"fitness": "inherited"}, None),
+    ("stamp", {}, None),
+    ("ffr", {}, None),
 ]
 PARTS = [
     *(

@@ -16,7 +16,6 @@ def gather_gradients(run: Run, model: Walk) -> None:
     which = gradient_sums(run.recipe.needs)
     calibration, folder = run.recipe.calibration, run.writer.folder
     if isinstance(model, NetworkWalk):
-        assert calibration.arrays is not None
         write_network_gradients(model, run.treated, calibration.arrays[SAMPLES], which, folder, run.progress)
     else:
         write_gradients(model, run.treated, calibration.ids, which, folder, run.progress)

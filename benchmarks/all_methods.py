@@ -1,0 +1,267 @@
+"""Every method on a decoder, a CNN, a recurrent and a graph network: quality before and after the same recovery, speed
+on three accelerators, and what it took. A method refuses what it is not meant for, and the table has its reason.
+
+Cells go to cells.json in the work folder, and a repeated command goes on with those that are missing: of every seed all
+models and methods, of each method its targets in a process of its own, whose peak memory is kept. Recovery trains every
+surviving weight for `--steps` steps at the default rate: decoders on the text, networks by their distance to the
+unpruned network. Methods that train take as many steps of their own before it.
+
+    python benchmarks/all_methods.py --work out/all [--only REGEX] [--seeds 3] [--show]
+"""
+
+import argparse
+import json
+import logging
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from measuring import measure
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+DEMO = EXAMPLES / "demo-model"
+ON, TOKENS = ("vitcod", "stc", "systolic"), 16
+MASKED, SMALLER, FACTORED = (0.5, 0.7, "2:4"), (0.3,), (0.5, 0.7)
+Targets = tuple[float | str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What it is pruned, evaluated and recovered with."""
+
+    path: str
+    prune: dict[str, Any] = field(default_factory=dict)
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    recover: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method with settings; `trains`: its steps are as many as recovery's."""
+
+    method: str
+    targets: Targets
+    settings: dict[str, Any] = field(default_factory=dict)
+    trains: bool = False
+
+
+TEXT = str(DEMO / "calibration.txt")
+MODELS = {
+    "demo": Model(
+        str(DEMO),
+        {"calibration": TEXT, "samples": 64, "seq_len": 256},
+        {"text": str(DEMO / "evaluation.txt"), "seq_len": 512, "windows": 48},
+        {"text": TEXT, "seq_len": 256, "batch": 8},
+    ),
+    "crepe": Model("crepe:tiny/3", {"samples": 128}, {}, {"samples": 512, "batch": 16}),
+    "silero": Model("silero:/3", {"samples": 128}, {}, {"samples": 512, "batch": 16}),
+    "chgnet": Model("chgnet", {"samples": 64}, {}, {"samples": 512, "batch": 16}),
+}
+LINES = {
+    **{name: Line(name, MASKED) for name in ("magnitude", "wanda", "wanda-pp", "ria", "gblm", "sparsegpt", "besa",
+                                             "dpp", "unify")},
+    **{name: Line(name, MASKED, trains=True) for name in ("gradual", "iss-p")},
+    **{name: Line(name, SMALLER) for name in ("magnitude-sp", "wanda-sp", "flap", "obs-sp", "taylor-sp", "cfsp",
+                                              "shortgpt", "blockpruner", "evolution", "policy-gradient", "stamp")},
+    "ffr": Line("ffr", SMALLER, trains=True),
+    **{name: Line(name, FACTORED) for name in ("lowrank", "blockdense", "blockshuffle")},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    model: str
+    line: str
+    target: float | str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return " | ".join([self.model, self.line, shown(self.target), f"seed {self.seed}"])
+
+
+def shown(target: float | str) -> str:
+    return target if isinstance(target, str) else f"{target:.0%}"
+
+
+def cells(seeds: int, only: str) -> Iterator[Cell]:
+    """Those whose key holds `only`; the dense models first."""
+    every = [Cell(model, "dense", "dense", 1) for model in MODELS]
+    every += [
+        Cell(model, name, target, seed)
+        for seed in range(1, seeds + 1)
+        for model in MODELS
+        for name, line in LINES.items()
+        for target in line.targets
+    ]
+    yield from (cell for cell in every if re.search(only, cell.key))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A folder, and the steps of recovery."""
+
+    folder: Path
+    steps: int
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "cells.json"
+
+    def found(self) -> dict[str, dict[str, Any]]:
+        return json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    def keep(self, cell: Cell, facts: dict[str, Any]) -> None:
+        from workloads.files import write_text
+
+        write_text(self.file, json.dumps(self.found() | {cell.key: facts}, indent=1) + "\n")
+
+
+def prepare(work: Work, own: list[Cell]) -> Callable[[], None]:
+    """In the process of its own, what `measure` times."""
+    import prunesim  # noqa: F401  beforehand, as its time is no method's
+    from pruning.methods import METHODS  # noqa: F401
+
+    logging.disable(logging.WARNING)
+    return partial(run, work, own)
+
+
+def run(work: Work, own: list[Cell]) -> None:
+    for cell in own:
+        for name in ("masks", "trained"):
+            shutil.rmtree(work.folder / name, ignore_errors=True)  # a killed run may not have come to it
+        began = time.process_time()
+        facts = filled(work, cell)
+        facts["seconds"] = facts.get("seconds", {}) | {"all": round(time.process_time() - began, 1)}
+        work.keep(cell, facts)
+        print(f"{cell.key:<46} {json.dumps(facts)}", flush=True)
+
+
+def filled(work: Work, cell: Cell) -> dict[str, Any]:
+    """Quality before and after, speedups, CPU seconds; or why there is none."""
+    import prunesim as ps
+    from workloads.errors import UserError
+
+    model, seconds = MODELS[cell.model], {}
+
+    def timed(what: str, task: Callable[[], Any]) -> Any:
+        began = time.process_time()
+        made = task()
+        seconds[what] = round(time.process_time() - began, 1)
+        return made
+
+    if cell.line == "dense":
+        return {"before": quality(model, None), "seconds": seconds}
+    line, masks, trained = LINES[cell.line], work.folder / "masks", work.folder / "trained"
+    target: dict[str, Any] = {"sparsity": cell.target}
+    if isinstance(cell.target, str):
+        target = {"pattern": cell.target, "fallback": "skip"}
+    own = line.settings | ({"steps": work.steps} if line.trains else {})
+    try:
+        bundle = timed("prune", lambda: ps.prune(
+            model.path, out=masks, method=line.method, set=own, seed=cell.seed, **target, **model.prune
+        ))  # fmt: skip
+    except UserError as error:
+        return {"refused": str(error), "seconds": seconds}
+    found: dict[str, Any] = {"before": quality(model, bundle), "sparsity": sparsity(bundle), "seconds": seconds}
+    found["needs"] = sorted(str(need) for need in needs_of(line, own))
+    found["speedup"] = timed("simulate", lambda: {on: speedup(bundle, on) for on in ON})
+    try:
+        after = timed("recover", lambda: ps.finetune(
+            model.path, masks=bundle, out=trained, steps=work.steps, seed=cell.seed, **model.recover
+        ))  # fmt: skip
+        found["after"] = quality(model, after)
+    except UserError as error:
+        found["unrecovered"] = str(error)
+    return found
+
+
+def needs_of(line: Line, settings: dict[str, Any]) -> set[str]:
+    from pruning.methods import METHODS
+
+    return {*METHODS[line.method](**settings).needs, *(["training"] if line.trains else [])}
+
+
+def quality(model: Model, masks: Any) -> float:
+    import prunesim as ps
+
+    row = ps.evaluate(model.path, masks=masks, **model.evaluate).frame.iloc[0]
+    return float(row["value"] if "value" in row and row["value"] == row["value"] else row["perplexity"])
+
+
+def sparsity(bundle: Any) -> float:
+    """Of the matrices, what was taken out of them included; of factors, their weights."""
+    whole = sum(prod(entry.unpruned.shape) for entry in bundle.entries)
+    return round(1 - sum(entry.nnz for entry in bundle.entries) / whole, 4)
+
+
+def speedup(bundle: Any, on: str) -> float | str:
+    """Of all layers together, or why it has none."""
+    import prunesim as ps
+    from workloads.errors import UserError
+
+    try:
+        rows = ps.simulate(bundle, on=on, tokens=TOKENS).frame
+    except UserError as error:
+        return str(error)
+    rows = rows[rows["feasible"]]
+    return round(float(rows["dense_latency_us"].sum() / rows["latency_us"].sum()), 4)
+
+
+def show(work: Work) -> None:
+    """Mean and spread over seeds, a line a model, method and target; refusals once each."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for key, facts in work.found().items():
+        lines.setdefault(key.rpartition(" | ")[0], []).append(facts)
+    print("| model | method | target | before | after | " + " | ".join(ON) + " | CPU s to prune | peak GB |")
+    print("|" + "---|" * (7 + len(ON)))
+    for line, every in lines.items():
+        made = [facts for facts in every if "before" in facts]
+        if not made:
+            print(f"| {line} | {every[0]['refused']} |")
+            continue
+        speeds = [over([f.get("speedup", {}).get(on) for f in made], "x") for on in ON]
+        cost = [over([f["seconds"].get("prune") for f in made]), over([f.get("peak_gb") for f in made])]
+        print(f"| {line} | {over([f['before'] for f in made])} | {over([f.get('after') for f in made])} | "
+              + " | ".join([*speeds, *cost]) + " |")  # fmt: skip
+
+
+def over(values: list[Any], unit: str = "") -> str:
+    known = [value for value in values if isinstance(value, float)]
+    if not known:
+        return ""
+    spread = f" +- {statistics.stdev(known):.2g}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.4g}{unit}{spread}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", default="", help="cells whose key (model | method | target | seed N) holds this")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=60, help="of recovery, and of methods that train")
+    parser.add_argument("--show", action="store_true", help="print the table of what there is")
+    asked = parser.parse_args()
+    work = Work(asked.work, asked.steps)
+    work.folder.mkdir(parents=True, exist_ok=True)
+    groups: dict[tuple[str, str, int], list[Cell]] = {}
+    found = work.found()
+    for cell in [] if asked.show else cells(asked.seeds, asked.only):
+        if cell.key not in found:
+            groups.setdefault((cell.model, cell.line, cell.seed), []).append(cell)
+    for own in groups.values():
+        peak = measure(prepare, work, own).peak_gb
+        for cell in own:
+            work.keep(cell, work.found()[cell.key] | {"peak_gb": round(peak, 2)})
+    show(work)
+
+
+if __name__ == "__main__":
+    main()
