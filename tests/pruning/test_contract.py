@@ -12,6 +12,7 @@ from pruning.methods.trained.method import TrainedMethod
 from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, QUANTIZED, Case, masks_of
 from tests.pruning.recipes import recipe
+from tests.thinned import thinned
 from validation.conformance import mask_laws, weight_laws
 from validation.conformance.methods import check_method
 from validation.conformance.tiny_models import load_whole, quiet, save, token_ids
@@ -31,8 +32,7 @@ def each(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
-@each(FEW)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "case"), thinned(FAMILIES, FEW, every=3))
 def test_families(family: str, case: Case) -> None:
     mask_laws.counts_are_exact(None, case.trial(family))
 
@@ -42,8 +42,7 @@ def test_what_the_bundle_holds_is_what_is_saved_and_evaluated(case: Case) -> Non
     weight_laws.saved_as_held(None, case.trial())
 
 
-@each(QUANTIZED)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("case", "dtype"), thinned(QUANTIZED, [torch.float32, torch.float16, torch.bfloat16], every=2))
 def test_quantized_layers_say_their_bits_and_stay_on_their_grids(case: Case, dtype: torch.dtype) -> None:
     weight_laws.stay_on_their_grids(None, case.trial(dtype=dtype))
 

@@ -16,6 +16,7 @@ from pruning.methods.wanda import Wanda
 from pruning.run.driver import prune
 from tests.pruning.contract import CASES, FEW, SPARSITY, Case, assert_exact, masks_of
 from tests.pruning.recipes import recipe
+from tests.thinned import thinned
 from validation.conformance.tiny_models import build, contents, load_whole, quiet, save, token_ids
 from workloads.errors import UserError
 
@@ -139,8 +140,7 @@ def test_global_magnitude_equals_one_sort_over_everything(normalised: bool, llam
         np.testing.assert_array_equal(found[name], (score >= cut).numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("case", "dtype"), thinned(FEW, [torch.float16, torch.bfloat16], every=2))
 def test_half_precision_checkpoints(case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
     save("llama", tmp_path / "model", dtype)
     for out in ("one", "two"):

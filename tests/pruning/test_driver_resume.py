@@ -15,6 +15,7 @@ from pruning.run import driver
 from pruning.run.driver import prune
 from tests.pruning.contract import FEW, Case
 from tests.pruning.recipes import recipe
+from tests.thinned import thinned
 from validation.conformance.tiny_models import contents, quiet, save
 from workloads.bundle_writer import BundleWriter
 from workloads.errors import UserError
@@ -42,8 +43,7 @@ def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
     return runs
 
 
-@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
-@pytest.mark.parametrize("block", range(BLOCKS))
+@pytest.mark.parametrize(("case", "block"), thinned(FEW, range(BLOCKS), every=2))
 def test_killed_when_a_block_starts(case: Case, block: int, model: Path, whole, tmp_path: Path) -> None:
     started = []
 
@@ -62,9 +62,12 @@ def test_killed_when_a_block_starts(case: Case, block: int, model: Path, whole, 
     assert contents(tmp_path) == whole[case.name]
 
 
-@pytest.mark.parametrize("case", [case for case in FEW if case.method == "gblm" or "allocation" in case.settings],
-                         ids=lambda case: case.name)  # fmt: skip
-@pytest.mark.parametrize("step", range(2 * BLOCKS))
+@pytest.mark.parametrize(
+    ("case", "step"),
+    thinned(
+        [case for case in FEW if case.method == "gblm" or "allocation" in case.settings], range(2 * BLOCKS), every=2
+    ),
+)
 def test_killed_before_the_first_block(case: Case, step: int, model: Path, whole, tmp_path: Path) -> None:
     """While gradients are gathered or sparsity is allocated; the repeated run does not start those over from
     nothing."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pruning.evolution.evolve import Breeder, Search, evolve
 from pruning.evolution.sizes import Candidate, Gene, Space, masks
+from tests.thinned import thinned
 from workloads.removal import KV_GROUP, NEURON
 
 
@@ -103,7 +104,7 @@ def every(space: Space) -> list[Candidate]:
     return [candidate for candidate in found if space.is_legal(candidate)]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", thinned(range(2), every=2))
 def test_the_optimum_of_a_small_space(seed):
     """A bowl around sizes far from uniform: the best of all legal ones is found, with fewer looks than there are."""
     genes = tuple(

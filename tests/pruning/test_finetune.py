@@ -25,6 +25,7 @@ from pruning.recovery.schedule import Schedule
 from pruning.run.driver import prune
 from pruning.saving.dense import save_pruned
 from tests.pruning.recipes import recipe
+from tests.thinned import thinned
 from validation.conformance.tiny_models import VOCAB, contents, load_whole, quiet, save, token_ids
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
@@ -70,9 +71,9 @@ def weights_of(model: Path, bundle: MaskBundle) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("mode", ["full", "lora"])
-@pytest.mark.parametrize(("family", "kind"), CASES)
-def test_masks_patterns_and_grids_are_held(family: str, kind: str, mode: str, tmp_path: Path, ids: str) -> None:
+@pytest.mark.parametrize(("of", "mode"), thinned(CASES, ["full", "lora"], every=2))
+def test_masks_patterns_and_grids_are_held(of: tuple[str, str], mode: str, tmp_path: Path, ids: str) -> None:
+    family, kind = of
     model = save(family, tmp_path / "model")
     masks = made(model, tmp_path / "masks", **BUNDLES[kind])
     bundle = trained(model, masks, tmp_path / "trained", ids, mode=mode)

@@ -68,7 +68,9 @@ def test_it_follows_the_network_before_anything_was_done_to_it(name: str, tmp_pa
     samples = with_dense_outputs(network, inputs, "test")
     assert torch.allclose(samples.outputs, network.family.build("")(inputs), atol=1e-5)
     network.load_all()
-    assert float(OutputObjective(network).own_loss(samples.take([0, 1]))) == pytest.approx(0, abs=1e-9)
+    inputs, dense = samples.take([0, 1])
+    energy = float(network.family.distance(dense, torch.zeros_like(dense)))
+    assert float(OutputObjective(network).own_loss((inputs, dense))) < 1e-11 * energy  # rounding of float32
     bundle = trained(name, masks, tmp_path / "trained")
     assert bundle.header.method == "magnitude+finetune"
     assert bundle.header.parameters["finetune"][0]["text"]["samples"] == 18

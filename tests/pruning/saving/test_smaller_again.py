@@ -12,6 +12,7 @@ from pruning.saving.dense import save_pruned
 from pruning.saving.smaller import save_smaller
 from tests.pruning.saving.removals import take_out, uneven
 from tests.pruning.test_after import CLOSE, logits, plain
+from tests.thinned import thinned
 from validation.conformance.tiny_models import quiet, save
 from workloads.errors import UserError
 
@@ -37,8 +38,7 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("more", MORE)
-@pytest.mark.parametrize("first", ["units", "units and a block", "sub-layers"])
+@pytest.mark.parametrize(("first", "more"), thinned(["units", "units and a block", "sub-layers"], MORE, every=2))
 def test_it_loads_as_what_was_pruned(first: str, more: str, tmp_path: Path) -> None:
     model = smaller_folder(first, tmp_path)
     bundle = plain(model, tmp_path / "masks", **MORE[more])

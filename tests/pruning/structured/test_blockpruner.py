@@ -13,6 +13,7 @@ from pruning.forward.blockwise import BlockwiseModel
 from pruning.run.driver import prune
 from tests.pruning.recipes import recipe
 from tests.pruning.saving.sublayers import hand_on, hush
+from tests.thinned import thinned
 from validation.conformance.tiny_models import contents, load_whole, quiet, save, token_ids
 from workloads.errors import NotForThisModel, UserError
 
@@ -58,9 +59,9 @@ def by_brute_force(folder: Path, names: tuple[str, ...], tried: tuple[str, ...],
         taken += weights[best]
 
 
-@pytest.mark.parametrize("sparsity", [0.25, 0.6])
-@pytest.mark.parametrize("remove", ["sublayers", "attention", "ffn", "blocks"])
-@pytest.mark.parametrize("family", NAMES)
+@pytest.mark.parametrize(
+    ("family", "remove", "sparsity"), thinned(NAMES, ["sublayers", "attention", "ffn", "blocks"], [0.25, 0.6], every=2)
+)
 def test_every_round_takes_what_costs_least(family, remove, sparsity, tmp_path):
     count = {"n_layer": 4} if family == "gpt2" else {"num_hidden_layers": 4}
     model, names = save(family, tmp_path / "model", **count), NAMES[family]

@@ -13,6 +13,7 @@ from pruning.saving.smaller import save_smaller
 from tests.pruning.saving.removals import take_out, uneven
 from tests.pruning.saving.sublayers import hand_on, hush
 from tests.pruning.test_after import CLOSE, after, logits, plain
+from tests.thinned import thinned
 from validation.conformance.tiny_models import contents, save, token_ids
 from workloads.bundle import MaskBundle
 
@@ -37,8 +38,10 @@ def loss_without(source: Path, base: MaskBundle, number: int, name: str) -> floa
     return sum(float(model(input_ids=one[None], labels=one[None], use_cache=False).loss) for one in IDS)
 
 
-@pytest.mark.parametrize("remove", ["sublayers", "attention", "ffn", "blocks"])
-@pytest.mark.parametrize("first", ["units", "new weights", "blocks", "sub-layers"])
+@pytest.mark.parametrize(
+    ("first", "remove"),
+    thinned(["units", "new weights", "blocks", "sub-layers"], ["sublayers", "attention", "ffn", "blocks"], every=3),
+)
 def test_the_part_that_the_smaller_model_misses_least_goes(first: str, remove: str, tmp_path: Path) -> None:
     source = save("llama", tmp_path / "model", num_hidden_layers=4)
     base = begun(first, source, tmp_path / "base")

@@ -17,6 +17,7 @@ from studies.search.log import DesignLog
 from studies.search.search_run import check_any_met
 from studies.simulate import bundle_source, simulate_frame
 from studies.study import read_study
+from tests.thinned import thinned
 from workloads.bundle import MaskBundle
 from workloads.conditions import Conditions
 from workloads.errors import NothingRan
@@ -136,7 +137,7 @@ def test_importances_of_all_designs_are_shares_of_variance(written):
     assert area.sum() <= 1 + 1e-9
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc", "random"])
+@pytest.mark.parametrize("sampler", thinned(["tpe", "qmc", "nsga2", "random"], every=2))
 def test_a_sampler_gives_the_same_trials_when_it_is_cut_off(written, sampler, monkeypatch):
     """Whole; cut off in a batch; from the first half on; by other workers: byte by byte the same."""
     pytest.importorskip("optuna")

@@ -37,6 +37,7 @@ def prune(model: Path, out: Path, *arguments: object, method: str = "wanda") -> 
 
 
 DECODE = ("--on", "vitcod", "--phase", "decode", "--context", "16")
+QUICK = ("--errors", "output", "--levels", 6, "--searches", 4)
 
 
 def simulated_speedup(bundle: Path, capsys) -> float:
@@ -96,7 +97,7 @@ tokens = [1]
 
 def test_show_and_reports_tell_the_speed(model: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "masks"
-    assert prune(model, out, "--speedup", "1.1", *DECODE, "--errors", "output", "--levels", 4) == 0
+    assert prune(model, out, "--speedup", "1.1", *DECODE, *QUICK) == 0
     met = json.loads((out / "speed.json").read_text())["met"]
     line = f"speedup: asked 1.1, by the sum of the table {met['additive']:.3f}, with the final masks {met['final']:.3f}"
     with pytest.raises(SystemExit):
@@ -110,7 +111,7 @@ def test_show_and_reports_tell_the_speed(model: Path, tmp_path: Path, capsys) ->
 
 
 def test_another_method_prunes_by_the_plan(model: Path, tmp_path: Path) -> None:
-    assert prune(model, tmp_path / "masks", "--speedup", "1.1", *DECODE, "--levels", "4", method="sparsegpt") == 0
+    assert prune(model, tmp_path / "masks", "--speedup", "1.1", *DECODE, *QUICK, method="sparsegpt") == 0
     bundle = MaskBundle.open(tmp_path / "masks")
     assert bundle.header.method == "sparsegpt"
     assert bundle.values(bundle.layers[-1].name) or any(entry.values for entry in bundle.layers)
@@ -152,8 +153,8 @@ def test_what_cannot_be_is_said_in_one_line(model: Path, tmp_path: Path, capsys,
 
 def test_the_method_need_not_be_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["prune", str(model), "--speedup", "1.1", *DECODE, "--calibration", str(model / "ids.npy"),
-              "--out", str(tmp_path / "masks")])  # fmt: skip
+        main(["prune", str(model), "--speedup", "1.1", *DECODE, *map(str, QUICK), "--calibration",
+              str(model / "ids.npy"), "--out", str(tmp_path / "masks")])  # fmt: skip
     assert not stop.value.code
     assert MaskBundle.open(tmp_path / "masks").header.method == "wanda"
 
@@ -167,13 +168,14 @@ def test_a_run_that_ended_half_way_goes_on(model: Path, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(meet, "whole_us", killed)
-    assert prune(model, tmp_path / "masks", "--speedup", "1.2", *DECODE) == 130
+    asked = ("--speedup", "1.2", *DECODE, *QUICK)
+    assert prune(model, tmp_path / "masks", *asked) == 130
     assert (tmp_path / ".masks.speed" / "errors.json").is_file()
     monkeypatch.setattr(meet, "whole_us", whole)
     monkeypatch.setattr(meet, "error_table", killed)  # they are there
-    assert prune(model, tmp_path / "masks", "--speedup", "1.2", *DECODE) == 0
+    assert prune(model, tmp_path / "masks", *asked) == 0
     monkeypatch.undo()
-    assert prune(model, tmp_path / "fresh", "--speedup", "1.2", *DECODE) == 0
+    assert prune(model, tmp_path / "fresh", *asked) == 0
     assert MaskBundle.open(tmp_path / "masks").sha256 == MaskBundle.open(tmp_path / "fresh").sha256
 
 
@@ -182,8 +184,8 @@ def test_what_was_taken_out_before_counts(model: Path, tmp_path: Path, capsys) -
     small = tmp_path / "small"
     assert prune(model, small, "--sparsity", "0.25", "--set", "units=ffn", method="obs-sp") == 0
     out, flat = tmp_path / "masks", tmp_path / "flat"
-    assert prune(model, out, "--speedup", "1.2", *DECODE, "--after", str(small)) == 0
-    assert prune(model, flat, "--speedup", "1.2", *DECODE) == 0
+    assert prune(model, out, "--speedup", "1.2", *DECODE, *QUICK, "--after", str(small)) == 0
+    assert prune(model, flat, "--speedup", "1.2", *DECODE, *QUICK) == 0
     kept = json.loads((out / "speed.json").read_text())["met"]
     other = json.loads((flat / "speed.json").read_text())["met"]
     assert kept["final"] >= 1.2
