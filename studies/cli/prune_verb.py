@@ -97,6 +97,6 @@ def prune(
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")
     if speed.cost is not None:
-        sys.stderr.write(f"{told(recipe, {entry.name: entry.sparsity for entry in bundle.layers})}\n")
+        sys.stderr.write(f"{told(recipe, bundle, speed, warn)}\n")
     if bundle.is_smaller and isinstance(checkpoint, Checkpoint):
         sys.stderr.write(f"{sizes(open_checkpoint(model, dtype), bundle).line}\n")

@@ -10,11 +10,12 @@ from studies.speed.costs import MEASURES, WITHOUT_MASKS, Machine
 from workloads.bundle import MaskBundle
 from workloads.conditions import Conditions
 from workloads.cost_table import CostTable
-from workloads.costs import cost_of
+from workloads.costs import Cost, cost_of
 from workloads.decoder.dimensions import Decoder
 from workloads.errors import UserError
 from workloads.operations import linears_of
 from workloads.phases import Phase
+from workloads.targets import Target
 
 PHASES = ("prefill", "decode")
 NAMES = (*PHASES, *MEASURES[1:])
@@ -69,8 +70,13 @@ def of_matrices(machine: Machine, phase: Phase, measure: str, names: frozenset[s
         return float(kept if measure == "parameters" else 2 * phase.tokens * kept)
     target = machine.target
     linears = (linear for linear in linears_of(bundle) if linear.name in names)
-    found = [cost_of(row) for row in rows_on([target], bundle.header, linears, Conditions(phase.tokens))]
-    costs = [each.energy_pj if measure == "energy_pj" else each.moved_bytes for each in found]
-    if any(cost is None for cost in costs):
+    rows = rows_on([target], bundle.header, linears, Conditions(phase.tokens))
+    return sum(measured(cost_of(row), measure, target) for row in rows)
+
+
+def measured(cost: Cost, measure: str, target: Target) -> float:
+    """us, energy_pj or bytes of a cost. Raises UserError where the target does not count it."""
+    found = {"us": cost.latency_us, "energy_pj": cost.energy_pj, "bytes": cost.moved_bytes}[measure]
+    if found is None:
         raise UserError(f"{target.name} counts no {measure}; choose another measure of cost")
-    return float(sum(cost for cost in costs if cost is not None))
+    return float(found)

@@ -1,23 +1,33 @@
 """Budgets that are learned against what matrices cost on a machine: the cost table as curves, handed to the method."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.decoders import decoder_of
 from checkpoints.prunable import all_refs
+from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
 from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
+from simulator.simulate import rows_on
 from studies.phase_rows import phase_of
 from studies.prune import recipe_for
 from studies.speed.asked import SpeedConfig
-from studies.speed.costs import MEASURES, Machine, cost_table
+from studies.speed.costs import MEASURES, WITHOUT_MASKS, Machine, cost_table
+from studies.speed.demands import measured
+from workloads.bundle import MaskBundle
 from workloads.choices import LEVELS, choices_of
+from workloads.conditions import Conditions
 from workloads.cost_curve import Priced, priced
+from workloads.costs import cost_of, dense_cost_of
 from workloads.errors import UserError
 from workloads.layers import Layer
+from workloads.operations import linears_of
 from workloads.patterns import UNSTRUCTURED
+from workloads.phases import Phase
+
+NEAR = 0.005  # of the unpruned cost, above the budget and not told
 
 
 def priced_recipe(
@@ -48,21 +58,55 @@ def check_takes_costs(asked: PruneConfig) -> None:
 
 def curves_of(checkpoint: Checkpoint, layers: Sequence[Layer], speed: SpeedConfig) -> Priced:
     """Raises UserError."""
-    on, _, measure = (speed.cost or "").rpartition(":")
-    if not on or measure not in MEASURES:
-        raise UserError(f"`cost` {speed.cost!r}: MACHINE:MEASURE, a measure of {', '.join(MEASURES)}, as in vitcod:us")
-    phase = phase_of(speed.phase or "decode", speed.batch, speed.prompt, speed.context)
-    assert phase is not None
+    on, measure = _machine_and_measure(speed)
+    phase = _phase(speed)
     decoder, choices = decoder_of(checkpoint.config.to_dict()), choices_of([UNSTRUCTURED], speed.levels or LEVELS)
     return priced(cost_table(decoder, layers, Machine.open(on), phase, choices, measure, even=True))
 
 
-def told(recipe: Recipe, sparsities: dict[str, float]) -> str:
-    """What the matrices of a bundle cost by the table: `sparsities` by layer."""
+def told(recipe: Recipe, bundle: MaskBundle, speed: SpeedConfig, warn: Warn) -> str:
+    """What the matrices of a bundle cost by the table, and with the masks themselves where the machine sees them; a
+    warning where that is above the budget."""
     assert recipe.costs is not None
-    costs, facts = recipe.costs, recipe.costs.facts
+    costs, facts, budget = recipe.costs, recipe.costs.facts, speed.budget
+    assert budget is not None
+    sparsities = {entry.name: entry.sparsity for entry in bundle.layers}
     spent = sum(curve.at(sparsities[name]) for name, curve in costs.curves.items())
-    return (
-        f"{facts['measure']} on {facts['target']}: {spent / costs.dense:.4f} of the unpruned matrices' by the table, "
-        f"{facts['budget']:g} was asked for"
+    what, real = f"{facts['measure']} on {facts['target']}", with_masks(bundle, costs.curves, speed)
+    if real is not None and real > budget + NEAR:
+        warn(
+            f"{what}: with these masks {real:.4f} of the unpruned matrices', {budget:g} was asked for. The "
+            "table is of rows that keep as many; where they differ, a machine may wait for the fullest. `set` lanes=64 "
+            "or imbalance=1 evens them, a smaller budget prunes more"
+        )
+    return f"{what}: {spent / costs.dense:.4f} of the unpruned matrices' by the table, {budget:g} was asked for" + (
+        f"; with these masks {real:.4f}" if real is not None else ""
     )
+
+
+def with_masks(bundle: MaskBundle, names: Container[str], speed: SpeedConfig) -> float | None:
+    """The share of what the unpruned matrices `names` cost that they do with the bundle's own masks; None where the
+    machine does not see masks, or the measure needs none."""
+    on, measure = _machine_and_measure(speed)
+    machine = Machine.open(on)
+    if measure in WITHOUT_MASKS or not machine.sees_masks:
+        return None
+    linears = (linear for linear in linears_of(bundle) if linear.name in names)
+    masked, dense = 0.0, 0.0
+    for row in rows_on([machine.target], bundle.header, linears, Conditions(_phase(speed).tokens)):
+        masked += measured(cost_of(row), measure, machine.target)
+        dense += measured(dense_cost_of(row), measure, machine.target)
+    return masked / dense
+
+
+def _machine_and_measure(speed: SpeedConfig) -> tuple[str, str]:
+    on, _, measure = (speed.cost or "").rpartition(":")
+    if not on or measure not in MEASURES:
+        raise UserError(f"`cost` {speed.cost!r}: MACHINE:MEASURE, a measure of {', '.join(MEASURES)}, as in vitcod:us")
+    return on, measure
+
+
+def _phase(speed: SpeedConfig) -> Phase:
+    phase = phase_of(speed.phase or "decode", speed.batch, speed.prompt, speed.context)
+    assert phase is not None
+    return phase

@@ -8,7 +8,7 @@ from studies.progress import ProgressLine, warn
 from studies.prune import open_checkpoint, run_prune
 from studies.speed.asked import SpeedConfig
 from studies.speed.meet import Meeting
-from studies.speed.priced import priced_recipe
+from studies.speed.priced import priced_recipe, told
 from workloads.bundle import MaskBundle
 
 
@@ -19,6 +19,8 @@ def masks_of_speed(
     """In `out`; `name` of the model in its bundle. Raises UserError where the speed cannot be met."""
     if speed.cost is not None:
         recipe = priced_recipe(name, open_checkpoint(model, dtype), asked, data, speed)
-        return run_prune(open_checkpoint(model, dtype), recipe, out, None, "dense", progress, warn)
+        bundle = run_prune(open_checkpoint(model, dtype), recipe, out, None, "dense", progress, warn)
+        told(recipe, bundle, speed, warn)
+        return bundle
     meeting = Meeting(partial(open_checkpoint, model, dtype), name, asked, data, speed, progress, warn)
     return meeting.run(out)[0]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import prunesim as ps
 from checkpoints.decoders import decoder_of
 from studies.speed.costs import Machine, cost_table
 from tests.studies.speed.test_meet import CONFIG, model, prune  # noqa: F401
@@ -27,6 +28,10 @@ def test_what_the_masks_cost_is_the_budget(model: Path, tmp_path: Path, capsys) 
     share = spent / table.costs[:, 0].sum()
     assert 0.69 < share <= 0.7 + 1e-9
     assert f"us on vitcod: {share:.4f} of the unpruned matrices' by the table, 0.7 was asked for" in said
+    rows = ps.simulate(tmp_path / "masks", on="vitcod", tokens=16).frame
+    real = rows["latency_us"].sum() / rows["dense_latency_us"].sum()
+    assert f"; with these masks {real:.4f}" in said
+    assert (f"warning: us on vitcod: with these masks {real:.4f}" in said) == (real > 0.705)
     facts = bundle.header.parameters["costs"]
     assert (facts["budget"], facts["target"], facts["sha256"]) == (0.7, "vitcod", table.sha256)
 
