@@ -26,7 +26,8 @@ COLUMNS = [
     "bits",
     "reason",
 ]
-FROM, TICKS = 15, (20, 50, 100, 1000)  # of perplexity
+FROM, TICKS = 15, (20, 30, 50, 100)  # of perplexity
+ACROSS = 3  # panels
 UNITED = ("plans", "mixed")  # methods of several plans
 
 
@@ -68,15 +69,21 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
-    """A panel for each machine, phase and speed, all on one axis; dots are seeds, circles their mean."""
+    """A panel for each machine, phase and speed, all on one axis; dots are seeds, circles their mean. Of several kinds of
+    choices the plan that was taken alone."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    places = list(named(rows).groupby(["on", "phase", "speed"]))
-    figure, panels = plt.subplots(1, len(places), figsize=(3 * len(places) + 0.6, 3.2), squeeze=False, sharex=True)
-    for panel, ((on, phase, speed), some) in zip(panels[0], places, strict=True):
+    shown = named(rows)
+    shown = shown[(shown["method"] != "mixed") | shown["name"].str.endswith("taken")]
+    places = list(shown.groupby(["on", "phase", "speed"]))
+    lines = -(-len(places) // ACROSS)
+    figure, panels = plt.subplots(lines, ACROSS, figsize=(3 * ACROSS + 0.6, 2.7 * lines), squeeze=False, sharex=True)
+    for panel in panels.flat[len(places) :]:
+        panel.remove()
+    for panel, ((on, phase, speed), some) in zip(panels.flat, places, strict=False):
         names = list(some.groupby("name")["perplexity"].mean().sort_values().index)
         for n, name in enumerate(names):
             p = some[some["name"] == name]["perplexity"]
@@ -87,13 +94,13 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
         panel.set_yticks(range(len(names)), names, fontsize=7)
         panel.invert_yaxis()
         panel.set_xscale("log")
-        panel.set_xlim(FROM, max(FROM, named(rows)["perplexity"].max()) * 4)
+        panel.set_xlim(FROM, max(FROM, shown["perplexity"].max()) * 2)
         panel.set_xticks(TICKS, map(str, TICKS))
         panel.minorticks_off()
         panel.grid(axis="x", alpha=0.3)
         panel.set_title(f"{phase} on {on}, {speed:g} times", fontsize=9)
         panel.set_xlabel("perplexity (log)", fontsize=8)
-        panel.tick_params(axis="x", which="both", labelsize=7)
+        panel.tick_params(axis="x", which="both", labelsize=7, labelbottom=True)
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
