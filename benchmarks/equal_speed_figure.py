@@ -69,8 +69,8 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
-    """A panel for each machine, phase and speed, all on one axis; dots are seeds, circles their mean. Of several kinds of
-    choices the plan that was taken alone."""
+    """A panel for each machine, phase and speed, all on one axis; dots are seeds, circles their mean. Of several
+    kinds of choices the plan that was taken alone."""
     import matplotlib
 
     matplotlib.use("Agg")

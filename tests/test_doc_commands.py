@@ -30,6 +30,7 @@ README_NOT_RUN = {  # by their beginning; README has no marks
 OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
     [
         "--every-seed",
+        "--show",
         "--of-all",
         "--hidden",
         "--ffn",

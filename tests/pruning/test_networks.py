@@ -301,7 +301,7 @@ def test_obs_takes_channels_out_too(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("method", "why"),
     [
-        ("cfsp", "neurons of one input"), ("shortgpt", "channels, which count"), ("gblm", "gradients are"),
+        ("cfsp", "neurons of one input"), ("shortgpt", "channels, which count"),
         ("stamp", "loss of next tokens"),
     ],
 )  # fmt: skip
