@@ -16,12 +16,10 @@ from typing import Any, Self
 import numpy as np
 
 from simulator.accelerators import Accelerator
-from simulator.gpu.operators.stack import Stack
 from simulator.inference.attending import attention_of
-from simulator.inference.host import milliseconds_of
 from simulator.inference.known import random_statistics, shared
 from simulator.inference.linears import Linears
-from simulator.inference.runner import Numbers, Timed
+from simulator.inference.runner import Numbers, Timed, WaitsOnly
 from simulator.machine.parts import Machine
 from simulator.machine.port import port_of
 from simulator.machine.spec import spec_sha256
@@ -49,7 +47,7 @@ CYCLES = "cycle model"
 
 
 @dataclass(frozen=True)
-class ArrayRunner:
+class ArrayRunner(WaitsOnly):
     """Raises UserError for a design that has no memory, or knows one token alone."""
 
     accelerator: Accelerator
@@ -118,15 +116,6 @@ class ArrayRunner:
         elements = Elements(own.weight_bits, None, own.weight_bits, own.activation_bits, kv, routing)
         name = f"w{own.weight_bits}a{own.activation_bits}"
         return Numbers(name, name, elements)
-
-    def dense_numbers(self, numbers: Numbers) -> Numbers:
-        return numbers
-
-    def host(self, text: str = "") -> tuple[str, Stack]:
-        return text or "0", milliseconds_of(text or "0")
-
-    def under(self, stack: Stack) -> Self:
-        return self
 
     def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """The unpruned one has the bundle's bits, as in a layer's speedup."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from simulator.gpu.operators.stack import Stack
+from simulator.inference.host import milliseconds_of
 from workloads.bundle import MaskBundle
 from workloads.counts import Counts, Elements
 from workloads.decoder.dimensions import Decoder
@@ -49,6 +50,19 @@ class Timed:
             name: np.repeat(getattr(self, name), phases) for name in ("us", "bound", "error_p90", "extrapolated")
         }
         return replace(self, **arrays, counts=None if self.counts is None else self.counts * phases)
+
+
+class WaitsOnly:
+    """Of a runner: its host is so many milliseconds a step, its dense models have the same numbers."""
+
+    def dense_numbers(self, numbers: Numbers) -> Numbers:
+        return numbers
+
+    def host(self, text: str = "") -> tuple[str, Stack]:
+        return text or "0", milliseconds_of(text or "0")
+
+    def under(self, stack: Stack) -> Self:
+        return self
 
 
 class Runner(Protocol):

@@ -13,9 +13,7 @@ import numpy as np
 from measurement.by_density import TimesByDensity
 from measurement.published import ENDINGS, is_record, open_record
 from measurement.rows import RecordTarget
-from simulator.gpu.operators.stack import Stack
-from simulator.inference.host import milliseconds_of
-from simulator.inference.runner import Numbers, Timed
+from simulator.inference.runner import Numbers, Timed, WaitsOnly
 from workloads.bundle import MaskBundle
 from workloads.counts import Counts, Elements
 from workloads.decoder.bundled import bundled
@@ -37,7 +35,7 @@ def means_record(on: object) -> bool:
 
 
 @dataclass(frozen=True)
-class RecordRunner:
+class RecordRunner(WaitsOnly):
     """Raises UserError for a record without dense times."""
 
     times: TimesByDensity
@@ -77,15 +75,6 @@ class RecordRunner:
         """Raises UserError for a type that the record does not have."""
         name = TimesByDensity(self.times.target, dtype or self.times.asked_dtype).dtype
         return Numbers(name, name, Elements(routing=routing))
-
-    def dense_numbers(self, numbers: Numbers) -> Numbers:
-        return numbers
-
-    def host(self, text: str = "") -> tuple[str, Stack]:
-        return text or "0", milliseconds_of(text or "0")
-
-    def under(self, stack: Stack) -> Self:
-        return self
 
     def holding(self, dense: Decoder, bundle: MaskBundle, tokens: frozenset[int]) -> tuple[Self, Decoder, Decoder]:
         """Of a mask the share that it keeps is all that matters."""
