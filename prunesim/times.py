@@ -12,7 +12,7 @@ from studies.designs import On, open_targets
 from studies.entries import overrides, swept
 from studies.progress import ProgressLine
 from studies.report import perplexities_of, read_rows
-from studies.simulate import bundle_source, open_source, simulate_frame, table_of
+from studies.simulate import bundle_source, check_halo, open_source, simulate_frame, table_of
 from workloads.arguments import typed
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
@@ -65,6 +65,7 @@ def simulate(
     for target in targets:
         target.check(conditions)
     source = _source(masks, model, pattern, density, seed, fresh)
+    check_halo(source, conditions)
     progress = ProgressLine(terminal_only=True)
     more = rows_beside(roles, asked, conditions.tokens, source, targets)
     frame = simulate_frame(source, targets, conditions, progress, more)

@@ -30,6 +30,7 @@ from workloads.operations import Linear, Operation, linears_in_memory, linears_o
 from workloads.patterns import GONE, WHOLE
 from workloads.rows import to_frame
 from workloads.targets import Row, Target, other_kind
+from workloads.uses import uses_of
 
 if TYPE_CHECKING:
     from simulator.accelerators.vitcod.attention.masks import AttentionMasks
@@ -145,6 +146,15 @@ def check_kinds(source: Source, targets: Sequence[Target]) -> None:
     for target in targets:
         if not any(isinstance(operation, target.executes) for operation in source.operations):
             raise UserError(f"{target.name}: {other_kind(target, source.operations[0])}")
+
+
+def check_halo(source: Source, conditions: Conditions) -> None:
+    """Raises UserError where inputs are to be shared and no matrix has windows that overlap."""
+    uses = uses_of(source.header.model_config) if conditions.halo_reuse else {}
+    if conditions.halo_reuse and all(use.distinct == 1 for use in uses.values()):
+        raise UserError(
+            f"`halo_reuse` is of convolutions whose windows overlap; {source.header.model_id} has none, leave it out"
+        )
 
 
 def simulate_frame(

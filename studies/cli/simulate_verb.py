@@ -107,6 +107,7 @@ def simulate(
     from studies.multiples import multiples_notes
     from studies.phase_rows import checked_included, phase_of, rows_beside, tokens_of
     from studies.simulate import (
+        check_halo,
         check_traceable,
         find_layer,
         open_source,
@@ -131,6 +132,7 @@ def simulate(
     if layer and trace is None:
         raise UserError("--layer names the layer of --trace FILE; give that too")
     source = open_source(bundle, mask, model, pattern, density, seed, fresh)
+    check_halo(source, conditions)
     if routing != "uniform" and not has_experts(source.header):
         raise UserError(
             f"--routing {routing}: {source.header.model_id} has no config that says how many experts see a token"

@@ -13,6 +13,7 @@ from checkpoints.network_matrices import windows
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import open_accelerator
 from simulator.simulate import simulate_layers
+from studies.cli.main import main
 from tests.pruning.test_networks import network
 from workloads.bundle import BundleHeader
 from workloads.bundle_writer import BundleWriter
@@ -134,3 +135,12 @@ def test_who_cannot_says_so(masks):
     for on in ("vitcod-paper", "eie", "h100-sxm"):
         with pytest.raises(UserError, match="leave `halo_reuse` out"):
             ps.simulate(masks, on=on, halo_reuse=True)
+
+
+def test_masks_without_windows_have_nothing_to_share(capsys):
+    with pytest.raises(UserError, match="windows overlap"):
+        ps.simulate(model="llama-7b", pattern="2:4", on="vitcod", halo_reuse=True)
+    with pytest.raises(SystemExit) as stop:
+        main(["simulate", "--model", "llama-7b", "--pattern", "2:4", "--on", "vitcod", "--halo-reuse"])
+    assert stop.value.code == 2
+    assert "--halo-reuse is of convolutions whose windows overlap" in capsys.readouterr().err
