@@ -6,7 +6,10 @@ models and methods, of each method its targets in a process of its own, whose pe
 surviving weight for `--steps` steps at the default rate: decoders on the text, networks by their distance to the
 unpruned network. Methods that train take as many steps of their own before it.
 
-    python benchmarks/all_methods.py --work out/all [--only REGEX] [--seeds 3] [--show]
+The decoder is `stories`, which is not part of this repository (../shared/data); `demo` is there with any copy of it,
+and takes four times as long.
+
+    python benchmarks/all_methods.py --work out/all [--models demo,crepe] [--only REGEX] [--seeds 3] [--show]
 """
 
 import argparse
@@ -16,7 +19,7 @@ import re
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -27,6 +30,8 @@ from measuring import measure
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DEMO = EXAMPLES / "demo-model"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+STORIES = SHARED / "text"
 ON, TOKENS = ("vitcod", "stc", "systolic"), 16
 MASKED, SMALLER, FACTORED = (0.5, 0.7, "2:4"), (0.3,), (0.5, 0.7)
 Targets = tuple[float | str, ...]
@@ -41,6 +46,16 @@ class Model:
     evaluate: dict[str, Any] = field(default_factory=dict)
     recover: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def lacks(self) -> str:
+        """What of it is not on this machine: a folder, a text, or the package with its weights; "" where all is."""
+        from pruning.networks import is_network, package_missing
+
+        if is_network(self.path):
+            return package_missing(self.path)
+        files = self.path, self.prune["calibration"], self.evaluate["text"], self.recover["text"]
+        return next((file for file in files if not Path(file).exists()), "")
+
 
 @dataclass(frozen=True)
 class Line:
@@ -53,12 +68,19 @@ class Line:
 
 
 TEXT = str(DEMO / "calibration.txt")
+STORIES_TEXT = str(STORIES / "tinystories_train_first2MB.txt")
 MODELS = {
     "demo": Model(
         str(DEMO),
         {"calibration": TEXT, "samples": 64, "seq_len": 256},
         {"text": str(DEMO / "evaluation.txt"), "seq_len": 512, "windows": 48},
         {"text": TEXT, "seq_len": 256, "batch": 8},
+    ),
+    "stories": Model(
+        str(SHARED / "models" / "stories260K"),
+        {"calibration": STORIES_TEXT, "samples": 64, "seq_len": 256},
+        {"text": str(STORIES / "tinystories_valid_clean.txt"), "seq_len": 512, "windows": 48},
+        {"text": STORIES_TEXT, "seq_len": 256, "batch": 8},
     ),
     "crepe": Model("crepe:tiny/3", {"samples": 128}, {}, {"samples": 512, "batch": 16}),
     "silero": Model("silero:/3", {"samples": 128}, {}, {"samples": 512, "batch": 16}),
@@ -91,17 +113,17 @@ def shown(target: float | str) -> str:
     return target if isinstance(target, str) else f"{target:.0%}"
 
 
-def cells(seeds: int, only: str) -> Iterator[Cell]:
-    """Those whose key holds `only`; the dense models first."""
-    every = [Cell(model, "dense", "dense", 1) for model in MODELS]
+def cells(models: Sequence[str], seeds: int, only: str) -> Iterator[Cell]:
+    """Those whose key holds `only` from the beginning of a word on; the dense models first."""
+    every = [Cell(model, "dense", "dense", 1) for model in models]
     every += [
         Cell(model, name, target, seed)
         for seed in range(1, seeds + 1)
-        for model in MODELS
+        for model in models
         for name, line in LINES.items()
         for target in line.targets
     ]
-    yield from (cell for cell in every if re.search(only, cell.key))
+    yield from (cell for cell in every if re.search(f"(?<![a-z])(?:{only})", cell.key))
 
 
 @dataclass(frozen=True)
@@ -241,10 +263,24 @@ def over(values: list[Any], unit: str = "") -> str:
     return f"{statistics.mean(known):.4g}{unit}{spread}"
 
 
+def there(names: str) -> list[str]:
+    """The models of a list that this machine has; of each other a line says what is missing."""
+    models = names.split(",")
+    if unknown := set(models) - set(MODELS):
+        raise SystemExit(f"no model {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
+    for name in models:
+        if lacks := MODELS[name].lacks:
+            print(f"{name} is left out: there is no {lacks}")
+    return [name for name in models if not MODELS[name].lacks]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--only", default="", help="cells whose key (model | method | target | seed N) holds this")
+    parser.add_argument("--models", default="stories,crepe,silero,chgnet", help=f"of {', '.join(MODELS)}")
+    parser.add_argument(
+        "--only", default="", help="cells whose key (model | method | target | seed N) has this at a word's beginning"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=60, help="of recovery, and of methods that train")
     parser.add_argument("--show", action="store_true", help="print the table of what there is")
@@ -253,7 +289,7 @@ def main() -> None:
     work.folder.mkdir(parents=True, exist_ok=True)
     groups: dict[tuple[str, str, int], list[Cell]] = {}
     found = work.found()
-    for cell in [] if asked.show else cells(asked.seeds, asked.only):
+    for cell in [] if asked.show else cells(there(asked.models), asked.seeds, asked.only):
         if cell.key not in found:
             groups.setdefault((cell.model, cell.line, cell.seed), []).append(cell)
     for own in groups.values():

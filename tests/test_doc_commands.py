@@ -39,6 +39,7 @@ OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
         "--train",
         "--test",
         "--work",
+        "--models",
         "--recover",
         "--gradient-samples",
         "--seed",
