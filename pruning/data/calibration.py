@@ -68,9 +68,11 @@ def ids_sha256(ids: torch.Tensor) -> str:
     return hashlib.sha256(np.ascontiguousarray(ids.numpy(), dtype="<i8").tobytes()).hexdigest()
 
 
-def in_own_order(ids: torch.Tensor) -> torch.Tensor:
-    """Sequences (samples, tokens) sorted by their tokens, so that the order in which they come changes nothing."""
-    return ids[torch.from_numpy(np.lexsort(ids.numpy().T[::-1]).copy())]
+def in_own_order(samples: torch.Tensor) -> torch.Tensor:
+    """Samples (samples, ...), of texts their tokens, sorted by what they hold, so that the order in which they come
+    changes nothing."""
+    keys = samples.reshape(len(samples), -1).numpy().T[::-1]
+    return samples[torch.from_numpy(np.lexsort(keys).copy())]
 
 
 def read_calibration(

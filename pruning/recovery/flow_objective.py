@@ -8,7 +8,8 @@ the tokens that count are
     activation  sum over FFNs of mean_j |z_j|
 
 c over the hidden size, j over neurons. Each is added to the loss with a weight times (the text's loss / itself) of the
-dense model on the first batch, so that a weight is the share of the loss that the term starts with.
+dense model on the first batch, so that a weight is the share of the loss that the term starts with. Networks that are
+no language models: pruning/recovery/network_flow.py.
 """
 
 import threading

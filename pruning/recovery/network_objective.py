@@ -10,6 +10,7 @@ from checkpoints.network import Network
 from pruning.data.calibration import arrays_sha256
 from pruning.families.network import NetworkFamily
 from pruning.forward.hidden_states import BATCH_SAMPLES
+from pruning.forward.network_outputs import through
 from pruning.parallel import ordered_map
 from pruning.recovery.objective import Batch, Objective
 
@@ -52,8 +53,8 @@ class OutputObjective(Objective):
     """Batches are inputs and the dense network's outputs; what counts are samples."""
 
     def __init__(self, network: Network):
+        assert isinstance(network.family, NetworkFamily)
         self._network, self._family = network, network.family
-        assert isinstance(self._family, NetworkFamily)
 
     def count(self, batch: Batch) -> int:
         return len(batch[0])
@@ -62,10 +63,7 @@ class OutputObjective(Objective):
         return BATCH_SAMPLES
 
     def own_loss(self, piece: Batch) -> torch.Tensor:
-        states = piece[0].to(self._network.dtype)
-        for unit in self._network.blocks:
-            states = unit(states)
-        return self._family.distance(states.float(), piece[1].float())
+        return self._family.distance(through(self._network, piece[0]), piece[1].float())
 
     def __call__(self, piece: Batch) -> torch.Tensor:
         return self.own_loss(piece)

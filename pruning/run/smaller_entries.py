@@ -48,12 +48,12 @@ def write_blocks(run: Run, method: StructuredMethod, layouts: Groups, removal: R
             if ref is None or (left := removal.left(ref.layer)) is None:
                 run.writer.add_gone(unpruned)
                 continue
-            values = held(run, ref, removal.cuts.get(name))
+            cut = removal.cuts.get(name)
+            values = held(run, ref, cut)
             if name in biases:
-                cut = removal.cuts.get(name)
                 values[BIAS] = biases[name] if cut is None else biases[name][cut.rows]
             if name in weights:
-                weight = weights[name]
+                weight = weights[name] if cut is None else weights[name][cut.rows]  # without its columns already
                 made = to_values(Decision(torch.ones_like(weight, dtype=torch.bool), weight), weight.dtype)
                 values = {**made, **{kind: value for kind, value in values.items() if kind == BIAS}}
             pattern = DENSE if left.shape == unpruned.shape else SMALLER

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from checkpoints.checkpoint import Checkpoint
+from checkpoints.network import Network
 from pruning.evidence.gradients import read_gradients
 from pruning.evidence.needs import GRADIENTS, Need
 from pruning.families import family_of
@@ -34,6 +35,7 @@ from pruning.structured.evidence import IMPORTANCES, BlockEvidence, observe
 from pruning.structured.held_apart import held_apart
 from pruning.structured.layouts import Groups
 from pruning.structured.masked_model import MaskedModel, check_has_loss
+from pruning.structured.masked_network import MaskedNetwork
 from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock, as_scored
 from pruning.structured.units import UnitGroup, groups_of
@@ -64,7 +66,8 @@ def prune_structured(run: Run) -> None:
         if run.writer.removal is None:
             try:
                 asked = searchable(run, method, model) if method.searches or method.tries else None
-                if asked is not None and method.tries:
+                if method.tries:
+                    assert asked is not None
                     run.writer.begin()
                     removal = Elimination(run, method, asked, states).find()
                     run.checkpoint.release(run.checkpoint.model)
@@ -198,7 +201,7 @@ def score_block(
 
 
 def split_calibration(run: Run, method: StructuredMethod) -> tuple[Run, torch.Tensor]:
-    """(the run whose calibration scores units, the token ids by which the method judges them)."""
+    """(the run whose calibration scores units, the token ids or samples by which the method judges them)."""
     calibration = run.recipe.calibration
     if calibration is None or not method.searches:
         return run, torch.empty(0)
@@ -207,11 +210,13 @@ def split_calibration(run: Run, method: StructuredMethod) -> tuple[Run, torch.Te
         return run, calibration.ids
     if apart >= len(calibration.ids):
         raise UserError(
-            f"{method.name} judges by calibration sequences that score no unit, {apart} of {len(calibration.ids)}; "
+            f"{method.name} judges by calibration samples that score no unit, {apart} of {len(calibration.ids)}; "
             "give more `samples`"
         )
     scoring, judging = held_apart(calibration.ids, apart)
-    return replace(run, recipe=replace(run.recipe, calibration=replace(calibration, ids=scoring))), judging
+    arrays = dict.fromkeys(calibration.arrays, scoring)  # of a network, which alone searches with arrays: one
+    left = replace(calibration, ids=scoring, arrays=arrays)
+    return replace(run, recipe=replace(run.recipe, calibration=left)), judging
 
 
 def decide(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], kept: Kept, judging: torch.Tensor) -> Removal:
@@ -243,15 +248,18 @@ def say_what_is_missed(run: Run, groups: list[UnitGroup], kept: Kept) -> None:
         )
 
 
-def searchable(run: Run, method: StructuredMethod, model: Walk) -> BlockwiseModel:
-    """The model, where it has a loss of next tokens. Raises UserError for one and for calibration data without."""
+def searchable(run: Run, method: StructuredMethod, model: Walk) -> BlockwiseModel | None:
+    """The language model, where it has a loss of next tokens; None: a network, judged by its outputs. Raises UserError
+    for a model and for calibration data without."""
     calibration = run.recipe.calibration
     assert calibration is not None
     if not isinstance(model, BlockwiseModel):
-        raise NotForThisModel(
-            f"{run.checkpoint.folder}: {method.name} goes by the loss of next tokens, which it has not; use another "
-            "structured method"
-        )
+        if method.drops_blocks:
+            raise NotForThisModel(
+                f"{run.checkpoint.folder}: its units are no blocks that could be left out; leave `depth` of "
+                f"{method.name} at 0"
+            )
+        return None
     check_has_loss(model)
     if calibration.arrays:
         raise UserError(
@@ -264,8 +272,13 @@ def searchable(run: Run, method: StructuredMethod, model: Walk) -> BlockwiseMode
 
 
 def search(run: Run, method: StructuredMethod, blocks: list[ScoredBlock], start: Kept, judging: torch.Tensor) -> Kept:
-    recipe = run.recipe
-    with MaskedModel(cast(Checkpoint, run.checkpoint), [group for block in blocks for group in block.groups]) as masked:
+    recipe, groups = run.recipe, [group for block in blocks for group in block.groups]
+    judge = (
+        MaskedNetwork(run.checkpoint, groups, judging)
+        if isinstance(run.checkpoint, Network)
+        else MaskedModel(cast(Checkpoint, run.checkpoint), groups)
+    )
+    with judge as masked:
         return method.search(
             UnitProblem(
                 blocks, start, recipe.sparsity, recipe.multiple_of, recipe.seed, judging, masked,

@@ -24,6 +24,7 @@ from pruning.recovery.examples import Examples
 from pruning.recovery.flow_objective import FlowObjective
 from pruning.recovery.loop import Data, Diverged, Loop
 from pruning.recovery.masked_weights import FullWeight, MaskedWeight
+from pruning.recovery.network_flow import NetworkFlow
 from pruning.recovery.network_objective import with_dense_outputs
 from pruning.recovery.objective import Batch, Objective
 from pruning.recovery.plan import default_lr
@@ -106,6 +107,11 @@ def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
 def flow_objective(run: Run, method: Ffr, batch: Batch) -> Objective:
     """Relative to the dense model on the first batch."""
     checkpoint = run.checkpoint
+    if isinstance(checkpoint, Network):
+        readers = {group.target.layer.name: group.target for group in checkpoint.channels.groups}
+        flowing = NetworkFlow(checkpoint, (method.length, method.curvature, method.activation), list(readers.values()))
+        flowing.measure(batch)
+        return flowing
     assert isinstance(checkpoint, Checkpoint)
     groups = [group for n, refs in enumerate(run.refs)
               for group in groups_of(checkpoint.blocks[n], checkpoint.block_paths[n], refs)]  # fmt: skip
@@ -138,9 +144,7 @@ def examples(run: Run) -> Data:
     assert isinstance(method, TrainedMethod | Ffr)
     name = method.name
     if isinstance(run.checkpoint, Network):
-        if isinstance(method, Ffr):
-            raise NotForThisModel(f"{run.checkpoint.folder}: ffr trains language models alone; use another method")
-        if method.distill != "none":
+        if isinstance(method, TrainedMethod) and method.distill != "none":
             raise NotForThisModel(
                 f"{run.checkpoint.folder} follows the outputs of the unpruned network in any case; leave `distill` out"
             )

@@ -11,13 +11,12 @@ with the mean and the largest of each over its group and the block's angular val
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
 
 from pruning.structured.choice import Scored, standardized
-from pruning.structured.masked_model import MaskedModel
+from pruning.structured.judge import Judge
 from pruning.structured.units import UnitGroup
 from workloads.removal import KV_GROUP
 
@@ -45,9 +44,8 @@ class Seen:
         return square, size, (square - mean.square()).clamp_min(0)
 
 
-@torch.no_grad()
-def seen_by_sequence(model: MaskedModel, groups: Scored, ids: torch.Tensor) -> dict[str, Seen]:
-    """By a group's key, of ids (sequences, tokens) through the whole model."""
+def seen_by_sequence(model: Judge, groups: Scored, ids: torch.Tensor) -> dict[str, Seen]:
+    """By a group's key, of ids (sequences, tokens) or samples (samples, ...) through the whole model."""
     parts: dict[str, list[list[torch.Tensor]]] = {group.key: [] for group, _ in groups}
     for sequence in ids.split(1):
         here = {}
@@ -55,20 +53,19 @@ def seen_by_sequence(model: MaskedModel, groups: Scored, ids: torch.Tensor) -> d
             zeros = torch.zeros(group.output.layer.in_features, dtype=torch.float64)
             here[group.key] = [torch.zeros((), dtype=torch.float64), zeros, zeros.clone(), zeros.clone()]
 
-        def note(key: str, inputs: torch.Tensor, *, here: dict[str, list[torch.Tensor]] = here) -> torch.Tensor:
-            flat = inputs.reshape(-1, inputs.shape[-1]).double().cpu()
+        def note(key: str, inputs: torch.Tensor, *, here: dict[str, list[torch.Tensor]] = here) -> None:
+            flat = inputs.double().cpu()
             added = (torch.tensor(float(len(flat))), flat.square().sum(dim=0), flat.abs().sum(dim=0), flat.sum(dim=0))
             for total, more in zip(here[key], added, strict=True):
                 total += more
-            return inputs
 
-        model.logits(sequence, {group.key: partial(note, group.key) for group, _ in groups})
+        model.watch(sequence, note)
         for key, sums in here.items():
             parts[key].append(sums)
     return {key: Seen(*(torch.stack(column) for column in zip(*rows, strict=True))) for key, rows in parts.items()}
 
 
-def norms(model: MaskedModel, group: UnitGroup) -> tuple[torch.Tensor, torch.Tensor]:
+def norms(model: Judge, group: UnitGroup) -> tuple[torch.Tensor, torch.Tensor]:
     """(count,) float64 norms of the columns and of the rows of every unit."""
     block = model.block(group.block)
     columns = group.output.matrix(block).double().square().sum(dim=0).cpu().reshape(group.count, -1).sum(dim=1)
@@ -82,7 +79,7 @@ class Features:
     """The inputs (units, INPUTS) float32 of all units for a set of sequences, standardised over the units as the whole
     calibration set shows them."""
 
-    def __init__(self, model: MaskedModel, groups: Scored, angular: Mapping[int, float], ids: torch.Tensor):
+    def __init__(self, model: Judge, groups: Scored, angular: Mapping[int, float], ids: torch.Tensor):
         self._groups, self._angular = [group for group, _ in groups], angular
         self._seen = seen_by_sequence(model, groups, ids)
         self._norms = {group.key: norms(model, group) for group in self._groups}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -28,11 +27,9 @@ from pruning.forward.blockwise import BlockwiseModel
 from pruning.forward.calls import read_call
 from pruning.forward.feeding import arguments
 from pruning.parallel import pieces, side_by_side
+from pruning.structured.judge import Fill, Kept, Note
 from pruning.structured.units import UnitGroup
 from workloads.errors import NotForThisModel
-
-Kept = Mapping[str, np.ndarray]
-Fill = Callable[[str, np.ndarray], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -121,6 +118,30 @@ class MaskedModel:
         items = [(*each, piece) for each in made for (piece,) in runs]
         found = [loss for losses in side_by_side(self._run, items, device) for loss in losses]
         return [math.fsum(found[n : n + len(ids)]) / len(ids) for n in range(0, len(found), len(ids))]
+
+    def apart(self, ids: torch.Tensor, gates: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As of `Judge`: the mean over tokens of KL(dense || gated), of the next token's distribution."""
+        with torch.no_grad():
+            dense = self.logits(ids, {}).float().log_softmax(dim=-1)
+        columns = {key: torch.from_numpy(self._groups[key].columns) for key in gates}
+
+        def gated(key: str) -> Callable[[torch.Tensor], torch.Tensor]:
+            return lambda inputs: inputs * gates[key][columns[key]].to(inputs)
+
+        own = self.logits(ids, {key: gated(key) for key in gates}).float().log_softmax(dim=-1)
+        apart = nn.functional.kl_div(own, dense, reduction="none", log_target=True).sum(dim=-1)
+        return apart.mean().cpu()
+
+    @torch.no_grad()
+    def watch(self, ids: torch.Tensor, note: Note) -> None:
+        def seen(key: str) -> Callable[[torch.Tensor], torch.Tensor]:
+            def of(inputs: torch.Tensor) -> torch.Tensor:
+                note(key, inputs.reshape(-1, inputs.shape[-1]))
+                return inputs
+
+            return of
+
+        self.logits(ids, {key: seen(key) for key in self._groups})
 
     def logits(self, ids: torch.Tensor, through: Mapping[str, Callable[[torch.Tensor], torch.Tensor]]) -> torch.Tensor:
         """(sequences, tokens, vocabulary) where by a group's key what enters its output (..., in) is what a function

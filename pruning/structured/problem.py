@@ -9,7 +9,7 @@ import torch
 from pruning.block_job import Warn
 from pruning.data.calibration import in_own_order
 from pruning.forward.hidden_states import Progress
-from pruning.structured.masked_model import MaskedModel
+from pruning.structured.judge import Judge
 from pruning.structured.scores import ScoredBlock
 
 SAVES = 100  # of an unfinished search, evenly
@@ -19,9 +19,9 @@ Kept = dict[str, np.ndarray]  # by a group's key (count,) bool
 
 @dataclass(frozen=True)
 class UnitProblem:
-    """blocks: every group with its scores; start: what the scores alone would keep; ids (sequences, tokens): of the
-    calibration; model: gives the losses of sets of units on such ids. `state` is a file to keep what an unfinished run
-    needs to go on to the same result; the driver deletes it."""
+    """blocks: every group with its scores; start: what the scores alone would keep; ids: of the calibration,
+    (sequences, tokens) or a network's samples (samples, ...); model: gives the losses of sets of units on such ids.
+    `state` is a file to keep what an unfinished run needs to go on to the same result; the driver deletes it."""
 
     blocks: list[ScoredBlock]
     start: Kept
@@ -29,7 +29,7 @@ class UnitProblem:
     multiple_of: int
     seed: int
     ids: torch.Tensor
-    model: MaskedModel
+    model: Judge
     state: Path
     progress: Progress
     warn: Warn

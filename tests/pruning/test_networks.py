@@ -298,11 +298,49 @@ def test_obs_takes_channels_out_too(tiny, tmp_path):
     assert run(tiny, tmp_path / "out", "obs-sp").removal.cuts["first"].shape[0] < 12
 
 
+CHAIN = """
+import torch
+from torch import nn
+from prunesim.families import NetworkFamily
+from tests.pruning.nets import seeded
+
+
+class Chain(NetworkFamily):
+    name = "chain"
+
+    def build(self, variant):
+        return seeded(nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 4)))
+
+    def samples(self, count, seed):
+        return torch.randn(count, 6, generator=torch.Generator().manual_seed(seed))
+
+    def measure(self, run):
+        data = self.samples(16, 99)
+        return float((run(data) - self.build("")(data)).square().mean()), 16
+"""
+
+
+@pytest.mark.parametrize("method", ["obs-sp", "evolution", "flap", "ffr"])
+def test_a_matrix_between_two_that_lose_channels_loses_both_ways(tmp_path, method):
+    """Its new weights, where it has some, have the rows that stay, and the columns."""
+    (tmp_path / "chain.py").write_text(CHAIN)
+    name = f"{tmp_path}/chain.py:Chain"
+    more = {"set": {"generations": 1, "population": 4, "elites": 2, "mutations": 1, "crossovers": 1}}
+    bundle = run(name, tmp_path / "out", method, **(more if method == "evolution" else {}))
+    rows, columns = bundle.removal.cuts["2"].shape
+    assert rows < 8
+    assert columns < 9
+    assert bundle["2"].to_dense().shape == (rows, columns)
+    found = family_of(smaller := open_model(name, "float32")).quality(smaller, bundle, EvaluationConfig(), quiet)
+    assert smaller.model[2].weight.shape == (rows, columns)
+    assert np.isfinite(found.value)
+
+
 @pytest.mark.parametrize(
     ("method", "why"),
     [
         ("cfsp", "neurons of one input"), ("shortgpt", "channels, which count"),
-        ("stamp", "loss of next tokens"),
+        ("blockpruner", "channels, which count"),
     ],
 )  # fmt: skip
 def test_what_a_network_cannot_do_is_one_line(tiny, tmp_path, method, why):

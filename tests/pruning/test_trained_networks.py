@@ -5,18 +5,22 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from checkpoints.network import Network
 from pruning.bundle_values import read_weight
 from pruning.config import CalibrationConfig, FinetuneConfig, PruneConfig
 from pruning.families.network import NetworkFamily, apart_as_events
+from pruning.forward.network_outputs import differences
 from pruning.recovery import loop, network_objective
 from pruning.recovery.finetune import finetune, read_history
+from pruning.recovery.network_flow import NetworkFlow
 from pruning.recovery.network_objective import OutputObjective, with_dense_outputs
 from pruning.recovery.plan import make_plan
+from pruning.recovery.start import load_whole
 from pruning.run.driver import prune
 from studies.prune import open_model, recipe_for
-from tests.pruning.nets import FAMILY
+from tests.pruning.nets import FAMILY, seeded
 from validation.conformance.tiny_models import contents, quiet
 from workloads.bundle import MaskBundle
 from workloads.errors import NotForThisModel, UserError
@@ -169,3 +173,99 @@ def test_settings_of_texts_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(NotForThisModel, match="leave `distill` out"):
         pruned(name, tmp_path / "out", "gradual", distill="logits")
     assert not (tmp_path / "out").exists()
+
+
+class Straight(nn.Module):
+    """Units of one shape, and one of another behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.c(torch.relu(self.b(torch.relu(self.a(states)))))
+
+
+def straight() -> Network:
+    net = seeded(Straight())
+    return Network("net", net, torch.randn(3, 4), NetworkFamily(), torch.float32, torch.device("cpu"))
+
+
+def test_the_flow_of_a_network_by_hand() -> None:
+    """States of 4, 4, 4 and 3 numbers: the last is linked to none."""
+    network = straight()
+    assert len(network.blocks) == 3
+    readers = [group.target for group in network.channels.groups]
+    assert [ref.layer.name for ref in readers] == ["b", "c"]
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+    samples = with_dense_outputs(network, x, "test")
+    flowing = NetworkFlow(network, (0.5, 0.25, 2.0), readers)
+    loss, *terms = (float(part) for part in flowing._parts((samples.inputs, samples.outputs)))
+    path = [x]
+    for unit in network.blocks:
+        path.append(unit(path[-1]).detach())
+    one, two, three, _ = (state.double() for state in path)
+    steps = [(two - one), (three - two)]
+    wanted = [
+        sum(float(step.abs().mean(1).sum()) for step in steps),
+        float((steps[1] - steps[0]).abs().mean(1).sum()),
+        float(sum(z.abs().mean(1).sum() for z in seen_by(network, x))),
+    ]
+    assert loss == pytest.approx(0, abs=1e-9)
+    assert terms == pytest.approx(wanted, rel=1e-5)
+    batch = samples.take([0, 1, 2, 3, 4])
+    flowing.measure(batch)
+    apart = float((samples.outputs - samples.outputs.roll(1, 0)).square().mean(1).sum())
+    assert float(flowing(batch)) == pytest.approx(2.75 * apart, rel=1e-4)  # each weight is its share of that
+    flowing.close()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.model.modules())
+
+
+def seen_by(network: Network, x: torch.Tensor) -> list[torch.Tensor]:
+    net = seeded(Straight())
+    first = torch.relu(net.a(x))
+    return [first.detach().double(), torch.relu(net.b(first)).detach().double()]
+
+
+def test_outputs_that_are_all_alike_are_compared_with_one() -> None:
+    assert differences(NetworkFamily().distance, torch.ones(3, 2)) == 1.0
+    assert differences(NetworkFamily().distance, torch.tensor([[0.0], [2.0]])) == 4.0
+
+
+def test_flow_takes_channels_out_of_what_it_trained(name: str, tmp_path: Path) -> None:
+    masks = pruned(name, tmp_path / "masks", "ffr", {"sparsity": 0.3}, steps=6, batch=4)
+    network, dense = open_model(name, "float32"), open_model(name, "float32")
+    assert isinstance(network, Network)
+    assert isinstance(dense, Network)
+    load_whole(network, masks)
+    assert masks.removal.cuts
+    assert any(not torch.equal(read_weight(masks, entry.name), dense_part(dense, masks, entry.name))
+               for entry in masks.layers)  # fmt: skip
+    for ref in (ref for refs in network.found_refs() for ref in refs):
+        weight = read_weight(masks, ref.layer.name)
+        assert torch.equal(ref.matrix(network.blocks[ref.layer.block]), weight)
+
+
+def dense_part(network: Network, masks: MaskBundle, name: str) -> torch.Tensor:
+    """What the cut leaves of the network's own weights."""
+    (ref,) = (ref for refs in network.found_refs() for ref in refs if ref.layer.name == name)
+    whole, cut = ref.matrix(network.blocks[ref.layer.block]), masks.removal.cuts.get(name)
+    return whole if cut is None else whole[cut.rows][:, cut.cols]
+
+
+def test_activations_of_a_network_that_are_paid_for_become_small(name: str, tmp_path: Path) -> None:
+    """What enters the second convolution of the residual block, with the term and without."""
+    sizes = []
+    for weight in (0.0, 200.0):
+        masks = pruned(name, tmp_path / f"{weight}", "ffr", {"sparsity": 0.05}, steps=20, batch=4, length=0.0,
+                       curvature=0.0, activation=weight, lr=3e-3)  # fmt: skip
+        network = open_model(name, "float32")
+        assert isinstance(network, Network)
+        load_whole(network, masks)
+        inner: list[float] = []
+        network.model.second.register_forward_pre_hook(
+            lambda m, args, own=inner: own.append(float(args[0].abs().mean()))
+        )
+        network.run(network.family.samples(4, 5))
+        sizes.append(inner[0])
+    assert sizes[1] < 0.8 * sizes[0]

@@ -74,6 +74,10 @@ class Evolution(Search, Reformed):
         return True
 
     @property
+    def drops_blocks(self) -> bool:
+        return self.depth > 0
+
+    @property
     def fills(self) -> bool:
         return self.reforms and self.fitness == "reformed"
 

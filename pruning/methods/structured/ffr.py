@@ -14,7 +14,8 @@ steps=0 trains nothing: the lengths of steps alone are an importance of blocks.
 
 Adapted: published for image networks trained from random weights, whose small filters go. Here a trained language model
 is trained on, and states of all its blocks are linked. Terms on hidden states shrink what a block adds, not single
-neurons; `activation` does that and is ours. What is left is not trained again: `finetune` does so.
+neurons; `activation` does that and is ours. Other networks are trained on by the distance to their unpruned selves, as
+no labels are known (pruning/recovery/network_flow.py). What is left is not trained again: `finetune` does so.
 """
 
 from collections.abc import Mapping

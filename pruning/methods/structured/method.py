@@ -55,6 +55,11 @@ class StructuredMethod(PruningMethod):
         return False
 
     @property
+    def drops_blocks(self) -> bool:
+        """Whether `search` may leave a block without units, so that it goes whole."""
+        return False
+
+    @property
     def fills(self) -> bool:
         """Whether `search` wants X^T X of the inputs of outputs: `hessians` of its blocks."""
         return False

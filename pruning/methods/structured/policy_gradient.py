@@ -166,7 +166,7 @@ class PolicyGradient(StructuredMethod):
         if self.scope == "block":
             wanted = uniform(ranked, problem.sparsity)
         else:
-            kinds = [[pair for pair in ranked if pair[0].kind == kind] for kind in sorted(self.kinds)]
+            kinds = [[pair for pair in ranked if pair[0].kind == kind] for kind in sorted({g.kind for g, _ in groups})]
             wanted = {key: count for own in kinds for key, count in cheapest(own, problem.sparsity).items()}
         return kept_units(ranked, wanted, problem.multiple_of)
 

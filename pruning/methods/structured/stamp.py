@@ -1,14 +1,15 @@
 """STAMP-like structured pruning, experimental (methods 16; after Song, Yoon, Yang, Hwang, "Rapid Structural Pruning of
 Neural Networks with Set-based Task-Adaptive Meta-Pruning", 2020): a small network says from what a *set* of sequences
-does to kv groups and FFN neurons which of them stay for that set. The paper's is of image classifiers; everything about
-language models here is ours.
+does to kv groups and FFN neurons, or channels of other networks, which of them stay for that set. The paper's is of
+image classifiers; everything about language models here is ours.
 
 A task is a random half of the calibration sequences, or `set_size` of them; half of those describe it (the generator's
-inputs), the others judge: mean KL(dense || masked) of the next token's distribution + 0.001 KL(Bernoulli(pi) ||
-Bernoulli(keep)). `steps` tasks, `batch` judging sequences each, AdamW with `lr`; masks are hard-concrete gates, the
-budget of each kind of unit is met by moving all its logits alike. Then `adapt` steps on the whole set move one number a
-group. The most probable units stay. At first the generator gives Wanda-sp's standardised scores; where Wanda-sp's own
-choice has the lower loss on the calibration set, it stays, and a warning says so.
+inputs), the others judge: mean KL(dense || masked) of the next token's distribution (of other networks the distance of
+outputs, pruning/structured/masked_network.py) + 0.001 KL(Bernoulli(pi) || Bernoulli(keep)). `steps` tasks, `batch`
+judging sequences each, AdamW with `lr`; masks are hard-concrete gates, the budget of each kind of unit is met by moving
+all its logits alike. Then `adapt` steps on the whole set move one number a group. The most probable units stay. At
+first the generator gives Wanda-sp's standardised scores; where Wanda-sp's own choice has the lower loss on the
+calibration set, it stays, and a warning says so.
 
 Only one text calibrates a run, so tasks are subsets of one domain and the generator is no more than a learned metric of
 it: nothing is carried over to other tasks, models or weights, which is what the paper is about. Weights stay.
@@ -23,7 +24,6 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from pydantic import Field
-from torch import nn
 
 from pruning.data.calibration import in_own_order
 from pruning.evidence.needs import Need
@@ -140,7 +140,8 @@ class Stamp(StructuredMethod):
             else:
                 describe, judge, optimizer = list(range(len(ids))), order, state.inner
             logits = within_budget(state.generator(features.of(describe)), kinds, 1 - problem.sparsity)
-            found = kl_of(problem, groups, gates(logits, state.draws), ids[(judge or describe)[: self.batch]])
+            own = by_group(groups, gates(logits, state.draws))
+            found = problem.model.apart(ids[(judge or describe)[: self.batch]], own)
             total = found + PRIOR * bernoulli_kl(logits, 1 - problem.sparsity)
             if not bool(total.isfinite()):
                 raise UserError(f"stamp: at step {state.step + 1} the loss is not finite; use `dtype=float32`")
@@ -153,19 +154,9 @@ class Stamp(StructuredMethod):
                 state.write(problem.state)
 
 
-def kl_of(problem: UnitProblem, groups: Scored, gate: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Mean over tokens of KL(dense || masked), of the next token's distribution."""
-    with torch.no_grad():
-        dense = problem.model.logits(ids, {}).float().log_softmax(dim=-1)
-    own = dict(zip([group.key for group, _ in groups], gate.split([group.count for group, _ in groups]), strict=True))
-    columns = {group.key: torch.from_numpy(group.columns) for group, _ in groups}
-
-    def silence(key: str):
-        return lambda inputs: inputs * own[key][columns[key]].to(inputs)
-
-    masked = problem.model.logits(ids, {key: silence(key) for key in own}).float().log_softmax(dim=-1)
-    apart = nn.functional.kl_div(masked, dense, reduction="none", log_target=True).sum(dim=-1)
-    return apart.mean().cpu()
+def by_group(groups: Scored, gate: torch.Tensor) -> dict[str, torch.Tensor]:
+    """gate (units,)"""
+    return dict(zip([group.key for group, _ in groups], gate.split([group.count for group, _ in groups]), strict=True))
 
 
 def kinds_of(groups: Scored) -> torch.Tensor:

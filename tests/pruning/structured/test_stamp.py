@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.methods.structured.stamp import kinds_of, kl_of, most_probable
+from pruning.methods.structured.stamp import by_group, kinds_of, most_probable
 from pruning.run.driver import prune
 from pruning.structured.generator import (
     Features,
@@ -21,8 +21,6 @@ from pruning.structured.generator import (
     within_budget,
 )
 from pruning.structured.masked_model import MaskedModel
-from pruning.structured.problem import UnitProblem
-from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import groups_of
 from tests.pruning.recipes import recipe
 from tests.pruning.structured.test_choice import group
@@ -107,30 +105,23 @@ def test_what_is_seen_of_a_set(folder):
     assert float(features.mean(dim=0).abs().max()) < 1e-4
 
 
-def problem_of(model: MaskedModel, groups, tmp_path: Path, ids: torch.Tensor) -> UnitProblem:
-    blocks = [ScoredBlock(0, tuple(made for made, _ in groups), {made.key: score for made, score in groups}, {}, 1)]
-    start = {made.key: np.ones(made.count, dtype=bool) for made, _ in groups}
-    return UnitProblem(blocks, start, 0.5, 1, 0, ids, model, tmp_path / "s.safetensors", quiet, quiet)
-
-
 def test_the_divergence_and_its_gradient(folder, tmp_path):
     """Zero with open gates; by differences for one gate of a neuron, one of a kv group."""
     checkpoint, ids = Checkpoint(folder, torch.float64), token_ids(2, 7)
     groups = groups_and_scores(checkpoint)
     with MaskedModel(checkpoint, [made for made, _ in groups]) as model:
-        problem = problem_of(model, groups, tmp_path, ids)
         gate = torch.rand(sum(made.count for made, _ in groups), generator=torch.Generator().manual_seed(1)).double()
-        assert float(kl_of(problem, groups, torch.ones_like(gate), ids)) == pytest.approx(0.0, abs=1e-6)
+        assert float(model.apart(ids, by_group(groups, torch.ones_like(gate)))) == pytest.approx(0.0, abs=1e-6)
         with torch.enable_grad():
             given = gate.clone().requires_grad_()
-            (found,) = torch.autograd.grad(kl_of(problem, groups, given, ids), given)
+            (found,) = torch.autograd.grad(model.apart(ids, by_group(groups, given)), given)
         strongest = found.abs().argsort(descending=True)[:3]
         for unit in strongest.tolist():
             values = []
             for change in (0.02, -0.02):
                 other = gate.clone()
                 other[unit] += change
-                values.append(float(kl_of(problem, groups, other, ids)))
+                values.append(float(model.apart(ids, by_group(groups, other))))
             assert (values[0] - values[1]) / 0.04 == pytest.approx(float(found[unit]), rel=0.05, abs=1e-6)
 
 
