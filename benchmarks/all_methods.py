@@ -10,6 +10,11 @@ The decoder is `stories`, which is not part of this repository (../shared/data);
 and takes four times as long.
 
     python benchmarks/all_methods.py --work out/all [--models demo,crepe] [--only REGEX] [--seeds 3] [--show]
+
+Times on this machine's CPU (measured_masks.py) only count while nothing else runs, so they are a command of their own:
+
+    python benchmarks/all_methods.py --work out/all --keep-masks    of seed 1; of cells that are there masks alone
+    python benchmarks/all_methods.py --work out/all --measure       what such masks bring, and no cells
 """
 
 import argparse
@@ -132,18 +137,34 @@ class Work:
 
     folder: Path
     steps: int
+    keep_masks: bool = False
 
     @property
     def file(self) -> Path:
         return self.folder / "cells.json"
 
+    def masks(self, cell: Cell) -> Path:
+        return self.folder / "masks" / re.sub(r"[^\w.]+", "-", cell.key)
+
+    def has_masks(self, cell: Cell) -> bool:
+        return (self.masks(cell) / "bundle.json").exists()
+
+    def keeps_masks(self, cell: Cell) -> bool:
+        return self.keep_masks and cell.seed == 1
+
+    def wants(self, cell: Cell, facts: dict[str, Any] | None) -> bool:
+        """The cell, or masks of it that are to be kept."""
+        if facts is None:
+            return True
+        return "sparsity" in facts and self.keeps_masks(cell) and not self.has_masks(cell)
+
     def found(self) -> dict[str, dict[str, Any]]:
         return json.loads(self.file.read_text()) if self.file.exists() else {}
 
-    def keep(self, cell: Cell, facts: dict[str, Any]) -> None:
+    def keep(self, key: str, facts: dict[str, Any]) -> None:
         from workloads.files import write_text
 
-        write_text(self.file, json.dumps(self.found() | {cell.key: facts}, indent=1) + "\n")
+        write_text(self.file, json.dumps(self.found() | {key: facts}, indent=1) + "\n")
 
 
 def prepare(work: Work, own: list[Cell]) -> Callable[[], None]:
@@ -157,12 +178,20 @@ def prepare(work: Work, own: list[Cell]) -> Callable[[], None]:
 
 def run(work: Work, own: list[Cell]) -> None:
     for cell in own:
-        for name in ("masks", "trained"):
-            shutil.rmtree(work.folder / name, ignore_errors=True)  # a killed run may not have come to it
+        kept, folders = work.masks(cell), [work.folder / "pruned", work.folder / "trained"]
+        for folder in [kept, *folders]:
+            shutil.rmtree(folder, ignore_errors=True)  # a killed run may not have come to it
+        if cell.key in work.found():
+            pruned(work, cell, kept)
+            print(f"{cell.key:<46} its masks", flush=True)
+            continue
         began = time.process_time()
         facts = filled(work, cell)
         facts["seconds"] = facts.get("seconds", {}) | {"all": round(time.process_time() - began, 1)}
-        work.keep(cell, facts)
+        work.keep(cell.key, facts)
+        if work.keeps_masks(cell) and "sparsity" in facts:
+            kept.parent.mkdir(exist_ok=True)
+            folders[0].rename(kept)
         print(f"{cell.key:<46} {json.dumps(facts)}", flush=True)
 
 
@@ -181,23 +210,16 @@ def filled(work: Work, cell: Cell) -> dict[str, Any]:
 
     if cell.line == "dense":
         return {"before": quality(model, None), "seconds": seconds}
-    line, masks, trained = LINES[cell.line], work.folder / "masks", work.folder / "trained"
-    target: dict[str, Any] = {"sparsity": cell.target}
-    if isinstance(cell.target, str):
-        target = {"pattern": cell.target, "fallback": "skip"}
-    own = line.settings | ({"steps": work.steps} if line.trains else {})
     try:
-        bundle = timed("prune", lambda: ps.prune(
-            model.path, out=masks, method=line.method, set=own, seed=cell.seed, **target, **model.prune
-        ))  # fmt: skip
+        bundle = timed("prune", lambda: pruned(work, cell, work.folder / "pruned"))
     except UserError as error:
         return {"refused": str(error), "seconds": seconds}
     found: dict[str, Any] = {"before": quality(model, bundle), "sparsity": sparsity(bundle), "seconds": seconds}
-    found["needs"] = sorted(str(need) for need in needs_of(line, own))
+    found["needs"] = sorted(str(need) for need in needs_of(LINES[cell.line], work))
     found["speedup"] = timed("simulate", lambda: {on: speedup(bundle, on) for on in ON})
     try:
         after = timed("recover", lambda: ps.finetune(
-            model.path, masks=bundle, out=trained, steps=work.steps, seed=cell.seed, **model.recover
+            model.path, masks=bundle, out=work.folder / "trained", steps=work.steps, seed=cell.seed, **model.recover
         ))  # fmt: skip
         found["after"] = quality(model, after)
     except UserError as error:
@@ -205,10 +227,26 @@ def filled(work: Work, cell: Cell) -> dict[str, Any]:
     return found
 
 
-def needs_of(line: Line, settings: dict[str, Any]) -> set[str]:
+def pruned(work: Work, cell: Cell, out: Path) -> Any:
+    import prunesim as ps
+
+    model, line = MODELS[cell.model], LINES[cell.line]
+    target: dict[str, Any] = {"sparsity": cell.target}
+    if isinstance(cell.target, str):
+        target = {"pattern": cell.target, "fallback": "skip"}
+    return ps.prune(
+        model.path, out=out, method=line.method, set=settings_of(line, work), seed=cell.seed, **target, **model.prune
+    )
+
+
+def settings_of(line: Line, work: Work) -> dict[str, Any]:
+    return line.settings | ({"steps": work.steps} if line.trains else {})
+
+
+def needs_of(line: Line, work: Work) -> set[str]:
     from pruning.methods import METHODS
 
-    return {*METHODS[line.method](**settings).needs, *(["training"] if line.trains else [])}
+    return {*METHODS[line.method](**settings_of(line, work)).needs, *(["training"] if line.trains else [])}
 
 
 def quality(model: Model, masks: Any) -> float:
@@ -237,19 +275,36 @@ def speedup(bundle: Any, on: str) -> float | str:
     return round(float(rows["dense_latency_us"].sum() / rows["latency_us"].sum()), 4)
 
 
+def measured(work: Work, own: Sequence[Cell]) -> None:
+    """The column of cells whose masks are kept: dense over pruned time of all matrices on this machine's CPU."""
+    from measured_masks import speedups
+
+    kept = {cell.key: work.masks(cell) for cell in own if work.has_masks(cell)}
+    if not kept:
+        raise SystemExit(f"{work.folder} keeps no masks of these cells; make them with --keep-masks")
+    for key, found in speedups(kept, TOKENS, work.folder / "measured").items():
+        if isinstance(found, str):
+            print(f"{key}: {found}")
+        else:
+            work.keep(key, work.found()[key] | {"measured": found})
+
+
 def show(work: Work) -> None:
     """Mean and spread over seeds, a line a model, method and target; refusals once each."""
     lines: dict[str, list[dict[str, Any]]] = {}
     for key, facts in work.found().items():
         lines.setdefault(key.rpartition(" | ")[0], []).append(facts)
-    print("| model | method | target | before | after | " + " | ".join(ON) + " | CPU s to prune | peak GB |")
-    print("|" + "---|" * (7 + len(ON)))
+    timed = any("measured" in facts for facts in work.found().values())
+    on = [*ON, *(["this CPU (--measure)"] if timed else [])]
+    print("| model | method | target | before | after | " + " | ".join(on) + " | CPU s to prune | peak GB |")
+    print("|" + "---|" * (7 + len(on)))
     for line, every in lines.items():
         made = [facts for facts in every if "before" in facts]
         if not made:
             print(f"| {line} | {every[0]['refused']} |")
             continue
-        speeds = [over([f.get("speedup", {}).get(on) for f in made], "x") for on in ON]
+        speeds = [over([f.get("speedup", {}).get(name) for f in made], "x") for name in ON]
+        speeds += [over([f.get("measured") for f in made], "x")] if timed else []
         cost = [over([f["seconds"].get("prune") for f in made]), over([f.get("peak_gb") for f in made])]
         print(f"| {line} | {over([f['before'] for f in made])} | {over([f.get('after') for f in made])} | "
               + " | ".join([*speeds, *cost]) + " |")  # fmt: skip
@@ -283,20 +338,30 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=60, help="of recovery, and of methods that train")
+    parser.add_argument("--keep-masks", action="store_true", help="of seed 1, for --measure")
+    parser.add_argument("--measure", action="store_true", help="time the masks that are kept on this machine's CPU")
     parser.add_argument("--show", action="store_true", help="print the table of what there is")
     asked = parser.parse_args()
-    work = Work(asked.work, asked.steps)
+    work = Work(asked.work, asked.steps, asked.keep_masks)
     work.folder.mkdir(parents=True, exist_ok=True)
+    if not asked.show:
+        own = list(cells(there(asked.models), asked.seeds, asked.only))
+        (measured if asked.measure else fill)(work, own)
+    show(work)
+
+
+def fill(work: Work, own: Sequence[Cell]) -> None:
+    """Those that are missing, of a method its targets in a process of its own."""
     groups: dict[tuple[str, str, int], list[Cell]] = {}
     found = work.found()
-    for cell in [] if asked.show else cells(there(asked.models), asked.seeds, asked.only):
-        if cell.key not in found:
+    for cell in own:
+        if work.wants(cell, found.get(cell.key)):
             groups.setdefault((cell.model, cell.line, cell.seed), []).append(cell)
-    for own in groups.values():
-        peak = measure(prepare, work, own).peak_gb
-        for cell in own:
-            work.keep(cell, work.found()[cell.key] | {"peak_gb": round(peak, 2)})
-    show(work)
+    for some in groups.values():
+        peak = measure(prepare, work, some).peak_gb
+        for cell in some:
+            if cell.key not in found:
+                work.keep(cell.key, work.found()[cell.key] | {"peak_gb": round(peak, 2)})
 
 
 if __name__ == "__main__":

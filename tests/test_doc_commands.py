@@ -40,6 +40,8 @@ OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
         "--test",
         "--work",
         "--models",
+        "--keep-masks",
+        "--measure",
         "--recover",
         "--gradient-samples",
         "--seed",
