@@ -1,10 +1,14 @@
-"""The table of all methods: which cells there are."""
+"""The table of all methods: which cells there are, that each is made once, and what is printed of them."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.measuring import Measured
+from tests.pruning.nets import FAMILY
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +82,109 @@ def test_a_network_needs_its_package(table, monkeypatch):
     monkeypatch.setattr(pruning.networks, "find_spec", lambda name: None if name == "torchcrepe" else object())
     assert table.MODELS["crepe"].lacks == "torchcrepe"
     assert table.MODELS["silero"].lacks == ""
+
+
+@pytest.fixture
+def tiny(table, tmp_path, monkeypatch):
+    """Runs the program with some arguments on one small network, in this process; `tiny.made` are its cells so far."""
+    (tmp_path / "tiny.py").write_text(FAMILY)
+    model = table.Model(f"{tmp_path / 'tiny.py'}:Tiny", {"samples": 8}, {}, {"samples": 16, "batch": 4})
+    monkeypatch.setattr(table, "MODELS", {"tiny": model})
+    lines = {"magnitude": table.Line("magnitude", (0.5,)), "shortgpt": table.Line("shortgpt", (0.3,))}
+    monkeypatch.setattr(table, "LINES", lines)
+    monkeypatch.setattr(table, "ON", ("systolic",))
+    made: list[str] = []
+
+    def measured(prepare, work, own):
+        made.extend(cell.key for cell in own)
+        table.run(work, own)
+        return Measured(1.0, 0.5, 2.25)
+
+    def run(*words: str) -> list[str]:
+        made.clear()
+        monkeypatch.setattr(
+            sys, "argv", ["", "--work", str(tmp_path / "out"), "--models", "tiny", "--steps", "2", *words]
+        )
+        table.main()
+        return list(made)
+
+    monkeypatch.setattr(table, "measure", measured)
+    return run
+
+
+def cells_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "cells.json").read_text())
+
+
+DENSE, MASKED, REFUSED = (f"tiny | {rest} | seed 1" for rest in ("dense | dense", "magnitude | 50%", "shortgpt | 30%"))
+
+
+def test_cells_are_made_once_and_a_refusal_is_a_line(tiny, tmp_path, capsys):
+    assert tiny("--only", "magnitude|shortgpt") == [MASKED, REFUSED]
+    facts = cells_in(tmp_path / "out")
+    assert facts[MASKED]["sparsity"] == pytest.approx(0.5, abs=0.02)
+    assert 0 < facts[MASKED]["after"] < facts[MASKED]["before"]
+    assert facts[MASKED]["speedup"].keys() == {"systolic"}
+    assert facts[MASKED]["peak_gb"] == 2.25
+    assert "before" not in facts[REFUSED]
+    capsys.readouterr()
+    assert tiny() == [DENSE]
+    assert cells_in(tmp_path / "out") == facts | {DENSE: cells_in(tmp_path / "out")[DENSE]}
+    assert cells_in(tmp_path / "out")[DENSE]["before"] == 0  # its quality is how far it is from the unpruned network
+    assert f"| tiny | shortgpt | 30% | {facts[REFUSED]['refused']} |" in capsys.readouterr().out.splitlines()
+    assert tiny() == []
+
+
+def test_masks_of_cells_that_are_there_are_made_alone_and_measured_later(tiny, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="keeps no masks of these cells"):
+        tiny("--measure")
+    tiny("--only", "magnitude|shortgpt")
+    before, masks = cells_in(tmp_path / "out"), tmp_path / "out" / "masks" / "tiny-magnitude-50-seed-1"
+    assert not masks.exists()
+    assert tiny("--only", "magnitude|shortgpt", "--keep-masks") == [MASKED]
+    assert cells_in(tmp_path / "out") == before
+    assert tiny("--only", "magnitude|shortgpt", "--keep-masks") == []
+
+    import measured_masks
+
+    monkeypatch.setattr(measured_masks, "speedups", lambda kept, samples, folder: dict.fromkeys(kept, 1.5))
+    capsys.readouterr()
+    assert tiny("--measure") == []
+    assert cells_in(tmp_path / "out") == before | {MASKED: before[MASKED] | {"measured": 1.5}}
+    assert "this CPU (--measure)" in capsys.readouterr().out
+    assert (masks / "bundle.json").exists()
+
+
+def test_masks_of_a_new_cell_of_the_first_seed_are_kept(tiny, tmp_path):
+    import prunesim as ps
+
+    tiny("--only", "magnitude", "--keep-masks", "--seeds", "2")
+    kept = list((tmp_path / "out" / "masks").iterdir())
+    assert [folder.name for folder in kept] == ["tiny-magnitude-50-seed-1"]
+    ps.MaskBundle.open(kept[0]).validate()
+    assert cells_in(tmp_path / "out").keys() == {MASKED, MASKED.replace("seed 1", "seed 2")}
+
+
+def test_the_table_has_mean_and_spread_over_seeds(table, tmp_path, capsys):
+    """Of 1, 2, 6: mean 3, standard deviation sqrt(7); of one value no spread, and of none nothing."""
+
+    def facts(before, vitcod, peak):
+        speedup = {"vitcod": vitcod, "stc": "no", "systolic": 1.0}
+        return {"before": before, "after": 2 * before, "speedup": speedup, "seconds": {"prune": 4.0}, "peak_gb": peak}
+
+    found = {
+        f"net | wanda | 50% | seed {n}": facts(*some) for n, some in enumerate([(1.0, 1.5, 0.5), (2.0, 2.5, 0.5)], 1)
+    }
+    found["net | wanda | 50% | seed 3"] = facts(6.0, 2.0, 0.5) | {"measured": 1.25}
+    found["net | ria | 50% | seed 1"] = {"refused": "no rows", "seconds": {}}
+    work = table.Work(tmp_path, 2)
+    for key, some in found.items():
+        work.keep(key, some)
+    table.show(work)
+    head, _, wanda, ria = capsys.readouterr().out.splitlines()
+    assert head == (
+        "| model | method | target | before | after | vitcod | stc | systolic | this CPU (--measure) "
+        "| CPU s to prune | peak GB |"
+    )
+    assert wanda == ("| net | wanda | 50% | 3 +- 2.6 | 6 +- 5.3 | 2x +- 0.5 |  | 1x +- 0 | 1.25x | 4 +- 0 | 0.5 +- 0 |")
+    assert ria == "| net | ria | 50% | no rows |"
