@@ -4,10 +4,11 @@ on three accelerators, and what it took. A method refuses what it is not meant f
 Cells go to cells.json in the work folder, and a repeated command goes on with those that are missing: of every seed all
 models and methods, of each method its targets in a process of its own, whose peak memory is kept. Recovery trains every
 surviving weight for `--steps` steps at the default rate: decoders on the text, networks by their distance to the
-unpruned network. Methods that train take as many steps of their own before it.
+unpruned network. Methods that train take as many steps of their own before it. Texts are tokenized beforehand, in no
+cell's seconds. Commands for different cells may fill a folder side by side.
 
 The decoder is `stories`, which is not part of this repository (../shared/data); `demo` is there with any copy of it,
-and takes four times as long.
+and takes several times as long.
 
     python benchmarks/all_methods.py --work out/all [--models demo,crepe] [--only REGEX] [--seeds 3] [--show]
 
@@ -18,20 +19,23 @@ Times on this machine's CPU (measured_masks.py) only count while nothing else ru
 """
 
 import argparse
+import fcntl
 import json
 import logging
 import re
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from measuring import measure
+from token_ids import TokenIds
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DEMO = EXAMPLES / "demo-model"
@@ -161,10 +165,28 @@ class Work:
     def found(self) -> dict[str, dict[str, Any]]:
         return json.loads(self.file.read_text()) if self.file.exists() else {}
 
-    def keep(self, key: str, facts: dict[str, Any]) -> None:
+    def keep(self, key: str, **facts: Any) -> None:
+        """Beside what is known of the cell."""
         from workloads.files import write_text
 
-        write_text(self.file, json.dumps(self.found() | {key: facts}, indent=1) + "\n")
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            found = self.found()
+            write_text(self.file, json.dumps(found | {key: found.get(key, {}) | facts}, indent=1) + "\n")
+
+    def model(self, cell: Cell) -> Model:
+        """The cell's, a decoder with files of token ids in the place of texts."""
+        model = MODELS[cell.model]
+        if "text" not in model.evaluate:
+            return model
+        ids = TokenIds(Path(model.path), self.folder / "ids" / cell.model)
+        trained_on = ids.windows(model.recover["text"], model.recover["seq_len"])
+        return replace(
+            model,
+            prune={"calibration": ids.crops(**model.prune, seed=cell.seed)},
+            evaluate={"text": ids.windows(**model.evaluate)},
+            recover=model.recover | {"text": trained_on},
+        )
 
 
 def prepare(work: Work, own: list[Cell]) -> Callable[[], None]:
@@ -178,40 +200,45 @@ def prepare(work: Work, own: list[Cell]) -> Callable[[], None]:
 
 def run(work: Work, own: list[Cell]) -> None:
     for cell in own:
-        kept, folders = work.masks(cell), [work.folder / "pruned", work.folder / "trained"]
-        for folder in [kept, *folders]:
-            shutil.rmtree(folder, ignore_errors=True)  # a killed run may not have come to it
-        if cell.key in work.found():
-            pruned(work, cell, kept)
-            print(f"{cell.key:<46} its masks", flush=True)
-            continue
-        began = time.process_time()
-        facts = filled(work, cell)
+        with tempfile.TemporaryDirectory(prefix="making-", dir=work.folder) as made:
+            fill(work, cell, Path(made))
+
+
+def fill(work: Work, cell: Cell, made: Path) -> None:
+    """The cell, or the masks that it lacks."""
+    began = time.process_time()
+    if cell.key in work.found():
+        pruned(work, cell, made / "pruned")
+        print(f"{cell.key:<46} its masks", flush=True)
+    else:
+        facts = filled(work, cell, made)
         facts["seconds"] = facts.get("seconds", {}) | {"all": round(time.process_time() - began, 1)}
-        work.keep(cell.key, facts)
-        if work.keeps_masks(cell) and "sparsity" in facts:
-            kept.parent.mkdir(exist_ok=True)
-            folders[0].rename(kept)
+        work.keep(cell.key, **facts)
         print(f"{cell.key:<46} {json.dumps(facts)}", flush=True)
+    if work.wants(cell, work.found()[cell.key]):
+        kept = work.masks(cell)
+        kept.parent.mkdir(exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)  # what a killed run left
+        (made / "pruned").rename(kept)
 
 
-def filled(work: Work, cell: Cell) -> dict[str, Any]:
+def filled(work: Work, cell: Cell, made: Path) -> dict[str, Any]:
     """Quality before and after, speedups, CPU seconds; or why there is none."""
     import prunesim as ps
     from workloads.errors import UserError
 
-    model, seconds = MODELS[cell.model], {}
+    model, seconds = work.model(cell), {}
 
     def timed(what: str, task: Callable[[], Any]) -> Any:
         began = time.process_time()
-        made = task()
+        result = task()
         seconds[what] = round(time.process_time() - began, 1)
-        return made
+        return result
 
     if cell.line == "dense":
         return {"before": quality(model, None), "seconds": seconds}
     try:
-        bundle = timed("prune", lambda: pruned(work, cell, work.folder / "pruned"))
+        bundle = timed("prune", lambda: pruned(work, cell, made / "pruned"))
     except UserError as error:
         return {"refused": str(error), "seconds": seconds}
     found: dict[str, Any] = {"before": quality(model, bundle), "sparsity": sparsity(bundle), "seconds": seconds}
@@ -219,7 +246,8 @@ def filled(work: Work, cell: Cell) -> dict[str, Any]:
     found["speedup"] = timed("simulate", lambda: {on: speedup(bundle, on) for on in ON})
     try:
         after = timed("recover", lambda: ps.finetune(
-            model.path, masks=bundle, out=work.folder / "trained", steps=work.steps, seed=cell.seed, **model.recover
+            model.path, masks=bundle, out=made / "trained", steps=work.steps, seed=cell.seed, eval_every=work.steps,
+            **model.recover,
         ))  # fmt: skip
         found["after"] = quality(model, after)
     except UserError as error:
@@ -230,7 +258,7 @@ def filled(work: Work, cell: Cell) -> dict[str, Any]:
 def pruned(work: Work, cell: Cell, out: Path) -> Any:
     import prunesim as ps
 
-    model, line = MODELS[cell.model], LINES[cell.line]
+    model, line = work.model(cell), LINES[cell.line]
     target: dict[str, Any] = {"sparsity": cell.target}
     if isinstance(cell.target, str):
         target = {"pattern": cell.target, "fallback": "skip"}
@@ -286,7 +314,7 @@ def measured(work: Work, own: Sequence[Cell]) -> None:
         if isinstance(found, str):
             print(f"{key}: {found}")
         else:
-            work.keep(key, work.found()[key] | {"measured": found})
+            work.keep(key, measured=found)
 
 
 def show(work: Work) -> None:
@@ -346,11 +374,11 @@ def main() -> None:
     work.folder.mkdir(parents=True, exist_ok=True)
     if not asked.show:
         own = list(cells(there(asked.models), asked.seeds, asked.only))
-        (measured if asked.measure else fill)(work, own)
+        (measured if asked.measure else make)(work, own)
     show(work)
 
 
-def fill(work: Work, own: Sequence[Cell]) -> None:
+def make(work: Work, own: Sequence[Cell]) -> None:
     """Those that are missing, of a method its targets in a process of its own."""
     groups: dict[tuple[str, str, int], list[Cell]] = {}
     found = work.found()
@@ -358,10 +386,11 @@ def fill(work: Work, own: Sequence[Cell]) -> None:
         if work.wants(cell, found.get(cell.key)):
             groups.setdefault((cell.model, cell.line, cell.seed), []).append(cell)
     for some in groups.values():
+        work.model(some[0])
         peak = measure(prepare, work, some).peak_gb
         for cell in some:
             if cell.key not in found:
-                work.keep(cell.key, work.found()[cell.key] | {"peak_gb": round(peak, 2)})
+                work.keep(cell.key, peak_gb=round(peak, 2))
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def test_the_table_has_mean_and_spread_over_seeds(table, tmp_path, capsys):
     found["net | ria | 50% | seed 1"] = {"refused": "no rows", "seconds": {}}
     work = table.Work(tmp_path, 2)
     for key, some in found.items():
-        work.keep(key, some)
+        work.keep(key, **some)
     table.show(work)
     head, _, wanda, ria = capsys.readouterr().out.splitlines()
     assert head == (
