@@ -93,15 +93,16 @@ MODELS = {
     ),
     "crepe": Model("crepe:tiny/3", {"samples": 128}, {}, {"samples": 512, "batch": 16}),
     "silero": Model("silero:/3", {"samples": 128}, {}, {"samples": 512, "batch": 16}),
-    "chgnet": Model("chgnet", {"samples": 64}, {}, {"samples": 512, "batch": 16}),
+    "chgnet": Model("chgnet", {"samples": 64}, {}, {"samples": 512, "batch": 8}),
 }
 LINES = {
     **{name: Line(name, MASKED) for name in ("magnitude", "wanda", "wanda-pp", "ria", "gblm", "sparsegpt", "besa",
                                              "dpp", "unify")},
     **{name: Line(name, MASKED, trains=True) for name in ("gradual", "iss-p")},
     **{name: Line(name, SMALLER) for name in ("magnitude-sp", "wanda-sp", "flap", "obs-sp", "taylor-sp", "cfsp",
-                                              "shortgpt", "blockpruner", "evolution", "policy-gradient", "stamp")},
+                                              "shortgpt", "blockpruner", "policy-gradient", "stamp")},
     "ffr": Line("ffr", SMALLER, trains=True),
+    "evolution": Line("evolution", SMALLER, {"fitness": "inherited"}),  # new weights for each candidate: minutes a cell
     **{name: Line(name, FACTORED) for name in ("lowrank", "blockdense", "blockshuffle")},
 }  # fmt: skip
 
