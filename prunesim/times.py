@@ -67,7 +67,7 @@ def simulate(
     source = _source(masks, model, pattern, density, seed, fresh)
     check_halo(source, conditions)
     progress = ProgressLine(terminal_only=True)
-    more = rows_beside(roles, asked, conditions.tokens, source, targets)
+    more = rows_beside(roles, asked, conditions, source, targets)
     frame = simulate_frame(source, targets, conditions, progress, more)
     progress.close()
     return Rows(frame, table_of(frame, targets))

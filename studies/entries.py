@@ -1,5 +1,6 @@
 """What the entries of a study ask for: targets, prune settings, and whether they can be had at all."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from simulator.machine.spec import flat
 from studies.designs import combined, parse_sweep
 from studies.method_entry import GENERATED, StudyMethod
+from studies.phase_rows import phase_of, tokens_of
 from studies.settings import density_of
 from studies.simulate import check_traceable
 from studies.study import StudyAccelerator
@@ -14,6 +16,7 @@ from workloads.conditions import Conditions
 from workloads.errors import UserError
 from workloads.files import pretty_json
 from workloads.operations import Attention, Linear, Operation
+from workloads.phases import Phase
 from workloads.targets import Target
 from workloads.treatment import check_fallback
 
@@ -65,6 +68,19 @@ def swept(values: Mapping[str, Any]) -> list[list[str]]:
         ranged = isinstance(each, str)
         choices.append(parse_sweep(f"{key}={each}") if ranged else [_set_to("sweep", key, one) for one in several])
     return choices
+
+
+def passes_of(accelerator: StudyAccelerator) -> list[tuple[int, Phase | None]]:
+    """(tokens that pass through each layer together, the phase that they follow from, if any). Raises UserError for
+    sizes of no phase, or not of this one."""
+    on, none = accelerator, (None,)
+    each = itertools.product(on.batch or none, on.prompt or none, on.context or none)
+    phases = [phase_of(on.phase, *sizes) for sizes in each]
+    if on.phase and on.tokens:
+        tokens_of(phases[0], on.tokens[0])
+    if not on.phase:
+        return [(tokens, None) for tokens in on.tokens or (1,)]
+    return [(tokens_of(phase, None), phase) for phase in phases]
 
 
 def measure_of(accelerator: StudyAccelerator) -> str:

@@ -4,13 +4,13 @@ import pandas as pd
 
 from workloads.layers import role_rank
 from workloads.patterns import DENSE
-from workloads.rows import unpruned_weights
+from workloads.rows import beside, unpruned_weights
 
 
 def left_dense_notes(rows: pd.DataFrame) -> list[str]:
     """For every method that left layers dense: how many, and the sparsity of the others beside that of all."""
     notes = []
-    own = rows.drop_duplicates(["model", "method", "pattern", "target_sparsity", "seed", "layer"])
+    own = rows[~beside(rows)].drop_duplicates(["model", "method", "pattern", "target_sparsity", "seed", "layer"])
     for (model, method), layers in own.groupby(["model", "method"], sort=False):
         once = layers.drop_duplicates("layer")
         left = once["layer_pattern"] == DENSE

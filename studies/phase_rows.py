@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from checkpoints.decoders import decoder_of
 from studies.simulate import Source
-from workloads.bundle import MaskBundle
+from workloads.bundle import BundleHeader, MaskBundle
+from workloads.conditions import Conditions
 from workloads.decoder.bundled import bundled
 from workloads.decoder.dimensions import Decoder
 from workloads.decoder.layout import layout
-from workloads.errors import UserError, unknown
+from workloads.errors import NotForThisModel, UserError, unknown
 from workloads.facts import header_facts
 from workloads.operations import DecoderOperation
 from workloads.operations.causal import CausalAttention, LatentAttention
@@ -72,31 +73,43 @@ def checked_included(names: Sequence[str], phase: Phase | None) -> tuple[str, ..
     return tuple(name for name in INCLUDED if name in names)
 
 
-def rows_beside(
-    roles: Sequence[str], phase: Phase | None, tokens: int, source: Source, targets: Sequence[Target]
-) -> list[Row]:
-    """Of `roles` as `checked_included` gives them; `tokens` are the samples of a network. Raises UserError where the
-    masks do not say what there is, and for targets that run layers alone."""
+def lacking(roles: Sequence[str], header: BundleHeader) -> str:
+    """Why there are no rows of `roles` beside these masks; "" where there are."""
     if MOVES in roles:
-        return list(move_rows(tokens, source, targets))
-    return list(Beside(phase, tuple(roles)).rows(source, targets)) if phase and roles else []
+        none = f"the masks of {header.model_id} come without a gather or scatter"
+        return "" if moves_of(header.model_config) else none
+    if not header.model_config:
+        return "the masks come without the config of their model, so only its layers are known"
+    try:
+        decoder_of(header.model_config)
+    except NotForThisModel as error:
+        return str(error)
+    return ""
 
 
-def move_rows(samples: int, source: Source, targets: Sequence[Target]) -> Iterator[Row]:
-    """Gathers and scatters, target by target, as `rows_beside`; those of the unpruned network."""
+def rows_beside(
+    roles: Sequence[str], phase: Phase | None, conditions: Conditions, source: Source, targets: Sequence[Target]
+) -> list[Row]:
+    """Of `roles` as `checked_included` gives them; `conditions` are those of the layers, so that these rows stand in
+    the same sums. Raises UserError where the masks do not say what there is, and for targets that run layers alone."""
+    if roles and (why := lacking(roles, source.header)):
+        raise UserError(f"`include` {', '.join(roles)}: {why}; leave it out")
+    if MOVES in roles:
+        return list(move_rows(conditions, source, targets))
+    return list(Beside(phase, tuple(roles), conditions).rows(source, targets)) if phase and roles else []
+
+
+def move_rows(conditions: Conditions, source: Source, targets: Sequence[Target]) -> Iterator[Row]:
+    """Gathers and scatters, target by target, as `rows_beside`; those of the unpruned network. Tokens are samples."""
     from simulator.runners import runner_of
 
-    moves, phase = moves_of(source.header.model_config), prefill(samples, 1)
-    if not moves:
-        raise UserError(
-            f"`include` {MOVES}: the masks of {source.header.model_id} come without a gather or scatter; leave it out"
-        )
+    moves, phase = moves_of(source.header.model_config), prefill(conditions.tokens, 1)
     for target in targets:
         runner, numbers = runner_of(target)
         for move in moves:
             timed = runner.time_of(move, [phase], numbers)
             sizes = move.rows, move.width, move.rows * move.width
-            row = {**_facts(source, target, move, phase, sizes), "spec_sha256": runner.sha256}
+            row = {**_facts(source, target, move, conditions, sizes), "spec_sha256": runner.sha256}
             yield {**row, **_figures(target, timed, timed)}
 
 
@@ -106,21 +119,19 @@ class Beside:
 
     phase: Phase
     roles: tuple[str, ...]
+    conditions: Conditions
 
     def rows(self, source: Source, targets: Sequence[Target]) -> Iterator[Row]:
-        """A row for each operation and target, in order. Raises UserError where the model is not known, and for targets
-        that run layers alone."""
+        """A row for each operation and target, in order. Raises UserError for targets that run layers alone."""
         from simulator.runners import runner_of  # with all that runs whole models, which layers alone do without
 
-        if not source.header.model_config:
-            raise UserError("`include`: the masks come without the config of their model, so only its layers are known")
         dense = decoder_of(source.header.model_config)
         left = dense if source.folder is None else bundled(dense, MaskBundle.open(source.folder))
         for target in targets:
             runner, numbers = runner_of(target)
             own = {operation.name: timed for operation, timed in self._timed(runner, left, numbers)}
             for operation, before in self._timed(runner, dense, numbers):
-                facts = _facts(source, target, operation, self.phase, _sizes(operation, self.phase))
+                facts = _facts(source, target, operation, self.conditions, _sizes(operation, self.phase))
                 row = {**facts, "spec_sha256": runner.sha256}
                 yield {**row, **_figures(target, own.get(operation.name), before)}
 
@@ -137,15 +148,17 @@ class Beside:
 
 
 def _facts(
-    source: Source, target: Target, operation: DecoderOperation, phase: Phase, sizes: tuple[int, int, int]
+    source: Source, target: Target, operation: DecoderOperation, conditions: Conditions, sizes: tuple[int, int, int]
 ) -> Row:
     rows, cols, kept = sizes
+    settings = f"{target.settings} {conditions.settings(source.header)}".strip()
     return {
         **header_facts(source.header), "layer": operation.name, "block": operation.block, "role": operation.role,
         "out_features": rows, "in_features": cols, "nnz": kept, "sparsity": 0.0, "layer_pattern": DENSE,
-        "target": target.name, "settings": target.settings, "level": target.level, "source": target.source,
-        "tokens": phase.tokens, "layer_tokens": phase.tokens, "executions": 1.0,
-        "activation_density": 1.0, "feasible": True, "reason": "",
+        "target": target.name, "settings": settings, "level": target.level, "source": target.source,
+        "tokens": conditions.tokens, "layer_tokens": conditions.tokens, "executions": 1.0,
+        "activation_density": conditions.activation_density if target.source == "simulated" else 1.0,
+        "feasible": True, "reason": "",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from simulator.gpu.published import GEMMS, SPMM_MAX_TOKENS, PublishedGemm, spmm_
 from workloads import __version__
 from workloads.conditions import MOST_TOKENS
 from workloads.routing import UNKNOWN
-from workloads.rows import to_frame
+from workloads.rows import beside, to_frame
 
 SAME = (
     "model", "method", "pattern", "target_sparsity", "layer", "block", "role", "out_features", "in_features", "nnz",
@@ -86,6 +86,7 @@ def spmm_table(rows: pd.DataFrame) -> pd.DataFrame | None:
     """
     keys = ["model", "target", "settings", "tokens", "method", "pattern", "target_sparsity"]
     chosen = (rows["source"] == "predicted") & (rows["pattern"] == "unstructured") & (rows["kernel"] != SPARSE24)
+    chosen &= ~beside(rows)
     chosen &= (rows["tokens"].fillna(MOST_TOKENS) <= SPMM_MAX_TOKENS) & rows["settings"].str.contains("dtype=fp16")
     lines = []
     for values, part in rows[chosen].groupby(keys, sort=False, dropna=False):

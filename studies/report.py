@@ -23,6 +23,7 @@ from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.csv_text import check_fields, read_back
 from workloads.errors import UserError, one_line
 from workloads.layers import ATTENTION_ROLE
+from workloads.operations.moves import KINDS
 from workloads.parsing import parse_json
 from workloads.routing import UNKNOWN
 from workloads.rows import in_schema, to_frame, undeclared
@@ -178,7 +179,8 @@ def notes_for(rows: pd.DataFrame, targets: Sequence[Target] = ()) -> list[str]:
 
 def of_what(roles: set[str]) -> str:
     """What rows of these roles time, and what of a model they leave out."""
-    whole = {"the pruned linear layers": True, "attention": ATTENTION_ROLE in roles, "norms": False,
+    moves = {"gathers and scatters": True} if roles & set(KINDS) else {}
+    whole = {"the pruned linear layers": True, "attention": ATTENTION_ROLE in roles, **moves, "norms": False,
              "embeddings": False, "output head": "head" in roles}  # fmt: skip
     timed, rest = ([name for name, is_timed in whole.items() if is_timed == wanted] for wanted in (True, False))
     return f"Only {_listed(timed, 'and')} are timed: no {_listed(rest, 'or')}."

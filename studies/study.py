@@ -54,7 +54,9 @@ class StudyModel(CalibrationConfig):
 
 @dataclass(frozen=True)
 class StudyAccelerator:
-    """`name`: one of ours, an installed package's, file.py:Name or a machine file beside the study. `sweep` maps keys
+    """`name`: one of ours, an installed package's, file.py:Name or a machine file beside the study. `tokens` (1 unless
+    given) pass through each layer together, or follow from a `phase` with its sizes, as `prunesim simulate` takes them;
+    so it does `include`, whose rows stand beside the layers of those models that have such. `sweep` maps keys
     to lists of values or to ranges: a design for each combination. `trace` names a layer, or a role (its first layer),
     whose utilisation over time the report shows. A GPU has neither; it has a `dtype` ("": fp16), and `published` sets
     published figures of the same GEMMs beside its predictions. `routing`: how experts share tokens, uniform, balanced
@@ -62,7 +64,12 @@ class StudyAccelerator:
     names of those that run here, all unless given."""
 
     name: str
-    tokens: Several[int] = (1,)
+    tokens: Several[int] | None = None
+    phase: str = ""
+    batch: Several[int] | None = None
+    prompt: Several[int] | None = None
+    context: Several[int] | None = None
+    include: Several[str] = ()
     activation_density: Annotated[float, Field(gt=0, le=1)] = 1.0
     set: dict[str, Any] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ ROLES = (
     "expert_gate", "expert_up", "expert_gate_up", "expert_down",
     "other",
 )  # fmt: skip
+BESIDE = (ATTENTION_ROLE, "head", "gather", "scatter")  # no layers of a block, where no mask says otherwise
 FFN_ROLES = ROLES[ROLES.index("gate") : ROLES.index("other")]
 
 

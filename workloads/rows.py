@@ -10,6 +10,8 @@ from workloads.columns.column import Column
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.errors import UserError
 from workloads.files import utf8
+from workloads.layers import BESIDE
+from workloads.patterns import DENSE
 
 SOURCES = ("simulated", "predicted", "measured", "published")
 _DTYPES = {"text": "str", "int": "Int64", "float": "float64", "bool": "bool", "maybe": "boolean"}
@@ -66,13 +68,26 @@ def _in_dtype(frame: pd.DataFrame, column: Column) -> pd.Series:
         raise UserError(f"result rows: a number in {column.name} is beyond 64 bits; ask for less") from None
 
 
+def beside(rows: pd.DataFrame) -> pd.Series:
+    """(rows,) bool: which are of no layer of a block, but of what was included beside them, attention without a mask of
+    its own among it. They take time, and no sparsity is asked of them."""
+    if "layer_pattern" not in rows:
+        return pd.Series(False, index=rows.index)
+    return (rows["layer_pattern"] == DENSE) & rows["role"].isin(BESIDE)
+
+
 def unpruned_weights(rows: pd.DataFrame) -> pd.Series:
-    """(rows,) float64: of the layers before anything was taken out of them."""
+    """(rows,) float64: of the layers before anything was taken out of them; 0 of what is `beside` them."""
     weights = rows["out_features"].astype("float64") * rows["in_features"].astype("float64")
-    if "unpruned_out_features" not in rows:
-        return weights
-    before = rows["unpruned_out_features"].astype("float64") * rows["unpruned_in_features"].astype("float64")
-    return before.fillna(weights)
+    if "unpruned_out_features" in rows:
+        before = rows["unpruned_out_features"].astype("float64") * rows["unpruned_in_features"].astype("float64")
+        weights = before.fillna(weights)
+    return weights.mask(beside(rows), 0.0)
+
+
+def kept_weights(rows: pd.DataFrame) -> pd.Series:
+    """(rows,) float64: of what `unpruned_weights` counts."""
+    return rows["nnz"].astype("float64").mask(beside(rows), 0.0)
 
 
 def undeclared(frame: pd.DataFrame, columns: Sequence[Column] = LAYER_COLUMNS) -> tuple[Column, ...]:

@@ -9,7 +9,9 @@ from reports.tables.layers import BOUNDS, KERNEL_BOUNDS
 from reports.tables.sums import KERNEL, groups
 from reports.words.naming import config_text, phase_text, run_text, tokens_text
 from reports.words.present import cell, times_text
+from workloads.layers import role_rank
 
+PLACE = ["model", "target", "settings"]
 SAMPLES = "samples"  # in the place of a phase
 _BINDS = {
     "compute": "the array's compute",
@@ -24,10 +26,21 @@ _BINDS = {
 }
 
 
-def gains(headline: pd.DataFrame, networks: Collection[str] = ()) -> list[tuple[str, bool]]:
+def gains(
+    headline: pd.DataFrame, networks: Collection[str] = (), included: pd.DataFrame | None = None
+) -> list[tuple[str, bool]]:
     """(sentences, is a warning) for each machine and phase of a `headline_table`. `networks`: models that have samples
-    and no phases."""
-    return [_said(key, phase, lines) for key, phase, lines in _each(headline, networks)]
+    and no phases. `included`: the `role` of all that is in the sums beside layers, by PLACE."""
+    return [_said(key, phase, lines, _timed(key, included)) for key, phase, lines in _each(headline, networks)]
+
+
+def _timed(key: dict, included: pd.DataFrame | None) -> str:
+    """What the sums are of."""
+    if included is None or included.empty:
+        return "the pruned linear layers alone"
+    here = included[(included[PLACE] == [key[name] for name in PLACE]).all(axis=1)]
+    roles = sorted(set(here["role"]), key=lambda role: (role_rank(role), role))
+    return f"the pruned linear layers with {' and '.join(roles)}" if roles else "the pruned linear layers alone"
 
 
 def _each(headline: pd.DataFrame, networks: Collection[str]) -> Iterator[tuple[dict, str, pd.DataFrame]]:
@@ -37,7 +50,7 @@ def _each(headline: pd.DataFrame, networks: Collection[str]) -> Iterator[tuple[d
             yield key, phase["_phase"], part.drop(columns="_phase")
 
 
-def _said(key: dict, phase: str, lines: pd.DataFrame) -> tuple[str, bool]:
+def _said(key: dict, phase: str, lines: pd.DataFrame, timed: str) -> tuple[str, bool]:
     counts = sorted(lines["tokens"].dropna().unique())
     tokens = tokens_text(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} tokens" if counts else ""
     when = f", {phase} ({tokens})" if phase else ""
@@ -53,7 +66,7 @@ def _said(key: dict, phase: str, lines: pd.DataFrame) -> tuple[str, bool]:
     slow, speeds = against_dense(known, "speedup", "slower than dense", "speedup")
     hungry, energies = against_dense(known, "energy_ratio", "more energy than dense", "energy ratio")
     parts = [*_fastest(known), *(speeds if slow or len(known) > 2 or _unclear(known) else []), *energies, *left_out]
-    second = "; ".join([*_binds(_best(known)), _sure(lines)])
+    second = "; ".join([*_binds(_best(known)), _sure(lines, timed)])
     return f"{where}: {'; '.join(parts)}. {second[0].upper()}{second[1:]}.", bool(slow or hungry or barred)
 
 
@@ -106,7 +119,7 @@ def _percent(share: float) -> str:
     return "all" if share == 1 else f"{cell('time_share', share).text} %"
 
 
-def _sure(lines: pd.DataFrame) -> str:
+def _sure(lines: pd.DataFrame, timed: str) -> str:
     """How sure the numbers are, in the words of their source."""
     line = lines.iloc[0]
     seeds = int(lines["seeds"].max()) if lines["seeds"].notna().any() else 1
@@ -126,4 +139,4 @@ def _sure(lines: pd.DataFrame) -> str:
     if line["source"] in ("measured", "published"):
         return f"{line['source']}, on its own conditions"
     how = {"paper": "a published formula without memory", "cycle": "counted by a cycle model"}
-    return f"{how.get(line['level'], 'simulated')}{over}; the pruned linear layers alone"
+    return f"{how.get(line['level'], 'simulated')}{over}; {timed}"

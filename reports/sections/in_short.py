@@ -13,13 +13,14 @@ from reports.figures.quality import quality_figure
 from reports.figures.tradeoff import tradeoff_figure, tradeoffs_of
 from reports.limits import MOST_FIGURES, MOST_SENTENCES, cut
 from reports.section import PAGE, READ, Block, Drawing, Heading, Pairs, Section, Verdicts
-from reports.sections.gains import gains
+from reports.sections.gains import PLACE, gains
 from reports.sections.serving import sentences as whole_models
 from reports.sections.what_was_run import what_was_run
 from reports.tables.quality import DENSE, EVALUATION
 from reports.tables.sums import by
 from reports.tables.tradeoff import tradeoffs
 from reports.words.naming import slug
+from workloads.rows import beside
 
 
 def of_networks(contents: Contents) -> set[str]:
@@ -27,10 +28,19 @@ def of_networks(contents: Contents) -> set[str]:
     return set(contents.networks["model"]) if len(contents.networks) else set()
 
 
+def included(contents: Contents) -> pd.DataFrame:
+    """The roles of what stands beside the layers of each model and machine."""
+    rows = contents.plain
+    return rows.loc[beside(rows), [*PLACE, "role"]].drop_duplicates() if len(rows) else pd.DataFrame()
+
+
 def in_short(contents: Contents) -> Section | None:
     blocks: list[Block] = []
     whole = [] if contents.serving.empty else whole_models(contents.serving)
-    sentences = [*whole, *([] if contents.headline.empty else gains(contents.headline, of_networks(contents)))]
+    sentences = [
+        *whole,
+        *([] if contents.headline.empty else gains(contents.headline, of_networks(contents), included(contents))),
+    ]
     if sentences:
         shown, more = cut(sentences, MOST_SENTENCES)
         rest = [(f"{more:,} more configurations: see whole-model.csv.", False)] if more else []

@@ -6,7 +6,7 @@ import pandas as pd
 from reports.tables.sums import CONFIG, MASKS, counted, numbered, ratios, totals
 from reports.words.naming import run_text
 from workloads.layers import role_rank
-from workloads.rows import unpruned_weights
+from workloads.rows import kept_weights, unpruned_weights
 
 
 def block_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +17,7 @@ def block_table(rows: pd.DataFrame) -> pd.DataFrame:
     group, table = numbered(used, [*CONFIG, *MASKS, "block", "role"])
     dense, own, kept, weights = (
         totals(values, group, len(table))
-        for values in (used["dense_cycles"], used["cycles"], used["nnz"], unpruned_weights(used))
+        for values in (used["dense_cycles"], used["cycles"], kept_weights(used), unpruned_weights(used))
     )
     of_run, runs = numbered(table, MASKS)
     names = np.array([run_text(line) for line in runs.to_dict("records")], dtype=object)  # type: ignore[arg-type]

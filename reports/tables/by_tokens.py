@@ -7,6 +7,7 @@ import pandas as pd
 
 from reports.tables.sums import MASKS, counted, groups, no_baseline, sums_by
 from reports.words.settings import beside_type, type_of
+from workloads.rows import beside
 from workloads.verdicts import UNCLEAR
 
 MASKED = ["model", *MASKS]
@@ -19,7 +20,7 @@ def curves(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per masks (MASKED), target (PLACE), shape and token count, where a target has at least FEWEST of them:
     `speedup`, `latency_us`, `dense_latency_us` (of all layers of the shape), `error_p90`. rows: checked."""
     used = counted(rows[(rows["source"] != "measured") | (rows["kernel"] != "dense")])  # dense over dense is 1
-    used = used[~no_baseline(used)]
+    used = used[~no_baseline(used) & ~beside(used)]
     used = used[used.groupby([*MASKED, *PLACE], dropna=False)["tokens"].transform("nunique") >= FEWEST]
     if used.empty:
         return pd.DataFrame()

@@ -8,6 +8,7 @@ import pandas as pd
 from reports.tables.sums import KERNEL, groups
 from reports.words.settings import others, setting, type_of
 from workloads.layers import role_rank
+from workloads.rows import beside
 
 GEMM = ["target", "dtype", "tokens", "out_features", "in_features"]
 GIVEN, PREDICTED, ERROR = "given", "predicted", "error (%)"  # groups of columns
@@ -41,7 +42,8 @@ def gemm_times(rows: pd.DataFrame) -> pd.DataFrame:
     shared = (
         masked | (rows["executions"].fillna(1) != 1) | (rows["layer_tokens"].fillna(rows["tokens"]) != rows["tokens"])
     )
-    rows = rows[(rows["level"] == KERNEL) & rows["feasible"] & ~shared]  # an expert's row is a mean of GEMMs, not one
+    one = ~shared & ~beside(rows)  # an expert's row is a mean of GEMMs, and attention is none
+    rows = rows[(rows["level"] == KERNEL) & rows["feasible"] & one]
     shown = ["target", "settings", "source", "kernel", "tokens", "out_features", "in_features", "latency_us"]
     rows = rows[[*shown, "dense_latency_us", "speedup", "latency_error_p90"]].drop_duplicates()
     lines = [_line(row) for row in rows.to_dict("records")]

@@ -12,7 +12,7 @@ from reports.tables.sums import CONFIG, DENSE_ENERGY_PARTS, ENERGY_PARTS, MASKS,
 from reports.words.naming import run_text
 from reports.words.present import cell
 from workloads.layers import role_rank
-from workloads.rows import unpruned_weights
+from workloads.rows import kept_weights, unpruned_weights
 
 PARTS = {
     "ideal_cycles": "ideal compute",
@@ -36,7 +36,7 @@ def with_parts(rows: pd.DataFrame) -> pd.DataFrame:
     unpruned layer's waiting is not split: that for buffers is in its DRAM stall."""
     buffers = rows["buffer_stall_cycles"].fillna(0)
     dense_compute = rows["dense_compute_cycles"].fillna(rows["dense_cycles"]).astype("float64")
-    density = (rows["nnz"] / unpruned_weights(rows)).astype("float64")
+    density = kept_weights(rows) / unpruned_weights(rows)
     ideal = (rows["ideal_cycles"].astype("float64") / density.where(density > 0)).fillna(dense_compute)
     ideal = np.minimum(ideal, dense_compute)
     return rows.assign(

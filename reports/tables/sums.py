@@ -10,7 +10,8 @@
 * Masks that differ in their seed alone are one method: cycles are means over the seeds, ratios those of the means, a
   `*_spread` is the sample standard deviation of what each seed gives. A layer that cannot run with one seed is left out
   with all of them.
-* `sparsity` is weighted by weights: zeros / weights over the counted layers, 0..1.
+* `sparsity` is weighted by weights: zeros / weights over the counted layers, 0..1; of what is included beside layers
+  (workloads/rows.py, `beside`) it has none, while its time counts like any layer's.
 * One target with other settings, or with other activations, is another configuration: its rows are never added to
 these. A
   kernel that was asked for (measured and published rows) is such a setting; the one that a prediction finds fastest is
@@ -29,7 +30,7 @@ import pandas as pd
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.errors import UserError
 from workloads.layers import role_rank
-from workloads.rows import to_frame, unpruned_weights
+from workloads.rows import kept_weights, to_frame, unpruned_weights
 from workloads.verdicts import UNCLEAR, verdict
 
 # What two numbers must share before anyone may compare them.
@@ -183,7 +184,7 @@ def spread(values: Iterable[float]) -> float:
 def sparsity_of(rows: pd.DataFrame) -> float:
     """zeros / weights, 0..1."""
     weights = total(unpruned_weights(rows))
-    return 1.0 - ratio(total(rows["nnz"]), weights)
+    return 1.0 - ratio(total(kept_weights(rows)), weights)
 
 
 def sums(rows: pd.DataFrame) -> dict[str, float]:
@@ -237,7 +238,7 @@ def _sums(rows: pd.DataFrame, group: np.ndarray, count: int) -> dict[str, Any]:
         "infeasible_layers": _different(rows, ["layer"], group, count) - layers,
         "no_baseline_layers": _different(used[bare], ["layer"], group_used[bare], count),
         "seeds": _different(rows, ["seed"], group, count),
-        "sparsity": 1.0 - ratios(totals(used["nnz"], group_used, count), weights),
+        "sparsity": 1.0 - ratios(totals(kept_weights(used), group_used, count), weights),
         "dense_cycles": a_seed["dense_cycles"],
         "cycles": a_seed["cycles"],
         "cycles_spread": seeds.spread(seeds.totals("cycles")),

@@ -19,6 +19,7 @@ import pandas as pd
 from reports.tables.parts import with_parts
 from reports.tables.sums import KERNEL, KEYS, counted, groups
 from reports.words.naming import run_text
+from workloads.rows import beside
 
 IDEAL, REAL = "ideal, 1 / density", "real"
 LOSSES = {
@@ -35,7 +36,7 @@ def waterfall_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per KEYS and step of checked rows that have cycles: `step`, `begin` and `end` (speedup before and after
     it), `lost_share` (its cycles / dense cycles, 0 of the first and last step). Runs without zeros have none."""
     used = counted(rows[rows["level"] != KERNEL])
-    used = used[used["dense_cycles"].notna() & used["cycles"].notna()]
+    used = used[used["dense_cycles"].notna() & used["cycles"].notna() & ~beside(used)]
     lines: list[dict] = []
     for key, part in groups(with_parts(used), KEYS) if len(used) else []:
         dense, ideal, losses = _losses(part)

@@ -29,8 +29,8 @@ HOW_SUMMED = (
     "latencies where a target has no cycles. Each target is held against its own dense run, so speedups of two targets "
     "do not compare; latencies do, as far as the targets do: a data-centre GPU is no rival of a small array. For "
     "several layers it is sum / sum over the same layers, never a mean of ratios. Layers that a target cannot run are "
-    "counted as left out and enter no sum. Only the pruned linear layers are in the sums: attention, normalisation and "
-    "all else that is not in the rows take time on top."
+    "counted as left out and enter no sum. Only what has rows is in the sums, the pruned linear layers unless more was "
+    "included: normalisation and all else takes time on top."
 )
 
 HOW_WATERFALL = (

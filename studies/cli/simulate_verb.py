@@ -140,7 +140,7 @@ def simulate(
     if layer:
         find_layer(source, layer)
     progress = ProgressLine()
-    more = rows_beside(roles, asked, conditions.tokens, source, targets)
+    more = rows_beside(roles, asked, conditions, source, targets)
     frame = simulate_frame(source, targets, conditions, progress, more)
     progress.close()
     if frame["feasible"].any():

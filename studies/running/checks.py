@@ -5,7 +5,7 @@ from pathlib import Path
 from measurement.published import TABLES
 from simulator.accelerators.vitcod.attention.masks import AttentionMasks
 from studies.end_to_end import is_end_to_end, whole_rows
-from studies.entries import check_method, check_place, needs_calibration, tried_of
+from studies.entries import check_method, needs_calibration
 from studies.executors.named import check_executor
 from studies.masks import check_model, model_layers
 from studies.measured_here import check_measured
@@ -13,8 +13,9 @@ from studies.method_entry import GENERATED, StudyMethod
 from studies.names import described
 from studies.phases import configurations_of, runs_whole_models, types_of
 from studies.records import study_rows
+from studies.running.accelerator_checks import check_accelerators
 from studies.running.plan import Plan
-from studies.running.rows_tasks import conditions_of, routing_of
+from studies.running.rows_tasks import routing_of
 from studies.study import StudyModel
 from workloads.errors import NotForThisModel, UserError
 
@@ -26,13 +27,7 @@ def check_study(plan: Plan) -> None:
         check_executor(study.file.executor)
     except UserError as error:
         raise UserError(f"{study.path}: {error}") from None
-    for on in study.file.accelerators:
-        for tokens in on.tokens:
-            try:
-                conditions = conditions_of(plan.place, on, tokens)
-                check_place(on, tried_of(on), conditions)
-            except UserError as error:
-                raise UserError(f"{study.path}: {on.name}: {error}") from None
+    check_accelerators(plan)
     for record in study.file.measured:
         path = study.beside(record.record)
         if record.on:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from studies.entries import executed, tried_of
+from studies.entries import executed, passes_of, tried_of
 from studies.method_entry import GENERATED, StudyMethod, base_of
 from studies.names import whole_name
 from studies.phases import runs_whole_models
@@ -15,6 +15,7 @@ from studies.running.whole_tasks import WholeTask
 from studies.shapes import NEEDS_NO_MASK
 from studies.study import Study, StudyAccelerator, StudyModel
 from studies.treatments import DENSE
+from workloads.phases import Phase
 from workloads.targets import Target
 
 
@@ -32,10 +33,12 @@ class Plan:
     def methods_of(self, model: StudyModel) -> list[StudyMethod]:
         return [method for method in self.study.methods if method.runs_for(model.name)]
 
-    def places_of(self, model: StudyModel, method: StudyMethod) -> list[tuple[StudyAccelerator, int]]:
+    def places_of(
+        self, model: StudyModel, method: StudyMethod
+    ) -> list[tuple[StudyAccelerator, tuple[int, Phase | None]]]:
         """Where a method's masks run: on the targets that execute their kind of operation."""
         runs = [on for on in self.study.file.accelerators if on.runs(model) and self.executes(on, method)]
-        return [(on, tokens) for on in runs for tokens in on.tokens]
+        return [(on, each) for on in runs for each in passes_of(on)]
 
     def executes(self, on: StudyAccelerator, method: StudyMethod) -> bool:
         return executed(method) in self.targets[id(on)][0].executes
@@ -66,10 +69,10 @@ class Plan:
                     tasks.append(QualityTask(self.place, model, method, (masks,)))
                 if not method.of_attention and not model.is_network:
                     tasks += self.whole_tasks(model, method, whole_name(method, methods), (masks,))
-                for on, tokens in self.places_of(model, method):
+                for on, (tokens, phase) in self.places_of(model, method):
                     run = (self.place, model, method, on, tokens, (masks,))
                     tasks += [UtilisationTask(*run)] if on.trace else []
-                    tasks.append(LayersTask(*run, self.fresh, self.study.file.executor.job_rows))
+                    tasks.append(LayersTask(*run, self.fresh, self.study.file.executor.job_rows, phase))
         return tasks
 
     def whole_tasks(

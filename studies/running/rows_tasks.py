@@ -1,7 +1,7 @@
 """Rows of a study: perplexities, and cycles or times of masks on a target."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,26 +9,31 @@ from typing import Any
 import pandas as pd
 
 from pruning.config import EvaluationConfig
+from studies import phase_rows
 from studies.entries import design_count, first_of, key_of, measure_of, targets_of
 from studies.executors.asked import JOB_ROWS
 from studies.gaps import warn_of_gaps
 from studies.method_entry import StudyMethod
 from studies.names import described, slug
+from studies.phase_rows import checked_included, lacking, rows_beside
 from studies.progress import ProgressLine
 from studies.running.code import PRUNING, SIMULATING, code_sha256
 from studies.running.masks_tasks import Masks, MasksTask, model_files_sha256
 from studies.running.spans import ALL, LayersPart, Span, read_part, rows_kind, spans
 from studies.running.store import Store, part_name
-from studies.running.task import FreeTask, Place, Task
-from studies.simulate import simulate_frame, utilisation_frame
+from studies.running.task import FreeTask, Place, Task, file_sha256
+from studies.simulate import extra_columns, simulate_frame, utilisation_frame
 from studies.study import StudyAccelerator, StudyModel
 from workloads.columns.layers import LAYER_COLUMNS
 from workloads.columns.quality import QUALITY_COLUMNS
 from workloads.conditions import HALO_REUSE, Conditions
 from workloads.files import sha256_of
+from workloads.phases import Phase
 from workloads.plugins import shown
 from workloads.routing import Routing
 from workloads.routing_counts import parse_routing
+from workloads.rows import to_frame
+from workloads.targets import Row
 
 
 def routing_of(place: Place, accelerator: StudyAccelerator) -> Routing:
@@ -100,7 +105,8 @@ class QualityTask(Task):
 
 @dataclass(frozen=True, eq=False)
 class LayersTask(Task):
-    """Cycles or times of every layer on a target, at one number of tokens. `needs`: its masks."""
+    """Cycles or times of every layer on a target, at one number of tokens, or in the `phase` that they follow from; and
+    of what is included beside them. `needs`: its masks."""
 
     place: Place
     model: StudyModel
@@ -110,6 +116,7 @@ class LayersTask(Task):
     needs: Sequence[MasksTask]
     fresh: bool = False  # also gathers the statistics of the masks anew
     job_rows: int = JOB_ROWS
+    phase: Phase | None = None
 
     @cached_property
     def _what(self) -> str:
@@ -127,14 +134,29 @@ class LayersTask(Task):
     def key(self, inputs: Sequence[Any]) -> str:
         on, conditions = self.accelerator, self._conditions
         target = key_of(on)
-        asked = [self.tokens, on.activation_density, conditions.routing.text, *halo_of(on)]
+        asked = [self.tokens, on.activation_density, conditions.routing.text, *halo_of(on), *self._included]
+        asked += [file_sha256(Path(phase_rows.__file__))] if self.roles else []
         named = [self.model.name, self.method.title]
         return sha256_of([inputs[0].sha256, target, asked, named, code_sha256(SIMULATING)])
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Of what is asked for beside the layers."""
+        return checked_included(self.accelerator.include, self.phase)
+
+    @property
+    def _included(self) -> list[Any]:
+        """What a key or name says of it; nothing where nothing is."""
+        return [self.roles, asdict(self.phase) if self.phase else None] if self.roles else []
+
+    def lacks(self, masks: Masks) -> str:
+        """Why the masks have none of `roles`; "" where they have, or nothing is asked."""
+        return lacking(self.roles, masks.source().header) if self.roles else ""
+
     def _name(self, inputs: Sequence[Masks]) -> str:
         on, routing = self.accelerator, self._conditions.routing
-        settings = sha256_of([on.set, on.sweep, on.activation_density, *halo_of(on)])[:8]
-        plain = not on.set and not on.sweep and on.activation_density == 1 and not on.halo_reuse
+        settings = sha256_of([on.set, on.sweep, on.activation_density, *halo_of(on), *self._included])[:8]
+        plain = not on.set and not on.sweep and on.activation_density == 1 and not on.halo_reuse and not self.roles
         routed = "" if routing.kind == "uniform" else routing.text
         return slug(
             self._what, inputs[0].name, shown(on.name), on.dtype, "" if plain else settings, routed, self.tokens
@@ -152,13 +174,21 @@ class LayersTask(Task):
         store.make_rows(self._name(inputs), key, rows)
 
     def frame(self, masks: Masks, span: Span, progress: ProgressLine) -> pd.DataFrame:
-        """The rows of some layers and designs."""
-        source = masks.source(self.fresh).part(span.layers)
-        frame = simulate_frame(source, targets_of(self.accelerator, span.designs), self._conditions, progress)
+        """The rows of some layers and designs; what is included beside them has pieces of its own, or stands behind
+        all."""
+        source, targets = masks.source(self.fresh), targets_of(self.accelerator, span.designs)
+        more: list[Row] = []
+        if span.beside or (span == ALL and not self.lacks(masks)):
+            more = rows_beside(self.roles, self.phase, self._conditions, source, targets)
+        if span.beside:
+            frame = to_frame(more, extra=extra_columns(targets))
+        else:
+            frame = simulate_frame(source.part(span.layers), targets, self._conditions, progress, more)
         return frame.assign(model=self.model.name, method=self.method.title)
 
     def parts(self, key: str, inputs: Sequence[Masks]) -> Sequence[Task]:
-        cut = spans(inputs[0].source().count, design_count(self.accelerator), self.job_rows)
+        beside = bool(self.roles) and not self.lacks(inputs[0])
+        cut = spans(inputs[0].source().count, design_count(self.accelerator), self.job_rows, beside)
         name, kind = self._name(inputs), rows_kind()
         return [LayersPart(self, span, key, part_name(name, number), kind) for number, span in enumerate(cut)]
 

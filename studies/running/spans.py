@@ -25,31 +25,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """Of the operations of a source, and of the designs of a sweep."""
+    """Of the operations of a source, and of the designs of a sweep. `beside`: instead of layers, what is included
+    beside them."""
 
     layers: slice
     designs: slice
+    beside: bool = False
 
     @property
-    def bounds(self) -> list[int | None]:
-        return [self.layers.start, self.layers.stop, self.designs.start, self.designs.stop]
+    def bounds(self) -> list[int | str | None]:
+        found = [self.layers.start, self.layers.stop, self.designs.start, self.designs.stop]
+        return [*found, "beside"] if self.beside else found
 
 
 ALL = Span(slice(None), slice(None))
 
 
-def spans(layers: int, designs: int, job_rows: int) -> list[Span]:
+def spans(layers: int, designs: int, job_rows: int, beside: bool = False) -> list[Span]:
     """Layer by layer and for each design by design, at most `job_rows` rows each; none where all are no more than
-    that."""
+    that. Behind them what is included `beside` the layers, taken to be as many rows a design."""
     if layers * designs <= job_rows:
         return []
     across = min(designs, job_rows)  # designs of a piece
     deep = max(1, job_rows // designs)  # its layers, more than one where all designs fit
-    return [
+    found = [
         Span(slice(layer, min(layer + deep, layers)), slice(design, min(design + across, designs)))
         for layer in range(0, layers, deep)
         for design in range(0, designs, across)
     ]
+    few = max(1, job_rows // layers)
+    more = range(0, designs if beside else 0, few)
+    return found + [Span(slice(0, 0), slice(design, min(design + few, designs)), True) for design in more]
 
 
 @dataclass(frozen=True, eq=False)

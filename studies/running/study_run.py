@@ -88,6 +88,7 @@ class StudyRun:
 
                 self.searched = run_search(self.plan, Store(self.out), executor, ProgressLine())
         self._leave_out(results)
+        self._lacking(results)
         self._of_blocks(results)
         rows, quality = [], []
         for task, frame in ((task, results.found[task]) for task in tasks if task in results.found):
@@ -119,10 +120,18 @@ class StudyRun:
         for task, refusal in results.refused.items():
             if isinstance(task, MasksTask | WholeTask) and task.method is not None:
                 named = task.method.treat or target_text(task.method)
-                text = f"{task.model.name} at {named}: {refusal}"
-                if text not in self.left_out:
-                    self.left_out.append(text)
-                    sys.stderr.write(f"left out: {text}\n")
+                self._note(f"{task.model.name} at {named}: {refusal}")
+
+    def _lacking(self, results: Results) -> None:
+        """Models that have nothing of what is included beside the layers of others."""
+        for task in results.found:
+            if isinstance(task, LayersTask) and (why := task.lacks(results.found[task.needs[0]])):
+                self._note(f"{', '.join(task.roles)} of {task.model.name}: {why}")
+
+    def _note(self, text: str) -> None:
+        if text not in self.left_out:
+            self.left_out.append(text)
+            sys.stderr.write(f"left out: {text}\n")
 
     def _of_blocks(self, results: Results) -> None:
         for task, masks in results.found.items():

@@ -30,6 +30,46 @@ class Tiny(NetworkFamily):
 '''
 
 
+GRAPH = '''
+import torch
+from torch import nn
+from prunesim.families import NetworkFamily
+
+
+class Graph(nn.Module):
+    """Messages along edges, after a node's kind was looked up."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("start", torch.tensor([0, 1, 2, 3, 4, 0, 1]))
+        self.register_buffer("end", torch.tensor([1, 2, 3, 4, 0, 2, 3]))
+        self.kinds = nn.Embedding(9, 6)
+        self.message, self.out = nn.Linear(12, 6), nn.Linear(6, 2)
+
+    def forward(self, kinds):
+        nodes = self.kinds(kinds.long())
+        ends = torch.cat([nodes.index_select(1, self.start), nodes[:, self.end]], dim=2)
+        summed = torch.zeros_like(nodes).index_add(1, self.end, torch.relu(self.message(ends)))
+        return self.out(summed + nodes)
+
+
+class Small(NetworkFamily):
+    """Of a fixed graph."""
+
+    name = "small-graph"
+
+    def build(self, variant):
+        torch.manual_seed(0)
+        return Graph()
+
+    def samples(self, count, seed):
+        return torch.randint(9, (count, 5), generator=torch.Generator().manual_seed(seed)).float()
+
+    def measure(self, run):
+        return float(run(self.samples(4, 9)).square().mean()), 4
+'''
+
+
 UP = '''
 import torch
 from torch import nn

@@ -12,49 +12,16 @@ from pruning.run.driver import prune
 from simulator.runners import find_runner
 from studies.cli.main import main
 from studies.prune import open_model, recipe_for
+from tests.pruning.nets import GRAPH
 from tests.pruning.test_networks import network
 from validation.conformance.tiny_models import quiet
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
-from workloads.operations.moves import Gather, Scatter, moves_of
+from workloads.layers import BESIDE
+from workloads.operations.moves import KINDS, Gather, Scatter, moves_of
 from workloads.phases import prefill
 
 NODES, EDGES, WIDTH = 5, 7, 6
-GRAPH = '''
-import torch
-from torch import nn
-from prunesim.families import NetworkFamily
-
-
-class Graph(nn.Module):
-    """Messages along edges, after a node's kind was looked up."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("start", torch.tensor([0, 1, 2, 3, 4, 0, 1]))
-        self.register_buffer("end", torch.tensor([1, 2, 3, 4, 0, 2, 3]))
-        self.kinds = nn.Embedding(9, 6)
-        self.message, self.out = nn.Linear(12, 6), nn.Linear(6, 2)
-
-    def forward(self, kinds):
-        nodes = self.kinds(kinds.long())
-        ends = torch.cat([nodes.index_select(1, self.start), nodes[:, self.end]], dim=2)
-        summed = torch.zeros_like(nodes).index_add(1, self.end, torch.relu(self.message(ends)))
-        return self.out(summed + nodes)
-
-
-class Small(NetworkFamily):
-    """Of a fixed graph."""
-
-    name = "small-graph"
-
-    def build(self, variant):
-        torch.manual_seed(0)
-        return Graph()
-
-    def samples(self, count, seed):
-        return torch.randint(9, (count, 5), generator=torch.Generator().manual_seed(seed)).float()
-'''
 
 
 class Picks(nn.Module):
@@ -131,6 +98,17 @@ def test_rows_stand_behind_the_layers(masks, on):
     assert (moves["latency_us"] > 0).all()
     assert (moves["speedup"] == 1).all()
     assert moves["tokens"].unique().tolist() == [16]
+
+
+def test_reports_know_moves_as_no_layers():
+    assert set(KINDS) < set(BESIDE)
+
+
+def test_what_changes_the_layers_settings_is_said_of_moves_too(masks):
+    """So that they stand in the same sums."""
+    frame = ps.simulate(masks, on="stc", tokens=2, include="moves", activation_density=0.5).frame
+    assert frame["activation_density"].unique().tolist() == [0.5]
+    assert len(ps.simulate(masks, on="stc", tokens=2, include="moves", activation_density=0.5).totals) == 1
 
 
 def test_on_a_gpu_more_samples_take_longer(masks):
