@@ -50,6 +50,7 @@ OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
         "--released",
         "--write",
         "--tries",
+        "--methods",
         "--first",
         "--folder",
         "--verbose",
