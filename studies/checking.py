@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pruning.networks import is_network
 from simulator.machine.files import is_machine_file
-from studies.kinds import kind_of
+from studies.kinds import ENERGY, kind_of
 from studies.progress import ProgressLine
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
@@ -19,11 +20,13 @@ BUNDLE_FILE = "bundle.json"
 
 
 def is_bundle(what: Any) -> bool:
-    """Whether it means a bundle's folder, or a path that is no other file's."""
+    """Whether it means a bundle's folder, or a path that is neither another file's nor a model's."""
     if not isinstance(what, str | Path):
         return False
-    path, is_file = Path(what), is_file_name(str(what)) or is_machine_file(str(what))
-    return path.is_dir() or path.name == BUNDLE_FILE or (len(path.parts) > 1 and not is_file)
+    path, is_file = Path(what), is_file_name(str(what)) or is_machine_file(str(what)) or is_network(str(what))
+    if path.is_dir():
+        return (path / BUNDLE_FILE).exists() or not (path / "config.json").exists()
+    return path.name == BUNDLE_FILE or (len(path.parts) > 1 and not is_file)
 
 
 def check_bundle(folder: str | Path, progress: ProgressLine) -> str:
@@ -46,9 +49,32 @@ def check_laws(what: Any) -> Iterator["Result"]:
 
         yield from check_method(what)
     else:
-        raise UserError(
-            f"{what}: {kind} have no laws to check; there are some for accelerators, pruning methods and bundles"
-        )
+        raise UserError(f"{what}: {without_laws(str(what), kind)}")
+
+
+MADE = "have no laws; masks made with it can be checked, such as those of"
+WITHOUT_LAWS = {
+    "attention": "runs attention alone and has no laws; `prunesim check --all` compares it with its twin and with its "
+    "published log",
+    "records": "published times of no GEMMs, which have no laws; `prunesim show {name}` says who measured what, and "
+    "`prunesim measure --replay {name}` has its rows",
+    "quantizers": f"quantizers {MADE} `prunesim prune ... --bits 4 --quantizer {{name}}`",
+    "allocations": f"allocations {MADE} `prunesim prune ... --allocation {{name}}`",
+    "families": f"families {MADE} `prunesim prune {{name}} ...`",
+    "models": f"models {MADE} `prunesim generate --model {{name}} ...`",
+    ENERGY: "constants, which have no laws; `prunesim show {name}` has the source of each",
+}
+
+
+def without_laws(name: str, kind: str) -> str:
+    """What can be done with a name of that kind instead of checking its laws."""
+    if kind != "gpus":
+        return WITHOUT_LAWS[kind].format(name=name)
+    from measurement.published import names
+
+    own = [each for each in names() if each.endswith(f"-{name}")]
+    times = f"`prunesim check {own[0]}`" if own else "`prunesim check` of a record that `prunesim measure` made on it"
+    return f"GPUs have no laws; {times} compares what is predicted with what was measured"
 
 
 def kind_of_object(what: Any) -> str:

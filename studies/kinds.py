@@ -7,11 +7,12 @@ from workloads.errors import UserError, unknown
 from workloads.plugins import installed, is_file_name, module_of, parted
 
 ENERGY = "energy"
+LISTS = ("accelerators", "gpus", "records", "methods", "quantizers", "allocations", "families", "models")  # of `ls`
 
 
 def kind_of(name: str) -> str:
-    """Which list of `ls` a name is of, or "attention"; what a file holds says so itself. Raises UserError for a name of
-    nothing."""
+    """Which of LISTS a name is of, or "attention" or "energy"; what a file or a folder holds says so itself. Raises
+    UserError for a name of nothing."""
     from checkpoints.catalog import catalog_names
     from measurement import published
     from simulator.accelerators import ACCELERATORS
@@ -20,6 +21,8 @@ def kind_of(name: str) -> str:
     from simulator.gpu.named import is_gpu
     from simulator.machine.files import is_machine_file
 
+    if name == ENERGY:
+        return ENERGY
     if is_machine_file(name):
         return "gpus" if is_gpu(name) else "accelerators"
     if is_file_name(name):
@@ -45,9 +48,19 @@ def kind_of(name: str) -> str:
     for kind, table in components.items():
         if name in table or name in installed(kind):
             return kind
+    if name.partition(":")[0] in (*FAMILIES, *installed("families")):  # NAME:VARIANT
+        return "families"
+    if published.is_record(name):
+        return "records"
+    if (Path(name) / "config.json").is_file():
+        return "models"
+    if name in LISTS:
+        raise UserError(f"{name} is a list of names, not one of them; see `prunesim ls {name}`")
+    if Path(name).is_dir():
+        raise UserError(f"{name} is a folder, but neither of masks (bundle.json) nor of a model (config.json)")
     if Path(name).is_file():
         raise UserError(
-            f"{name} is a file, but no machine (.toml), no Python file (file.py:Name) and no bundle's folder"
+            f"{name} is a file, but no machine (.toml), no Python file (file.py:Name), no record (.csv) and no folder"
         )
     known = [each for names in (*machines.values(), *components.values()) for each in names]
     raise unknown("name", name, [*known, ENERGY])

@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from studies.kinds import LISTS
 from workloads.errors import library_missing, unknown
 
 if TYPE_CHECKING:
     from simulator.gpu import GpuSpec
-
-
-KINDS = ("accelerators", "gpus", "records", "methods", "quantizers", "allocations", "families", "models")
 
 
 def ls(kind: str = "", /) -> None:
@@ -20,7 +18,7 @@ def ls(kind: str = "", /) -> None:
         accelerators, gpus, records (measured times that ship), methods, quantizers, allocations, families (of networks
         that are no language models) or models; all of them unless given.
     """
-    for number, name in enumerate([kind] if kind else KINDS):
+    for number, name in enumerate([kind] if kind else LISTS):
         if not kind:
             print(f"{chr(10) if number else ''}{name}:")
         try:
@@ -83,7 +81,7 @@ def lines_of(kind: str) -> list[tuple[str, str]]:
 
         lines = [(name, catalog_config(name)["model_type"]) for name in catalog_names()]
     else:
-        raise unknown("list", kind, KINDS)
+        raise unknown("list", kind, LISTS)
     return lines
 
 

@@ -17,15 +17,15 @@ if typing.TYPE_CHECKING:
 
 def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Describe an accelerator, GPU, method, quantizer or allocation (what it does, its keys for --set), a family (what
-    it is), a model (its config), a record that ships (who measured what, and how predictions compare), or energy (the
+    it is), a model (its config), a record (who measured what, and how predictions compare), or energy (the
     constants of energy and area, with their sources), or a folder of masks (what it holds, and what its method says of
     every block). Without a name: what there is, as `ls`.
 
     Parameters
     ----------
     name
-        One of ours (prunesim ls), of an installed package, file.py:Name, a machine file such as my_chip.toml, or a
-        folder of masks.
+        One of ours (prunesim ls), of an installed package, file.py:Name, a machine file such as my_chip.toml, a
+        record's file, or a folder of masks or of a model.
     toml
         Print an accelerator or a GPU as a machine file, which --on reads: keep what shall differ.
     """
@@ -36,7 +36,7 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
 
         ls()
         return
-    if name == ENERGY:
+    if name == ENERGY and not toml:
         show_energy()
         return
     if (Path(name) / "bundle.json").is_file() and not toml:
@@ -63,9 +63,9 @@ def show(name: str = "", /, *, toml: Annotated[bool, Parameter(negative="")] = F
 
         print((published_tables if name in published_tables.TABLES else records).described(name))
     elif kind == "models":
-        from checkpoints.catalog import catalog_config
+        from checkpoints.catalog import resolve_config
 
-        print(json.dumps(catalog_config(name), indent=1))
+        print(json.dumps(resolve_config(name)[1], indent=1))
     elif kind == "families":
         from pruning.families import find_family
 

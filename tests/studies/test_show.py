@@ -2,6 +2,7 @@
 
 import pytest
 
+from measurement.published import names as records
 from simulator.accelerators import ACCELERATORS
 from simulator.accelerators.named import open_accelerator
 from simulator.accelerators.vitcod.attention import ATTENTION_MODELS
@@ -9,8 +10,11 @@ from simulator.accelerators.vitcod.attention.target import open_attention
 from simulator.energy import sources
 from simulator.gpu import GPUS
 from simulator.gpu.named import find_gpu
-from studies.cli.ls_verb import ls
+from studies.checking import check_laws, is_bundle
+from studies.cli.ls_verb import lines_of, ls
+from studies.cli.main import main
 from studies.cli.show_verb import show
+from studies.kinds import LISTS, kind_of
 from workloads.errors import UserError
 
 
@@ -100,3 +104,58 @@ def test_a_class_of_a_file_is_shown_whatever_its_kind(tmp_path, capsys):
 def test_only_machines_are_toml():
     with pytest.raises(UserError, match="wanda is none"):
         show("wanda", toml=True)
+
+
+def listed(*but: str) -> list[str]:
+    return [name for kind in LISTS if kind not in but for name, _ in lines_of(kind)]
+
+
+@pytest.mark.parametrize("name", listed())
+def test_every_name_that_ls_has_is_shown(name, capsys):
+    show(name)
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(
+    "name", [*ATTENTION_MODELS, "energy", *(set(listed("accelerators", "methods")) - {*records()})]
+)
+def test_what_has_no_laws_says_what_can_be_done_instead(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["check", name])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.count("\n") == 1
+    assert said.startswith(f"prunesim: {name}: ")
+    verb = {"attention": "check --all", "gpus": "check", "energy": "show energy", "models": "generate --model"}
+    assert f"`prunesim {verb.get(kind_of(name), '')}" in said
+
+
+def test_commands_that_are_named_instead_can_be_given():
+    """`check` of a GPU names a record that ships, `check` of a table its replay."""
+    with pytest.raises(UserError, match="`prunesim check slidesparse-h100-pcie` compares"):
+        next(check_laws("h100-pcie"))
+    assert "slidesparse-h100-pcie" in records()
+    with pytest.raises(UserError, match="`prunesim measure --replay operators` has its rows"):
+        next(check_laws("operators"))
+
+
+def test_folders_and_files_are_told_apart(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama", "hidden_size": 8}')
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    show(str(tmp_path / "model"))
+    assert '"hidden_size": 8' in capsys.readouterr().out
+    assert not is_bundle(tmp_path / "model")
+    for name, said in (
+        (tmp_path, "neither of masks (bundle.json) nor of a model (config.json)"),
+        (tmp_path / "rows.csv", "not a record"),
+        ("methods", "see `prunesim ls methods`"),
+        ("crepe:tiny/3", ""),
+    ):
+        if said:
+            with pytest.raises(UserError) as told:
+                show(str(name))
+            assert said in str(told.value)
+        else:
+            show(str(name))
+            assert "CREPE" in capsys.readouterr().out
