@@ -79,7 +79,7 @@ def prune(
         sys.stderr.write("\n".join([f"wrote {out}: {contents_text(bundle)}", *met.lines, ""]))
         return
     if speed.cost is not None:
-        from studies.speed.priced import priced_recipe, told
+        from studies.speed.priced import priced_recipe, spent_by
 
         recipe = priced_recipe(model, open_checkpoint(model, dtype, device), asked, data, speed)
         checkpoint = open_model(model, dtype, device)
@@ -97,6 +97,9 @@ def prune(
     progress.close()
     sys.stderr.write(f"wrote {out}: {contents_text(bundle)}\n{covered}\n")
     if speed.cost is not None:
-        sys.stderr.write(f"{told(recipe, bundle, speed, warn)}\n")
+        spent = spent_by(recipe, bundle, speed)
+        sys.stderr.write(f"{spent.line}\n")
+        if spent.excess:
+            warn(spent.excess)
     if bundle.is_smaller and isinstance(checkpoint, Checkpoint):
         sys.stderr.write(f"{sizes(open_checkpoint(model, dtype), bundle).line}\n")

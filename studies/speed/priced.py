@@ -1,12 +1,11 @@
 """Budgets that are learned against what matrices cost on a machine: the cost table as curves, handed to the method."""
 
 from collections.abc import Container, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.decoders import decoder_of
 from checkpoints.prunable import all_refs
-from pruning.block_job import Warn
 from pruning.config import CalibrationConfig, PruneConfig
 from pruning.run.make_recipe import make_recipe
 from pruning.run.recipe import Recipe
@@ -64,24 +63,43 @@ def curves_of(checkpoint: Checkpoint, layers: Sequence[Layer], speed: SpeedConfi
     return priced(cost_table(decoder, layers, Machine.open(on), phase, choices, measure, even=True))
 
 
-def told(recipe: Recipe, bundle: MaskBundle, speed: SpeedConfig, warn: Warn) -> str:
-    """What the matrices of a bundle cost by the table, and with the masks themselves where the machine sees them; a
-    warning where that is above the budget."""
-    assert recipe.costs is not None
-    costs, facts, budget = recipe.costs, recipe.costs.facts, speed.budget
+@dataclass(frozen=True)
+class Spent:
+    """Shares of what the unpruned matrices cost: by the table, and with the masks themselves where the machine sees
+    them."""
+
+    what: str
+    budget: float
+    by_table: float
+    with_masks: float | None
+
+    @property
+    def line(self) -> str:
+        real = "" if self.with_masks is None else f"; with these masks {self.with_masks:.4f}"
+        shares = f"{self.by_table:.4f} of the unpruned matrices' by the table, {self.budget:g} was asked for"
+        return f"{self.what}: {shares}{real}"
+
+    @property
+    def excess(self) -> str:
+        """What to warn of where the masks cost more than the budget; "" where they do not."""
+        if self.with_masks is None or self.with_masks <= self.budget + NEAR:
+            return ""
+        return (
+            f"{self.what}: with these masks {self.with_masks:.4f} of the unpruned matrices', {self.budget:g} was asked "
+            "for. The table is of rows that keep as many; where they differ, a machine may wait for the fullest. `set` "
+            "lanes=64 or imbalance=1 evens them, a smaller budget prunes more"
+        )
+
+
+def spent_by(recipe: Recipe, bundle: MaskBundle, speed: SpeedConfig) -> Spent:
+    """What the matrices of a bundle cost, of a recipe that `priced_recipe` made."""
+    costs, budget = recipe.costs, speed.budget
+    assert costs is not None
     assert budget is not None
     sparsities = {entry.name: entry.sparsity for entry in bundle.layers}
     spent = sum(curve.at(sparsities[name]) for name, curve in costs.curves.items())
-    what, real = f"{facts['measure']} on {facts['target']}", with_masks(bundle, costs.curves, speed)
-    if real is not None and real > budget + NEAR:
-        warn(
-            f"{what}: with these masks {real:.4f} of the unpruned matrices', {budget:g} was asked for. The "
-            "table is of rows that keep as many; where they differ, a machine may wait for the fullest. `set` lanes=64 "
-            "or imbalance=1 evens them, a smaller budget prunes more"
-        )
-    return f"{what}: {spent / costs.dense:.4f} of the unpruned matrices' by the table, {budget:g} was asked for" + (
-        f"; with these masks {real:.4f}" if real is not None else ""
-    )
+    what = f"{costs.facts['measure']} on {costs.facts['target']}"
+    return Spent(what, budget, spent / costs.dense, with_masks(bundle, costs.curves, speed))
 
 
 def with_masks(bundle: MaskBundle, names: Container[str], speed: SpeedConfig) -> float | None:

@@ -8,7 +8,7 @@ from studies.progress import ProgressLine, warn
 from studies.prune import open_checkpoint, run_prune
 from studies.speed.asked import SpeedConfig
 from studies.speed.meet import Meeting
-from studies.speed.priced import priced_recipe, told
+from studies.speed.priced import priced_recipe, spent_by
 from workloads.bundle import MaskBundle
 
 
@@ -20,7 +20,8 @@ def masks_of_speed(
     if speed.cost is not None:
         recipe = priced_recipe(name, open_checkpoint(model, dtype), asked, data, speed)
         bundle = run_prune(open_checkpoint(model, dtype), recipe, out, None, "dense", progress, warn)
-        told(recipe, bundle, speed, warn)
+        if excess := spent_by(recipe, bundle, speed).excess:
+            warn(excess)
         return bundle
     meeting = Meeting(partial(open_checkpoint, model, dtype), name, asked, data, speed, progress, warn)
     return meeting.run(out)[0]

@@ -3,15 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from transformers import LlamaForCausalLM
 
 import prunesim as ps
-from studies.cli.main import main
 from studies.speed.demands import parse_also
-from tests.studies.speed.test_meet import CONFIG
+from tests.studies.speed.conftest import prune
 from workloads.bundle import MaskBundle
 from workloads.cost_table import CostTable
 from workloads.errors import UserError
@@ -19,23 +15,8 @@ from workloads.errors import UserError
 SIZES = ("--on", "vitcod", "--phase", "decode", "--context", "16", "--levels", 8, "--errors", "output", "--searches", 0)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "small"
-    torch.manual_seed(0)
-    LlamaForCausalLM(CONFIG).save_pretrained(folder)
-    np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 300, (4, 32)))
-    return folder
-
-
 MOVED = [f"{kind}_bytes" for kind in ("weight", "metadata", "scale", "activation", "output")]
 RATIOS = {"energy_pj": (["dense_energy_pj"], ["energy_pj"]), "bytes": (["dense_bytes"], MOVED)}
-
-
-def prune(model: Path, out: Path, *arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["prune", str(model), "--calibration", str(model / "ids.npy"), "--out", str(out), *map(str, arguments)])
-    return int(stop.value.code or 0)
 
 
 def met_of(out: Path) -> dict:

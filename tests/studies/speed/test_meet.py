@@ -3,38 +3,14 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from studies.cli.main import main
+from tests.studies.speed.conftest import prune
 from workloads.bundle import MaskBundle
 from workloads.choices import parse_choice
 from workloads.cost_table import CostTable
-
-CONFIG = LlamaConfig(
-    vocab_size=300, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "small"
-    torch.manual_seed(0)
-    LlamaForCausalLM(CONFIG).save_pretrained(folder)
-    np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 300, (4, 32)))
-    return folder
-
-
-def prune(model: Path, out: Path, *arguments: object, method: str = "wanda") -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["prune", str(model), "--method", method, "--calibration", str(model / "ids.npy"), "--out", str(out),
-              *map(str, arguments)])  # fmt: skip
-    return int(stop.value.code or 0)
-
 
 DECODE = ("--on", "vitcod", "--phase", "decode", "--context", "16")
 QUICK = ("--errors", "output", "--levels", 6, "--searches", 4)

@@ -7,7 +7,7 @@ import pytest
 import prunesim as ps
 from checkpoints.decoders import decoder_of
 from studies.speed.costs import Machine, cost_table
-from tests.studies.speed.test_meet import CONFIG, model, prune  # noqa: F401
+from tests.studies.speed.conftest import CONFIG, prune
 from workloads.bundle import MaskBundle
 from workloads.choices import choices_of
 from workloads.cost_curve import priced
@@ -16,7 +16,7 @@ from workloads.phases import prefill
 COST = ("--cost", "vitcod:us", "--phase", "prefill", "--prompt", "16")
 
 
-def test_what_the_masks_cost_is_the_budget(model: Path, tmp_path: Path, capsys) -> None:  # noqa: F811
+def test_what_the_masks_cost_is_the_budget(model: Path, tmp_path: Path, capsys) -> None:
     assert prune(model, tmp_path / "masks", *COST, "--budget", "0.7", "--set", "rounds=1", method="besa") == 0
     said = capsys.readouterr().err
     bundle = MaskBundle.open(tmp_path / "masks")
@@ -48,7 +48,7 @@ def test_what_the_masks_cost_is_the_budget(model: Path, tmp_path: Path, capsys) 
         (("--cost", "a100-sxm:us", "--budget", "0.7"), "besa", "cannot be met: unstructured masks reach 1.000"),
     ],
 )
-def test_what_cannot_be(model: Path, tmp_path: Path, capsys, arguments, method: str, message: str) -> None:  # noqa: F811
+def test_what_cannot_be(model: Path, tmp_path: Path, capsys, arguments, method: str, message: str) -> None:
     assert prune(model, tmp_path / "masks", *arguments, method=method) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "masks" / "bundle.json").exists()

@@ -5,27 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from checkpoints.catalog import resolve_config
 from checkpoints.catalog_layers import linears_of
 from checkpoints.decoders import decoder_of
 from measurement.records import Record, to_frame, write_record
-from studies.cli.main import main
 from studies.speed.costs import Machine, cost_table
 from studies.speed.recorded import means_record
 from tests.measurement.test_by_density import case
+from tests.studies.speed.conftest import LEAST, prune, saved
 from workloads.bundle import MaskBundle
 from workloads.choices import choices_of
 from workloads.cost_table import CostTable
 from workloads.errors import UserError
 from workloads.phases import decode, prefill
 
-CONFIG = LlamaConfig(
-    vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-    num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
-)  # fmt: skip
 SHAPES = {(32, 32): 4, (64, 32): 2, (32, 64): 1}  # how many a block has
 
 
@@ -36,10 +30,7 @@ def time_of(rows: int, cols: int, density: float) -> float:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "small"
-    torch.manual_seed(0)
-    LlamaForCausalLM(CONFIG).save_pretrained(folder)
-    np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 64, (4, 16)))
+    folder = saved(tmp_path_factory.mktemp("models") / "small", LEAST, 16)
     cases = []
     for rows, cols in SHAPES:
         sizes = {"out_features": rows, "in_features": cols}
@@ -50,15 +41,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def prune(model: Path, out: Path, *arguments: object, method: str = "wanda") -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["prune", str(model), "--method", method, "--calibration", str(model / "ids.npy"), "--out", str(out),
-              "--searches", "0", "--errors", "output", *map(str, arguments)])  # fmt: skip
-    return int(stop.value.code or 0)
+QUICK = ("--searches", "0", "--errors", "output")
 
 
 def test_a_table_of_a_record_is_its_times(model: Path) -> None:
-    decoder = decoder_of(CONFIG.to_dict())
+    decoder = decoder_of(LEAST.to_dict())
     layers = linears_of(resolve_config(str(model))[1])
     machine = Machine.open(str(model / "record.csv"))
     table = cost_table(decoder, layers, machine, decode(1, 8), choices_of(["unstructured", "bits:4"], levels=8))
@@ -84,7 +71,7 @@ def test_a_table_of_a_record_is_its_times(model: Path) -> None:
 def test_the_speed_is_met_by_the_record(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "masks"
     record = str(model / "record.csv")
-    assert prune(model, out, "--speedup", 1.25, "--on", record, "--context", 8, "--levels", 8) == 0
+    assert prune(model, out, *QUICK, "--speedup", 1.25, "--on", record, "--context", 8, "--levels", 8) == 0
     said, met = capsys.readouterr().err, json.loads((out / "speed.json").read_text())["met"]
     spent = 0.0
     for entry in MaskBundle.open(out).layers:
@@ -108,7 +95,7 @@ def test_the_speed_is_met_by_the_record(model: Path, tmp_path: Path, capsys: pyt
 )
 def test_what_a_record_lacks_is_one_line(model: Path, tmp_path: Path, capsys, arguments, message: str) -> None:
     where = () if "--on" in arguments else ("--on", model / "record.csv")
-    assert prune(model, tmp_path / "masks", *where, *arguments) == 2
+    assert prune(model, tmp_path / "masks", *QUICK, *where, *arguments) == 2
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said

@@ -3,15 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from transformers import LlamaForCausalLM
 
 from studies.cli.main import main
 from studies.method_entry import MethodEntry
 from studies.study import read_study
-from tests.studies.speed.test_recorded import CONFIG
+from tests.studies.speed.conftest import LEAST, saved
 from workloads.bundle import MaskBundle
 from workloads.errors import UserError
 
@@ -42,9 +39,7 @@ tokens = [1]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    torch.manual_seed(0)
-    LlamaForCausalLM(CONFIG).save_pretrained(folder / "small")
-    np.save(folder / "small" / "ids.npy", np.random.default_rng(0).integers(0, 64, (4, 16)))
+    saved(folder / "small", LEAST, 16)
     (folder / "chip.toml").write_text('base = "vitcod"\n')
     return folder
 
