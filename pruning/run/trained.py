@@ -16,6 +16,7 @@ from checkpoints.opened import OpenModel
 from checkpoints.prunable import parameter_name
 from pruning.block_job import Decision
 from pruning.data.calibration import in_own_order
+from pruning.families.channels import ChannelGroups
 from pruning.forward.network_walk import SAMPLES
 from pruning.methods.structured.ffr import Ffr
 from pruning.methods.trained.choosing import Choosing
@@ -80,6 +81,8 @@ def learn(run: Run, refs: list[LinearRef]) -> dict[str, Decision]:
     method, checkpoint = run.recipe.method, run.checkpoint
     assert isinstance(method, TrainedMethod | Ffr)
     check_learns(checkpoint)
+    if isinstance(method, Ffr) and isinstance(checkpoint, Network):
+        ChannelGroups(checkpoint, method.kinds)  # refuses before anything is trained
     data = examples(run)
     norms = input_norms(run) if isinstance(method, TrainedMethod) and method.scores == "wanda" else {}
     run.progress("loading the model", 0, 0)

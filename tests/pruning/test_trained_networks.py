@@ -246,6 +246,16 @@ def test_flow_takes_channels_out_of_what_it_trained(name: str, tmp_path: Path) -
         assert torch.equal(ref.matrix(network.blocks[ref.layer.block]), weight)
 
 
+@pytest.mark.parametrize("units", ["blocks", "heads"])
+def test_units_that_a_network_has_not_are_refused_before_anything_is_trained(
+    name: str, tmp_path: Path, units: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop.Loop, "run", lambda self: pytest.fail("trained"))
+    with pytest.raises(NotForThisModel, match="which count as neurons, and no other units"):
+        pruned(name, tmp_path / "masks", "ffr", {"sparsity": 0.3}, units=units)
+    assert not (tmp_path / "masks").exists()
+
+
 def dense_part(network: Network, masks: MaskBundle, name: str) -> torch.Tensor:
     """What the cut leaves of the network's own weights."""
     (ref,) = (ref for refs in network.found_refs() for ref in refs if ref.layer.name == name)
