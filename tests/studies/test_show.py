@@ -117,7 +117,7 @@ def test_every_name_that_ls_has_is_shown(name, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", [*ATTENTION_MODELS, "energy", *(set(listed("accelerators", "methods")) - {*records()})]
+    "name", [*ATTENTION_MODELS, "energy", *sorted(set(listed("accelerators", "methods")) - {*records()})]
 )
 def test_what_has_no_laws_says_what_can_be_done_instead(name, capsys):
     with pytest.raises(SystemExit) as stop:
