@@ -123,6 +123,8 @@ def read_record(path: Path) -> Record:
     numbers."""
     if not path.exists():
         raise UserError(f"no such record: {path}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the record in it, {path / 'record.csv'}")
     try:
         text, table, digest = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 from simulator.machine.spec import flat
 from studies.designs import combined, parse_sweep
 from studies.method_entry import GENERATED, StudyMethod
+from studies.once import check_once
 from studies.phase_rows import phase_of, tokens_of
 from studies.settings import density_of
 from studies.simulate import check_traceable
@@ -74,6 +75,8 @@ def passes_of(accelerator: StudyAccelerator) -> list[tuple[int, Phase | None]]:
     """(tokens that pass through each layer together, the phase that they follow from, if any). Raises UserError for
     sizes of no phase, or not of this one."""
     on, none = accelerator, (None,)
+    for name in ("tokens", "batch", "prompt", "context"):
+        check_once(name, getattr(on, name) or ())
     each = itertools.product(on.batch or none, on.prompt or none, on.context or none)
     phases = [phase_of(on.phase, *sizes) for sizes in each]
     if on.phase and on.tokens:

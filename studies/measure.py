@@ -96,7 +96,7 @@ def open_job(
         return _job(model_id, layers, whole_list(tokens, "`tokens`"), densities)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for text in shapes:
-        sizes = whole_list(text, "`shapes`")
+        sizes = whole_list(text, "`shapes`", "16,4096,4096 (m,n,k, that is tokens,out_features,in_features)")
         if len(sizes) != 3:
             raise UserError(f"`shapes` {text!r}: three numbers m,n,k, that is tokens,out_features,in_features")
         by_shape.setdefault((sizes[1], sizes[2]), []).append(sizes[0])
@@ -130,11 +130,13 @@ def _job(model: str, layers: list[dict[str, Any]], tokens: list[int], densities:
     return MeasurementJob(model, layers, [(shape, list(own)) for shape, own in distinct.items()])
 
 
-def whole_list(text: str, setting: str) -> list[int]:
+def whole_list(text: str, setting: str, such_as: str = "1,16,64") -> list[int]:
     """ "1,16" -> [1, 16]. Raises UserError for anything but whole numbers from 1, each once."""
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch("[0-9]{1,9}", part) and 1 <= int(part) <= 1 << 24 for part in parts):
-        raise UserError(f"{setting} {text!r}: whole numbers from 1 to {1 << 24:,} separated by commas, such as 1,16,64")
+        raise UserError(
+            f"{setting} {text!r}: whole numbers from 1 to {1 << 24:,} separated by commas, such as {such_as}"
+        )
     return [int(part) for part in parts]
 
 
@@ -253,7 +255,11 @@ def check_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
 def replay(record: str | Path, situation: str, dtype: str = "") -> pd.DataFrame:
     """Result rows of a record, a file or the name of one that ships: every layer at every token count by every
     kernel."""
-    frame = rows_of(open_record(record), situation)
+    opened = open_record(record)
+    types = list(dict.fromkeys(opened.frame["dtype"]))
+    if dtype and dtype not in types:
+        raise UserError(f"`dtype` {dtype!r}: {opened.machine} was measured in {', '.join(types)}; give one of these")
+    frame = rows_of(opened, situation)
     return (
         frame[frame["settings"].str.contains(f"dtype={dtype} ", regex=False)].reset_index(drop=True) if dtype else frame
     )

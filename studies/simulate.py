@@ -148,10 +148,14 @@ def check_kinds(source: Source, targets: Sequence[Target]) -> None:
             raise UserError(f"{target.name}: {other_kind(target, source.operations[0])}")
 
 
+def has_halo(header: BundleHeader) -> bool:
+    """Whether a matrix has windows that overlap."""
+    return any(use.distinct != 1 for use in uses_of(header.model_config).values())
+
+
 def check_halo(source: Source, conditions: Conditions) -> None:
     """Raises UserError where inputs are to be shared and no matrix has windows that overlap."""
-    uses = uses_of(source.header.model_config) if conditions.halo_reuse else {}
-    if conditions.halo_reuse and all(use.distinct == 1 for use in uses.values()):
+    if conditions.halo_reuse and not has_halo(source.header):
         raise UserError(
             f"`halo_reuse` is of convolutions whose windows overlap; {source.header.model_id} has none, leave it out"
         )

@@ -269,20 +269,24 @@ def _parsed(path: Path) -> StudyFile:
 TABLES = {"models": StudyModel, "methods": MethodEntry, "accelerators": StudyAccelerator, "phases": StudyPhase,
           "measured": StudyRecord, "report": StudyReport, "executor": StudyExecutor,
           "search": StudySearch}  # fmt: skip
+ALONE = ("report", "executor", "search")  # of which a study has one each
 
 
 def wrong_value(error: Any) -> str:
     """What is wrong with a key's value, from pydantic's error."""
     place, kind, message = error["loc"], error["type"], error["msg"]
-    key = ".".join(str(part) for part in place[:3])
+    named = place[:3] if _within(place) and isinstance(place[1], int) else place[: 2 if _within(place) else 1]
+    key = ".".join(str(part) for part in named)
     if place[-1] in TABLES and len(place) == 1:
-        return f"{key}: expected at least one table, [[{key}]]"
+        return (
+            f"{key}: expected one table, [{key}]" if key in ALONE else f"{key}: expected at least one table, [[{key}]]"
+        )
     if "missing" in kind:
         return f"{key} is missing"
     if kind == "too_short":
         return f"{key} is empty; give at least one"
     if kind.endswith("_type") and (table := TABLES.get(str(place[0])) if _within(place) else StudyFile):
-        message = f"expected {in_words(get_type_hints(table)[str(place[:3][-1])])}"
+        message = f"expected {in_words(get_type_hints(table)[str(named[-1])])}"
     return f"{key} = {shown(error['input'])}: {message}"
 
 

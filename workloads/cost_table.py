@@ -58,17 +58,18 @@ class CostTable:
         """What speedups are against."""
         return self.unpruned or self.dense
 
-    def budget(self, speedup: float) -> float:
-        """What the units together may cost for a whole model so many times cheaper than dense. Raises UserError where
-        what no choice changes takes all of it, and for a speedup that is none."""
+    def budget(self, speedup: float, asked: str = "") -> float:
+        """What the units together may cost for a whole model so many times cheaper than dense, which was `asked` for in
+        these words. Raises UserError where what no choice changes takes all of it, and for a speedup that is none."""
+        asked = asked or f"`speedup` {speedup:g}"
         if not speedup >= 1:
-            raise UserError(f"`speedup` {speedup:g}: at least 1, as in 1.5 for two thirds of the time")
+            raise UserError(f"{asked}: at least 1, as in 1.5 for two thirds of the time")
         left = self.reference / speedup - self.fixed
         least = float(np.nanmin(self.costs, axis=1).sum())
         if left < least:
             where, best = self.facts.get("target", "the target"), self.reference / (self.fixed + least)
             raise UserError(
-                f"`speedup` {speedup:g} on {where} cannot be reached: with the cheapest choice everywhere it is "
+                f"{asked} on {where} cannot be reached: with the cheapest choice everywhere it is "
                 f"{best:.3f}, and {self.fixed / self.reference:.1%} of the dense {self.measure} is fixed; "
                 "ask for less, or allow more choices"
             )

@@ -34,6 +34,12 @@ class NothingRan(UserError):
     exit_code = 3
 
 
+def unwritten(own: object, *names: str) -> UserError:
+    """For a function, or one of several, that a class of a user's own must have and has not."""
+    missing = " and no ".join(f"`{name}()`" for name in names)
+    return UserError(f"{type(own).__name__} has no {missing}, which this needs; write it")
+
+
 def one_line(error: Exception | str) -> str:
     """What a foreign exception says, on one line and at most 300 characters, cut between words; its kind when it says
     nothing.

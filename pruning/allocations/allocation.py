@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from pruning.component import Component
+from workloads.errors import unwritten
 from workloads.layers import Layer
 from workloads.patterns import NofM
 
@@ -42,7 +43,7 @@ class Allocation(Component):
 
     def allocate(self, job: AllocationJob) -> LayerSparsities:
         """Raises UserError for a target it cannot reach."""
-        raise NotImplementedError(f"{type(self).__name__} has no `allocate`")
+        raise unwritten(self, "allocate")
 
     @property
     def facts(self) -> dict[str, Any]:

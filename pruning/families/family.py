@@ -15,6 +15,7 @@ from pruning.forward.hidden_states import Progress
 from pruning.forward.walk import Walk
 from pruning.structured.layouts import Groups
 from workloads.bundle import MaskBundle
+from workloads.errors import unwritten
 
 Better = Literal["lower", "higher"]
 
@@ -41,21 +42,24 @@ class ModelFamily:
     def documentation(cls) -> str:
         return (cls.__doc__ or "").strip()
 
+    def check(self) -> None:
+        """Raises UserError for a function that a class of one's own must have and has not."""
+
     def open(self, model: str, dtype: torch.dtype, device: str) -> OpenModel:
         """Raises UserError for a model that is not there or cannot be read."""
-        raise NotImplementedError(f"{type(self).__name__} has no `open`")
+        raise unwritten(self, "open")
 
     def walk(self, model: OpenModel) -> Walk:
         """How each unit is fed. Raises UserError for a model that cannot be run unit by unit."""
-        raise NotImplementedError(f"{type(self).__name__} has no `walk`")
+        raise unwritten(self, "walk")
 
     def described(self, model: OpenModel) -> dict[str, Any]:
         """What a bundle records of the model, what its matrices do in a sample with it (workloads/uses.py)."""
-        raise NotImplementedError(f"{type(self).__name__} has no `described`")
+        raise unwritten(self, "described")
 
     def covered(self, model: OpenModel) -> str:
         """One line: how many of its matrices are pruned, and what becomes of the others."""
-        raise NotImplementedError(f"{type(self).__name__} has no `covered`")
+        raise unwritten(self, "covered")
 
     def left_dense(self, model: OpenModel) -> str:
         """One line that warns of matrices which no method sees; "" where there is nothing to warn of."""
@@ -63,24 +67,24 @@ class ModelFamily:
 
     def calibration(self, model: OpenModel, data: CalibrationConfig, seed: int) -> Calibration | None:
         """Samples to prune with; None where the data has to be given and is not."""
-        raise NotImplementedError(f"{type(self).__name__} has no `calibration`")
+        raise unwritten(self, "calibration")
 
     def check_data(self, model: OpenModel, data: Any, what: str) -> None:
         """Raises UserError for data that the model does not read."""
 
     def probe(self, model: OpenModel) -> Any:
         """A small batch to try units out with."""
-        raise NotImplementedError(f"{type(self).__name__} has no `probe`")
+        raise unwritten(self, "probe")
 
     def couplings(self, model: Walk, kinds: frozenset[str], states: torch.Tensor) -> Groups:
         """Which rows and columns go together where something is taken out. `states` enter unit 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no `couplings`")
+        raise unwritten(self, "couplings")
 
     def quality(
         self, model: OpenModel, masks: MaskBundle | None, asked: EvaluationConfig, progress: Progress
     ) -> Quality:
         """How good the model is, with masks if given."""
-        raise NotImplementedError(f"{type(self).__name__} has no `quality`")
+        raise unwritten(self, "quality")
 
     def files(self, model: str) -> list[Path]:
         """Whose content decides what the model is: the file that the class is written in, and those of weights."""

@@ -27,7 +27,7 @@ from pruning.forward.network_walk import SAMPLES, NetworkWalk, check_samples
 from pruning.forward.walk import Walk
 from pruning.structured.layouts import Groups
 from workloads.bundle import MaskBundle
-from workloads.errors import UserError
+from workloads.errors import UserError, unwritten
 from workloads.operations.moves import MOVES
 from workloads.uses import USES
 
@@ -44,19 +44,24 @@ class NetworkFamily(ModelFamily):
     sample: ClassVar[str] = "sample"
     split_gates: ClassVar[bool] = False  # of recurrent layers: a matrix a gate
 
+    def check(self) -> None:
+        for name in ("build", "samples", "measure"):
+            if getattr(type(self), name) is getattr(NetworkFamily, name):
+                raise unwritten(self, name)
+
     def build(self, variant: str) -> nn.Module:
         """The module with its weights, which reads one tensor (samples, ...). Raises UserError for what is not
         there."""
-        raise NotImplementedError(f"{type(self).__name__} has no `build`")
+        raise unwritten(self, "build")
 
     def samples(self, count: int, seed: int) -> torch.Tensor:
         """(count, ...) to prune with, all of one shape; the same for the same seed."""
-        raise NotImplementedError(f"{type(self).__name__} has no `samples`")
+        raise unwritten(self, "samples")
 
     def measure(self, run: Run) -> tuple[float, int]:
         """(quality of a network that `run`s batches of samples, samples it is of), on data that `samples` never
         gives."""
-        raise NotImplementedError(f"{type(self).__name__} has no `measure`")
+        raise unwritten(self, "measure")
 
     def distance(self, output: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
         """What training lowers: how far outputs (samples, ...) float32 are from the dense network's, summed over the

@@ -9,6 +9,7 @@ import torch
 from pruning.block_job import BlockJob, Decision
 from pruning.component import Component
 from pruning.evidence.needs import Need, check_needs
+from workloads.errors import unwritten
 from workloads.layers import Layer
 from workloads.patterns import NofM
 
@@ -90,7 +91,7 @@ class PruningMethod(Component):
 
     def score(self, weight: torch.Tensor, evidence: Evidence) -> torch.Tensor:
         """(out, in) float32 scores of a (out, in) float32 weight, low = pruned first."""
-        raise NotImplementedError(f"{type(self).__name__} has neither `score` nor `decide`")
+        raise unwritten(self, "score", "decide")
 
     def decide(self, job: BlockJob) -> dict[str, Decision]:
         """One Decision for every matrix of a block, by layer name: by the scores, unless the method says otherwise."""

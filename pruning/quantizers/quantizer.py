@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pruning.component import Component
 from pruning.quantization_grid import BITS, QuantizationGrid
-from workloads.errors import UserError
+from workloads.errors import UserError, unwritten
 
 if TYPE_CHECKING:
     from pruning.block_job import BlockJob, Decision
@@ -27,7 +27,7 @@ class Quantizer(Component):
 
     def apply(self, job: "BlockJob", decisions: "dict[str, Decision]") -> "dict[str, Decision]":
         """The decisions with `quantized` set: the weights of a block, as pruning left them, on their grids."""
-        raise NotImplementedError(f"{type(self).__name__} has no `apply`")
+        raise unwritten(self, "apply")
 
 
 @dataclass(frozen=True)

@@ -116,19 +116,23 @@ def measure(
     if l2 not in SITUATIONS:
         raise unknown("`l2`", l2, SITUATIONS)
     if replay is not None:
-        if out is not None or end_to_end or kernels or on != "cuda":
+        others = out, end_to_end, kernels, on, density, runs, threads, spread, compile, batch, seq, seed
+        if others != (None, "", "", "cuda", "", 0, 1, SPREAD, False, 1, 0, 0):
             raise UserError(
                 "--replay RECORD measures nothing: it takes BUNDLE, --model or --shapes, --tokens, --pattern, --dtype, "
                 "--l2 and --format beside it"
             )
+        if not replay:
+            raise UserError("--replay is empty; give a record's file or name (prunesim ls records)")
+        chosen = bundle, model, shapes, tokens, pattern, dtype, l2 != "cold"
         if Path(replay).suffix == ".json":
+            check_whole(replay, chosen)
             emit(whole_rows(Path(replay)), format, None, INFERENCE_TABLE)
             return
         from studies.published_tables import TABLES
 
         if table := TABLES.get(replay):
-            if bundle or model or shapes or tokens or pattern or dtype:
-                raise UserError(f"`replay` of {replay} prints all of it; no bundle, model or other choice goes with it")
+            check_whole(replay, chosen)
             emit(table.rows(), format, None, table.columns)
             return
         wanted = Wanted(bundle, model, shapes or (), dtype=dtype, tokens=tokens, pattern=pattern)
@@ -150,3 +154,9 @@ def measure(
     frame = wanted.measured(l2, out, ProgressLine())
     sys.stderr.write(f"wrote {out / glue.ROWS}\n")
     emit(frame, format, None, MEASURED_COLUMNS)
+
+
+def check_whole(replay: str, chosen: tuple[object, ...]) -> None:
+    """Raises UserError where a part is chosen of what is printed whole."""
+    if any(chosen):
+        raise UserError(f"`replay` of {replay} prints all of it; no bundle, model or other choice goes with it")

@@ -30,12 +30,13 @@ class StudyExecutor:
     tries: Annotated[int, Field(ge=1)] = 3
     set: dict[str, Any] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """Raises UserError for a number of workers that is none, and for keys that the executor does not take."""
+    def check(self, asked: str = "executor.workers") -> None:
+        """Raises UserError for a number of workers that is none, and for keys that the executor does not take. `asked`:
+        what the workers were asked by."""
         workers, most = self.workers, MOST_WORKERS if self.name == "processes" else 100_000
         if workers is not None and not 1 <= workers <= most:
             hint = ", at most as many as there are cores to use" if self.name == "processes" else ""
-            raise UserError(f"`workers` = {workers}: from 1 to {most}{hint}")
+            raise UserError(f"{asked} = {workers}: from 1 to {most}{hint}")
         for key, only in (("address", "dask"), ("cluster", "submitit")):
             if getattr(self, key) != getattr(StudyExecutor, key) and self.name != only:
                 raise UserError(f"executor.{key} is for name = {only!r}, not {self.name!r}; leave it out")
@@ -44,11 +45,9 @@ class StudyExecutor:
                 f"executor.set is for submitit and executors of your own; {self.name!r} has no further settings"
             )
         if workers is not None and self.name not in OURS:
-            raise UserError(
-                f"`workers`: {self.name} has workers of its own; leave it out, or take it from executor.set"
-            )
+            raise UserError(f"{asked}: {self.name} has workers of its own; leave it out, or take it from executor.set")
         if self.address and workers is not None:
             raise UserError(
-                "`workers` is for workers that are started here; those of the Dask scheduler at "
+                f"{asked} is for workers that are started here; those of the Dask scheduler at "
                 f"{self.address} are there already, so leave one of the two out"
             )

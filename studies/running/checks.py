@@ -92,6 +92,8 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
     for name in (model.text, model.calibration):
         if name and Path(name).suffix and not study.beside(name).is_file():
             raise UserError(f"{study.path}: model {model.name!r}: no such file: {study.beside(name)}")
+    if model.is_network:
+        _check_family(plan, model)
     methods = plan.methods_of(model)
     if not methods and study.file.search is None:
         raise UserError(f"{study.path}: model {model.name!r} has no [[methods]]; leave it out or give it one")
@@ -107,6 +109,15 @@ def _check_model(plan: Plan, model: StudyModel) -> None:
                 f"{study.path}: {model.name!r} has shapes only; {method.method!r} needs weights (give `path`), or use "
                 f"method = {GENERATED!r}"
             )
+
+
+def _check_family(plan: Plan, model: StudyModel) -> None:
+    from pruning.families import find_family
+
+    try:
+        find_family(plan.place.beside_or_name(model.path))[0].check()
+    except UserError as error:
+        raise UserError(f"{plan.study.path}: model {model.name!r}: {error}") from None
 
 
 def _check_masks(plan: Plan, model: StudyModel, method: StudyMethod) -> None:

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +29,11 @@ from studies.running.store import Store
 from studies.running.task import Task
 from studies.running.whole_results import whole_models
 from studies.running.whole_tasks import WholeTask
+from studies.simulate import has_halo
 from studies.speed.result import read_met
 from studies.study import Study
 from workloads.block_record import ways_taken
+from workloads.errors import UserError
 from workloads.locking import writing
 from workloads.searched import Searched
 from workloads.whole_models import WholeModels
@@ -63,6 +67,8 @@ class StudyRun:
     def __init__(self, study: Study, out: Path, fresh: bool = False, workers: int | None = None):
         asked = study.file.executor
         self.executor = asked if workers is None else replace(asked, workers=workers)
+        if workers is not None:
+            self.executor.check("`workers`")
         self.study = replace(study, file=replace(study.file, executor=self.executor))
         self.plan = Plan(self.study, fresh)
         self.out = out
@@ -81,7 +87,8 @@ class StudyRun:
         for model in self.study.absent:
             sys.stderr.write(f"left out: {absent_text(model)}\n")
         tasks = self.plan.tasks()
-        with opened(self.executor, self.out, self.study.path.parent) as executor:
+        with ExitStack() as stack:
+            executor = self._opened(stack)
             results = execute(tasks, Store(self.out), executor, ProgressLine(), self.executor.tries, self._ahead)
             if self.study.file.search is not None:
                 from studies.search.search_run import run_search
@@ -110,6 +117,12 @@ class StudyRun:
                 rows.append(study_rows(self.study, each))
         return joined(rows), joined(quality)
 
+    def _opened(self, stack: ExitStack) -> Executor:
+        try:
+            return stack.enter_context(opened(self.executor, self.out, self.study.path.parent))
+        except UserError as error:
+            raise UserError(f"{self.study.path}: {error}") from None
+
     def _ahead(self, tasks: Sequence[Task]) -> None:
         """Of workers on other machines nobody knows how fast they are."""
         if self.executor.name == "processes":
@@ -123,10 +136,14 @@ class StudyRun:
                 self._note(f"{task.model.name} at {named}: {refusal}")
 
     def _lacking(self, results: Results) -> None:
-        """Models that have nothing of what is included beside the layers of others."""
+        """Models that have nothing of what is included beside the layers of others, or no windows that overlap."""
         for task in results.found:
-            if isinstance(task, LayersTask) and (why := task.lacks(results.found[task.needs[0]])):
+            if not isinstance(task, LayersTask):
+                continue
+            if why := task.lacks(results.found[task.needs[0]]):
                 self._note(f"{', '.join(task.roles)} of {task.model.name}: {why}")
+            if task.accelerator.halo_reuse and not has_halo(results.found[task.needs[0]].source().header):
+                self._note(f"halo_reuse of {task.model.name}: none of its windows overlap, its rows are as without")
 
     def _note(self, text: str) -> None:
         if text not in self.left_out:

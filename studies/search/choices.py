@@ -75,20 +75,26 @@ def entry_of(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(target, str):
         entry["pattern"] = target
     elif target is not None:
-        entry["sparsity"] = float(target)
+        entry["sparsity"] = target
     if ":" in str(entry.get("pattern", "")):
         entry.pop("sparsity", None)
     if entry.get("method") == NOT_PRUNED:
         entry.pop("sparsity", None)
         entry.pop("pattern", None)
     if "sparsity" in entry:
-        entry["sparsity"] = float(entry["sparsity"])
+        entry["sparsity"] = _share(TARGET if target is not None else "sparsity", entry["sparsity"])
     if entry.get("bits") == 0:
         entry["bits"] = None
     if entry.get("bits") is None:
         entry = {key: value for key, value in entry.items() if key not in OF_BITS}
     sets = {key.removeprefix(SET): value for key, value in values.items() if key.startswith(SET)}
     return {**entry, "set": sets} if sets else entry
+
+
+def _share(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f'{key} = {shown(value)}: expected a number such as 0.5, a list of numbers or "0.3:0.9:0.1"')
+    return float(value)
 
 
 def check_keys(parameters: Sequence[Parameter]) -> None:

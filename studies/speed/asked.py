@@ -60,6 +60,8 @@ class SpeedConfig:
             if given:
                 raise UserError(f"`{given[0]}` is of pruning for a speed; give the `speedup` that is wanted")
             return
+        if not 1 <= self.speedup < float("inf"):
+            raise UserError(f"`speedup` {self.speedup:g}: at least 1, as in 1.5 for two thirds of the time")
         if self.searches is not None and self.searches < 0:
             raise UserError(f"`searches` {self.searches}: 0 for none, or how many plans are tried")
         if self.on is None:

@@ -30,11 +30,12 @@ class Demand:
     factor: float
     table: CostTable
     costs: Callable[[MaskBundle], float]
+    asked: str = ""
 
     @property
     def budget(self) -> float:
         """Of the units together. Raises UserError where it cannot be met."""
-        return self.table.budget(self.factor)
+        return self.table.budget(self.factor, self.asked)
 
 
 def parse_also(text: str | None) -> dict[str, float]:

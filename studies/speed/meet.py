@@ -62,7 +62,13 @@ class Meeting(Request):
                 return MaskBundle.open(out), there
             if (out / HEADER_FILE).exists() and not any(work.rglob(ERRORS)):
                 raise UserError(f"{out} already holds another bundle; choose another folder or delete it")
-            bundle, met, plan = self._best(work) if self._structured else self.found(work)
+            try:
+                bundle, met, plan = self._best(work) if self._structured else self.found(work)
+            except UserError:
+                if not any(work.rglob(ERRORS)):  # of tables alone nothing is left: they are made again in no time
+                    for file in work.glob("costs*.json"):
+                        file.unlink()
+                raise
             for file in bundle.folder.iterdir():
                 if file.is_file() and not file.name.startswith("."):
                     shutil.move(file, out / file.name)
@@ -94,14 +100,14 @@ class Meeting(Request):
         found = [Demand(phase.name, self.speed.speedup, table, partial(whole_us, machine, phase, decoder))]
         names = frozenset(name for unit in table.units for name in unit.layers)
         for name, factor in self.also.items():
-            file = work / f"costs-{name}.json"
+            file, asked = work / f"costs-{name}.json", f"`also` {name}:{factor:g}"
             if name in PHASES:
                 other = self.phase(name)
                 of_phase = self.table(machine, other, decoder, file)
-                found.append(Demand(name, factor, of_phase, partial(whole_us, machine, other, decoder)))
+                found.append(Demand(name, factor, of_phase, partial(whole_us, machine, other, decoder), asked))
             else:
                 counted = self.table(machine, phase, decoder, file, name)
-                found.append(Demand(name, factor, counted, partial(of_matrices, machine, phase, name, names)))
+                found.append(Demand(name, factor, counted, partial(of_matrices, machine, phase, name, names), asked))
         for demand in found:
             _ = demand.budget
         return found

@@ -181,6 +181,12 @@ def test_the_command_without_a_gpu(capsys):
         (("slidesparse-a100-pci",), "did you mean 'slidesparse-a100-pcie'"),
         ((A100, "--tokens", "64"), "--model"),
         ((A100, "--on", "cpu"), "measures nothing"),
+        ((A100, "--runs", "60"), "measures nothing"),
+        ((A100, "--density", "0.5"), "measures nothing"),
+        ((A100, "--dtype", "fp9"), "--dtype 'fp9': NVIDIA A100 80GB PCIe was measured in fp16, int8, bf16"),
+        ((A100, "--shapes", "4x4"), "such as 16,4096,4096 (m,n,k"),
+        (("",), "--replay is empty"),
+        (("tests",), "tests is a folder; give the record in it, tests/record.csv"),
         ((A100, "--dtype", "fp9", "--model", "llama-3.2-1b"), "no fp9"),
     ],
 )

@@ -101,4 +101,5 @@ def test_a_table_is_empty_where_a_row_lacks_a_value(capsys, name):
 
 
 def test_a_choice_beside_a_whole_table_is_told(capsys):
-    assert f"--replay of {NAME} prints all of it" in refused(capsys, "--replay", NAME, "--dtype", "fp16")
+    for choice in (("--dtype", "fp16"), ("--l2", "warm"), ("--tokens", "1")):
+        assert f"--replay of {NAME} prints all of it" in refused(capsys, "--replay", NAME, *choice)

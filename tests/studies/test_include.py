@@ -60,6 +60,10 @@ name = "stc"
 tokens = [2, 16]
 activation_density = 0.5
 include = "moves"
+[[accelerators]]
+name = "vitcod"
+tokens = 3
+halo_reuse = true
 """
 
 
@@ -143,7 +147,10 @@ def test_a_network_without_moves_is_told_and_has_its_layers(networks):
     _, files = networks
     rows = rows_of(files)
     assert not rows.loc[rows["model"] == "net", "role"].isin(["gather", "scatter"]).any()
-    assert "Left out: moves of net: the masks of " in files["report.md"].read_text()
+    page = files["report.md"].read_text().replace("\\", "")
+    assert "Left out: moves of net: the masks of " in page
+    assert "Left out: halo_reuse of graph: none of its windows overlap" in page
+    assert "halo_reuse of net" not in page
 
 
 def test_sums_hold_what_is_included_and_sparsity_does_not(decoder):
@@ -215,6 +222,8 @@ def test_steps_without_it_keep_their_hashes_and_with_it_have_their_own(tiny_mode
         ('phase = "decode"\nprompt = 8', "vitcod: decode has no `prompt`"),
         ('phase = "decode"\ntokens = 8', "vitcod: `tokens` follow from the decode, 1 of them"),
         ('phase = "decode"\nbatch = 0', "vitcod: `batch` 0: at least 1"),
+        ('phase = "decode"\nbatch = [2, 2]', "vitcod: `batch` has 2 twice"),
+        ("tokens = [2, 2]", "vitcod: `tokens` has 2 twice"),
         ('phase = "decode"\ninclude = "moves"', "vitcod: `include` moves is of networks"),
         ('include = "moves"', "vitcod: `include` moves: tiny is no network"),
         ("halo_reuse = true", "vitcod: `halo_reuse` is of convolutions whose windows overlap"),

@@ -4,6 +4,11 @@ import pandas as pd
 import pytest
 
 from pruning import networks
+from pruning.allocations import Allocation
+from pruning.families import ModelFamily
+from pruning.methods import PruningMethod
+from pruning.quantizers import Quantizer
+from studies.cli.main import main
 from studies.running.study_run import run_study
 from studies.study import read_study
 from tests.pruning.nets import FAMILY
@@ -75,6 +80,43 @@ def test_nothing_is_made_twice(made, capsys):
     folder, _ = made
     run_study(read_study(folder / "study.toml"), folder / "out")
     assert "steps were unchanged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["measure", "samples", "build"])
+def test_what_a_family_lacks_is_no_fault_of_ours(tmp_path, missing, capsys):
+    """One line with exit code 2, as for every mistake in what was given."""
+    (tmp_path / "bare.py").write_text(FAMILY.replace(f"def {missing}(", f"def other_{missing}("))
+    with pytest.raises(SystemExit) as stop:
+        main(["eval", f"{tmp_path / 'bare.py'}:Tiny"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert f"Tiny has no `{missing}()`, which this needs" in said
+    assert said.count("\n") == 1
+
+
+def test_a_study_of_such_a_family_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "tiny.py").write_text(FAMILY.replace("def measure(", "def other("))
+    (tmp_path / "study.toml").write_text(STUDY)
+    with pytest.raises(UserError, match=r"study.toml: model 'net': Tiny has no `measure\(\)`"):
+        run_study(read_study(tmp_path / "study.toml"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("base", "call"),
+    [
+        (PruningMethod, lambda own: own.score(None, None)),
+        (Quantizer, lambda own: own.apply(None, {})),
+        (Allocation, lambda own: own.allocate(None)),
+        (ModelFamily, lambda own: own.probe(None)),
+    ],
+)
+def test_so_is_what_other_classes_of_ones_own_lack(base, call):
+    class Mine(base):
+        name = "mine"
+
+    with pytest.raises(UserError, match=r"Mine has no `\w+\(\)`.*, which this needs; write it"):
+        call(Mine())
 
 
 def test_a_network_whose_package_is_absent_is_left_out(made, monkeypatch):

@@ -156,6 +156,24 @@ def test_one_method_at_two_sparsities_and_rules(study_file, tmp_path):
     assert found == {("magnitude", 0.5), ("magnitude", 0.7), ("magnitude (row)", 0.5), ("wanda", 0.5)}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('title = "T"\nmodels = [3]', "models = 3 (int): "),
+        ('title = "T"\nmodels = 3', "models: expected at least one table, [[models]]"),
+        ('title = "T"\nreport = 3', "report: expected one table, [report]"),
+        ('title = "T"\n[[executor]]\nname = "dask"', "executor: expected one table, [executor]"),
+        ("title = 3", "title = 3 (int): expected str"),
+    ],
+)
+def test_a_wrong_kind_of_value_is_told_where_it_stands(tmp_path, text, said):
+    more = "" if "models" in text else '[[models]]\nname = "m"\npath = "p"\n'
+    (tmp_path / "s.toml").write_text(f"{text}\n{more}")
+    with pytest.raises(UserError) as told:
+        read_study(tmp_path / "s.toml")
+    assert f"{tmp_path / 's.toml'}: {said}" in str(told.value)
+
+
 def test_two_methods_of_one_name_are_refused_before_anything_runs(study_file, tmp_path):
     twice = '[[methods]]\nmethod = "magnitude"\nsparsity = 0.5\nseed = 1\n'
     study_file.write_text(study_file.read_text().replace("[[accelerators]]", twice + "[[accelerators]]", 1))

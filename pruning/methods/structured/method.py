@@ -11,6 +11,7 @@ from pruning.structured.evidence import BlockEvidence
 from pruning.structured.problem import Kept, UnitProblem
 from pruning.structured.scores import ScoredBlock
 from pruning.structured.units import UnitGroup
+from workloads.errors import unwritten
 from workloads.patterns import SMALLER
 from workloads.removal import KV_GROUP, NEURON
 
@@ -76,7 +77,7 @@ class StructuredMethod(PruningMethod):
 
     def scores(self, group: UnitGroup, weights: Mapping[str, torch.Tensor], evidence: BlockEvidence) -> torch.Tensor:
         """(count,) float64 of a group's units, low goes first. weights: (out, in) float32 by name."""
-        raise NotImplementedError(f"{type(self).__name__} has no `scores`")
+        raise unwritten(self, "scores")
 
     def update(
         self, group: UnitGroup, weight: torch.Tensor, evidence: BlockEvidence, kept: torch.Tensor
@@ -87,12 +88,12 @@ class StructuredMethod(PruningMethod):
 
     def keep(self, blocks: list[ScoredBlock], sparsity: float, multiple_of: int) -> dict[str, float]:
         """By a group's key how many of its units should stay; whole numbers are made of it afterwards."""
-        raise NotImplementedError(f"{type(self).__name__} has no `keep`")
+        raise unwritten(self, "keep")
 
     def search(self, problem: UnitProblem) -> Kept:
         """The units that stay, found by the loss of the whole model; a block of which none stays goes whole. Not called
         where everything stays."""
-        raise NotImplementedError(f"{type(self).__name__} has no `search`")
+        raise unwritten(self, "search")
 
     def held_apart(self, samples: int) -> int:
         """Of so many calibration sequences how many score no unit; `search` is given those, or all if it is 0."""

@@ -158,8 +158,8 @@ def test_processes_run_side_by_side_and_only_the_one_that_died_is_lost():
 
 REFUSED = {
     'name = "proceses"': "unknown executor 'proceses'; did you mean 'processes'",
-    "workers = 0": "`workers` = 0: from 1 to 1024",
-    'name = "submitit"\nworkers = -2': "`workers` = -2",
+    "workers = 0": "executor.workers = 0: from 1 to 1024",
+    'name = "submitit"\nworkers = -2': "executor.workers = -2",
     'name = "dask"\naddress = "nowhere.json"': "no such scheduler file",
     'name = "dask"\naddress = "tcp://127.0.0.1:9"\nworkers = 2': "leave one of the two out",
     'address = "tcp://127.0.0.1:9"': "executor.address is for name = 'dask'",
@@ -181,6 +181,7 @@ def test_a_wrong_table_is_told_in_one_line(folder, executor):
     with pytest.raises(UserError) as error:
         run(folder, "out", executor)
     assert REFUSED[executor] in str(error.value)
+    assert str(error.value).startswith(f"{folder.path}/")
     assert "\n" not in str(error.value)
     assert list((folder.path / "out").rglob("*.parquet")) == [] if (folder.path / "out").exists() else True
 
@@ -208,6 +209,11 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch, name):
     asked = StudyExecutor(name={"distributed": "dask"}.get(name, name))
     with pytest.raises(UserError, match=r"pip install 'prunesim\["), opened(asked, Path(), Path()):
         pass
+
+
+def test_workers_of_the_command_line_are_called_as_there(folder):
+    with pytest.raises(UserError, match=r"^`workers` = 0: from 1 to 1024"):
+        StudyRun(read_study(folder.study("workers = 2")), folder.path, workers=0)
 
 
 def test_workers_of_the_command_line_stand_for_those_of_the_study(folder):

@@ -82,7 +82,7 @@ def test_also_is_read() -> None:
     [
         (("--also", "decode:1.2"), "names the phase of --speedup again"),
         (("--also", "flop:1.2", "--choices", "unstructured,heads"), "--also is of masks on the whole model"),
-        (("--also", "parameters:99"), "cannot be reached"),
+        (("--also", "parameters:99"), "--also parameters:99 on vitcod cannot be reached"),
         (("--also", "us:2"), "a name of prefill"),
     ],
 )
@@ -91,3 +91,4 @@ def test_what_cannot_be_is_said_in_one_line(model: Path, tmp_path: Path, capsys,
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
