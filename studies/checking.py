@@ -54,14 +54,14 @@ def check_laws(what: Any) -> Iterator["Result"]:
 
 MADE = "have no laws; masks made with it can be checked, such as those of"
 WITHOUT_LAWS = {
-    "attention": "runs attention alone and has no laws; `prunesim check --all` compares it with its twin and with its "
-    "published log",
+    "attention": "runs attention alone and has no laws; `prunesim check` of `all` compares it with its twin and with "
+    "its published log",
     "records": "published times of no GEMMs, which have no laws; `prunesim show {name}` says who measured what, and "
-    "`prunesim measure --replay {name}` has its rows",
-    "quantizers": f"quantizers {MADE} `prunesim prune ... --bits 4 --quantizer {{name}}`",
-    "allocations": f"allocations {MADE} `prunesim prune ... --allocation {{name}}`",
-    "families": f"families {MADE} `prunesim prune {{name}} ...`",
-    "models": f"models {MADE} `prunesim generate --model {{name}} ...`",
+    "`prunesim measure` with `replay` {name} has its rows",
+    "quantizers": f"quantizers {MADE} `prunesim prune` with `bits` 4 and `quantizer` {{name}}",
+    "allocations": f"allocations {MADE} `prunesim prune` with `allocation` {{name}}",
+    "families": f"families {MADE} `prunesim prune {{name}}`",
+    "models": f"models {MADE} `prunesim generate` with `model` {{name}}",
     ENERGY: "constants, which have no laws; `prunesim show {name}` has the source of each",
 }
 

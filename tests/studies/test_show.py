@@ -126,7 +126,7 @@ def test_what_has_no_laws_says_what_can_be_done_instead(name, capsys):
     assert stop.value.code == 2
     assert said.count("\n") == 1
     assert said.startswith(f"prunesim: {name}: ")
-    verb = {"attention": "check --all", "gpus": "check", "energy": "show energy", "models": "generate --model"}
+    verb = {"attention": "check", "gpus": "check", "energy": "show energy", "models": "generate"}
     assert f"`prunesim {verb.get(kind_of(name), '')}" in said
 
 
@@ -135,7 +135,7 @@ def test_commands_that_are_named_instead_can_be_given():
     with pytest.raises(UserError, match="`prunesim check slidesparse-h100-pcie` compares"):
         next(check_laws("h100-pcie"))
     assert "slidesparse-h100-pcie" in records()
-    with pytest.raises(UserError, match="`prunesim measure --replay operators` has its rows"):
+    with pytest.raises(UserError, match="`prunesim measure` with `replay` operators has its rows"):
         next(check_laws("operators"))
 
 
