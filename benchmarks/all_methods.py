@@ -102,7 +102,7 @@ LINES = {
     **{name: Line(name, SMALLER) for name in ("magnitude-sp", "wanda-sp", "flap", "obs-sp", "taylor-sp", "cfsp",
                                               "shortgpt", "blockpruner", "policy-gradient", "stamp")},
     "ffr": Line("ffr", SMALLER, trains=True),
-    "evolution": Line("evolution", SMALLER, {"fitness": "inherited"}),  # new weights for each candidate: minutes a cell
+    "evolution": Line("evolution", SMALLER, {"fitness": "inherited"}),  # its default solves for each candidate anew
     **{name: Line(name, FACTORED) for name in ("lowrank", "blockdense", "blockshuffle")},
 }  # fmt: skip
 

@@ -47,7 +47,6 @@ PLANNED: dict[str, dict[str, Any]] = {
     "plans": {"choices": "unstructured", "errors": "probe"},
     "mixed": {"choices": "unstructured,2:4,bits:4", "errors": "probe"},
     "mixed-8": {"choices": "unstructured,bits:8", "errors": "probe"},  # of records, which may have no other kernels
-    "mixed-output": {"choices": "unstructured,2:4,bits:4", "errors": "output"},
     "plans-output": {"choices": "unstructured", "errors": "output"},
     "plans-kl": {"choices": "unstructured", "errors": "kl"},
     "besa-plans": {"choices": "unstructured", "errors": "probe", "method": "besa"},

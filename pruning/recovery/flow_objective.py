@@ -12,31 +12,20 @@ dense model on the first batch, so that a weight is the share of the loss that t
 no language models: pruning/recovery/network_flow.py.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from checkpoints.checkpoint import Checkpoint
 from checkpoints.discovery import LinearRef
 from pruning.parallel import side_by_side, split
 from pruning.recovery.objective import Batch
+from pruning.recovery.path import PathRecorder
 from pruning.recovery.text_objective import IGNORED, TextObjective
 
 TERMS = ("length", "curvature", "activation")
-
-
-@dataclass
-class Path:
-    """Of one forward pass: states (batch, seq, hidden), the first of what enters, and inputs of FFN outputs."""
-
-    states: list[torch.Tensor] = field(default_factory=list)
-    inner: list[torch.Tensor] = field(default_factory=list)
 
 
 class FlowObjective(TextObjective):
@@ -45,12 +34,9 @@ class FlowObjective(TextObjective):
     def __init__(self, student: Checkpoint, weights: Sequence[float], ffns: Sequence[LinearRef]):
         super().__init__(student, None, None, 0.0)
         self._weights, self._scale = list(weights), [0.0] * len(TERMS)
-        self._own = threading.local()
         blocks = [block for n, block in enumerate(student.blocks) if n not in student.removal.blocks]
         outputs = [student.blocks[ref.layer.block].get_submodule(ref.module_path) for ref in ffns]
-        self._handles = [blocks[0].register_forward_pre_hook(self._enter, with_kwargs=True)]
-        self._handles += [block.register_forward_hook(self._leave) for block in blocks]
-        self._handles += [module.register_forward_pre_hook(self._inside) for module in outputs]
+        self._recorder = PathRecorder(blocks, outputs)
 
     def measure(self, device: torch.device, batch: Batch) -> None:
         """Sets what the weights are relative to, from a batch and the model as it is."""
@@ -68,39 +54,18 @@ class FlowObjective(TextObjective):
         return loss + sum(scale * term for scale, term in zip(self._scale, terms, strict=True))
 
     def close(self) -> None:
-        for handle in self._handles:
-            handle.remove()
+        self._recorder.close()
 
     def _parts(self, piece: Batch) -> list[torch.Tensor]:
         """The text's loss and the terms, sums over the tokens that count."""
         ids, labels = piece
         counted = labels[:, 1:] != IGNORED
-        with self._recording() as path:
+        with self._recorder.recording() as path:
             logits = self._student[0](input_ids=ids, use_cache=False).logits
         loss = functional.cross_entropy(logits[:, :-1][counted].float(), labels[:, 1:][counted], reduction="sum")
         states = [state[:, :-1][counted].float() for state in path.states]
         inner = [state.reshape(*ids.shape, -1)[:, :-1][counted].float() for state in path.inner]
         return [loss, *flow(states), added([z.abs().mean(dim=1).sum() for z in inner], loss)]
-
-    @contextmanager
-    def _recording(self) -> Iterator[Path]:
-        self._own.path = Path()
-        try:
-            yield self._own.path
-        finally:
-            self._own.path = None
-
-    def _enter(self, block: nn.Module, args: tuple, kwargs: dict) -> None:
-        if (path := getattr(self._own, "path", None)) is not None:
-            path.states.append(args[0] if args else kwargs["hidden_states"])
-
-    def _leave(self, block: nn.Module, args: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-        if (path := getattr(self._own, "path", None)) is not None:
-            path.states.append(output[0] if isinstance(output, tuple | list) else output)
-
-    def _inside(self, module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        if (path := getattr(self._own, "path", None)) is not None:
-            path.inner.append(args[0])
 
 
 def flow(states: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
