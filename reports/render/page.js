@@ -152,7 +152,9 @@ const configFor = width => ({
   axis: { labelColor: "var(--ink)", titleColor: "var(--ink)", gridColor: "var(--line)", domainColor: "var(--quiet)",
           tickColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   legend: { labelColor: "var(--ink)", titleColor: "var(--quiet)", labelFontSize: 12, titleFontSize: 12, labelLimit: Math.max(120, width - 60),
-            titleLimit: Math.max(120, width - 20), titleFontWeight: "normal", orient: "bottom", symbolLimit: 40, symbolStrokeWidth: 2, padding: 4, columns: columnsFor(width), symbolBaseStrokeColor: "var(--ink)", symbolBaseFillColor: "transparent" },
+            titleLimit: Math.max(120, width - 20), titleFontWeight: "normal", orient: "bottom", symbolLimit: 40, symbolStrokeWidth: 2, padding: 4, columns: columnsFor(width),
+            layout: { bottom: { direction: columnsFor(width) < 4 ? "vertical" : "horizontal" } },  // two side by side would not fit
+            symbolBaseStrokeColor: "var(--ink)", symbolBaseFillColor: "transparent" },
   header: { labelColor: "var(--ink)", labelFontSize: 12 }, view: { stroke: null }, text: { font: "system-ui, sans-serif" },
 });
 const linesOf = chart => {
