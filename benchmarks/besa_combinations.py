@@ -1,5 +1,5 @@
 """Which combination of BESA's settings is best: ranking, budgets a row or a matrix, a limit on budgets, updated
-survivors, N by row, 4 bits; beside Wanda and SparseGPT at equal sparsity, seeds 0 to 2.
+survivors, several blocks at once, N by row, 4 bits; beside Wanda and SparseGPT at equal sparsity, seeds 0 to 2.
 
     python benchmarks/besa_combinations.py examples/demo-model CALIBRATION.txt TEST.txt [--sparsities 0.5 0.6 0.7]
         [--seeds 0 1 2] [--only besa "besa, updated"] [--work out/benchmarks/besa-combinations]
@@ -41,6 +41,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "besa, a matrix": {"set": {"granularity": "layer"}},
     "besa, at most 0.95": {"most": 0.95},
     "besa, updated": {"set": {"update": "obs"}},
+    "besa, two blocks at once": {"set": {"span": 2}},
+    "besa, three blocks at once": {"set": {"span": 3}},
+    "besa, three blocks at once, updated": {"set": {"span": 3, "update": "obs"}},
+    "besa, all blocks at once": {"set": {"span": 99}},
     "besa, ranking sparsegpt, updated": {"set": {"ranking": "sparsegpt", "update": "obs"}},
     "wanda, 4 bits": {"method": "wanda", "bits": 4},
     "sparsegpt, 4 bits": {"method": "sparsegpt", "bits": 4},

@@ -25,9 +25,10 @@ from checkpoints.checkpoint import Checkpoint
 from pruning.config import PruneConfig
 from pruning.data.calibration import Calibration
 from pruning.forward.blockwise import BlockwiseModel
+from pruning.forward.hidden_states import micro_batches
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import ordered_map, worker_count
-from pruning.run.driver import micro_batches, prune
+from pruning.run.driver import prune
 from pruning.run.make_recipe import make_recipe
 from workloads.files import pretty_json, write_text
 

@@ -47,7 +47,8 @@ class BlockJob:
     dense_outputs: hidden states of the unpruned model into and out of the block, where it needs "dense". moments: of
     `inputs`, in the dense block. sparsity / patterns: what every matrix shall get, by layer name. gradients: see
     pruning/evidence/gradients.py. facts: what the method says of the block, for the bundle. curves: what the matrices
-    cost on a machine, where that is what the run goes by.
+    cost on a machine, where that is what the run goes by. together: so many blocks in a row are decided
+    at once, `number` the first of them, `block` the list of them, and `run` through all.
     """
 
     number: int
@@ -68,6 +69,13 @@ class BlockJob:
     gradients: dict[str, torch.Tensor] | None = None
     facts: dict[str, Fact] = field(default_factory=dict)
     curves: Mapping[str, CostCurve] | None = None
+    together: int = 1
+
+    @property
+    def name(self) -> str:
+        """What a warning calls it."""
+        last = self.number + self.together - 1
+        return f"block {last}" if self.together == 1 else f"blocks {self.number} to {last}"
 
     def weight(self, ref: LinearRef) -> torch.Tensor:
         """(out, in) float32, contiguous; never write into it."""

@@ -15,10 +15,12 @@ class NetworkWalk:
     """As pruning.forward.walk.Walk. All samples are of the example's shape."""
 
     causal = False
+    starts: list[int]
 
     def __init__(self, network: Network):
         self.checkpoint = network
         self.blocks = network.blocks
+        self.starts = [0]
         self.device = network.device
 
     def embed(self, batch: Any) -> torch.Tensor:

@@ -10,11 +10,12 @@ from checkpoints.opened import OpenModel
 
 class Walk(Protocol):
     """States are (samples, positions, channels): of a language model sequences, tokens, hidden. `causal`: no position
-    sees a later one, and every one is asked for the next."""
+    sees a later one, and every one is asked for the next. `starts`: the first unit of every stack."""
 
     blocks: Any
     device: torch.device
     causal: bool
+    starts: list[int]
 
     @property
     def checkpoint(self) -> OpenModel: ...

@@ -48,6 +48,11 @@ class PruningMethod(Component):
         return frozenset()
 
     @property
+    def together(self) -> int:
+        """How many blocks in a row it decides at once, where it sees calibration data."""
+        return 1
+
+    @property
     def settles(self) -> bool:
         """Whether its own settings say how much goes, so that no sparsity is asked for."""
         return False

@@ -20,7 +20,8 @@ from pruning.families import family_of
 from pruning.forward.hidden_states import micro_batches
 from pruning.parallel import one_thread_per_operation
 from pruning.run.context import Run
-from pruning.run.driver import decide, grid_of, make_job, make_keeper
+from pruning.run.driver import make_keeper
+from pruning.run.jobs import decide, grid_of, make_job
 from pruning.run.layer_sparsities import planned
 from workloads.choices import UNTOUCHED, Choice
 
@@ -43,7 +44,7 @@ def choice_errors(run: Run, choices: Sequence[Choice], seen: Seen | None = None)
             block = run.checkpoint.load_block(number)
             hidden = model.advance_all(number, batches, hidden)
             needs = run.recipe.needs | {Need.HESSIAN, Need.OUTPUTS}
-            job = make_job(run, number, block, model, {"inputs": hidden}, needs)
+            job = make_job(run, [number], [block], model, {"inputs": hidden}, needs)
             for j, made in enumerate(decided(run, job, choices)):
                 for ref in job.refs:
                     errors = found.setdefault(ref.layer.name, torch.full((len(choices),), torch.nan).double())

@@ -7,6 +7,7 @@ from pruning.evidence.needs import GRADIENTS, Need
 from pruning.forward.hidden_states import BATCH_TOKENS
 from pruning.methods.structured.method import StructuredMethod
 from pruning.parallel import worker_count
+from pruning.run.calibrated import spans
 from pruning.run.recipe import Recipe
 from workloads.layers import Layer
 from workloads.patterns import FACTORED
@@ -45,7 +46,9 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
     inside = {id(p) for block in checkpoint.blocks for p in block.parameters()}
     outside = sum(p.numel() for p in checkpoint.model.parameters() if id(p) not in inside)
     sizes = [sum(p.numel() for p in b.parameters()) for b in checkpoint.blocks]
-    block = sum(sizes) if runs_whole(recipe) else max(sizes)
+    together = spans(0, len(sizes), [0], recipe.method.together)
+    block = sum(sizes) if runs_whole(recipe) else max(sum(sizes[n] for n in numbers) for numbers in together)
+    by_span = [[layer for n in numbers for layer in by_block[n]] for numbers in together]
     hidden = activations = 0
     learns = bool(recipe.needs & {Need.OUTPUTS, Need.DENSE})
     differentiates = bool(recipe.needs & GRADIENTS)
@@ -53,7 +56,14 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         tokens = recipe.calibration.ids.numel()
         hidden = tokens * checkpoint.config.get_text_config().hidden_size * itemsize
         width = max(max(layer.shape) for layer in layers)
-        activations = 8 * max(BATCH_TOKENS, recipe.calibration.ids.shape[1]) * width * itemsize * worker_count()
+        activations = (
+            max(map(len, together))
+            * 8
+            * max(BATCH_TOKENS, recipe.calibration.ids.shape[1])
+            * width
+            * itemsize
+            * worker_count()
+        )
     weights = sum(layer.n_weights for layer in layers)
     streams = 2 + learns + 2 * (Need.DENSE in recipe.needs)
     resume = hidden * len(refs) + 4 * sum(layer.n_weights for layer in treated) if differentiates else 0
@@ -66,7 +76,7 @@ def estimate(checkpoint: Checkpoint, recipe: Recipe) -> Estimate:
         block_bytes=block * itemsize,
         hidden_bytes=streams * hidden,
         activation_bytes=(3 if learns else 1) * activations,
-        method_bytes=max(method_bytes(recipe, block) for block in by_block if block)
+        method_bytes=max(method_bytes(recipe, layers) for layers in by_span if layers)
         + training_bytes(recipe, checkpoint, treated),
         bundle_bytes=sum(layer.out_features * 8 * -(-layer.in_features // 64) for layer in layers)
         + values_bytes(recipe, treated, itemsize),

@@ -63,6 +63,7 @@ PLAIN = [
     Case("ria", "row", {"rule": "row", "a": 1.0}),
     Case("unify", "", {"iterations": 4}),
     Case("unify", "", {"block": "4x3", "iterations": 0, "unified": 0.3}),
+    Case("besa", "model", {"span": 2, "ranking": "gblm", "rounds": 1}),
 ]
 PATTERNS = [
     Case(method, "run", {"pattern": pattern})

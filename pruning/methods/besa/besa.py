@@ -29,6 +29,9 @@ Settings, with what paper and released program do:
  of adam alone:
   step            the largest step of a budget, in sparsity. rounds: the most rounds of 32 steps; it ends before where
                   the last one brought less than 3 %.
+  span            blocks in a row whose budgets are learned together, on the error of the last one's output: sparsity
+                  moves between them too, while they are learned, and only their sum is given. 1: each block by itself
+                  (the paper's). Ours.
   lanes           rows that share a budget, each `lanes` in turn: as many as an array has lanes, so that none waits for
                   another (1: every row its own).
   imbalance       with costs, on a machine whose rows wait for each other: the share of a lane group's cost that follows

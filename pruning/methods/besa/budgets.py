@@ -128,7 +128,7 @@ class BudgetTraining:
             else:
                 if fell > 2 * ENOUGH and self._free:
                     job.warn(
-                        f"block {job.number}: its error on held-out sequences still fell by {fell:.1%} in the last of "
+                        f"{job.name}: its error on held-out sequences still fell by {fell:.1%} in the last of "
                         f"{self._settings.rounds} rounds of {ROUND} steps; more `rounds` would lower it further"
                     )
             if self._clipper is not None and counts is not self._even:
@@ -143,7 +143,7 @@ class BudgetTraining:
             }
             if counts is self._even:
                 job.warn(
-                    f"block {job.number}: learned budgets were no better than even ones on held-out sequences; even "
+                    f"{job.name}: learned budgets were no better than even ones on held-out sequences; even "
                     "ones are used"
                 )
         return counts

@@ -15,7 +15,7 @@ from workloads.patterns import NofM
 NEAR_HALF = 0.1  # how far from 0.5 a target may be for bounded coefficients
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PRODIGYS = ("coefficients", "candidates", "d_coef", "epochs", "beta")
-ADAMS = ("step", "rounds", "lanes", "imbalance")
+ADAMS = ("step", "rounds", "span", "lanes", "imbalance")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class BesaSettings(PruningMethod):
     optimizer: Literal["adam", "prodigy"] = "adam"
     step: Annotated[float, Field(gt=0, le=0.5)] = 0.04
     rounds: Annotated[int, Field(ge=1)] = 4
+    span: Annotated[int, Field(ge=1)] = 1
     lanes: Annotated[int, Field(ge=1)] = 1
     imbalance: Annotated[float, Field(ge=0, le=1)] = 0.0
     update: Literal["none", "obs"] = "none"
@@ -48,6 +49,10 @@ class BesaSettings(PruningMethod):
         if self.normalisation == "auto":
             return "token" if self.optimizer == "adam" else "channel"
         return self.normalisation
+
+    @property
+    def together(self) -> int:
+        return self.span
 
     @property
     def takes_costs(self) -> bool:  # type: ignore[override]
