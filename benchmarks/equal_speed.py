@@ -5,7 +5,8 @@ beside every plan that `prune --speedup` tries, with its divergence on held-out 
 
 One line of JSON a run; lines that are there are not made again. Written for the demo model; --model takes another.
 `plans` and `mixed` make a line each for the knapsack's plan, the even one, OWL's and the searched one; `owl` is tuned
-by its final masks.
+by its final masks. `shapes` and `both`, also with other choices, are what that command takes: where neurons, kv groups
+and blocks may go too, and where the other phase is to be 1.25 times as fast as well.
 """
 
 import argparse
@@ -42,6 +43,8 @@ TUNED: dict[str, dict[str, Any]] = {
     "besa": {"method": "besa"},
     "besa-cost": {"method": "besa"},
     "besa-cost-lanes": {"method": "besa", "set": {"lanes": 64}},
+    "besa-span": {"method": "besa", "set": {"span": 3}},
+    "besa-cost-span": {"method": "besa", "set": {"span": 3}},
 }
 PLANNED: dict[str, dict[str, Any]] = {
     "plans": {"choices": "unstructured", "errors": "probe"},
@@ -51,6 +54,13 @@ PLANNED: dict[str, dict[str, Any]] = {
     "plans-kl": {"choices": "unstructured", "errors": "kl"},
     "besa-plans": {"choices": "unstructured", "errors": "probe", "method": "besa"},
 }
+TAKEN: dict[str, dict[str, Any]] = {  # of these what `prune --speedup` takes alone
+    "shapes": {"choices": "unstructured,neurons,heads,blocks"},
+    "shapes-mixed": {"choices": "unstructured,2:4,bits:4,neurons,heads,blocks"},
+    "both": {"choices": "unstructured", "also": True},
+    "both-mixed": {"choices": "unstructured,2:4,bits:4", "also": True},
+}
+ALSO = 1.25  # times as fast in the other phase too
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,15 @@ class Setting:
         asked = EvaluationConfig(text=text, seq_len=self.seq_len, windows=self.windows)
         return family_of(checkpoint).quality(checkpoint, masks, asked, Silent()).value
 
-    def meeting(self, on: str, phase: str, speed: float, seed: int, choices: str, errors: str, method: str) -> Meeting:
-        sizes: dict[str, Any] = {"context": self.size} if phase == "decode" else {"prompt": self.size}
+    def meeting(
+        self, on: str, phase: str, speed: float, seed: int, choices: str, errors: str, method: str, also: bool = False
+    ) -> Meeting:
+        of = {"decode": ("context", "prefill"), "prefill": ("prompt", "decode")}[phase]
+        sizes: dict[str, Any] = {"context": self.size, "prompt": self.size} if also else {of[0]: self.size}
         asked = SpeedConfig(
-            speedup=speed, on=on, phase=phase, choices=choices, errors=errors, searches=self.searches, **sizes
-        )
+            speedup=speed, on=on, phase=phase, choices=choices, errors=errors, searches=self.searches,
+            also=f"{of[1]}:{ALSO:g}" if also else None, **sizes,
+        )  # fmt: skip
         return Meeting(
             partial(open_checkpoint, self.model, "float32"), self.model, PruneConfig(method, seed=seed), self.data(),
             asked, Silent(), lambda text: None,
@@ -120,13 +134,21 @@ def run(
     """Rows: what is found, or the reason why it is not; of plans one each."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        of = {"method": "wanda", "choices": "unstructured", "errors": "probe"} | PLANNED.get(name, {})
+        of = {"method": "wanda", "choices": "unstructured", "errors": "probe"} | (PLANNED | TAKEN).get(name, {})
         meeting = setting.meeting(on, phase, speed, seed, **of)
         if name in TUNED:
             try:
                 asked = PruneConfig(seed=seed, **TUNED[name])
                 masks, found = tuned(setting, meeting, asked, work, name.startswith("besa-cost"))
                 yield judged(setting, meeting, masks, {"speedup": found})
+            except UserError as error:
+                yield {"reason": str(error)}
+            return
+        if name in TAKEN:
+            try:
+                masks, met = meeting.run(work / "masks")
+                more = {"plan": met.plan, "speedup": met.final, "additive": met.additive, "removed": met.removed}
+                yield judged(setting, meeting, masks, more | {"also": met.also})
             except UserError as error:
                 yield {"reason": str(error)}
             return
@@ -183,8 +205,8 @@ def main() -> None:
     parser.add_argument("--evaluation", default="")
     parser.add_argument("--searches", type=int, default=40)
     arguments = parser.parse_args()
-    if strange := set(arguments.methods.split(",")) - {*TUNED, *PLANNED}:
-        parser.error(f"--methods: {min(strange)} is none of {', '.join((*TUNED, *PLANNED))}")
+    if strange := set(arguments.methods.split(",")) - {*TUNED, *PLANNED, *TAKEN}:
+        parser.error(f"--methods: {min(strange)} is none of {', '.join((*TUNED, *PLANNED, *TAKEN))}")
     setting = Setting(
         arguments.model, arguments.samples, arguments.seq_len, arguments.windows, arguments.size,
         arguments.calibration, arguments.evaluation, arguments.searches,
