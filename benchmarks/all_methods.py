@@ -24,7 +24,6 @@ import json
 import logging
 import re
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from all_methods_table import table
 from measuring import measure
 from token_ids import TokenIds
 
@@ -318,35 +318,6 @@ def measured(work: Work, own: Sequence[Cell]) -> None:
             work.keep(key, measured=found)
 
 
-def show(work: Work) -> None:
-    """Mean and spread over seeds, a line a model, method and target; refusals once each."""
-    lines: dict[str, list[dict[str, Any]]] = {}
-    for key, facts in work.found().items():
-        lines.setdefault(key.rpartition(" | ")[0], []).append(facts)
-    timed = any("measured" in facts for facts in work.found().values())
-    on = [*ON, *(["this CPU (--measure)"] if timed else [])]
-    print("| model | method | target | before | after | " + " | ".join(on) + " | CPU s to prune | peak GB |")
-    print("|" + "---|" * (7 + len(on)))
-    for line, every in lines.items():
-        made = [facts for facts in every if "before" in facts]
-        if not made:
-            print(f"| {line} | {every[0]['refused']} |")
-            continue
-        speeds = [over([f.get("speedup", {}).get(name) for f in made], "x") for name in ON]
-        speeds += [over([f.get("measured") for f in made], "x")] if timed else []
-        cost = [over([f["seconds"].get("prune") for f in made]), over([f.get("peak_gb") for f in made])]
-        print(f"| {line} | {over([f['before'] for f in made])} | {over([f.get('after') for f in made])} | "
-              + " | ".join([*speeds, *cost]) + " |")  # fmt: skip
-
-
-def over(values: list[Any], unit: str = "") -> str:
-    known = [value for value in values if isinstance(value, float)]
-    if not known:
-        return ""
-    spread = f" +- {statistics.stdev(known):.2g}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.4g}{unit}{spread}"
-
-
 def there(names: str) -> list[str]:
     """The models of a list that this machine has; of each other a line says what is missing."""
     models = names.split(",")
@@ -376,7 +347,7 @@ def main() -> None:
     if not asked.show:
         own = list(cells(there(asked.models), asked.seeds, asked.only))
         (measured if asked.measure else make)(work, own)
-    show(work)
+    print(table(work.found(), ON))
 
 
 def make(work: Work, own: Sequence[Cell]) -> None:

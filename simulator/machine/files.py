@@ -71,6 +71,8 @@ def _composed(
                 )
             described = found
     if described is None:
+        if entries := [key for key, value in values.items() if isinstance(value, list) and dict in map(type, value)]:
+            raise UserError(f"{path}: [[{entries[0]}]] is of a study, not of a machine; `prunesim run` runs studies")
         raise UserError(f'{path}: `base` is missing; say what the machine is based on, such as base = "vitcod"')
     kind, spec_type, known = described
     laid, before = overlaid(path, spec_type, known, values), flat(known)

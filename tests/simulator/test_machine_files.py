@@ -141,6 +141,7 @@ def test_a_gpu_restated_is_ours(tmp_path):
         ('base = "spartan"\n', "/bad.toml: `base`: unknown accelerator 'spartan'; did you mean 'sparten'?"),
         ('base = "sparten"\nname = "a/b"\n', "/bad.toml: name = 'a/b': a name has up to 100 printable"),
         ("[array]\nclusters = 1\n", "`base` is missing"),
+        ('title = "t"\n[[models]]\npath = "m"\n', "[[models]] is of a study, not of a machine"),
         ("base = 3\n", "base = 3: expected a name or a list of names"),
         ('base = "sparten"\nname = 3\n', "name = 3: expected a text"),
         ('base = ["sparten", "vitcod"]\n', "`base` mixes machines of different kinds; vitcod"),
