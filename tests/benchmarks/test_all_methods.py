@@ -165,7 +165,7 @@ def test_masks_of_a_new_cell_of_the_first_seed_are_kept(tiny, tmp_path):
     assert cells_in(tmp_path / "out").keys() == {MASKED, MASKED.replace("seed 1", "seed 2")}
 
 
-def test_the_table_has_mean_and_spread_over_seeds(table, tmp_path, capsys):
+def test_the_table_has_mean_and_spread_over_seeds(table):
     """Of 1, 2, 6: mean 3, standard deviation sqrt(7); of one value no spread, and of none nothing."""
 
     def facts(before, vitcod, peak):
@@ -177,11 +177,7 @@ def test_the_table_has_mean_and_spread_over_seeds(table, tmp_path, capsys):
     }
     found["net | wanda | 50% | seed 3"] = facts(6.0, 2.0, 0.5) | {"measured": 1.25}
     found["net | ria | 50% | seed 1"] = {"refused": "no rows", "seconds": {}}
-    work = table.Work(tmp_path, 2)
-    for key, some in found.items():
-        work.keep(key, **some)
-    table.show(work)
-    head, _, wanda, ria = capsys.readouterr().out.splitlines()
+    head, _, wanda, ria = table.table(found, table.ON).splitlines()
     assert head == (
         "| model | method | target | before | after | vitcod | stc | systolic | this CPU (--measure) "
         "| CPU s to prune | peak GB |"
