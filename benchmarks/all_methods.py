@@ -33,7 +33,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from all_methods_table import table
+from all_methods_table import page, table
 from measuring import measure
 from token_ids import TokenIds
 
@@ -341,9 +341,15 @@ def main() -> None:
     parser.add_argument("--keep-masks", action="store_true", help="of seed 1, for --measure")
     parser.add_argument("--measure", action="store_true", help="time the masks that are kept on this machine's CPU")
     parser.add_argument("--show", action="store_true", help="print the table of what there is")
+    parser.add_argument(
+        "--page", metavar="MODEL", choices=MODELS, help="print its tables as docs/all-methods.md has them"
+    )
     asked = parser.parse_args()
     work = Work(asked.work, asked.steps, asked.keep_masks)
     work.folder.mkdir(parents=True, exist_ok=True)
+    if asked.page:
+        print(page(work.found(), asked.page, ON))
+        return
     if not asked.show:
         own = list(cells(there(asked.models), asked.seeds, asked.only))
         (measured if asked.measure else make)(work, own)

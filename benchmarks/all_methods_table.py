@@ -1,5 +1,5 @@
-"""What all_methods.py found, as Markdown: a line a model, method and target, mean and spread over seeds; refusals once
-each."""
+"""What all_methods.py found, as Markdown, mean and spread over seeds: a line a model, method and target, refusals once
+each; or the tables of one model as docs/all-methods.md has them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -35,3 +35,38 @@ def over(values: Sequence[Any], unit: str = "") -> str:
         return ""
     spread = f" +- {statistics.stdev(known):.2g}" if len(known) > 1 else ""
     return f"{statistics.mean(known):.4g}{unit}{spread}"
+
+
+MASKED, SMALLER, NONE = ("50%", "70%", "2:4"), "30%", "\N{EN DASH}"
+
+
+def page(cells: Mapping[str, Mapping[str, Any]], model: str, on: Sequence[str]) -> str:
+    """Of one model two tables: methods by the share of zeros, with the speed on the first machine, and those that take
+    something out, on all. "before / after"; +- is the standard deviation over seeds."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for key, facts in cells.items():
+        of, method, target, _ = key.split(" | ")
+        if of == model and "before" in facts:
+            found.setdefault((method, target), []).append(facts)
+    methods = list(dict.fromkeys(method for method, _ in found if method != "dense"))
+    lines = ["| | 50 % | | 70 % | | 2:4 | |", "|---|---|---|---|---|---|---|"]
+    for method in methods:
+        cell = [found.get((method, target), []) for target in MASKED]
+        if any(cell):
+            lines.append(f"| `{method}` | " + " | ".join(part for some in cell for part in short(some, on[:1])) + " |")
+    lines += ["", "| | 30 % asked, of weights gone | before / after | " + " | ".join(f"`{name}`" for name in on) + " |"]
+    lines.append("|---" * (3 + len(on)) + "|")
+    for method in methods:
+        if some := found.get((method, SMALLER)):
+            gone = statistics.mean(facts["sparsity"] for facts in some)
+            lines.append(f"| `{method}` | {gone:.1%} | " + " | ".join(short(some, on)) + " |")
+    return "\n".join(lines)
+
+
+def short(some: Sequence[Mapping[str, Any]], on: Sequence[str]) -> list[str]:
+    """Quality before and after, and the mean speedups."""
+    if not some:
+        return [NONE] * (1 + len(on))
+    both = " / ".join(over([facts[when] for facts in some if when in facts]) or NONE for when in ("before", "after"))
+    speeds = [[x for f in some if isinstance(x := f["speedup"].get(name), float)] for name in on]
+    return [both, *(f"{statistics.mean(values):.2f}x" if values else NONE for values in speeds)]

@@ -184,3 +184,29 @@ def test_the_table_has_mean_and_spread_over_seeds(table):
     )
     assert wanda == ("| net | wanda | 50% | 3 +- 2.6 | 6 +- 5.3 | 2x +- 0.5 |  | 1x +- 0 | 1.25x | 4 +- 0 | 0.5 +- 0 |")
     assert ria == "| net | ria | 50% | no rows |"
+
+
+def test_the_page_of_a_model(table):
+    """Seeds 1 and 2 at 50 %: before 2 and 4, after 1 and 2, 1.5 and 2.5 times; one seed at 30 %, not recovered."""
+
+    def facts(before, vitcod, **more):
+        speedup = {"vitcod": vitcod, "stc": "no", "systolic": 1.0}
+        return {"before": before, "sparsity": 0.325, "speedup": speedup, "seconds": {}} | more
+
+    found = {
+        "net | dense | dense | seed 1": {"before": 1.0, "seconds": {}},
+        "net | wanda | 50% | seed 1": facts(2.0, 1.5, after=1.0),
+        "other | wanda | 50% | seed 1": facts(9.0, 9.5),
+        "net | wanda | 50% | seed 2": facts(4.0, 2.5, after=2.0),
+        "net | wanda | 70% | seed 1": {"refused": "no rows", "seconds": {}},
+        "net | flap | 30% | seed 1": facts(7.0, 1.25),
+    }
+    assert table.page(found, "net", table.ON).splitlines() == [
+        "| | 50 % | | 70 % | | 2:4 | |",
+        "|---|---|---|---|---|---|---|",
+        "| `wanda` | 3 +- 1.4 / 1.5 +- 0.71 | 2.00x | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} | \N{EN DASH} |",
+        "",
+        "| | 30 % asked, of weights gone | before / after | `vitcod` | `stc` | `systolic` |",
+        "|---|---|---|---|---|---|",
+        "| `flap` | 32.5% | 7 / \N{EN DASH} | 1.25x | \N{EN DASH} | 1.00x |",
+    ]
