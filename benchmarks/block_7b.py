@@ -1,5 +1,5 @@
-"""One block of LLaMA-7B's shapes (random weights): time of every pruning method, beside the two forward passes it must
-do.
+"""One block of LLaMA-7B's shapes (random weights): time of every pruning method, beside the matrix products that it
+must do (pruning/run/work.py) at the rate that products of that width reach here in the same minute.
 
     python benchmarks/block_7b.py [--samples 8] [--seq-len 2048] [--methods wanda sparsegpt gblm besa] [--device cpu]
 
@@ -21,11 +21,13 @@ from measuring import measure
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from checkpoints.checkpoint import Checkpoint
+from checkpoints.prunable import all_refs
 from pruning.config import PruneConfig
 from pruning.data.calibration import Calibration
 from pruning.parallel import worker_count
 from pruning.run.driver import prune
 from pruning.run.make_recipe import make_recipe
+from pruning.run.work import rate_flop_s, work_of
 
 MODEL = Path("out/benchmarks/llama-7b-block")
 CONFIG = LlamaConfig(
@@ -63,6 +65,16 @@ def method(name: str, samples: int, seq_len: int, device: str) -> Callable[[], f
     return work
 
 
+def needed(name: str, samples: int, seq_len: int, device: str) -> tuple[float, float]:
+    """(operations of the products, operations a second)"""
+    checkpoint = Checkpoint(MODEL, torch.float32, device)
+    layers = [ref.layer for block in all_refs(checkpoint) for ref in block]
+    recipe = make_recipe(PruneConfig(name, 0.5))
+    work = work_of(layers, checkpoint.config.to_dict(), samples, samples * seq_len, recipe)
+    assert work is not None
+    return work.flop, rate_flop_s(work.width, checkpoint.device, torch.float32)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--samples", type=int, default=8)
@@ -76,9 +88,11 @@ def main() -> None:
     for name in args.methods:
         measured = measure(method, name, args.samples, args.seq_len, args.device)
         hours = measured.result * 128 / args.samples / 3600
+        flop, rate = needed(name, args.samples, args.seq_len, args.device)
         print(
             f"{name:<10} {measured.result:8.1f} s a block, peak {measured.peak_gb:5.1f} GB; at most {32 * hours:6.1f} "
-            f"h for 7B, {80 * 4.2 * hours:7.1f} h for 70B (128 sequences)",
+            f"h for 7B, {80 * 4.2 * hours:7.1f} h for 70B (128 sequences); {measured.result * rate / flop:.2f} times "
+            f"its products ({flop / 1e12:.1f} TFLOP at {rate / 1e9:.0f} GFLOP/s)",
             flush=True,
         )
 
