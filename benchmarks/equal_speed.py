@@ -51,6 +51,7 @@ PLANNED: dict[str, dict[str, Any]] = {
     "mixed": {"choices": "unstructured,2:4,bits:4", "errors": "probe"},
     "mixed-8": {"choices": "unstructured,bits:8", "errors": "probe"},  # of records, which may have no other kernels
     "plans-output": {"choices": "unstructured", "errors": "output"},
+    "mixed-output": {"choices": "unstructured,2:4,bits:4", "errors": "output"},
     "plans-kl": {"choices": "unstructured", "errors": "kl"},
     "besa-plans": {"choices": "unstructured", "errors": "probe", "method": "besa"},
 }

@@ -28,7 +28,7 @@ COLUMNS = [
 ]
 FROM, TICKS = 15, (20, 30, 50, 100)  # of perplexity
 ACROSS = 3  # panels
-UNITED = ("plans", "mixed", "mixed-8")  # methods of several plans
+UNITED = ("plans", "mixed", "mixed-8", "plans-output", "mixed-output")  # methods of several plans
 
 
 def read(path: Path) -> pd.DataFrame:
