@@ -34,7 +34,8 @@ def make_job(
     names = [ref.layer.name for ref in refs]
     gradients: dict[str, torch.Tensor] = {}
     for number in numbers:
-        gradients |= only_sum(run, number) if gradient_file(run.writer.folder, number).exists() else {}
+        if run.treated[number] and gradient_file(run.writer.folder, number).exists():
+            gradients |= only_sum(run, number)
     job = BlockJob(
         number=numbers[0],
         together=len(numbers),
@@ -134,7 +135,7 @@ def decide(run: Run, job: BlockJob) -> dict[str, Decision]:
     recipe, quantization = run.recipe, run.recipe.quantization
     decisions = recipe.base.within(recipe.method.decide(job) if run.decided is None else run.decisions(job))
     for number in range(job.number, job.number + job.together):
-        if not run.is_written(number):
+        if run.treated[number] and not run.is_written(number):
             run.writer.record(number, job.facts)
     if quantization is None or recipe.quantizes_jointly:
         return decisions

@@ -81,6 +81,13 @@ def test_a_span_killed_goes_on_where_it_began(llama: Path, tmp_path: Path) -> No
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+def test_blocks_of_a_span_that_are_left_dense_say_nothing(llama: Path, tmp_path: Path) -> None:
+    """Nor are there gradients of them."""
+    masks = pruned(llama, tmp_path, span=2, rounds=1, ranking="gblm", only="blocks:1-2")
+    assert by_block(masks) == {0: 0, 1: 0.5, 2: 0.5, 3: 0}
+    assert [record.block for record in masks.records] == [1, 2]
+
+
 def test_a_span_without_choice_is_its_blocks_one_by_one_on_dense_inputs(llama: Path, tmp_path: Path) -> None:
     """At N:M BESA takes its ranking's masks: the first block's are the same, those behind it saw dense inputs."""
     apart, together = (masks_of(pruned(llama, tmp_path / str(span), span=span, pattern="2:4")) for span in (1, 2))
