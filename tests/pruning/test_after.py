@@ -13,7 +13,7 @@ import prunesim as ps
 from checkpoints.checkpoint import Checkpoint
 from pruning.bundle_values import read_biases, read_quantized, read_weight
 from pruning.evaluation.whole_model import whole_model
-from pruning.run import driver
+from pruning.run import calibrated, driver
 from pruning.run.base import Base
 from pruning.run.driver import prune
 from pruning.saving.packed_smaller import save_packed_smaller
@@ -186,7 +186,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(settings, killed_at, tmp_path: P
     source = save("llama", tmp_path / "model", num_hidden_layers=5)
     base = take_out(source, tmp_path / "base", even, frozenset({0, 2, 4}))
     after(source, base, tmp_path / "whole", **settings)
-    written, add = [], driver.add_all
+    written, add = [], calibrated.add_all
 
     def add_or_die(run, number, decisions) -> None:
         if len(written) == killed_at:
@@ -194,7 +194,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(settings, killed_at, tmp_path: P
         written.append(number)
         add(run, number, decisions)
 
-    monkeypatch.setattr(driver, "add_all", add_or_die)
+    for loop in (calibrated, driver):
+        monkeypatch.setattr(loop, "add_all", add_or_die)
     with pytest.raises(KeyboardInterrupt):
         after(source, base, tmp_path / "killed", **settings)
     monkeypatch.undo()
@@ -215,7 +216,7 @@ def test_the_base_may_not_change_in_between(tmp_path: Path, monkeypatch: pytest.
     def die(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver, "write_hidden", die)
+    monkeypatch.setattr(calibrated, "write_hidden", die)
     with pytest.raises(KeyboardInterrupt):
         after(source, base, tmp_path / "out", **WANDA)
     monkeypatch.undo()

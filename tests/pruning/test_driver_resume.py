@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints.checkpoint import Checkpoint
-from pruning.run import driver
+from pruning.run import calibrated
 from pruning.run.driver import prune
 from tests.pruning.contract import FEW, Case
 from tests.pruning.recipes import recipe
@@ -120,13 +120,13 @@ def test_killed_right_after_a_block_was_written(
 def test_killed_before_the_masks_but_after_the_hidden_states(
     model: Path, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = driver.write_hidden
+    write = calibrated.write_hidden
 
     def write_and_die(*args) -> None:
         write(*args)
         raise Killed
 
-    monkeypatch.setattr(driver, "write_hidden", write_and_die)
+    monkeypatch.setattr(calibrated, "write_hidden", write_and_die)
     with pytest.raises(Killed):
         prune(Checkpoint(model), recipe("wanda", 0.3), tmp_path, quiet, quiet)
     monkeypatch.undo()
