@@ -65,7 +65,8 @@ def packed(tensor: torch.Tensor, channels_first: bool) -> torch.Tensor:
 
 
 def unpacked(states: torch.Tensor, shape: tuple[int, ...], channels_first: bool) -> torch.Tensor:
-    """The other way round, to the sides of `shape`, of a sample; channels are those that there are."""
+    """The other way round, to the sides of `shape`, of a sample; channels are those that there are. Contiguous, however
+    the states lie in memory: kernels round differently by that, and those of a killed run come from disk."""
     if channels_first and len(shape) > 1:
-        return states.transpose(1, 2).reshape(len(states), states.shape[2], *shape[1:])
-    return states.reshape(len(states), *shape[:-1], states.shape[2])
+        return states.transpose(1, 2).reshape(len(states), states.shape[2], *shape[1:]).contiguous()
+    return states.reshape(len(states), *shape[:-1], states.shape[2]).contiguous()
