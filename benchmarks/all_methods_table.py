@@ -49,6 +49,8 @@ def page(cells: Mapping[str, Mapping[str, Any]], model: str, on: Sequence[str]) 
         if of == model and "before" in facts:
             found.setdefault((method, target), []).append(facts)
     methods = list(dict.fromkeys(method for method, _ in found if method != "dense"))
+    if not methods:
+        return f"No cell of {model} is there."
     lines = ["| | 50 % | | 70 % | | 2:4 | |", "|---|---|---|---|---|---|---|"]
     for method in methods:
         cell = [found.get((method, target), []) for target in MASKED]

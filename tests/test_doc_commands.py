@@ -41,6 +41,7 @@ OF_OTHER_PROGRAMS = frozenset(  # the campaigns, benchmarks, SparseGPT's script
         "--work",
         "--models",
         "--keep-masks",
+        "--page",
         "--measure",
         "--recover",
         "--gradient-samples",
