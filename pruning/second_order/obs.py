@@ -11,6 +11,7 @@ time: in a compiled loop over the slab that stays in the cache, then one matrix 
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import numba
 import numpy as np
@@ -23,6 +24,7 @@ from workloads.patterns import NofM
 
 ROWS = 512  # a chunk; fixed, so that results do not depend on the number of threads
 RETRIES = 4  # of ten times the damping each
+Grids = Literal["pruned", "dense"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class MaskChoice:
     sparsity: float = 0.0
     released: bool = False
 
+    @property
+    def prunes(self) -> bool:
+        if self.keep is not None:
+            return not bool(self.keep.all())
+        return self.pattern is not None or self.sparsity > 0 or self.released
+
     def count(self, rows: int, start: int, stop: int) -> int:
         """Weights to prune in the slab of columns start..stop."""
         if self.released:
@@ -101,26 +109,46 @@ def compensate(
     grid: QuantizationGrid | None = None,
     order: torch.Tensor | None = None,
     static_groups: bool = False,
+    grids: Grids = "pruned",
 ) -> Compensated:
     """Prunes, or rounds, or both, a (rows, cols) float32 weight, which is left alone.
 
     Masks of unstructured selections are chosen a slab of `blocksize` columns at a time, exact in count up to each
-    slab's end. Grids: one a row is fitted before the walk; groups are fitted when the walk comes to them, to the
-    weights as they are then, or all before it (static_groups). `order` permutes the columns (GPTQ's act-order; the
+    slab's end. Grids: where nothing is pruned, one a row is fitted before the walk; groups are fitted when the walk
+    comes to them, to the weights as they are then, or all before it (static_groups). Where something is, to what a walk
+    without rounding leaves (pruned), for survivors that make up for many grow beyond the ends of earlier grids, or as
+    before (dense; of a mask that is given, to those it keeps). `order` permutes the columns (GPTQ's act-order; the
     factor must be of the permuted H); it needs static groups where there are groups. N:M runs must not be split by
     blocksize or groups.
     """
+    walk = partial(_walk, weight, factor, selection, blocksize, order, static_groups)
+    if grid is None or grids == "dense" or not selection.prunes:
+        return walk(grid)
+    return walk(grid, walk(None).weight)
+
+
+def _walk(
+    weight: torch.Tensor,
+    factor: Factor,
+    selection: MaskChoice,
+    blocksize: int,
+    order: torch.Tensor | None,
+    static_groups: bool,
+    grid: QuantizationGrid | None,
+    fitted_to: torch.Tensor | None = None,
+) -> Compensated:
+    """One walk of `compensate`; grids are those of `fitted_to`, where that is given."""
     work = weight.clone()
     work[:, factor.dead] = 0
     rows, cols = work.shape
     chosen = selection.keep is not None
     keep = torch.ones_like(work, dtype=torch.bool) if selection.keep is None else selection.keep.clone()
-    rounding = None if grid is None else _Rounding(grid, work * keep)
+    rounding = None if grid is None else _Rounding(grid, work * keep if fitted_to is None else fitted_to)
     if order is not None:
         work, keep = work[:, order], keep[:, order]
         if rounding is not None:
             rounding.group_of = rounding.group_of[order]
-    refit = rounding is not None and rounding.width < cols and not static_groups and order is None
+    refit = rounding is not None and rounding.width < cols and not static_groups and order is None and fitted_to is None
     edges = sorted({*range(0, cols, blocksize), *(range(0, cols, rounding.width) if refit and rounding else ()), cols})
     for start, stop in pairwise(edges):
         if not chosen and selection.pattern is None and start % blocksize == 0:
