@@ -99,7 +99,10 @@ def measured(model: Path, drawn: Path, texts: dict[str, torch.Tensor], way: str,
     with TemporaryDirectory() as folder, limited(most):
         bundle = prune(Checkpoint(model, torch.float32), recipe, Path(folder) / "masks", lambda *_: None, said.append)
         seconds = time.process_time() - began
-        found = {name: perplexity(Checkpoint(model, torch.float32), ids, bundle, lambda *_: None) for name, ids in texts.items()}
+        found = {
+            name: perplexity(Checkpoint(model, torch.float32), ids, bundle, lambda *_: None)
+            for name, ids in texts.items()
+        }
         return {
             "way": way, "sparsity": target or 0.5, "seed": seed, "achieved": bundle.sparsity, "seconds": seconds,
             "matrices_with_dead_rows": sum("lost every weight" in text for text in said), **found,
