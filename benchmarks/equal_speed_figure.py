@@ -27,8 +27,20 @@ COLUMNS = [
     "reason",
 ]
 FROM, TICKS = 15, (20, 30, 50, 100)  # of perplexity
-ACROSS = 3  # panels
+ACROSS = 2  # panels
+IN_WORDS = {
+    "plans": "zeros",
+    "mixed": "zeros, 2:4, 4 bits",
+    "shapes": "zeros, neurons, heads, blocks",
+    "shapes-mixed": "all of these",
+    "both": "zeros, prefill 1.25x too",
+    "owl": "OWL, tuned",
+    "besa": "BESA, tuned",
+    "besa-cost": "BESA with costs, tuned",
+    "besa-span": "BESA, three blocks at once, tuned",
+}
 UNITED = ("plans", "mixed", "mixed-8", "plans-output", "mixed-output")  # methods of several plans
+TAKEN = ("shapes", "shapes-mixed", "both", "both-mixed")  # of several plans too, with a line of the one taken alone
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -45,6 +57,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     """With a column `name`: the method, its plan, and of each method of several plans the taken one again."""
     ran = rows[rows["perplexity"].notna()].copy()
     ran["name"] = [f"{m}: {p}" if isinstance(p, str) else m for m, p in zip(ran["method"], ran["plan"], strict=True)]
+    ran.loc[ran["method"].isin(TAKEN), "name"] = ran["method"] + ": taken"
     several = ran[ran["method"].isin(UNITED)]
     best = several.loc[several.groupby(["on", "phase", "speed", "seed", "method"])["kl"].idxmin()].copy()
     best["name"] = [f"{method}: taken" for method in best["method"]]
@@ -69,6 +82,11 @@ def table(rows: pd.DataFrame) -> str:
     return "\n".join([*lines, *why])  # every seed has the same reason
 
 
+def in_words(name: str) -> str:
+    method, colon, plan = name.partition(":")
+    return IN_WORDS.get(method, method) + colon + plan
+
+
 def draw(rows: pd.DataFrame, path: Path) -> None:
     """A panel for each machine, phase and speed, all on one axis; dots are seeds, circles their mean. Of several
     kinds of choices the plan that was taken alone."""
@@ -81,7 +99,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     shown = shown[(shown["method"] != "mixed") | shown["name"].str.endswith("taken")]
     places = list(shown.groupby(["on", "phase", "speed"]))
     lines = -(-len(places) // ACROSS)
-    figure, panels = plt.subplots(lines, ACROSS, figsize=(3 * ACROSS + 0.6, 2.7 * lines), squeeze=False, sharex=True)
+    figure, panels = plt.subplots(lines, ACROSS, figsize=(4.6 * ACROSS, 2.7 * lines), squeeze=False, sharex=True)
     for panel in panels.flat[len(places) :]:
         panel.remove()
     for panel, ((on, phase, speed), some) in zip(panels.flat, places, strict=False):
@@ -92,7 +110,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
             panel.plot(p.mean(), n, "o", color=colour, markersize=8, fillstyle="none")
             panel.plot(p, [n] * len(p), ".", color=colour, markersize=4)
             panel.annotate(f"{p.mean():.1f}", (p.max(), n), (7, 0), textcoords="offset points", va="center", fontsize=7)
-        panel.set_yticks(range(len(names)), names, fontsize=7)
+        panel.set_yticks(range(len(names)), map(in_words, names), fontsize=7)
         panel.invert_yaxis()
         panel.set_xscale("log")
         panel.set_xlim(FROM, max(FROM, shown["perplexity"].max()) * 2)

@@ -1,7 +1,9 @@
 """Each variant of a benchmark in a process of its own: seconds and peak memory that nothing else has touched."""
 
 import multiprocessing
+import os
 import resource
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +33,15 @@ def measure(prepare: Callable[..., Callable[[], Any]], *args: Any) -> Measured:
         return pool.apply(_measured, (prepare, args))
 
 
+def _end_with_the_parent() -> None:
+    """A command that is killed leaves no work behind."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _measured(prepare: Callable[..., Callable[[], Any]], args: tuple[Any, ...]) -> Measured:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     work = prepare(*args)
     start = peak_gb()
     began = time.perf_counter()
