@@ -11,7 +11,8 @@ A multiply-add is two operations. With T calibration tokens and matrices of n ou
     a gradient        three passes (forward, backward to inputs and to weights), and one more to run it again
     training          three, of a block, for every sequence that a method trains on
 
-Attention's own products, norms, choosing masks, reading and writing are not counted: they are what the range is for.
+Attention's own products, norms, choosing masks, the second walk that fits grids where pruning and rounding are one,
+reading and writing are not counted: they are what the range is for.
 """
 
 import time

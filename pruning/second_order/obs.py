@@ -79,10 +79,10 @@ class MaskChoice:
     sparsity: float = 0.0
     released: bool = False
 
-    @property
-    def prunes(self) -> bool:
+    def takes_from(self, weight: torch.Tensor) -> bool:
+        """Whether a (rows, cols) weight loses anything that is not 0 already; a mask that is yet to be chosen does."""
         if self.keep is not None:
-            return not bool(self.keep.all())
+            return bool(weight[~self.keep].any())
         return self.pattern is not None or self.sparsity > 0 or self.released
 
     def count(self, rows: int, start: int, stop: int) -> int:
@@ -114,15 +114,15 @@ def compensate(
     """Prunes, or rounds, or both, a (rows, cols) float32 weight, which is left alone.
 
     Masks of unstructured selections are chosen a slab of `blocksize` columns at a time, exact in count up to each
-    slab's end. Grids: where nothing is pruned, one a row is fitted before the walk; groups are fitted when the walk
-    comes to them, to the weights as they are then, or all before it (static_groups). Where something is, to what a walk
-    without rounding leaves (pruned), for survivors that make up for many grow beyond the ends of earlier grids, or as
-    before (dense; of a mask that is given, to those it keeps). `order` permutes the columns (GPTQ's act-order; the
+    slab's end. Grids: where nothing more is pruned, one a row is fitted before the walk; groups are fitted when the
+    walk comes to them, to the weights as they are then, or all before it (static_groups). Where something is, to what a
+    walk without rounding leaves (pruned), for survivors that make up for many grow beyond the ends of earlier grids, or
+    as before (dense; of a mask that is given, to those it keeps). `order` permutes the columns (GPTQ's act-order; the
     factor must be of the permuted H); it needs static groups where there are groups. N:M runs must not be split by
     blocksize or groups.
     """
     walk = partial(_walk, weight, factor, selection, blocksize, order, static_groups)
-    if grid is None or grids == "dense" or not selection.prunes:
+    if grid is None or grids == "dense" or not selection.takes_from(weight):
         return walk(grid)
     return walk(grid, walk(None).weight)
 

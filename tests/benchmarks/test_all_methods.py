@@ -210,3 +210,4 @@ def test_the_page_of_a_model(table):
         "|---|---|---|---|---|---|",
         "| `flap` | 32.5% | 7 / \N{EN DASH} | 1.25x | \N{EN DASH} | 1.00x |",
     ]
+    assert table.page(found, "another", table.ON) == "No cell of another is there."

@@ -238,6 +238,18 @@ def test_a_grid_of_the_pruned_weights_has_room_for_what_survivors_make_up_for(
     assert errors["pruned"] < 1.01 * errors["unrounded"] < errors["dense"]
 
 
+@pytest.mark.parametrize("group_size", [0, 8])
+def test_weights_that_were_pruned_before_are_rounded_as_dense_ones(group_size: int) -> None:
+    """Nothing more goes, so a mask given with them changes nothing: grids are met on the walk."""
+    weight, _, hessian = problem(10, 32)
+    factor, grid, keep = factorise(hessian, 0.01), QuantizationGrid(4, group_size), weight.abs() > 0.5
+    plain = compensate(weight * keep, factor, MaskChoice(keep), 16, grid, grids="dense")
+    found = compensate(weight * keep, factor, MaskChoice(keep), 16, grid)
+    assert torch.equal(found.weight, plain.weight)
+    masked = compensate(weight, factor, MaskChoice(keep), 16, grid)
+    assert not torch.equal(masked.weight, compensate(weight, factor, MaskChoice(keep), 16, grid, grids="dense").weight)
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_joint_pruning_and_rounding_keeps_exact_zeros(symmetric: bool, dtype: torch.dtype) -> None:
